@@ -1,0 +1,58 @@
+package readstate
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrUnknown says that nothing is known of a pair, user or group. Unknown is
+// not zero: no count can be given.
+var ErrUnknown = errors.New("unknown")
+
+// ErrUnavailable says that the store could not be asked; the same call may
+// succeed later.
+var ErrUnavailable = errors.New("store unavailable")
+
+// Source says where a state's count comes from.
+type Source string
+
+// SourceReceipt is a count that a documented read callback reported.
+const SourceReceipt Source = "receipt"
+
+// Pair names the subject of a state: one user in one group.
+type Pair struct {
+	UserID  string
+	GroupID string
+}
+
+// State is the current truth of one pair.
+type State struct {
+	Pair
+	// UnreadCount is the number of unread messages, never negative.
+	UnreadCount int64
+	// ContentType is that of the receipt which made the state.
+	ContentType int64
+	// LastReadAt is the arrival of the last receipt, UTC, whole microseconds.
+	LastReadAt time.Time
+	Source     Source
+	// UpdatedAt is when the state was last written, UTC, whole microseconds.
+	UpdatedAt time.Time
+}
+
+// Badge sums the states of one user. Counts saturate at the ends of int64.
+type Badge struct {
+	UserID       string
+	UnreadCount  int64
+	UnreadGroups int64 // groups with at least one unread message
+	Groups       int64 // groups with a known state
+}
+
+// GroupSum sums the states of one group. Counts saturate at the ends of int64.
+type GroupSum struct {
+	GroupID         string
+	Users           int64 // users with a known state
+	UsersWithUnread int64
+	UnreadCount     int64
+	MaxUnread       int64
+	LastReadAt      time.Time // the newest of all
+}
