@@ -1,0 +1,83 @@
+package api
+
+import (
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"readmark/internal/readstate"
+)
+
+// id is a user or group ID in a request. Huma counts characters; Resolve
+// holds the rules that it cannot say.
+type id string
+
+// Schema describes an ID in the OpenAPI document.
+func (id) Schema(huma.Registry) *huma.Schema {
+	shortest, longest := 1, readstate.MaxIDBytes
+	schema := &huma.Schema{
+		Type: huma.TypeString, MinLength: &shortest, MaxLength: &longest,
+		Description: "at most 255 bytes of UTF-8 without control characters",
+	}
+	schema.PrecomputeMessages()
+	return schema
+}
+
+// Resolve implements huma.ResolverWithPath.
+func (i id) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
+	if err := readstate.CheckID(string(i)); err != nil {
+		return []error{&huma.ErrorDetail{Location: path.String(), Message: err.Error()}}
+	}
+	return nil
+}
+
+// State is the answer for one user in one group.
+type State struct {
+	UserID      string    `json:"userID" doc:"the user"`
+	GroupID     string    `json:"groupID" doc:"the group"`
+	UnreadCount int64     `json:"unreadCount" minimum:"0" doc:"unread messages, exact and uncapped"`
+	ContentType int64     `json:"contentType" doc:"OpenIM's content type in the last receipt, 0 when it had none"`
+	LastReadAt  time.Time `json:"lastReadAt" doc:"arrival of the last receipt, UTC"`
+	Source      string    `json:"source" doc:"where the count comes from" enum:"receipt"`
+	UpdatedAt   time.Time `json:"updatedAt" doc:"when this state was last written, UTC"`
+}
+
+func newState(s readstate.State) State {
+	return State{
+		UserID: s.UserID, GroupID: s.GroupID, UnreadCount: s.UnreadCount, ContentType: s.ContentType,
+		LastReadAt: s.LastReadAt, Source: string(s.Source), UpdatedAt: s.UpdatedAt,
+	}
+}
+
+// StateList is one page of states.
+type StateList struct {
+	Items      []State   `json:"items" nullable:"false" doc:"states in key order"`
+	NextCursor string    `json:"nextCursor" doc:"pass it as cursor to get the next page; empty at the end"`
+	AsOf       time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`
+}
+
+// Badge is the sum over one user's groups.
+type Badge struct {
+	UserID       string    `json:"userID"`
+	UnreadCount  int64     `json:"unreadCount" minimum:"0" doc:"unread messages in all groups"`
+	UnreadGroups int64     `json:"unreadGroups" minimum:"0" doc:"groups with unread messages"`
+	Groups       int64     `json:"groups" minimum:"0" doc:"groups with a known state"`
+	AsOf         time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`
+}
+
+func newBadge(b readstate.Badge, asOf time.Time) Badge {
+	return Badge{
+		UserID: b.UserID, UnreadCount: b.UnreadCount, UnreadGroups: b.UnreadGroups, Groups: b.Groups, AsOf: asOf,
+	}
+}
+
+// GroupSum is the sum over one group's readers.
+type GroupSum struct {
+	GroupID         string    `json:"groupID"`
+	Users           int64     `json:"users" minimum:"0" doc:"users with a known state"`
+	UsersWithUnread int64     `json:"usersWithUnread" minimum:"0"`
+	UnreadCount     int64     `json:"unreadCount" minimum:"0" doc:"unread messages of all users"`
+	MaxUnread       int64     `json:"maxUnread" minimum:"0" doc:"the largest count of one user"`
+	LastReadAt      time.Time `json:"lastReadAt" doc:"the newest receipt of the group, UTC"`
+	AsOf            time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`
+}

@@ -1,0 +1,100 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"readmark/internal/readstate"
+)
+
+// Whether anything is known of a pair or user in a batch.
+const (
+	statusKnown   = "known"
+	statusUnknown = "unknown"
+)
+
+type queryInput struct {
+	Body struct {
+		Pairs []struct {
+			UserID  id `json:"userID"`
+			GroupID id `json:"groupID"`
+		} `json:"pairs,omitempty" maxItems:"1000" doc:"the states wanted"`
+		UserIDs []id `json:"userIDs,omitempty" maxItems:"1000" doc:"the badges wanted"`
+	}
+}
+
+// PairAnswer is what is known of one pair of a batch.
+type PairAnswer struct {
+	UserID  string `json:"userID"`
+	GroupID string `json:"groupID"`
+	Status  string `json:"status" enum:"known,unknown"`
+	State   *State `json:"state,omitempty" doc:"when known"`
+}
+
+// UserAnswer is what is known of one user of a batch: the badge when known.
+type UserAnswer struct {
+	UserID       string     `json:"userID"`
+	Status       string     `json:"status" enum:"known,unknown"`
+	UnreadCount  *int64     `json:"unreadCount,omitempty" minimum:"0" doc:"unread messages in all groups"`
+	UnreadGroups *int64     `json:"unreadGroups,omitempty" minimum:"0" doc:"groups with unread messages"`
+	Groups       *int64     `json:"groups,omitempty" minimum:"0" doc:"groups with a known state"`
+	AsOf         *time.Time `json:"asOf,omitempty" doc:"the answer is not older than this, UTC"`
+}
+
+type queryOutput struct {
+	Body struct {
+		Pairs []PairAnswer `json:"pairs" nullable:"false" doc:"in the order asked, repeats included"`
+		Users []UserAnswer `json:"users" nullable:"false" doc:"in the order asked, repeats included"`
+		AsOf  time.Time    `json:"asOf" doc:"the answer is not older than this, UTC"`
+	}
+}
+
+func (h *handler) registerQuery(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "query-unread", Method: http.MethodPost, Path: "/v1/unread/query",
+		Summary: "Many pairs and users at one moment", Tags: []string{"batch"},
+		Errors: []int{http.StatusServiceUnavailable},
+	}, h.queryUnread)
+}
+
+func (h *handler) queryUnread(ctx context.Context, in *queryInput) (*queryOutput, error) {
+	pairs := make([]readstate.Pair, len(in.Body.Pairs))
+	for i, pair := range in.Body.Pairs {
+		pairs[i] = readstate.Pair{UserID: string(pair.UserID), GroupID: string(pair.GroupID)}
+	}
+	userIDs := make([]string, len(in.Body.UserIDs))
+	for i, userID := range in.Body.UserIDs {
+		userIDs[i] = string(userID)
+	}
+	asOf := h.asOf()
+	states, badges, err := h.reader.Snapshot(ctx, pairs, userIDs)
+	if err != nil {
+		return nil, h.problem(ctx, err, "")
+	}
+	out := &queryOutput{}
+	out.Body.AsOf = asOf
+	out.Body.Pairs = make([]PairAnswer, len(pairs))
+	for i, pair := range pairs {
+		answer := PairAnswer{UserID: pair.UserID, GroupID: pair.GroupID, Status: statusUnknown}
+		if known, ok := states[pair]; ok {
+			state := newState(known)
+			answer.Status, answer.State = statusKnown, &state
+		}
+		out.Body.Pairs[i] = answer
+	}
+	out.Body.Users = make([]UserAnswer, len(userIDs))
+	for i, userID := range userIDs {
+		answer := UserAnswer{UserID: userID, Status: statusUnknown}
+		if badge, ok := badges[userID]; ok {
+			answer = UserAnswer{
+				UserID: userID, Status: statusKnown, UnreadCount: &badge.UnreadCount,
+				UnreadGroups: &badge.UnreadGroups, Groups: &badge.Groups, AsOf: &asOf,
+			}
+		}
+		out.Body.Users[i] = answer
+	}
+	return out, nil
+}

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"readmark/internal/readstate"
+)
+
+type pairInput struct {
+	UserID  id `path:"userID"`
+	GroupID id `path:"groupID"`
+}
+
+type stateOutput struct{ Body State }
+
+type pageInput struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
+	Cursor string `query:"cursor" maxLength:"512" doc:"nextCursor of the page before"`
+}
+
+type userListInput struct {
+	UserID id   `path:"userID"`
+	Unread bool `query:"unread" doc:"only groups with unread messages"`
+	pageInput
+}
+
+type groupListInput struct {
+	GroupID   id    `path:"groupID"`
+	MinUnread int64 `query:"minUnread" minimum:"0" doc:"only users with at least as many unread messages"`
+	pageInput
+}
+
+type listOutput struct{ Body StateList }
+
+func (h *handler) registerStates(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "get-state", Method: http.MethodGet, Path: "/v1/users/{userID}/groups/{groupID}",
+		Summary: "The unread count of one user in one group", Tags: []string{"states"},
+		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+	}, h.getState)
+	huma.Register(api, huma.Operation{
+		OperationID: "list-user-groups", Method: http.MethodGet, Path: "/v1/users/{userID}/groups",
+		Summary: "The groups of one user", Tags: []string{"states"},
+		Errors: []int{http.StatusServiceUnavailable},
+	}, h.listUserGroups)
+	huma.Register(api, huma.Operation{
+		OperationID: "list-group-users", Method: http.MethodGet, Path: "/v1/groups/{groupID}/users",
+		Summary: "The readers of one group", Tags: []string{"states"},
+		Errors: []int{http.StatusServiceUnavailable},
+	}, h.listGroupUsers)
+}
+
+func (h *handler) getState(ctx context.Context, in *pairInput) (*stateOutput, error) {
+	state, err := h.reader.State(ctx, readstate.Pair{UserID: string(in.UserID), GroupID: string(in.GroupID)})
+	if err != nil {
+		return nil, h.problem(ctx, err, "nothing is known of this user in this group")
+	}
+	return &stateOutput{Body: newState(state)}, nil
+}
+
+func (h *handler) listUserGroups(ctx context.Context, in *userListInput) (*listOutput, error) {
+	after, err := decodeCursor(cursorOfUser, in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	asOf := h.asOf()
+	var minUnread int64
+	if in.Unread {
+		minUnread = 1
+	}
+	states, err := h.reader.UserStates(ctx, string(in.UserID), after, minUnread, in.Limit+1)
+	if err != nil {
+		return nil, h.problem(ctx, err, "")
+	}
+	list := StateList{AsOf: asOf}
+	if len(states) > in.Limit {
+		states = states[:in.Limit]
+		list.NextCursor = encodeCursor(cursorOfUser, states[in.Limit-1].GroupID)
+	}
+	list.Items = newStates(states)
+	return &listOutput{Body: list}, nil
+}
+
+func (h *handler) listGroupUsers(ctx context.Context, in *groupListInput) (*listOutput, error) {
+	after, err := decodeCursor(cursorOfGroup, in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	asOf := h.asOf()
+	states, err := h.reader.GroupStates(ctx, string(in.GroupID), after, in.MinUnread, in.Limit+1)
+	if err != nil {
+		return nil, h.problem(ctx, err, "")
+	}
+	list := StateList{AsOf: asOf}
+	if len(states) > in.Limit {
+		states = states[:in.Limit]
+		list.NextCursor = encodeCursor(cursorOfGroup, states[in.Limit-1].UserID)
+	}
+	list.Items = newStates(states)
+	return &listOutput{Body: list}, nil
+}
+
+func newStates(states []readstate.State) []State {
+	items := make([]State, len(states))
+	for i, state := range states {
+		items[i] = newState(state)
+	}
+	return items
+}

@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"readmark/internal/config"
+	"readmark/internal/embeddedpg"
+)
+
+// stopTimeout bounds the fast shutdown of the embedded PostgreSQL.
+const stopTimeout = 30 * time.Second
+
+// database gives the URL of the configured database, or of the embedded one,
+// which it starts. stop ends what it started.
+func database(ctx context.Context, c *config.Config, logger *slog.Logger) (url string, stop func() error, err error) {
+	if c.DatabaseURL != "" {
+		return c.DatabaseURL, func() error { return nil }, nil
+	}
+	logger.WarnContext(ctx, "no database is configured: using the embedded PostgreSQL, which is for trying out "+
+		"and small installations; set READMARK_DATABASE_URL=postgres://user:password@host:5432/name for a real one",
+		"data_dir", c.DataDir)
+	server, err := embeddedpg.Start(ctx, embeddedpg.Options{DataDir: c.DataDir, BinDir: c.PGBin, Logger: logger})
+	if err != nil {
+		return "", nil, fmt.Errorf("start the embedded PostgreSQL: %w", err)
+	}
+	return server.URL(), func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err := server.Stop(ctx); err != nil {
+			return fmt.Errorf("stop the embedded PostgreSQL: %w", err)
+		}
+		return nil
+	}, nil
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"readmark/internal/store"
+)
+
+func (p *program) migrateCommand() *cobra.Command {
+	command := &cobra.Command{Use: "migrate", Short: "Move the database schema", Args: cobra.NoArgs}
+	for _, sub := range []struct {
+		name, short string
+		run         func(context.Context, *store.Store) error
+	}{
+		{"up", "Apply every migration that is missing", p.migrateUp},
+		{"down", "Take the newest migration back, and the data that it holds", p.migrateDown},
+		{"status", "List the migrations", p.migrateStatus},
+		{"version", "Print the schema version of the database", p.migrateVersion},
+	} {
+		child := &cobra.Command{
+			Use: sub.name, Short: sub.short, Args: cobra.NoArgs,
+			RunE: func(command *cobra.Command, _ []string) error { return p.withStore(command.Context(), sub.run) },
+		}
+		p.variableFlag(child, "database-url", "READMARK_DATABASE_URL", "PostgreSQL to migrate")
+		p.variableFlag(child, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
+		command.AddCommand(child)
+	}
+	return command
+}
+
+// withStore opens the configured database, the embedded one where none is
+// configured, for the time of one call.
+func (p *program) withStore(ctx context.Context, use func(context.Context, *store.Store) error) (err error) {
+	c, err := p.config(ctx)
+	if err != nil {
+		return err
+	}
+	logger := p.logger(&c)
+	url, stop, err := database(ctx, &c, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	s, err := store.Open(url, logger)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	defer s.Close()
+	if _, _, err := s.Check(ctx); err != nil {
+		return err
+	}
+	return use(ctx, s)
+}
+
+func (p *program) migrateUp(ctx context.Context, s *store.Store) error {
+	applied, err := s.MigrateUp(ctx)
+	for _, migration := range applied {
+		_, _ = fmt.Fprintf(p.Stdout, "applied %s\n", migration.Name)
+	}
+	if err == nil && len(applied) == 0 {
+		_, err = fmt.Fprintln(p.Stdout, "nothing to apply: the schema is current")
+	}
+	return err
+}
+
+func (p *program) migrateDown(ctx context.Context, s *store.Store) error {
+	undone, err := s.MigrateDown(ctx)
+	if err != nil {
+		return err
+	}
+	if undone == nil {
+		_, err = fmt.Fprintln(p.Stdout, "nothing to take back")
+	} else {
+		_, err = fmt.Fprintf(p.Stdout, "took back %s\n", undone.Name)
+	}
+	return err
+}
+
+func (p *program) migrateStatus(ctx context.Context, s *store.Store) error {
+	list, err := s.Migrations(ctx)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(p.Stdout, 0, 8, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "VERSION\tSTATE\tMIGRATION")
+	for _, migration := range list {
+		state := "pending"
+		if migration.Applied {
+			state = "applied"
+		}
+		_, _ = fmt.Fprintf(table, "%d\t%s\t%s\n", migration.Version, state, migration.Name)
+	}
+	return table.Flush()
+}
+
+func (p *program) migrateVersion(ctx context.Context, s *store.Store) error {
+	current, _, err := s.SchemaVersion(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.Stdout, current)
+	return err
+}

@@ -1,0 +1,238 @@
+// Package config turns the environment into a validated configuration.
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+)
+
+// Lookup finds a variable's value, as [os.LookupEnv] does.
+type Lookup func(name string) (value string, found bool)
+
+// Config is Readmark's configuration, validated.
+type Config struct {
+	// DatabaseURL is empty when the embedded PostgreSQL is wanted.
+	DatabaseURL   string
+	DataDir       string
+	Addr          string
+	OpsAddr       string
+	CallbackToken string
+	// AuthRequired says whether /v1 asks for API keys.
+	AuthRequired  bool
+	ShutdownDelay time.Duration
+	LogLevel      slog.Level
+	// LogFormat is "text", "json", or "" to let the terminal decide.
+	LogFormat string
+	// PGBin names a directory of PostgreSQL binaries for the embedded server.
+	PGBin string
+}
+
+// variables is the environment, word for word; Load gives it its meaning.
+type variables struct {
+	DatabaseURL    string `env:"READMARK_DATABASE_URL"`
+	AnyDatabaseURL string `env:"DATABASE_URL"`
+	DataDir        string `env:"READMARK_DATA_DIR, default=./data"`
+	Addr           string `env:"READMARK_ADDR, default=127.0.0.1:8080"`
+	OpsAddr        string `env:"READMARK_OPS_ADDR, default=127.0.0.1:8081"`
+	CallbackToken  string `env:"READMARK_CALLBACK_TOKEN"`
+	Auth           string `env:"READMARK_AUTH"`
+	ShutdownDelay  string `env:"READMARK_SHUTDOWN_DELAY, default=0s"`
+	LogLevel       string `env:"READMARK_LOG_LEVEL, default=info"`
+	LogFormat      string `env:"READMARK_LOG_FORMAT"`
+	PGBin          string `env:"PG_BIN"`
+}
+
+// Load reads the environment. Each variable may instead be named with _FILE
+// behind it and hold the path of a file with the value (one line break at its
+// end is cut); both together are an error, and an empty value counts as unset. The error names every wrong
+// variable and quotes no secret.
+func Load(ctx context.Context, lookup Lookup) (Config, error) {
+	files := &fileLookuper{lookup: lookup}
+	var v variables
+	if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: &v, Lookuper: files}); err != nil {
+		return Config{}, fmt.Errorf("read the environment: %w", err)
+	}
+	config := Config{
+		DatabaseURL: v.DatabaseURL, DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
+		CallbackToken: v.CallbackToken, PGBin: v.PGBin, LogFormat: v.LogFormat,
+	}
+	if config.DatabaseURL == "" {
+		config.DatabaseURL = v.AnyDatabaseURL
+	}
+	wrong := files.errs
+	check := func(name string, err error) {
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("%s %w", name, err))
+		}
+	}
+	check("READMARK_DATABASE_URL", checkDatabaseURL(v.DatabaseURL))
+	if v.DatabaseURL == "" {
+		check("DATABASE_URL", checkDatabaseURL(v.AnyDatabaseURL))
+	}
+	check("READMARK_ADDR", checkAddr(v.Addr))
+	check("READMARK_OPS_ADDR", checkAddr(v.OpsAddr))
+	if v.Addr == v.OpsAddr && !strings.HasSuffix(v.Addr, ":0") {
+		check("READMARK_OPS_ADDR", errors.New("is the same as READMARK_ADDR"))
+	}
+	check("READMARK_CALLBACK_TOKEN", checkToken(v.CallbackToken))
+	var err error
+	config.AuthRequired, err = authRequired(v.Auth, v.Addr)
+	check("READMARK_AUTH", err)
+	config.ShutdownDelay, err = duration(v.ShutdownDelay)
+	check("READMARK_SHUTDOWN_DELAY", err)
+	if err := config.LogLevel.UnmarshalText([]byte(v.LogLevel)); err != nil {
+		check("READMARK_LOG_LEVEL", errors.New("must be debug, info, warn or error"))
+	}
+	if !slices.Contains([]string{"", "text", "json"}, v.LogFormat) {
+		check("READMARK_LOG_FORMAT", errors.New("must be text or json"))
+	}
+	if len(wrong) > 0 {
+		return Config{}, fmt.Errorf("wrong configuration:\n%w", errors.Join(wrong...))
+	}
+	return config, nil
+}
+
+// checkDatabaseURL never quotes the URL: it holds a password.
+func checkDatabaseURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return errors.New("must be a URL that begins with postgres:// or postgresql://")
+	}
+	return nil
+}
+
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return fmt.Errorf("must be host:port, not %q", addr)
+	}
+	return nil
+}
+
+var unreserved = regexp.MustCompile(`^[A-Za-z0-9._~-]*$`)
+
+func checkToken(token string) error {
+	switch {
+	case !unreserved.MatchString(token):
+		return errors.New("may hold letters, digits and - . _ ~ only")
+	case token == "v1" || token == "." || token == "..":
+		return errors.New("must not be v1, . or ..")
+	}
+	return nil
+}
+
+// authRequired is the default's rule: off only where nobody else can connect.
+func authRequired(value, addr string) (bool, error) {
+	switch value {
+	case "required":
+		return true, nil
+	case "off":
+		return false, nil
+	case "":
+		host, _, _ := net.SplitHostPort(addr)
+		ip := net.ParseIP(host)
+		return host != "localhost" && (ip == nil || !ip.IsLoopback()), nil
+	default:
+		return false, errors.New("must be required or off")
+	}
+}
+
+func duration(value string) (time.Duration, error) {
+	d, err := time.ParseDuration(value)
+	if err != nil || d < 0 {
+		return 0, errors.New("must be a duration of zero or more, such as 800ms or 10s")
+	}
+	return d, nil
+}
+
+// Print writes the effective configuration, a variable a line, with secrets
+// redacted.
+func (c *Config) Print(w io.Writer) error {
+	auth := "off"
+	if c.AuthRequired {
+		auth = "required"
+	}
+	lines := []struct{ name, value string }{
+		{"READMARK_DATABASE_URL", redactURL(c.DatabaseURL)},
+		{"READMARK_DATA_DIR", c.DataDir},
+		{"READMARK_ADDR", c.Addr},
+		{"READMARK_OPS_ADDR", c.OpsAddr},
+		{"READMARK_CALLBACK_TOKEN", redact(c.CallbackToken)},
+		{"READMARK_AUTH", auth},
+		{"READMARK_SHUTDOWN_DELAY", c.ShutdownDelay.String()},
+		{"READMARK_LOG_LEVEL", strings.ToLower(c.LogLevel.String())},
+		{"READMARK_LOG_FORMAT", c.LogFormat},
+		{"PG_BIN", c.PGBin},
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintf(w, "%s=%s\n", line.name, line.value); err != nil {
+			return fmt.Errorf("print configuration: %w", err)
+		}
+	}
+	return nil
+}
+
+func redact(secret string) string {
+	if secret == "" {
+		return ""
+	}
+	return "[redacted]"
+}
+
+// redactURL keeps what tells the database and drops everything that may be a
+// secret: the user's password and the query.
+func redactURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return redact(text)
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "[redacted]"
+	}
+	return u.Redacted()
+}
+
+// fileLookuper adds the _FILE form to a lookup. It collects errors instead of
+// stopping at the first.
+type fileLookuper struct {
+	lookup Lookup
+	errs   []error
+}
+
+// Lookup implements envconfig.Lookuper.
+func (l *fileLookuper) Lookup(name string) (string, bool) {
+	value, _ := l.lookup(name)
+	path, _ := l.lookup(name + "_FILE")
+	switch {
+	case path == "":
+		return value, value != ""
+	case value != "":
+		l.errs = append(l.errs, fmt.Errorf("%s and %s_FILE are both set", name, name))
+		return value, true
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		l.errs = append(l.errs, fmt.Errorf("%s_FILE cannot be read: %w", name, err))
+		return "", false
+	}
+	value = strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	return value, value != ""
+}

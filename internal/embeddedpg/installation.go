@@ -1,0 +1,208 @@
+package embeddedpg
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// oldestMajor is the oldest major version of PostgreSQL that readmark works with.
+const oldestMajor = 15
+
+// versionTimeout bounds how long a program may take to say its version.
+const versionTimeout = 10 * time.Second
+
+// Installation is a set of PostgreSQL's server programs.
+type Installation struct {
+	// BinDir is the directory that holds initdb and postgres.
+	BinDir string
+	// Version is what the server calls itself, such as "15.18" or "18beta1".
+	Version string
+	// Major is the part of the version that a cluster is tied to.
+	Major int
+}
+
+func (i Installation) program(name string) string { return filepath.Join(i.BinDir, name) }
+
+// Installations returns the usable installations on this machine, newest first,
+// none older than PostgreSQL 15. The one in binDir ($PG_BIN) comes before all
+// others; empty means that none is preferred. Equal versions keep the order of
+// the search: PATH, Debian's directories, Homebrew's. It runs each server
+// program once to learn its version.
+func Installations(binDir string) []Installation {
+	return installed(context.Background(), binDir)
+}
+
+// installed is Installations, given up when ctx ends.
+func installed(ctx context.Context, binDir string) []Installation {
+	var dirs []string
+	dirs = append(dirs, pathDirs(os.Getenv("PATH"))...)
+	for _, pattern := range []string{
+		"/usr/lib/postgresql/*/bin",
+		"/opt/homebrew/opt/postgresql@*/bin",
+		"/usr/local/opt/postgresql@*/bin",
+		"/home/linuxbrew/.linuxbrew/opt/postgresql@*/bin",
+	} {
+		matches, err := filepath.Glob(pattern)
+		if err == nil { // the only error is a malformed pattern
+			dirs = append(dirs, matches...)
+		}
+	}
+	found := usable(ctx, dirs)
+	if binDir == "" {
+		return found
+	}
+	preferred := usable(ctx, []string{binDir})
+	for _, one := range found {
+		if !slices.Contains(preferred, one) {
+			preferred = append(preferred, one)
+		}
+	}
+	return preferred
+}
+
+// pathDirs returns the directories that hold the postgres programs of a search
+// path, links followed: a link (or a farm of links) is not where a server lives.
+func pathDirs(path string) []string {
+	var dirs []string
+	for _, dir := range filepath.SplitList(path) {
+		if !filepath.IsAbs(dir) {
+			continue
+		}
+		program, err := filepath.EvalSymlinks(filepath.Join(dir, "postgres"))
+		if err == nil {
+			dirs = append(dirs, filepath.Dir(program))
+		}
+	}
+	return dirs
+}
+
+// usable returns the installations in dirs, newest first, each once. What cannot
+// be used or is too old is left out.
+func usable(ctx context.Context, dirs []string) []Installation {
+	var found []Installation
+	for _, dir := range dirs {
+		one, err := inspect(ctx, dir)
+		if err == nil && !slices.Contains(found, one) {
+			found = append(found, one)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Installation) int {
+		return cmp.Or(cmp.Compare(b.Major, a.Major), cmp.Compare(b.minor(), a.minor()))
+	})
+	return found
+}
+
+// inspect reads the installation in a directory. It fails when a program is
+// missing or does not run, and when the version is too old.
+func inspect(ctx context.Context, dir string) (Installation, error) {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return Installation{}, err
+	}
+	one := Installation{BinDir: resolved}
+	for _, name := range []string{"initdb", "postgres"} {
+		info, err := os.Stat(one.program(name))
+		if err != nil {
+			return Installation{}, err
+		}
+		if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+			return Installation{}, fmt.Errorf("%s is not a program", one.program(name))
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	output, err := exec.CommandContext(ctx, one.program("postgres"), "--version").Output()
+	if err != nil {
+		return Installation{}, fmt.Errorf("ask %s for its version: %w", one.program("postgres"), err)
+	}
+	one.Version, one.Major, err = parseVersion(string(output))
+	if err != nil {
+		return Installation{}, err
+	}
+	if one.Major < oldestMajor {
+		return Installation{}, fmt.Errorf("PostgreSQL %s is too old, %d or newer is needed", one.Version, oldestMajor)
+	}
+	return one, nil
+}
+
+// parseVersion reads a line such as "postgres (PostgreSQL) 15.18 (Debian …)".
+func parseVersion(output string) (version string, major int, err error) {
+	_, after, _ := strings.Cut(output, "(PostgreSQL)")
+	fields := strings.Fields(after)
+	if len(fields) == 0 {
+		return "", 0, errors.New("the program does not name a version of PostgreSQL")
+	}
+	major, err = strconv.Atoi(leadingDigits(fields[0]))
+	if err != nil {
+		return "", 0, fmt.Errorf("%q is not a version of PostgreSQL", fields[0])
+	}
+	return fields[0], major, nil
+}
+
+// minor is the number after the major version, 0 where there is none.
+func (i Installation) minor() int {
+	_, after, _ := strings.Cut(i.Version, ".")
+	minor, err := strconv.Atoi(leadingDigits(after))
+	if err != nil {
+		return 0
+	}
+	return minor
+}
+
+func leadingDigits(text string) string {
+	rest := strings.TrimLeft(text, "0123456789")
+	return text[:len(text)-len(rest)]
+}
+
+// chooseInstallation returns the programs to run a server with: $PG_BIN, else the
+// newest installed, else downloaded ones. With an existing cluster only the same
+// major version will do; one in $PG_BIN that does not fit is passed over then.
+func chooseInstallation(ctx context.Context, opts Options, dir dataDir, version clusterVersion) (Installation, error) {
+	if opts.BinDir != "" {
+		if _, err := inspect(ctx, opts.BinDir); err != nil {
+			return Installation{}, fmt.Errorf("PG_BIN %q is unusable: %w", opts.BinDir, err)
+		}
+	}
+	found := append(opts.installed(ctx, opts.BinDir), downloaded(ctx, dir)...)
+	for _, one := range found {
+		if version == "" || one.Major == version.major() {
+			return one, nil
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return Installation{}, fmt.Errorf("find postgres: %w", err)
+	}
+	one, err := Fetch(ctx, opts, version.major())
+	switch {
+	case err == nil:
+		return one, nil
+	case version == "":
+		return Installation{}, fmt.Errorf(
+			"find postgres: none is installed (set PG_BIN to the directory of its programs), and none can be downloaded: %w", err)
+	default:
+		return Installation{}, fmt.Errorf(
+			"find postgres for the cluster in %s, which PostgreSQL %s made: found %s, and none can be downloaded: %w",
+			dir.cluster(), version, list(found), err)
+	}
+}
+
+// list names installations in an error.
+func list(found []Installation) string {
+	if len(found) == 0 {
+		return "none"
+	}
+	names := make([]string, len(found))
+	for i, one := range found {
+		names[i] = fmt.Sprintf("%s in %s", one.Version, one.BinDir)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,165 @@
+package embeddedpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// loopback is the only address that servers listen on.
+	loopback = "127.0.0.1"
+	// readyPoll is how often a starting server is looked at.
+	readyPoll = 20 * time.Millisecond
+	// portAttempts is how many ports are tried when others are quicker to take them.
+	portAttempts = 5
+	// abortWait is how long a server that failed to start may take to shut down.
+	abortWait = 2 * time.Second
+)
+
+// errPortTaken says that the server could not bind its port.
+var errPortTaken = errors.New("the port is taken")
+
+// launch is one attempt to bring up a server.
+type launch struct {
+	*postmaster
+	log serverLog
+	// stale is the postmaster.pid that lay there before.
+	stale string
+}
+
+// freePort returns a port that nobody listened on a moment ago.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp4", net.JoinHostPort(loopback, "0"))
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	address, ok := listener.Addr().(*net.TCPAddr)
+	if err := listener.Close(); err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	if !ok {
+		return 0, errors.New("find a free port: the listener has no TCP address")
+	}
+	return address.Port, nil
+}
+
+// settings returns the server's command line settings. The options override the
+// first ones; the package relies on the last ones.
+func (s *Server) settings(port int) []string {
+	settings := map[string]string{
+		"max_connections": "50",
+		"cluster_name":    role,
+	}
+	maps.Copy(settings, s.opts.Settings)
+	maps.Copy(settings, map[string]string{
+		"listen_addresses":         loopback,
+		"port":                     strconv.Itoa(port),
+		"unix_socket_directories":  "",
+		"logging_collector":        "on",
+		"log_destination":          "stderr",
+		"log_directory":            logDir,
+		"log_filename":             "postgresql-%a.log",
+		"log_truncate_on_rotation": "on",
+		"log_rotation_age":         "1d",
+		"log_rotation_size":        "0",
+	})
+	var args []string
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		args = append(args, "-c", name+"="+settings[name])
+	}
+	return args
+}
+
+// spawn starts a server process, which lives on when readmark dies.
+func (s *Server) spawn(port int) (*launch, error) {
+	attempt := &launch{log: markLog(s.dir)}
+	switch file, err := readPIDFile(s.dir.cluster()); {
+	case err == nil:
+		attempt.stale = file.text
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errMalformed):
+		return nil, fmt.Errorf("start server: %w", err)
+	}
+	output, err := openStartupLog(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("start server: %w", err)
+	}
+	defer output.Close()
+	// Not bound to any context: the process is ended by signals in good order.
+	cmd := s.run.command(context.Background(), s.programs.program("postgres"),
+		append([]string{"-D", s.dir.cluster()}, s.settings(port)...)...)
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start server: %w", s.run.explain(err))
+	}
+	attempt.postmaster = watchChild(cmd)
+	return attempt, nil
+}
+
+// awaitReady blocks until the server takes connections. It fails when the process
+// ends, with what it wrote, and when ctx ends; it leaves the process as it is.
+// Only a postmaster.pid that this process wrote counts: in a container, a stale
+// one often bears the very same process number.
+func (l *launch) awaitReady(ctx context.Context) error {
+	ticker := time.NewTicker(readyPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the server: %w", ctx.Err())
+		case <-l.exited:
+			output := l.log.output()
+			err := fmt.Errorf("server ended while starting (%s)%s", l.how, quote(output, ""))
+			if strings.Contains(output, "could not bind") || strings.Contains(output, "could not create any TCP/IP sockets") {
+				return fmt.Errorf("%w: %w", errPortTaken, err)
+			}
+			return err
+		case <-ticker.C:
+			file, err := readPIDFile(l.log.dir.cluster())
+			if err == nil && file.pid == l.pid && file.text != l.stale && file.ready() {
+				return nil
+			}
+		}
+	}
+}
+
+// launchFirst brings up the first server on a free port. No process is left
+// behind when it fails.
+func (s *Server) launchFirst(ctx context.Context) error {
+	for attempt := 1; ; attempt++ {
+		port, err := s.opts.freePort()
+		if err != nil {
+			return err
+		}
+		err = s.launchOn(ctx, port)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, errPortTaken) || attempt == portAttempts {
+			return err
+		}
+		s.opts.Logger.Warn("embedded postgres port is taken, trying another", "port", port)
+	}
+}
+
+func (s *Server) launchOn(ctx context.Context, port int) error {
+	started, err := s.spawn(port)
+	if err != nil {
+		return err
+	}
+	if err := started.awaitReady(ctx); err != nil {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWait)
+		defer cancel()
+		return errors.Join(err, started.terminate(bounded))
+	}
+	s.port = port
+	s.current = started.postmaster
+	return nil
+}

@@ -1,0 +1,159 @@
+package embeddedpg
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"log/slog"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+const (
+	// roleVariable makes the test binary play a part instead of running tests.
+	roleVariable = "EMBEDDEDPG_TEST_ROLE"
+	patience     = 30 * time.Second
+	glance       = 10 * time.Millisecond
+)
+
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "postgres" { // see fakeInstallation
+		version := filepath.Base(filepath.Dir(filepath.Dir(os.Args[0])))
+		fmt.Printf("postgres (PostgreSQL) %s (Fake 1)\n", version)
+		os.Exit(0)
+	}
+	if dataDir := os.Getenv(roleVariable); dataDir != "" {
+		os.Exit(playReadmark(dataDir))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// playReadmark serves until its standard input ends, for tests to kill it.
+func playReadmark(dataDir string) int {
+	server, err := Start(context.Background(), Options{DataDir: dataDir, Settings: fast()})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(report{PID: server.PID(), URL: server.URL()}); err != nil {
+		return 1
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := server.Stop(context.Background()); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// report is what a played readmark says about its server.
+type report struct {
+	PID int
+	URL string
+}
+
+func fast() map[string]string {
+	return map[string]string{"fsync": "off", "shared_buffers": "8MB"}
+}
+
+// enterable returns a directory that every user may enter; that of t.TempDir is
+// closed to others.
+func enterable(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "embeddedpg-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// options returns those of a test, with a data directory of its own.
+func options(t *testing.T) (Options, *journal) {
+	t.Helper()
+	log := new(journal)
+	return Options{
+		DataDir:  filepath.Join(enterable(t), "data"),
+		Settings: fast(),
+		Logger:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}, log
+}
+
+// start starts a server, which the test's end stops.
+func start(t *testing.T, opts Options) *Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	server, err := Start(ctx, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { stop(t, server) })
+	return server
+}
+
+func stop(t *testing.T, server *Server) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	require.NoError(t, server.Stop(ctx))
+}
+
+// query runs a statement with psql.
+func query(t *testing.T, server *Server, statement string) string {
+	t.Helper()
+	output, err := tryQuery(server, statement)
+	require.NoError(t, err, output)
+	return output
+}
+
+func tryQuery(server *Server, statement string) (string, error) {
+	output, err := exec.Command(psql(server.programs), "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement, server.URL()).CombinedOutput()
+	return strings.TrimSpace(string(output)), err
+}
+
+func psql(programs Installation) string { return programs.program("psql") }
+
+// local returns an installation of this machine.
+func local(t *testing.T) Installation {
+	t.Helper()
+	found := Installations(os.Getenv("PG_BIN"))
+	require.NotEmpty(t, found, "these tests need PostgreSQL 15 or newer")
+	return found[0]
+}
+
+// alive says whether a process runs, or waits to be reaped.
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+// journal collects log output.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(line []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(line)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// glob returns the names in a directory that match a pattern.
+func glob(t *testing.T, parts ...string) []string {
+	t.Helper()
+	matches, err := filepath.Glob(filepath.Join(parts...))
+	require.NoError(t, err)
+	return matches
+}

@@ -1,0 +1,110 @@
+package embeddedpg
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// logDir is where in the cluster the server's log collector writes.
+	logDir = "log"
+	// quoted is how much of a program's output an error carries, in bytes.
+	quoted = 4096
+	// logAge is how long a weekday's log is kept. The server empties it only when
+	// it runs at the turn of that day.
+	logAge = 6 * 24 * time.Hour
+)
+
+// quote appends the end of a program's output to an error message, less a secret.
+func quote(output, secret string) string {
+	output = strings.TrimSpace(output)
+	if secret != "" {
+		output = strings.ReplaceAll(output, secret, "***")
+	}
+	if len(output) > quoted {
+		output = "…" + strings.ToValidUTF8(output[len(output)-quoted:], "")
+	}
+	if output == "" {
+		return ""
+	}
+	return ": " + output
+}
+
+// serverLog tells what the server wrote since a moment from what was there before.
+type serverLog struct {
+	dir    dataDir
+	before map[string]int64 // size by file name in logDir
+}
+
+// markLog remembers where the server's logs end now and removes those of the last
+// week. A cluster without logs has an empty mark.
+func markLog(dir dataDir) serverLog {
+	mark := serverLog{dir: dir, before: map[string]int64{}}
+	mark.each(func(root *os.Root, info fs.FileInfo) {
+		path := filepath.Join(logDir, info.Name())
+		if time.Since(info.ModTime()) > logAge && root.Remove(path) == nil {
+			return
+		}
+		mark.before[info.Name()] = info.Size()
+	})
+	return mark
+}
+
+// output returns what the server wrote since the mark: first what its start
+// wrote, then what its log collector took. What cannot be read is left out.
+func (l serverLog) output() string {
+	var text strings.Builder
+	if start, err := os.ReadFile(l.dir.startupLog()); err == nil {
+		text.Write(start)
+	}
+	l.each(func(root *os.Root, info fs.FileInfo) {
+		from := l.before[info.Name()]
+		if from > info.Size() { // emptied since
+			from = 0
+		}
+		from = max(from, info.Size()-quoted)
+		file, err := root.Open(filepath.Join(logDir, info.Name()))
+		if err != nil {
+			return
+		}
+		defer file.Close()
+		if _, err := file.Seek(from, io.SeekStart); err == nil {
+			_, _ = io.Copy(&text, io.LimitReader(file, quoted))
+		}
+	})
+	return text.String()
+}
+
+// each calls visit for every log file of the cluster. The directory belongs to
+// the server's user, hence the root that no link leads out of.
+func (l serverLog) each(visit func(*os.Root, fs.FileInfo)) {
+	root, err := os.OpenRoot(l.dir.cluster())
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), logDir)
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
+			visit(root, info)
+		}
+	}
+}
+
+// openStartupLog empties and opens the file for what the server writes before its
+// log collector runs. It is a file, since a pipe would break with readmark.
+func openStartupLog(dir dataDir) (*os.File, error) {
+	err := os.Remove(dir.startupLog()) // a surviving process may still write to the old one
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return os.OpenFile(dir.startupLog(), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+}

@@ -1,0 +1,128 @@
+package embeddedpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// adoptedPoll is how often a server that is not our child is looked at.
+	adoptedPoll = 100 * time.Millisecond
+	// immediateWait bounds the wait after an immediate shutdown. The server itself
+	// kills its own children after 5 s.
+	immediateWait = 8 * time.Second
+)
+
+// postmaster is a running server process. One goroutine watches it until it is
+// gone or forgotten.
+type postmaster struct {
+	pid     int
+	process *os.Process
+	// exited is closed when the process is gone, and how is set by then.
+	exited    chan struct{}
+	how       string
+	forgotten chan struct{}
+	once      sync.Once
+}
+
+// watchChild takes over the waiting for a started command.
+func watchChild(cmd *exec.Cmd) *postmaster {
+	p := &postmaster{
+		pid:       cmd.Process.Pid,
+		process:   cmd.Process,
+		exited:    make(chan struct{}),
+		forgotten: make(chan struct{}),
+	}
+	go func() {
+		defer close(p.exited)
+		_ = cmd.Wait() // the state says more than the error
+		p.how = cmd.ProcessState.String()
+	}()
+	return p
+}
+
+// adopt returns the process as the server of a cluster, false when it is not one.
+// The process handle is taken before the look at what the process is, so that
+// (where the system has such handles) no signal can reach a later process with
+// the same number.
+func adopt(pid int, cluster string) (*postmaster, bool) {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, false
+	}
+	if !serves(pid, cluster) {
+		_ = process.Release() // fails only when it is released already
+		return nil, false
+	}
+	p := &postmaster{
+		pid:       pid,
+		process:   process,
+		exited:    make(chan struct{}),
+		how:       "gone",
+		forgotten: make(chan struct{}),
+	}
+	go func() {
+		ticker := time.NewTicker(adoptedPoll)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-p.forgotten:
+				return
+			case <-ticker.C:
+				if !serves(pid, cluster) {
+					close(p.exited)
+					return
+				}
+			}
+		}
+	}()
+	return p, true
+}
+
+// forget ends the watching of an adopted server. A child is watched to its end:
+// somebody has to reap it.
+func (p *postmaster) forget() { p.once.Do(func() { close(p.forgotten) }) }
+
+// signal sends a signal; a process that is gone is fine.
+func (p *postmaster) signal(signal os.Signal) error {
+	select {
+	case <-p.exited:
+		return nil
+	default:
+	}
+	if err := p.process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal process %d: %w", p.pid, err)
+	}
+	return nil
+}
+
+// terminate ends the server: a fast shutdown, and when ctx ends an immediate one,
+// which it waits for a bounded time. The process is no longer watched afterwards.
+func (p *postmaster) terminate(ctx context.Context) error {
+	defer p.forget()
+	if err := p.signal(syscall.SIGINT); err != nil {
+		return err
+	}
+	select {
+	case <-p.exited:
+		return nil
+	case <-ctx.Done():
+	}
+	if err := p.signal(syscall.SIGQUIT); err != nil {
+		return err
+	}
+	timer := time.NewTimer(immediateWait)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("process %d still runs %s after an immediate shutdown", p.pid, immediateWait)
+	}
+}

@@ -1,0 +1,177 @@
+// Package embeddedpg runs the PostgreSQL server that readmark brings along when
+// no database is configured: for trying out and for small installations.
+package embeddedpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/gofrs/flock"
+)
+
+// Server is a PostgreSQL server on 127.0.0.1 with its data in a data directory,
+// which it holds a lock on. It is restarted when it dies, until Stop. A server
+// outlives a readmark that is killed; the next Start takes it over. All methods
+// may be called at the same time.
+type Server struct {
+	opts     Options
+	dir      dataDir
+	lock     *flock.Flock
+	programs Installation
+	run      runner
+	password string
+	port     int
+
+	mu      sync.Mutex // guards current
+	current *postmaster
+
+	cancel     context.CancelFunc // ends the supervision
+	supervised chan struct{}      // closed when it has ended
+
+	stopMu  sync.Mutex // guards what follows, held while stopping
+	stopped bool
+	stopErr error
+}
+
+// Start brings up the server and returns when it accepts connections. It creates
+// the cluster the first time, after downloading PostgreSQL where none is
+// installed, and takes over the server that a killed readmark left running.
+//
+// It fails at once when another readmark uses the data directory, and when the
+// cluster there needs a version of PostgreSQL that cannot be had; nothing is
+// deleted then. When ctx ends it gives up, and leaves neither a process nor the
+// lock behind. The context has no effect once Start has returned: the caller owns
+// the server and must call Stop.
+func Start(ctx context.Context, opts Options) (*Server, error) {
+	opts = opts.withDefaults()
+	dir, err := openDataDir(opts.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	lock := flock.New(dir.lock(), flock.SetPermissions(0o600))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if !locked {
+		return nil, errors.Join(fmt.Errorf("another readmark is using the data directory %s", dir), lock.Close())
+	}
+	s := &Server{opts: opts, dir: dir, lock: lock, supervised: make(chan struct{})}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start embedded postgres: %w", err), lock.Close())
+	}
+	opts.Logger.Info("embedded postgres started",
+		"data_dir", string(dir), "version", s.programs.Version, "port", s.port, "pid", s.current.pid)
+	supervision, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	go s.supervise(supervision)
+	return s, nil
+}
+
+// start leaves a ready server, or no process. The caller holds the lock.
+func (s *Server) start(ctx context.Context) error {
+	removeMatches(s.opts.Logger, string(s.dir), unfinished)
+	version, err := readClusterVersion(s.dir.cluster())
+	if err != nil {
+		return err
+	}
+	if s.programs, err = chooseInstallation(ctx, s.opts, s.dir, version); err != nil {
+		return err
+	}
+	who, err := chooseAccount(s.dir.cluster())
+	if err != nil {
+		return err
+	}
+	if s.run, err = newRunner(who, string(s.dir), s.programs.BinDir); err != nil {
+		return err
+	}
+	if version == "" {
+		s.opts.Logger.Info("creating the embedded postgres cluster", "data_dir", string(s.dir), "version", s.programs.Version)
+		s.password, err = createCluster(ctx, s.run, s.programs, s.dir, s.opts.Settings["fsync"] != "off")
+	} else {
+		err = s.open(ctx)
+	}
+	if err != nil || s.current != nil {
+		return err
+	}
+	return s.launchFirst(ctx)
+}
+
+// open prepares an existing cluster, and takes over the server that runs on it.
+func (s *Server) open(ctx context.Context) error {
+	if err := s.run.account.own(s.dir.cluster()); err != nil {
+		return err
+	}
+	var err error
+	if s.password, err = readPassword(s.dir); err != nil {
+		return err
+	}
+	if err := s.takeOver(ctx); err != nil {
+		return err
+	}
+	if s.password == "" {
+		s.opts.Logger.Warn("the embedded postgres password is missing, setting a new one", "path", s.dir.password())
+		s.password, err = resetPassword(ctx, s.run, s.programs, s.dir)
+		return err
+	}
+	return nil
+}
+
+// URL returns the connection string of the database readmark, with the password
+// of its superuser. It stays the same over restarts.
+func (s *Server) URL() string {
+	address := url.URL{
+		Scheme:   "postgres",
+		User:     url.UserPassword(role, s.password),
+		Host:     net.JoinHostPort(loopback, strconv.Itoa(s.port)),
+		Path:     "/" + role,
+		RawQuery: "sslmode=disable",
+	}
+	return address.String()
+}
+
+// Version returns the version of the server's programs, such as "15.18".
+func (s *Server) Version() string { return s.programs.Version }
+
+// BinDir returns the directory of the server's programs.
+func (s *Server) BinDir() string { return s.programs.BinDir }
+
+// PID returns the process number of the postmaster that serves, or served last.
+func (s *Server) PID() int { return s.running().pid }
+
+// Stop shuts the server down, cutting connections but completing what was
+// committed, and waits. When ctx ends before that, the server drops everything,
+// to recover at the next start, and Stop waits a few seconds more. It releases
+// the data directory and removes nothing. Later calls return what the first did.
+func (s *Server) Stop(ctx context.Context) error {
+	s.cancel()
+	s.stopMu.Lock()
+	defer s.stopMu.Unlock()
+	if s.stopped {
+		return s.stopErr
+	}
+	s.stopped = true
+	<-s.supervised
+	s.opts.Logger.Info("stopping embedded postgres", "data_dir", string(s.dir), "pid", s.PID())
+	if err := errors.Join(s.running().terminate(ctx), s.lock.Close()); err != nil {
+		s.stopErr = fmt.Errorf("stop embedded postgres: %w", err)
+		return s.stopErr
+	}
+	s.opts.Logger.Info("embedded postgres stopped", "data_dir", string(s.dir))
+	return nil
+}
+
+// Abandon asks the server to shut down and does not wait for it: for a readmark
+// that must end at once. The lock goes with the process.
+func (s *Server) Abandon() {
+	s.cancel()
+	if err := s.running().signal(syscall.SIGINT); err != nil {
+		s.opts.Logger.Warn("cannot stop embedded postgres", "error", err)
+	}
+}

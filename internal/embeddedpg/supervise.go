@@ -1,0 +1,94 @@
+package embeddedpg
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// restartFirst and restartMost are the bounds of the pause before a restart.
+	restartFirst = 100 * time.Millisecond
+	restartMost  = 10 * time.Second
+	// restartCalm is how long a server must have run for the pause to begin anew.
+	restartCalm = time.Minute
+)
+
+// supervise restarts the server on its port whenever it dies, until ctx ends.
+func (s *Server) supervise(ctx context.Context) {
+	defer close(s.supervised)
+	delay := restartFirst
+	for {
+		watched, since := s.running(), time.Now()
+		select {
+		case <-ctx.Done():
+			return
+		case <-watched.exited:
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.opts.Logger.Error("embedded postgres died, restarting it", "pid", watched.pid, "state", watched.how)
+		if time.Since(since) > restartCalm {
+			delay = restartFirst
+		}
+		for {
+			if !pause(ctx, delay) {
+				return
+			}
+			delay = min(2*delay, restartMost)
+			err := s.relaunch(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				break
+			}
+			// Processes of the dead server may hold its memory for a while.
+			s.opts.Logger.Warn("embedded postgres restart failed", "error", err, "retry_in", delay)
+		}
+		s.opts.Logger.Info("embedded postgres restarted", "port", s.port, "pid", s.running().pid)
+	}
+}
+
+// relaunch starts the server once more and waits until it is ready. The process
+// becomes the current one at once, so that whoever ends ctx can end it.
+func (s *Server) relaunch(ctx context.Context) error {
+	started, err := s.replace(ctx)
+	if err != nil {
+		return err
+	}
+	return started.awaitReady(ctx)
+}
+
+func (s *Server) replace(ctx context.Context) (*launch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	started, err := s.spawn(s.port)
+	if err != nil {
+		return nil, err
+	}
+	s.current = started.postmaster
+	return started, nil
+}
+
+// running returns the process that serves, or served last.
+func (s *Server) running() *postmaster {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// pause waits and returns true, or false as soon as ctx ends.
+func pause(ctx context.Context, delay time.Duration) bool {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

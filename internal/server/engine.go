@@ -1,0 +1,119 @@
+// Package server joins the callbacks and the read API on one listener and
+// health, metrics and profiles on another, and stops both gracefully.
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"readmark/internal/api"
+	"readmark/internal/webhook"
+)
+
+// releaseMode silences gin's debug output. The mode is global in gin: it is
+// set once, so that engines made at the same time do not race.
+//
+//nolint:gochecknoglobals // mirrors gin's own global
+var releaseMode = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
+
+// Options is what the engine needs of the rest of the program.
+type Options struct {
+	Sink          webhook.Sink
+	CallbackToken string
+	API           api.Options
+	Registry      prometheus.Registerer
+	Logger        *slog.Logger
+}
+
+// New returns the handler of callbacks, read API and docs.
+func New(options Options) http.Handler {
+	releaseMode()
+	engine := gin.New()
+	// IDs in paths are percent-encoded and may hold anything: gin routes on the
+	// escaped path and unescape decodes the parameters, once. (UseRawPath would
+	// turn a+b/c into "a b/c", another user's row.)
+	engine.UseEscapedPath = true
+	engine.UnescapePathValues = false
+	engine.RemoveExtraSlash = true
+	engine.RedirectTrailingSlash = false
+	engine.RedirectFixedPath = false
+	engine.HandleMethodNotAllowed = true
+	engine.Use(identify, access(options.Logger), recovery(options.Logger), unescape)
+
+	callbacks := webhook.New(options.Sink, options.CallbackToken, options.Registry, options.Logger)
+	callbacks.Register(engine)
+	api.Register(engine, options.API)
+
+	engine.NoMethod(func(c *gin.Context) {
+		api.WriteProblem(c, http.StatusMethodNotAllowed, "this path does not take "+c.Request.Method)
+	})
+	engine.NoRoute(func(c *gin.Context) {
+		if c.Request.Method == http.MethodPost && !strings.HasPrefix(c.Request.URL.Path, "/v1/") {
+			callbacks.Serve(c)
+			return
+		}
+		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path")
+	})
+	return engine
+}
+
+// identify gives each request an ID, and tells it to the caller.
+func identify(c *gin.Context) {
+	id := uuid.NewString()
+	c.Set("request_id", id)
+	c.Header("X-Request-Id", id)
+	c.Next()
+}
+
+// access logs each request at debug level: its route, never its path, which
+// may hold the token.
+func access(logger *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		started := time.Now()
+		c.Next()
+		logger.DebugContext(c.Request.Context(), "request served",
+			"method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(),
+			"duration_ms", float64(time.Since(started).Microseconds())/1000,
+			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
+	}
+}
+
+// recovery turns a panic into a 500, without the request in the log.
+func recovery(logger *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				logger.ErrorContext(c.Request.Context(), "handler panicked", "cause", cause,
+					"route", c.FullPath(), "request_id", c.GetString("request_id"), "stack", string(debug.Stack()))
+				c.Abort()
+				if !c.Writer.Written() {
+					api.WriteProblem(c, http.StatusInternalServerError, "internal error")
+				}
+			}
+		}()
+		c.Next()
+	}
+}
+
+// unescape decodes the path parameters.
+func unescape(c *gin.Context) {
+	for i := range c.Params {
+		plain, err := url.PathUnescape(c.Params[i].Value)
+		if err != nil {
+			c.Abort()
+			api.WriteProblem(c, http.StatusUnprocessableEntity, "path parameter "+c.Params[i].Key+" is not percent-encoded")
+			return
+		}
+		c.Params[i].Value = plain
+	}
+	c.Next()
+}

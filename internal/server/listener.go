@@ -1,0 +1,75 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = 30 * time.Second
+	// idleTimeout is long on purpose: OpenIM keeps its connections for ever,
+	// and a callback that meets a closing one is lost.
+	idleTimeout    = 24 * time.Hour
+	maxHeaderBytes = 64 << 10
+)
+
+// Listener serves one handler on one address.
+type Listener struct {
+	name     string
+	listener net.Listener
+	server   *http.Server
+	logger   *slog.Logger
+	done     chan error // holds what Serve returned
+}
+
+// Listen opens the address; port 0 takes a free one, which the log tells.
+// Nothing is served before Serve.
+func Listen(ctx context.Context, name, addr string, handler http.Handler, logger *slog.Logger) (*Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for %s: %w", name, err)
+	}
+	return &Listener{
+		name: name, listener: listener, logger: logger, done: make(chan error, 1),
+		server: &http.Server{
+			Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
+			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+			ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		},
+	}, nil
+}
+
+// Serve starts serving and returns at once. failed is called when serving
+// ends by itself.
+func (l *Listener) Serve(failed func(error)) {
+	l.logger.Info("listening", "name", l.name, "addr", l.listener.Addr().String())
+	go func() {
+		err := l.server.Serve(l.listener)
+		if !errors.Is(err, http.ErrServerClosed) {
+			failed(fmt.Errorf("serve %s: %w", l.name, err))
+		}
+		l.done <- err
+	}()
+}
+
+// Close gives an opened address back that was never served.
+func (l *Listener) Close() error { return l.listener.Close() }
+
+// Shutdown stops accepting and waits for the requests under way, until the
+// context ends; then it cuts them.
+func (l *Listener) Shutdown(ctx context.Context) error {
+	l.server.SetKeepAlivesEnabled(false)
+	err := l.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("stop %s: %w", l.name, err), l.server.Close())
+	}
+	<-l.done
+	return err
+}

@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"readmark/db"
+	"readmark/internal/readstate"
+)
+
+// Commit makes a batch durable in one transaction: when it returns nil, every
+// receipt is in the journal and in its pair's state, and survives a crash of
+// either side. Writing the same batch again changes nothing. On an error
+// nothing of the batch may be relied upon.
+func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
+	err := s.commit(ctx, &batch)
+	if !hasState(err, stateCheckViolation) {
+		return err
+	}
+	// Most likely a day without a partition: make the days and try once more.
+	var days []time.Time
+	for i := range batch.Receipts {
+		days = append(days, day(batch.Receipts[i].ReceivedAt))
+	}
+	slices.SortFunc(days, time.Time.Compare)
+	days = slices.CompactFunc(days, time.Time.Equal)
+	if makeErr := s.makeDays(ctx, days); makeErr != nil {
+		return errors.Join(err, makeErr)
+	}
+	return s.commit(ctx, &batch)
+}
+
+func (s *Store) commit(ctx context.Context, batch *readstate.Batch) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		recordedAt := s.now().UTC().Truncate(time.Microsecond)
+		if len(batch.Receipts) > 0 {
+			if err := s.queries.InsertJournal(ctx, tx, journalParams(batch.Receipts, recordedAt)); err != nil {
+				return fmt.Errorf("insert journal: %w", err)
+			}
+		}
+		if last := readstate.Fold(batch.Receipts); len(last) > 0 {
+			if err := s.queries.UpsertStates(ctx, tx, stateParams(last, recordedAt)); err != nil {
+				return fmt.Errorf("upsert states: %w", err)
+			}
+		}
+		for i := range batch.Rejections {
+			if err := s.queries.InsertRejection(ctx, tx, rejectionParams(&batch.Rejections[i])); err != nil {
+				return fmt.Errorf("insert rejection: %w", err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("commit batch: %w", translate(err))
+	}
+	return nil
+}
+
+func journalParams(receipts []readstate.Receipt, recordedAt time.Time) db.InsertJournalParams {
+	n := len(receipts)
+	p := db.InsertJournalParams{
+		RecordedAt:   recordedAt,
+		UserIDs:      make([]string, n),
+		ReceivedAts:  make([]time.Time, n),
+		Ids:          make([]uuid.UUID, n),
+		Dialects:     make([]int16, n),
+		GroupIDs:     make([]string, n),
+		Reported:     make([]int64, n),
+		ContentTypes: make([]int64, n),
+	}
+	for i := range receipts {
+		r := &receipts[i]
+		p.UserIDs[i], p.ReceivedAts[i], p.Ids[i] = r.UserID, r.ReceivedAt, uuid.UUID(r.ID)
+		p.Dialects[i], p.GroupIDs[i], p.ContentTypes[i] = int16(r.Dialect), r.GroupID, r.ContentType
+		p.Reported[i] = r.UnreadCount
+		if r.Dialect == readstate.DialectServer {
+			p.Reported[i] = r.ReadSeq
+		}
+	}
+	return p
+}
+
+func stateParams(last []*readstate.Receipt, updatedAt time.Time) db.UpsertStatesParams {
+	n := len(last)
+	p := db.UpsertStatesParams{
+		UpdatedAt:    updatedAt,
+		UserIDs:      make([]string, n),
+		GroupIDs:     make([]string, n),
+		UnreadCounts: make([]int64, n),
+		ContentTypes: make([]int64, n),
+		LastReadAts:  make([]time.Time, n),
+		ReceiptIds:   make([]uuid.UUID, n),
+	}
+	for i, r := range last {
+		p.UserIDs[i], p.GroupIDs[i] = r.UserID, r.GroupID
+		p.UnreadCounts[i], p.ContentTypes[i] = r.UnreadCount, r.ContentType
+		p.LastReadAts[i], p.ReceiptIds[i] = r.ReceivedAt, uuid.UUID(r.ID)
+	}
+	return p
+}
+
+func rejectionParams(r *readstate.Rejection) db.InsertRejectionParams {
+	return db.InsertRejectionParams{
+		ID: uuid.UUID(r.ID), ReceivedAt: r.ReceivedAt, Command: r.Command, Code: int32(r.Code),
+		Field: r.Field, Reason: r.Reason, BodyBytes: r.Size,
+		UserID: optional(r.UserID), GroupID: optional(r.GroupID),
+	}
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

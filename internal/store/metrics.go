@@ -1,0 +1,54 @@
+package store
+
+import (
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Collector gives the pool's metrics, read when they are asked for.
+func (s *Store) Collector() prometheus.Collector { return &poolCollector{store: s} }
+
+type poolCollector struct{ store *Store }
+
+// poolGauge is one number of the pool.
+type poolGauge struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*pgxpool.Stat) float64
+}
+
+func poolGauges() []poolGauge {
+	gauge := func(name, help string, value func(*pgxpool.Stat) float64) poolGauge {
+		return poolGauge{prometheus.NewDesc("readmark_pool_"+name, help, nil, nil), prometheus.GaugeValue, value}
+	}
+	counter := func(name, help string, value func(*pgxpool.Stat) float64) poolGauge {
+		return poolGauge{prometheus.NewDesc("readmark_pool_"+name, help, nil, nil), prometheus.CounterValue, value}
+	}
+	return []poolGauge{
+		gauge("connections", "Database connections open.",
+			func(s *pgxpool.Stat) float64 { return float64(s.TotalConns()) }),
+		gauge("connections_in_use", "Database connections in use.",
+			func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }),
+		gauge("connections_max", "The most database connections that the pool opens.",
+			func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) }),
+		counter("acquires_total", "Connections taken from the pool.",
+			func(s *pgxpool.Stat) float64 { return float64(s.AcquireCount()) }),
+		counter("acquire_wait_seconds_total", "Time spent waiting for a connection.",
+			func(s *pgxpool.Stat) float64 { return s.AcquireDuration().Seconds() }),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *poolCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, gauge := range poolGauges() {
+		descs <- gauge.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *poolCollector) Collect(metrics chan<- prometheus.Metric) {
+	stat := c.store.pool.Stat()
+	for _, gauge := range poolGauges() {
+		metrics <- prometheus.MustNewConstMetric(gauge.desc, gauge.kind, gauge.value(stat))
+	}
+}
