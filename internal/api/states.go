@@ -16,21 +16,18 @@ type pairInput struct {
 
 type stateOutput struct{ Body State }
 
-type pageInput struct {
+type userListInput struct {
+	UserID id     `path:"userID"`
+	Unread bool   `query:"unread" doc:"only groups with unread messages"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
 	Cursor string `query:"cursor" maxLength:"512" doc:"nextCursor of the page before"`
 }
 
-type userListInput struct {
-	UserID id   `path:"userID"`
-	Unread bool `query:"unread" doc:"only groups with unread messages"`
-	pageInput
-}
-
 type groupListInput struct {
-	GroupID   id    `path:"groupID"`
-	MinUnread int64 `query:"minUnread" minimum:"0" doc:"only users with at least as many unread messages"`
-	pageInput
+	GroupID   id     `path:"groupID"`
+	MinUnread int64  `query:"minUnread" minimum:"0" doc:"only users with at least as many unread messages"`
+	Limit     int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
+	Cursor    string `query:"cursor" maxLength:"512" doc:"nextCursor of the page before"`
 }
 
 type listOutput struct{ Body StateList }

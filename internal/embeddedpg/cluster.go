@@ -86,6 +86,10 @@ func createCluster(ctx context.Context, run runner, programs Installation, dir d
 	if err := writePassword(dir, password); err != nil {
 		return "", err
 	}
+	// Only an empty directory can be in the way, and only that can be removed so.
+	if err := os.Remove(dir.cluster()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("put cluster into place: %w", err)
+	}
 	if err := os.Rename(fresh, dir.cluster()); err != nil {
 		return "", fmt.Errorf("put cluster into place: %w", err)
 	}

@@ -96,10 +96,9 @@ func (s *Server) spawn(port int) (*launch, error) {
 	cmd := s.run.command(context.Background(), s.programs.program("postgres"),
 		append([]string{"-D", s.dir.cluster()}, s.settings(port)...)...)
 	cmd.Stdout, cmd.Stderr = output, output
-	if err := cmd.Start(); err != nil {
+	if attempt.postmaster, err = startChild(cmd); err != nil {
 		return nil, fmt.Errorf("start server: %w", s.run.explain(err))
 	}
-	attempt.postmaster = watchChild(cmd)
 	return attempt, nil
 }
 

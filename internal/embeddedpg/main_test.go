@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"log/slog"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -73,7 +72,10 @@ func enterable(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "embeddedpg-")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	t.Cleanup(func() {
+		// The log collector of a server that was taken over may end a little later.
+		require.Eventually(t, func() bool { return os.RemoveAll(dir) == nil }, patience, glance)
+	})
 	return dir
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -17,6 +18,8 @@ const (
 	// immediateWait bounds the wait after an immediate shutdown. The server itself
 	// kills its own children after 5 s.
 	immediateWait = 8 * time.Second
+	// forkedWait bounds the wait for what a server that is gone has forked.
+	forkedWait = 2 * time.Second
 )
 
 // postmaster is a running server process. One goroutine watches it until it is
@@ -31,8 +34,19 @@ type postmaster struct {
 	once      sync.Once
 }
 
-// watchChild takes over the waiting for a started command.
-func watchChild(cmd *exec.Cmd) *postmaster {
+// startChild starts a server process and watches it. It counts as gone when those
+// that it forked are gone too, such as the log collector, which still writes then:
+// all of them hold a pipe that nobody uses, so that it does them no harm when
+// readmark dies, and that ends with the last of them.
+func startChild(cmd *exec.Cmd) (*postmaster, error) {
+	held, holder, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.ExtraFiles = []*os.File{holder}
+	if err := errors.Join(cmd.Start(), holder.Close()); err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
 	p := &postmaster{
 		pid:       cmd.Process.Pid,
 		process:   cmd.Process,
@@ -43,8 +57,11 @@ func watchChild(cmd *exec.Cmd) *postmaster {
 		defer close(p.exited)
 		_ = cmd.Wait() // the state says more than the error
 		p.how = cmd.ProcessState.String()
+		_ = held.SetReadDeadline(time.Now().Add(forkedWait))
+		_, _ = io.Copy(io.Discard, held)
+		_ = held.Close()
 	}()
-	return p
+	return p, nil
 }
 
 // adopt returns the process as the server of a cluster, false when it is not one.

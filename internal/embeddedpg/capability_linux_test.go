@@ -1,0 +1,46 @@
+package embeddedpg
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func pidText(server *Server) string { return strconv.Itoa(server.PID()) }
+
+// TestClosedDirectoryWithoutTheCapability starts a server from a thread that may
+// not pass the capability on, as in a container that was stripped of it.
+func TestClosedDirectoryWithoutTheCapability(t *testing.T) {
+	t.Parallel()
+	opts, _ := options(t)
+	closed := filepath.Dir(opts.DataDir)
+	require.NoError(t, os.Chmod(closed, 0o700))
+	type result struct{ dropped, started error }
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		dropped := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_DAC_READ_SEARCH, 0, 0, 0)
+		server, err := Start(t.Context(), opts)
+		if err == nil {
+			err = server.Stop(t.Context())
+		}
+		done <- result{dropped, err}
+	}()
+	got := <-done
+	if root() {
+		require.NoError(t, got.dropped)
+		require.ErrorContains(t, got.started, "data directory")
+		require.ErrorContains(t, got.started, "enterable by user")
+		require.ErrorContains(t, got.started, closed+" is closed")
+		require.Empty(t, glob(t, opts.DataDir, unfinished))
+		require.NoDirExists(t, filepath.Join(opts.DataDir, "postgres"))
+	} else { // the directory is the user's own
+		require.ErrorIs(t, got.dropped, unix.EPERM)
+		require.NoError(t, got.started)
+	}
+}

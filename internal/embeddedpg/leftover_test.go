@@ -1,0 +1,223 @@
+package embeddedpg
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// orphan starts a server under a readmark that is then killed.
+func orphan(t *testing.T, opts Options) report {
+	t.Helper()
+	readmark := exec.Command(os.Args[0])
+	readmark.Env = append(os.Environ(), roleVariable+"="+opts.DataDir)
+	readmark.Stderr = os.Stderr
+	input, err := readmark.StdinPipe()
+	require.NoError(t, err)
+	defer input.Close()
+	output, err := readmark.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, readmark.Start())
+	line, err := bufio.NewReader(output).ReadBytes('\n')
+	require.NoError(t, err)
+	var said report
+	require.NoError(t, json.Unmarshal(line, &said))
+	require.NoError(t, readmark.Process.Kill())
+	require.Error(t, readmark.Wait())
+	require.True(t, serves(said.PID, filepath.Join(opts.DataDir, "postgres")))
+	return said
+}
+
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	opts, log := options(t)
+	left := orphan(t, opts)
+
+	server := start(t, opts)
+	require.Equal(t, left.PID, server.PID())
+	require.Equal(t, left.URL, server.URL())
+	require.Contains(t, log.String(), "embedded postgres taken over")
+	require.Equal(t, "1", query(t, server, "SELECT 1"))
+
+	_, err := Start(t.Context(), opts)
+	require.ErrorContains(t, err, "another readmark is using")
+
+	// It is watched like a child.
+	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
+	require.Eventually(t, func() bool {
+		_, err := tryQuery(server, "SELECT 1")
+		return err == nil && server.PID() != left.PID
+	}, patience, glance)
+	require.Equal(t, left.URL, server.URL())
+}
+
+func TestTakenOverServerStops(t *testing.T) {
+	t.Parallel()
+	opts, _ := options(t)
+	left := orphan(t, opts)
+	server := start(t, opts)
+	stop(t, server)
+	require.False(t, serves(left.PID, server.dir.cluster()))
+	require.NotEqual(t, left.PID, start(t, opts).PID())
+}
+
+func TestUnusableLeftoverIsReplaced(t *testing.T) {
+	t.Parallel()
+	opts, log := options(t)
+	first := start(t, opts)
+	stop(t, first)
+
+	// A server that listens elsewhere.
+	port, err := freePort()
+	require.NoError(t, err)
+	left := first.run.command(context.Background(), first.programs.program("postgres"), "-D", first.dir.cluster(),
+		"-p", strconv.Itoa(port),
+		"-c", "listen_addresses=localhost", "-c", "unix_socket_directories=", "-c", "fsync=off")
+	require.NoError(t, left.Start())
+	reaped := make(chan error, 1)
+	go func() { reaped <- left.Wait() }()
+	require.Eventually(t, func() bool {
+		file, err := readPIDFile(first.dir.cluster())
+		return err == nil && file.pid == left.Process.Pid && file.ready()
+	}, patience, glance)
+
+	server := start(t, opts)
+	<-reaped
+	require.NotEqual(t, left.Process.Pid, server.PID())
+	require.Equal(t, "1", query(t, server, "SELECT 1"))
+	require.Contains(t, log.String(), "stopping a leftover embedded postgres")
+}
+
+func TestLostPasswordIsReplaced(t *testing.T) {
+	t.Parallel()
+	opts, _ := options(t)
+	left := orphan(t, opts)
+	require.NoError(t, os.Remove(filepath.Join(opts.DataDir, "postgres.password")))
+	server := start(t, opts)
+	require.NotEqual(t, left.PID, server.PID())
+	require.Equal(t, "1", query(t, server, "SELECT 1"))
+	stop(t, server)
+	require.Equal(t, "1", query(t, start(t, opts), "SELECT 1"))
+}
+
+func TestStalePIDFile(t *testing.T) {
+	t.Parallel()
+	opts, log := options(t)
+	server := start(t, opts)
+	stop(t, server)
+	path := filepath.Join(server.dir.cluster(), "postmaster.pid")
+	write := func(t *testing.T, text string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		require.NoError(t, os.Lchown(path, server.run.account.uid, server.run.account.gid))
+	}
+	claim := func(pid int) string {
+		return fmt.Sprintf("%d\n%s\n1700000000\n%d\n\n127.0.0.1\n  1  2\nready   \n", pid, server.dir.cluster(), server.port)
+	}
+
+	// A process that is not ours, run by the server's user: postgres itself would
+	// believe that it is a server.
+	stranger := server.run.command(t.Context(), "/bin/cat")
+	input, err := stranger.StdinPipe()
+	require.NoError(t, err)
+	output, err := stranger.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, stranger.Start())
+
+	dead := exec.Command("/bin/true")
+	require.NoError(t, dead.Run())
+
+	for _, text := range []string{claim(stranger.Process.Pid), claim(dead.Process.Pid), claim(os.Getpid()), "", "nonsense\n", "-7\n"} {
+		write(t, text)
+		again := start(t, opts)
+		require.Equal(t, "1", query(t, again, "SELECT 1"), text)
+		stop(t, again)
+	}
+	require.Contains(t, log.String(), "removing a stale postmaster.pid")
+
+	// The stranger still answers.
+	_, err = io.WriteString(input, "alive\n")
+	require.NoError(t, err)
+	line, err := bufio.NewReader(output).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "alive\n", line)
+	require.NoError(t, input.Close())
+	require.NoError(t, stranger.Wait())
+}
+
+func TestServesOnlyItsCluster(t *testing.T) {
+	t.Parallel()
+	opts, _ := options(t)
+	server := start(t, opts)
+	cluster := server.dir.cluster()
+	require.True(t, serves(server.PID(), cluster))
+	require.False(t, serves(server.PID(), t.TempDir()))
+	require.False(t, serves(os.Getpid(), cluster))
+
+	// What is left to root in a container says the same.
+	proc := fmt.Sprintf("/proc/%d", server.PID())
+	require.True(t, claimsToServe(proc, cluster))
+	require.False(t, claimsToServe(proc, t.TempDir()))
+	require.False(t, claimsToServe("/proc/self", cluster))
+}
+
+func TestDeadServerIsRestarted(t *testing.T) {
+	t.Parallel()
+	opts, log := options(t)
+	server := start(t, opts)
+	url := server.URL()
+	for range 2 {
+		pid := server.PID()
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		require.Eventually(t, func() bool {
+			_, err := tryQuery(server, "SELECT 1")
+			return err == nil && server.PID() != pid
+		}, patience, glance)
+	}
+	require.Equal(t, url, server.URL())
+	require.Contains(t, log.String(), "embedded postgres died")
+}
+
+func TestStopWhileRestarting(t *testing.T) {
+	t.Parallel()
+	opts, _ := options(t)
+	server := start(t, opts)
+	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
+	<-server.running().exited
+	stop(t, server)
+	require.Empty(t, processesOf(t, server.dir.cluster()))
+}
+
+func TestParsePIDFile(t *testing.T) {
+	t.Parallel()
+	file, err := parsePIDFile("12\n/data\n1700000000\n5433\n\n127.0.0.1\n  11   22\nready   \n")
+	require.NoError(t, err)
+	require.Equal(t, 12, file.pid)
+	require.True(t, file.ready())
+	require.True(t, file.local())
+
+	file, err = parsePIDFile("12\n/data\n1700000000\n5433\n/tmp\n*\n  11   22\nstarting\n")
+	require.NoError(t, err)
+	require.False(t, file.ready())
+	require.False(t, file.local())
+
+	file, err = parsePIDFile("-12\n/data\n")
+	require.NoError(t, err)
+	require.Equal(t, 12, file.pid, "a single-user server")
+	require.False(t, file.ready())
+
+	for _, text := range []string{"", "x", "0\n", "-1\n", "\n12"} {
+		_, err := parsePIDFile(text)
+		require.ErrorIs(t, err, errMalformed, "%q", text)
+	}
+}
