@@ -20,7 +20,8 @@ import (
 )
 
 // programsArchive packs this machine's programs as the repository does: a .txz in
-// a .jar. They find their libraries and templates where they are installed.
+// a .jar. They find their libraries and templates where they are installed, by a link
+// and by the paths that they were built with.
 func programsArchive(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,8 +33,9 @@ func programsArchive(t *testing.T) []byte {
 		require.NoError(t, err, string(output))
 		require.NoError(t, os.Chmod(filepath.Join(dir, "bin", name), 0o700))
 	}
+	require.NoError(t, os.Symlink(filepath.Join(filepath.Dir(local(t).BinDir), "lib"), filepath.Join(dir, "lib")))
 	archive := filepath.Join(t.TempDir(), "postgres.txz")
-	tar := exec.Command("tar", "cJf", archive, "-C", dir, "bin")
+	tar := exec.Command("tar", "cJf", archive, "-C", dir, "bin", "lib")
 	tar.Env = append(os.Environ(), "XZ_OPT=-0")
 	output, err := tar.CombinedOutput()
 	require.NoError(t, err, string(output))

@@ -87,4 +87,3 @@ func (s *Store) NewestArrival(ctx context.Context, moment time.Time) (time.Time,
 	}
 	return newest.UTC(), nil
 }
-

@@ -1,0 +1,61 @@
+# Every command of the project. Works with GNU make 3.81 (macOS) and newer.
+# The tools are pinned in tools/go.mod and run through the go command, so that
+# nothing needs to be installed beside Go and make.
+
+GO      ?= go
+# One PostgreSQL for the whole run, found by internal/pgtest.
+PGTEST  := $(GO) run ./internal/pgtest/run
+TOOL    := $(GO) tool -modfile=tools/go.mod
+GO_DIRS := cmd db internal migrations
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+.PHONY: run build test test-race test-docker bench fuzz lint govulncheck generate verify help
+
+run: build ## build and serve on the embedded PostgreSQL, data in ./data
+	exec ./bin/readmark serve
+
+# -buildvcs=auto also where GOFLAGS says otherwise: `readmark version` names the
+# commit. Off where git is missing or refuses the checkout (another user's).
+build: ## build bin/readmark
+	@vcs=false; if git status --porcelain >/dev/null 2>&1; then vcs=auto; fi; set -x; \
+	CGO_ENABLED=0 $(GO) build -buildvcs=$$vcs -trimpath -o bin/readmark ./cmd/readmark
+
+test: ## all tests but Docker's, on a real PostgreSQL (TEST_DATABASE_URL, Docker, local binaries or a download)
+	$(PGTEST) $(GO) test ./...
+
+test-race: ## the same with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(PGTEST) $(GO) test -race ./...
+
+test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Dockerfile and compose file
+	READMARK_TEST_POSTGRES=docker $(PGTEST) $(GO) test ./internal/store/... ./internal/cli/...
+	$(GO) test -tags docker -count=1 -timeout 20m ./internal/smoke/
+
+bench: ## all benchmarks
+	$(PGTEST) $(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+fuzz: ## fuzz the callback decoder for FUZZTIME (30s)
+	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./internal/openim
+
+lint: ## golangci-lint with the set of .golangci.yml
+	$(TOOL) golangci-lint run ./...
+
+govulncheck: ## known vulnerabilities in what is called (its database needs the open internet)
+	$(TOOL) govulncheck ./...
+
+generate: ## write db/ from queries/ and migrations/
+	$(TOOL) sqlc generate
+
+verify: ## generated code, migrations, modules and formatting are as they should be
+	$(TOOL) sqlc diff
+	$(TOOL) sqlc vet
+	$(TOOL) goose -dir migrations validate
+	$(GO) mod tidy -diff
+	$(GO) -C tools mod tidy -diff
+	@unformatted=$$(gofmt -l $(GO_DIRS)) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags docker ./internal/smoke/
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

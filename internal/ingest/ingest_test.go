@@ -1,0 +1,226 @@
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"readmark/internal/ingest"
+	"readmark/internal/readstate"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeStore records batches; each commit waits for the gate when there is one,
+// and batches with the user "poison" are refused.
+type fakeStore struct {
+	gate    chan struct{}
+	mu      sync.Mutex
+	batches []readstate.Batch
+	err     error
+}
+
+var errPoison = errors.New("poison")
+
+func (s *fakeStore) Commit(ctx context.Context, batch readstate.Batch) error {
+	if s.gate != nil {
+		select {
+		case <-s.gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range batch.Receipts {
+		if r.UserID == "poison" {
+			return errPoison
+		}
+	}
+	if s.err != nil {
+		return s.err
+	}
+	s.batches = append(s.batches, batch)
+	return nil
+}
+
+func (s *fakeStore) sizes() (sizes []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, batch := range s.batches {
+		sizes = append(sizes, batch.Len())
+	}
+	return sizes
+}
+
+func receipt(user string) readstate.Receipt {
+	return readstate.Receipt{Dialect: readstate.DialectDocumented, UserID: user, GroupID: "g"}
+}
+
+// What arrives while a transaction is under way shares the next one; nobody is
+// answered before the commit.
+func TestGroupCommit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{gate: make(chan struct{})}
+		in := ingest.New(store, time.Now)
+		var answered sync.WaitGroup
+		results := make(chan error, 11)
+		submit := func(user string) {
+			answered.Go(func() { results <- in.Submit(context.Background(), receipt(user)) })
+			synctest.Wait()
+		}
+		submit("first")
+		for i := range 9 {
+			submit(fmt.Sprint("u", i))
+		}
+		answered.Go(func() { results <- in.Reject(context.Background(), readstate.Rejection{Command: "c"}) })
+		synctest.Wait()
+		require.Empty(t, results, "answered before the commit")
+		store.gate <- struct{}{}
+		synctest.Wait()
+		require.Len(t, results, 1)
+		store.gate <- struct{}{}
+		answered.Wait()
+		in.Wait()
+		require.Equal(t, []int{1, 10}, store.sizes())
+		for range 11 {
+			require.NoError(t, <-results)
+		}
+		// Identity and arrival are given once, in the order of arrival.
+		batch := store.batches[1].Receipts
+		for i := 1; i < len(batch); i++ {
+			require.True(t, batch[i].ReceivedAt.After(batch[i-1].ReceivedAt))
+			require.NotEqual(t, batch[i].ID, batch[i-1].ID)
+			require.Equal(t, byte(7), batch[i].ID[6]>>4, "UUID version")
+		}
+	})
+}
+
+// A client that goes away does not undo what others wait for.
+func TestCancelledLeader(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{gate: make(chan struct{})}
+		in := ingest.New(store, time.Now)
+		ctx, cancel := context.WithCancel(context.Background())
+		leader, follower := make(chan error, 1), make(chan error, 1)
+		go func() { leader <- in.Submit(ctx, receipt("leader")) }()
+		synctest.Wait()
+		go func() { follower <- in.Submit(context.Background(), receipt("follower")) }()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		close(store.gate)
+		require.NoError(t, <-leader)
+		require.NoError(t, <-follower)
+		in.Wait()
+		require.Error(t, in.Submit(ctx, receipt("late")))
+	})
+}
+
+// One bad receipt never fails its neighbours.
+func TestPoisonIsIsolated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{gate: make(chan struct{})}
+		in := ingest.New(store, time.Now)
+		var wait sync.WaitGroup
+		users := []string{"lead", "a", "b", "poison", "c", "d", "e"}
+		errs := make([]error, len(users))
+		for i, user := range users {
+			wait.Go(func() { errs[i] = in.Submit(context.Background(), receipt(user)) })
+			synctest.Wait()
+		}
+		var rejected error
+		wait.Go(func() { rejected = in.Reject(context.Background(), readstate.Rejection{}) })
+		synctest.Wait()
+		close(store.gate)
+		wait.Wait()
+		in.Wait()
+		require.NoError(t, rejected)
+		for i, user := range users {
+			if user == "poison" {
+				require.ErrorIs(t, errs[i], errPoison)
+			} else {
+				require.NoError(t, errs[i], user)
+			}
+		}
+	})
+}
+
+// When the store is away, everybody is told, and batches are not split.
+func TestUnavailable(t *testing.T) {
+	t.Parallel()
+	store := &fakeStore{err: fmt.Errorf("gone: %w", readstate.ErrUnavailable)}
+	in := ingest.New(store, time.Now)
+	require.ErrorIs(t, in.Submit(t.Context(), receipt("u")), readstate.ErrUnavailable)
+	in.Wait()
+}
+
+// A store that hangs is given up; the answer is an error.
+func TestHangingStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		in := ingest.New(&fakeStore{gate: make(chan struct{})}, time.Now)
+		started := time.Now()
+		require.ErrorIs(t, in.Submit(context.Background(), receipt("u")), context.DeadlineExceeded)
+		require.LessOrEqual(t, time.Since(started), 5*time.Second)
+		in.Wait()
+	})
+}
+
+// A group is bounded: who finds it full waits for the next one.
+func TestBoundedGroups(t *testing.T) {
+	t.Parallel()
+	store := &fakeStore{gate: make(chan struct{})}
+	in := ingest.New(store, time.Now)
+	var wait sync.WaitGroup
+	const callers = 2500
+	errs := make(chan error, callers)
+	for i := range callers {
+		wait.Go(func() { errs <- in.Submit(context.Background(), receipt(fmt.Sprint(i))) })
+	}
+	close(store.gate)
+	wait.Wait()
+	in.Wait()
+	close(errs)
+	for err := range errs {
+		require.NoError(t, err)
+	}
+	total := 0
+	for _, size := range store.sizes() {
+		require.LessOrEqual(t, size, 1000)
+		total += size
+	}
+	require.Equal(t, callers, total)
+}
+
+// Arrival is in whole microseconds and strictly increasing, whatever the
+// machine's clock does, and starts after what is stored.
+func TestArrivalClock(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 24, 12, 0, 0, 1500, time.UTC)
+	store := &fakeStore{}
+	in := ingest.New(store, func() time.Time { return now })
+	arrival := func() time.Time {
+		require.NoError(t, in.Submit(t.Context(), receipt("u")))
+		return store.batches[len(store.batches)-1].Receipts[0].ReceivedAt
+	}
+	first := arrival()
+	require.Equal(t, now.Truncate(time.Microsecond), first)
+	require.Equal(t, first.Add(time.Microsecond), arrival())
+	now = now.Add(-time.Hour) // set back
+	require.Equal(t, first.Add(2*time.Microsecond), arrival())
+	stored := first.Add(time.Minute)
+	in.Advance(stored)
+	in.Advance(first) // never back
+	require.Equal(t, stored.Add(time.Microsecond), arrival())
+}

@@ -1,0 +1,150 @@
+package store_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+)
+
+func tables(t *testing.T, url string) (names []string) {
+	t.Helper()
+	rows, err := pgtest.Connect(t, url).Query(t.Context(),
+		"SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'i', 'I', 'S') ORDER BY relname")
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		require.NoError(t, rows.Scan(&name))
+		names = append(names, name)
+	}
+	require.NoError(t, rows.Err())
+	return names
+}
+
+// Every down takes back exactly what its up made, also with data in it.
+func TestMigrateUpAndDown(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Empty(t)
+	s := open(t, url)
+	ctx := t.Context()
+
+	list, err := s.Migrations(ctx)
+	require.NoError(t, err)
+	require.NotEmpty(t, list)
+	empty := tables(t, url)
+
+	applied, err := s.MigrateUp(ctx)
+	require.NoError(t, err)
+	require.Len(t, applied, len(list))
+	full := tables(t, url)
+	current, newest, err := s.SchemaVersion(ctx)
+	require.NoError(t, err)
+	require.Equal(t, newest, current)
+	require.NoError(t, s.MakeDaysAhead(ctx))
+	commit(t, s, documented("u", "g", 1, 1))
+
+	for range list {
+		undone, err := s.MigrateDown(ctx)
+		require.NoError(t, err)
+		require.NotNil(t, undone)
+	}
+	undone, err := s.MigrateDown(ctx)
+	require.NoError(t, err)
+	require.Nil(t, undone)
+	require.Equal(t, empty, tables(t, url))
+
+	_, err = s.MigrateUp(ctx)
+	require.NoError(t, err)
+	require.Equal(t, full, tables(t, url))
+	again, err := s.MigrateUp(ctx)
+	require.NoError(t, err)
+	require.Empty(t, again)
+}
+
+// Replicas that start together migrate once, and none fails.
+func TestMigrateTogether(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Empty(t)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	applied, errs := 0, []error{}
+	for range 4 {
+		s := open(t, url)
+		group.Go(func() {
+			done, err := s.MigrateUp(t.Context())
+			mu.Lock()
+			defer mu.Unlock()
+			applied += len(done)
+			if err == nil {
+				err = s.MakeDaysAhead(t.Context())
+			}
+			if err != nil {
+				errs = append(errs, err)
+			}
+		})
+	}
+	group.Wait()
+	require.Empty(t, errs)
+	list, err := open(t, url).Migrations(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, len(list), applied)
+}
+
+// Days are there from yesterday to a week ahead; there is no default partition.
+func TestDaysAhead(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	for range 2 {
+		require.NoError(t, s.MakeDaysAhead(t.Context()))
+	}
+	conn := pgtest.Connect(t, url)
+	for offset := -1; offset <= 7; offset++ {
+		name := "journal_" + time.Now().UTC().AddDate(0, 0, offset).Format("20060102")
+		var bound string
+		require.NoError(t, conn.QueryRow(t.Context(),
+			"SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = $1", name).Scan(&bound), name)
+		require.Contains(t, bound, "FOR VALUES FROM")
+	}
+	var defaults int
+	require.NoError(t, conn.QueryRow(t.Context(),
+		"SELECT count(*) FROM pg_partitioned_table WHERE partdefid <> 0").Scan(&defaults))
+	require.Zero(t, defaults)
+}
+
+// A writer that finds no day makes it: nothing is lost when nobody made days.
+func TestWriterMakesMissingDays(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	long := documented("u", "g", 1, 0)
+	long.ReceivedAt = time.Date(2020, 2, 29, 23, 59, 59, 999999000, time.UTC)
+	ahead := documented("u", "h", 2, 0)
+	ahead.ReceivedAt = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
+	commit(t, s, long, ahead)
+	require.Equal(t, 2, journalRows(t, url))
+	state, err := s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, state.UnreadCount)
+}
+
+// Making a day does not wait for a writer's open transaction.
+func TestDayBesideOpenWriter(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	commit(t, s, documented("u", "g", 1, 0))
+	tx, err := pgtest.Connect(t, url).Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "INSERT INTO journal SELECT 'x', received_at, id, recorded_at, dialect, group_id, unread_count, read_seq, content_type FROM journal")
+	require.NoError(t, err)
+	other := documented("u", "h", 1, 0)
+	other.ReceivedAt = other.ReceivedAt.AddDate(0, 0, 40)
+	commit(t, s, other)
+	require.NoError(t, tx.Rollback(t.Context()))
+}
