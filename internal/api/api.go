@@ -74,9 +74,15 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	h.registerQuery(api)
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))
-	engine.GET("/docs", docs)
-	engine.GET("/docs/*asset", docs)
+	engine.GET("/docs", ownHostOnly, docs)
+	engine.GET("/docs/*asset", ownHostOnly, docs)
 	return api
+}
+
+// ownHostOnly has the browser hold the docs page to load nothing from outside.
+func ownHostOnly(c *gin.Context) {
+	c.Header("Content-Security-Policy",
+		"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:")
 }
 
 // refuse answers every operation with 401.

@@ -75,7 +75,7 @@ func TestClosedDirectory(t *testing.T) {
 // TestCapabilityOnlyWhereNeeded: an open directory asks for nothing.
 func TestCapabilityOnlyWhereNeeded(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 	require.Empty(t, server.run.closed)
 	status, err := os.ReadFile("/proc/" + pidText(server) + "/status")
@@ -103,7 +103,7 @@ func TestOnlyTheClusterChangesHands(t *testing.T) {
 // cluster of its own, but nothing that a link in it leads to.
 func TestClusterOfAnotherOwner(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 	stop(t, server)
 	cluster := server.dir.cluster()

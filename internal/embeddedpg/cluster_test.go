@@ -84,7 +84,7 @@ func TestQuoteHidesTheSecret(t *testing.T) {
 
 func TestSingleUserErrorHidesTheSecret(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 	stop(t, server)
 	err := singleUser(t.Context(), server.run, server.programs, server.dir.cluster(), "ALTER ROLE absent PASSWORD 'hidden'", "hidden")

@@ -152,8 +152,7 @@ func TestFetch(t *testing.T) {
 
 	t.Run("serves a cluster that nothing installed fits", func(t *testing.T) {
 		t.Parallel()
-		opts, _ := options(t)
-		stop(t, start(t, opts))
+		opts, _ := prepared(t)
 		opts.installed = func(context.Context, string) []Installation { return nil }
 		source := serveRepository(t, whole)
 		opts.RepositoryURL = source.URL

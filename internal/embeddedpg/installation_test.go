@@ -95,9 +95,7 @@ func TestUnusableBinDir(t *testing.T) {
 
 func TestClusterPicksItsInstallation(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
-	opts.BinDir = local(t).BinDir
-	stop(t, start(t, opts))
+	opts, _ := prepared(t)
 	opts.BinDir = fakeInstallation(t, t.TempDir(), "19.1") // preferred, but for other clusters
 	require.Equal(t, local(t).BinDir, start(t, opts).BinDir())
 }

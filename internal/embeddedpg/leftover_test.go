@@ -40,7 +40,7 @@ func orphan(t *testing.T, opts Options) report {
 
 func TestTakeOver(t *testing.T) {
 	t.Parallel()
-	opts, log := options(t)
+	opts, log := prepared(t)
 	left := orphan(t, opts)
 
 	server := start(t, opts)
@@ -63,7 +63,7 @@ func TestTakeOver(t *testing.T) {
 
 func TestTakenOverServerStops(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	left := orphan(t, opts)
 	server := start(t, opts)
 	stop(t, server)
@@ -73,7 +73,7 @@ func TestTakenOverServerStops(t *testing.T) {
 
 func TestUnusableLeftoverIsReplaced(t *testing.T) {
 	t.Parallel()
-	opts, log := options(t)
+	opts, log := prepared(t)
 	first := start(t, opts)
 	stop(t, first)
 
@@ -100,7 +100,7 @@ func TestUnusableLeftoverIsReplaced(t *testing.T) {
 
 func TestLostPasswordIsReplaced(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	left := orphan(t, opts)
 	require.NoError(t, os.Remove(filepath.Join(opts.DataDir, "postgres.password")))
 	server := start(t, opts)
@@ -112,7 +112,7 @@ func TestLostPasswordIsReplaced(t *testing.T) {
 
 func TestStalePIDFile(t *testing.T) {
 	t.Parallel()
-	opts, log := options(t)
+	opts, log := prepared(t)
 	server := start(t, opts)
 	stop(t, server)
 	path := filepath.Join(server.dir.cluster(), "postmaster.pid")
@@ -157,7 +157,7 @@ func TestStalePIDFile(t *testing.T) {
 
 func TestServesOnlyItsCluster(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 	cluster := server.dir.cluster()
 	require.True(t, serves(server.PID(), cluster))
@@ -173,7 +173,7 @@ func TestServesOnlyItsCluster(t *testing.T) {
 
 func TestDeadServerIsRestarted(t *testing.T) {
 	t.Parallel()
-	opts, log := options(t)
+	opts, log := prepared(t)
 	server := start(t, opts)
 	url := server.URL()
 	for range 2 {
@@ -190,7 +190,7 @@ func TestDeadServerIsRestarted(t *testing.T) {
 
 func TestStopWhileRestarting(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
 	<-server.running().exited

@@ -35,8 +35,30 @@ func TestMain(m *testing.M) {
 	if dataDir := os.Getenv(roleVariable); dataDir != "" {
 		os.Exit(playReadmark(dataDir))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if dir, err := template(); err == nil && os.RemoveAll(filepath.Dir(dir)) != nil {
+			code = 1
+		}
+		os.Exit(code)
+	}))
 }
+
+// template makes a data directory that tests copy, since initdb takes its time.
+var template = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "embeddedpg-template-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	data := filepath.Join(dir, "data")
+	server, err := Start(context.Background(), Options{DataDir: data, Settings: fast()})
+	if err != nil {
+		return "", err
+	}
+	return data, server.Stop(context.Background())
+})
 
 // playReadmark serves until its standard input ends, for tests to kill it.
 func playReadmark(dataDir string) int {
@@ -79,7 +101,7 @@ func enterable(t *testing.T) string {
 	return dir
 }
 
-// options returns those of a test, with a data directory of its own.
+// options returns those of a test, with a data directory to be made.
 func options(t *testing.T) (Options, *journal) {
 	t.Helper()
 	log := new(journal)
@@ -88,6 +110,17 @@ func options(t *testing.T) (Options, *journal) {
 		Settings: fast(),
 		Logger:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, log
+}
+
+// prepared returns options whose data directory holds a cluster already.
+func prepared(t *testing.T) (Options, *journal) {
+	t.Helper()
+	opts, log := options(t)
+	dir, err := template()
+	require.NoError(t, err)
+	output, err := exec.Command("cp", "-a", dir, opts.DataDir).CombinedOutput()
+	require.NoError(t, err, string(output))
+	return opts, log
 }
 
 // start starts a server, which the test's end stops.

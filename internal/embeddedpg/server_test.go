@@ -39,7 +39,7 @@ func TestServerKeepsItsData(t *testing.T) {
 
 func TestServerSettings(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	opts.Settings["work_mem"] = "5MB"
 	opts.Settings["listen_addresses"] = "*"
 	opts.Settings["port"] = "1"
@@ -114,7 +114,7 @@ func TestServerURLIsEscaped(t *testing.T) {
 
 func TestServerInheritsNothing(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 
 	proc := fmt.Sprintf("/proc/%d", server.PID())
@@ -153,7 +153,7 @@ func TestServerInheritsNothing(t *testing.T) {
 
 func TestServerIsExclusive(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 
 	_, err := Start(t.Context(), opts)
@@ -166,7 +166,7 @@ func TestServerIsExclusive(t *testing.T) {
 
 func TestStopTwice(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 	done := make(chan error, 2)
 	for range 2 {
@@ -180,7 +180,7 @@ func TestStopTwice(t *testing.T) {
 
 func TestStopAtOnce(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 	query(t, server, "CREATE TABLE kept AS SELECT 1")
 	ended, cancel := context.WithCancel(t.Context())
@@ -192,7 +192,7 @@ func TestStopAtOnce(t *testing.T) {
 
 func TestAbandon(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	server := start(t, opts)
 	server.Abandon()
 	require.Eventually(t, func() bool { return !alive(server.PID()) }, patience, glance)
@@ -204,7 +204,7 @@ func TestTakenPort(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
-	opts, log := options(t)
+	opts, log := prepared(t)
 	attempts := 0
 	opts.freePort = func() (int, error) {
 		attempts++
@@ -224,7 +224,7 @@ func TestAllPortsTaken(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	opts.freePort = func() (int, error) { return taken.Addr().(*net.TCPAddr).Port, nil }
 	_, err = Start(t.Context(), opts)
 	require.ErrorIs(t, err, errPortTaken)
@@ -233,7 +233,7 @@ func TestAllPortsTaken(t *testing.T) {
 
 func TestFailedStartSaysWhy(t *testing.T) {
 	t.Parallel()
-	opts, _ := options(t)
+	opts, _ := prepared(t)
 	opts.Settings = map[string]string{"fsync": "off", "max_connections": "banana"}
 	_, err := Start(t.Context(), opts)
 	require.ErrorContains(t, err, "banana")
@@ -266,7 +266,7 @@ func TestStartCancelled(t *testing.T) {
 	})
 	t.Run("while the server starts", func(t *testing.T) {
 		t.Parallel()
-		opts, _ := options(t)
+		opts, _ := prepared(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		cancelled := opts

@@ -46,10 +46,13 @@ func Listen(ctx context.Context, name, addr string, handler http.Handler, logger
 	}, nil
 }
 
+// Addr is the address listened on, with the port that was free.
+func (l *Listener) Addr() string { return l.listener.Addr().String() }
+
 // Serve starts serving and returns at once. failed is called when serving
 // ends by itself.
 func (l *Listener) Serve(failed func(error)) {
-	l.logger.Info("listening", "name", l.name, "addr", l.listener.Addr().String())
+	l.logger.Info("listening", "name", l.name, "addr", l.Addr())
 	go func() {
 		err := l.server.Serve(l.listener)
 		if !errors.Is(err, http.ErrServerClosed) {

@@ -75,7 +75,7 @@ func newProject(t *testing.T) *project {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	port, opsPort := freePorts(t)
+	port, opsPort := freePort(t), freePort(t)
 	p := &project{
 		t: t, root: root, name: "readmark-smoke-" + uuid.NewString()[:8],
 		addr: "http://127.0.0.1:" + port, opsAddr: "http://127.0.0.1:" + opsPort,
@@ -85,11 +85,11 @@ func newProject(t *testing.T) *project {
 			"READMARK_PORT="+port, "READMARK_OPS_PORT="+opsPort, "GOPROXY="+goProxy(t),
 		),
 	}
-	binary := []string{"docker", "compose"}
+	p.command = []string{"docker", "compose"}
 	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() != nil {
-		binary = []string{"docker-compose"}
+		p.command = []string{"docker-compose"}
 	}
-	p.command = append(binary, "--project-name", p.name, "--project-directory", root,
+	p.command = append(p.command, "--project-name", p.name, "--project-directory", root,
 		"--file", filepath.Join(root, "docker-compose.yml"))
 	t.Cleanup(p.remove)
 	return p
@@ -232,18 +232,15 @@ func (p *project) requireLoopbackOnly(container string, published int) {
 	}
 }
 
-// freePorts returns two ports on loopback that were free a moment ago.
-func freePorts(t *testing.T) (first, second string) {
+// freePort returns a port on loopback that was free a moment ago.
+func freePort(t *testing.T) string {
 	t.Helper()
-	var ports [2]string
-	for i := range ports {
-		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer func() { require.NoError(t, listener.Close()) }()
-		_, ports[i], err = net.SplitHostPort(listener.Addr().String())
-		require.NoError(t, err)
-	}
-	return ports[0], ports[1]
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+	return port
 }
 
 func goProxy(t *testing.T) string {

@@ -1,0 +1,115 @@
+package config_test
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/config"
+)
+
+func load(t *testing.T, environment map[string]string) (config.Config, error) {
+	t.Helper()
+	return config.Load(t.Context(), func(name string) (string, bool) {
+		value, found := environment[name]
+		return value, found
+	})
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := load(t, nil)
+	require.NoError(t, err)
+	require.Equal(t, config.Config{
+		DataDir: "./data", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:8081", LogLevel: slog.LevelInfo,
+	}, c)
+}
+
+func TestAuthDefault(t *testing.T) {
+	t.Parallel()
+	for addr, required := range map[string]bool{
+		"127.0.0.1:8080": false, "127.9.9.9:1": false, "localhost:80": false, "[::1]:8080": false,
+		":8080": true, "0.0.0.0:8080": true, "[::]:8080": true, "10.0.0.1:80": true, "example.com:80": true,
+	} {
+		c, err := load(t, map[string]string{"READMARK_ADDR": addr})
+		require.NoError(t, err)
+		require.Equal(t, required, c.AuthRequired, addr)
+	}
+	c, err := load(t, map[string]string{"READMARK_ADDR": ":80", "READMARK_AUTH": "off"})
+	require.NoError(t, err)
+	require.False(t, c.AuthRequired)
+	c, err = load(t, map[string]string{"READMARK_AUTH": "required"})
+	require.NoError(t, err)
+	require.True(t, c.AuthRequired)
+}
+
+func TestValues(t *testing.T) {
+	t.Parallel()
+	c, err := load(t, map[string]string{
+		"DATABASE_URL": "postgres://other", "READMARK_DATABASE_URL": "postgresql://u:p@h/db", "READMARK_SHUTDOWN_DELAY": "5s",
+		"READMARK_LOG_LEVEL": "DEBUG", "READMARK_LOG_FORMAT": "text", "READMARK_CALLBACK_TOKEN": "aZ0-._~",
+	})
+	require.NoError(t, err)
+	require.Equal(t, "postgresql://u:p@h/db", c.DatabaseURL)
+	require.Equal(t, 5*time.Second, c.ShutdownDelay)
+	require.Equal(t, slog.LevelDebug, c.LogLevel)
+	c, err = load(t, map[string]string{"DATABASE_URL": "postgres://other"})
+	require.NoError(t, err)
+	require.Equal(t, "postgres://other", c.DatabaseURL)
+}
+
+// Every variable can come from a file.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte("postgres://u:p@h/db\n"), 0o600))
+	c, err := load(t, map[string]string{"READMARK_DATABASE_URL_FILE": file})
+	require.NoError(t, err)
+	require.Equal(t, "postgres://u:p@h/db", c.DatabaseURL)
+	_, err = load(t, map[string]string{"READMARK_DATABASE_URL_FILE": file, "READMARK_DATABASE_URL": "postgres://x"})
+	require.ErrorContains(t, err, "READMARK_DATABASE_URL and READMARK_DATABASE_URL_FILE are both set")
+	_, err = load(t, map[string]string{"READMARK_CALLBACK_TOKEN_FILE": file + "-none"})
+	require.ErrorContains(t, err, "READMARK_CALLBACK_TOKEN_FILE cannot be read")
+}
+
+// All wrong variables stand in one message, and no secret does.
+func TestAllErrorsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := load(t, map[string]string{
+		"READMARK_DATABASE_URL": "mysql://root:hunter2@h/db", "READMARK_ADDR": "nowhere", "READMARK_OPS_ADDR": "h:99999999",
+		"READMARK_CALLBACK_TOKEN": "hunter3/", "READMARK_AUTH": "maybe", "READMARK_SHUTDOWN_DELAY": "-1s",
+		"READMARK_LOG_LEVEL": "loud", "READMARK_LOG_FORMAT": "xml",
+	})
+	require.Error(t, err)
+	for _, name := range []string{
+		"READMARK_DATABASE_URL", "READMARK_ADDR", "READMARK_OPS_ADDR", "READMARK_CALLBACK_TOKEN", "READMARK_AUTH",
+		"READMARK_SHUTDOWN_DELAY", "READMARK_LOG_LEVEL", "READMARK_LOG_FORMAT",
+	} {
+		require.ErrorContains(t, err, name+" ")
+	}
+	require.NotContains(t, err.Error(), "hunter")
+	_, err = load(t, map[string]string{"READMARK_CALLBACK_TOKEN": "v1"})
+	require.ErrorContains(t, err, "READMARK_CALLBACK_TOKEN must not be v1")
+	_, err = load(t, map[string]string{"READMARK_OPS_ADDR": "127.0.0.1:8080"})
+	require.ErrorContains(t, err, "READMARK_OPS_ADDR is the same")
+}
+
+func TestPrintRedacts(t *testing.T) {
+	t.Parallel()
+	c, err := load(t, map[string]string{
+		"DATABASE_URL": "postgres://user:hunter2@h:5432/db?password=hunter3", "READMARK_CALLBACK_TOKEN": "hunter4",
+	})
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, c.Print(&out))
+	require.NotContains(t, out.String(), "hunter")
+	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://user:xxxxx@h:5432/db")
+	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
+	require.Equal(t, 10, strings.Count(out.String(), "\n"))
+}
