@@ -46,22 +46,18 @@ func New(options Options) http.Handler {
 	engine.RemoveExtraSlash = true
 	engine.RedirectTrailingSlash = false
 	engine.RedirectFixedPath = false
-	engine.HandleMethodNotAllowed = true
 	engine.Use(identify, access(options.Logger), recovery(options.Logger), unescape)
 
 	callbacks := webhook.New(options.Sink, options.CallbackToken, options.Registry, options.Logger)
 	callbacks.Register(engine)
 	api.Register(engine, options.API)
 
-	engine.NoMethod(func(c *gin.Context) {
-		api.WriteProblem(c, http.StatusMethodNotAllowed, "this path does not take "+c.Request.Method)
-	})
 	engine.NoRoute(func(c *gin.Context) {
 		if c.Request.Method == http.MethodPost && !strings.HasPrefix(c.Request.URL.Path, "/v1/") {
 			callbacks.Serve(c)
 			return
 		}
-		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path")
+		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path for "+c.Request.Method)
 	})
 	return engine
 }

@@ -1,0 +1,162 @@
+package cli_test
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+)
+
+func TestMigrateCommands(t *testing.T) {
+	t.Parallel()
+	environment := map[string]string{"DATABASE_URL": pgtest.Empty(t)}
+	command := func(args ...string) string {
+		status, out, errs := run(t, environment, append([]string{"migrate"}, args...)...)
+		require.Equal(t, 0, status, errs)
+		return out
+	}
+	require.Equal(t, "0\n", command("version"))
+	require.Contains(t, command("status"), "pending  00001_states.sql")
+	require.Contains(t, command("up"), "applied 00001_states.sql\n")
+	require.Contains(t, command("up"), "nothing to apply")
+	require.Equal(t, "3\n", command("version"))
+	require.Contains(t, command("status"), "applied  00003_rejected_callbacks.sql")
+	for range 3 {
+		require.Contains(t, command("down"), "took back 0000")
+	}
+	require.Contains(t, command("down"), "nothing to take back")
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	status, out, _ := run(t, nil, "version")
+	require.Equal(t, 0, status)
+	require.Contains(t, out, "readmark ")
+	require.Contains(t, out, "commit ")
+	require.Contains(t, out, runtime.Version())
+}
+
+func TestPrintConfig(t *testing.T) {
+	t.Parallel()
+	status, out, errs := run(t, map[string]string{
+		"READMARK_DATABASE_URL": "postgres://u:hunter2@h/db", "READMARK_CALLBACK_TOKEN": "hunter3",
+	}, "serve", "--print-config", "--addr", "127.0.0.1:99")
+	require.Equal(t, 0, status, errs)
+	require.Contains(t, out, "READMARK_ADDR=127.0.0.1:99\n", "a flag wins")
+	require.NotContains(t, out+errs, "hunter")
+}
+
+func TestWrongConfigurationStopsTheStart(t *testing.T) {
+	t.Parallel()
+	status, _, errs := run(t, map[string]string{"READMARK_AUTH": "x", "READMARK_LOG_LEVEL": "y"}, "serve")
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "READMARK_AUTH")
+	require.Contains(t, errs, "READMARK_LOG_LEVEL")
+	status, _, errs = run(t, map[string]string{"DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/db"}, "serve")
+	require.Equal(t, 1, status)
+	require.NotContains(t, errs, "hunter2")
+}
+
+func TestAddressInUse(t *testing.T) {
+	t.Parallel()
+	s := serve(t, map[string]string{"DATABASE_URL": pgtest.Empty(t)})
+	status, _, errs := run(t, map[string]string{
+		"DATABASE_URL": pgtest.Empty(t), "READMARK_OPS_ADDR": "127.0.0.1:0", "READMARK_ADDR": strings.TrimPrefix(s.URL, "http://"),
+	}, "serve")
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "address already in use")
+	s.end()
+}
+
+// The embedded database keeps its data from run to run, also when readmark is
+// killed: an acknowledged receipt survives kill -9.
+func TestEmbeddedSurvivesKill(t *testing.T) {
+	t.Parallel()
+	dir := openDir(t)
+	environment := map[string]string{"READMARK_DATA_DIR": filepath.Join(dir, "data")}
+
+	s := serve(t, environment)
+	require.Contains(t, s.log.String(), "for trying out and small installations")
+	require.Contains(t, s.log.String(), "READMARK_DATABASE_URL")
+	s.read("u", "g", 1)
+	s.end()
+
+	self, err := os.Executable()
+	require.NoError(t, err)
+	program := exec.Command(self, "serve")
+	program.Env = append(os.Environ(), asProgram+"=1", "READMARK_DATA_DIR="+environment["READMARK_DATA_DIR"],
+		"READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json")
+	stderr, err := program.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, program.Start())
+	killed := &service{t: t, log: newLogWatch(), exitStatus: make(chan int, 1), client: newClient(t)}
+	followed := make(chan struct{})
+	go func() {
+		killed.log.follow(stderr)
+		close(followed)
+	}()
+	killed.await()
+	killed.read("u", "g", 2)
+	require.NoError(t, program.Process.Kill())
+	<-followed
+	require.Error(t, program.Wait())
+
+	s = serve(t, environment)
+	_, state := s.get("/v1/users/u/groups/g")
+	require.EqualValues(t, 2, state["unreadCount"])
+	s.read("u", "g", 3)
+	_, state = s.get("/v1/users/u/groups/g")
+	require.EqualValues(t, 3, state["unreadCount"])
+	s.end()
+}
+
+// openDir is a temporary directory that PostgreSQL's own user may enter.
+func openDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "readmark-test-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// SIGTERM and SIGINT stop the real program gracefully: exit status 0.
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "readmark")
+	build := exec.Command("go", "build", "-o", binary, "readmark/cmd/readmark")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		ctx, cancel := context.WithCancel(t.Context())
+		program := exec.CommandContext(ctx, binary, "serve")
+		program.Env = append(os.Environ(), "READMARK_DATABASE_URL="+pgtest.Empty(t),
+			"READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json")
+		stderr, err := program.StderrPipe()
+		require.NoError(t, err)
+		program.Stdout = io.Discard
+		require.NoError(t, program.Start())
+		s := &service{t: t, log: newLogWatch(), exitStatus: make(chan int, 1), client: newClient(t)}
+		followed := make(chan struct{})
+		go func() {
+			s.log.follow(stderr)
+			close(followed)
+		}()
+		s.await()
+		s.read("u", "g", 1)
+		require.NoError(t, program.Process.Signal(signal))
+		<-followed
+		require.NoError(t, program.Wait(), s.log)
+		require.Contains(t, s.log.String(), `"msg":"stopped"`)
+		cancel()
+	}
+}
