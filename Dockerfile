@@ -16,6 +16,7 @@ ARG COMMIT=
 RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath \
       -ldflags "-s -w -X readmark/internal/cli.version=${VERSION} -X readmark/internal/cli.commit=${COMMIT}" \
       -o /out/readmark ./cmd/readmark \
+    && go clean -cache \
     && mkdir -m 0700 /out/data
 
 FROM ${RUNTIME_IMAGE}

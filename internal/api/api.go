@@ -21,8 +21,8 @@ import (
 // from the first key after the given one.
 type StateReader interface {
 	State(ctx context.Context, pair readstate.Pair) (readstate.State, error)
-	UserStates(ctx context.Context, userID, afterGroupID string, minUnread int64, limit int) ([]readstate.State, error)
-	GroupStates(ctx context.Context, groupID, afterUserID string, minUnread int64, limit int) ([]readstate.State, error)
+	UserStates(ctx context.Context, userID, afterGroupID string, minUnread int64, limit int32) ([]readstate.State, error)
+	GroupStates(ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32) ([]readstate.State, error)
 }
 
 // SumReader reads sums, and many pairs and users at one moment.

@@ -19,14 +19,14 @@ type stateOutput struct{ Body State }
 type userListInput struct {
 	UserID id     `path:"userID"`
 	Unread bool   `query:"unread" doc:"only groups with unread messages"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
+	Limit  int32  `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
 	Cursor string `query:"cursor" maxLength:"512" doc:"nextCursor of the page before"`
 }
 
 type groupListInput struct {
 	GroupID   id     `path:"groupID"`
 	MinUnread int64  `query:"minUnread" minimum:"0" doc:"only users with at least as many unread messages"`
-	Limit     int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
+	Limit     int32  `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
 	Cursor    string `query:"cursor" maxLength:"512" doc:"nextCursor of the page before"`
 }
 
@@ -73,7 +73,7 @@ func (h *handler) listUserGroups(ctx context.Context, in *userListInput) (*listO
 		return nil, h.problem(ctx, err, "")
 	}
 	list := StateList{AsOf: asOf}
-	if len(states) > in.Limit {
+	if len(states) > int(in.Limit) {
 		states = states[:in.Limit]
 		list.NextCursor = encodeCursor(cursorOfUser, states[in.Limit-1].GroupID)
 	}
@@ -92,7 +92,7 @@ func (h *handler) listGroupUsers(ctx context.Context, in *groupListInput) (*list
 		return nil, h.problem(ctx, err, "")
 	}
 	list := StateList{AsOf: asOf}
-	if len(states) > in.Limit {
+	if len(states) > int(in.Limit) {
 		states = states[:in.Limit]
 		list.NextCursor = encodeCursor(cursorOfGroup, states[in.Limit-1].UserID)
 	}

@@ -110,6 +110,7 @@ func serve(t testing.TB, environment map[string]string) *service {
 }
 
 func newClient(t testing.TB) *http.Client {
+	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: 30 * time.Second}

@@ -122,7 +122,7 @@ func TestEmbeddedSurvivesKill(t *testing.T) {
 // openDir is a temporary directory that PostgreSQL's own user may enter.
 func openDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "readmark-test-")
+	dir, err := os.MkdirTemp("", "readmark-test-") //nolint:usetesting // t.TempDir is closed to other users
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })

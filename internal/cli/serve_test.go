@@ -90,6 +90,7 @@ func TestCapturedRequests(t *testing.T) {
 		require.NoError(t, err, name)
 		body, err := io.ReadAll(response.Body)
 		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
 		require.Equal(t, 200, response.StatusCode, name)
 		require.Equal(t, `{"actionCode":0,"errCode":0,"errMsg":"","errDlt":"","nextCode":0}`, string(body), name)
 		if bytes.Contains(raw, []byte("callbackAfterGroupMsgReadCommand")) {

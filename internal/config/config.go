@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -119,7 +120,7 @@ func checkDatabaseURL(text string) error {
 func checkAddr(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
 		return fmt.Errorf("must be host:port, not %q", addr)
@@ -134,7 +135,7 @@ func checkToken(token string) error {
 	case !unreserved.MatchString(token):
 		return errors.New("may hold letters, digits and - . _ ~ only")
 	case token == "v1" || token == "." || token == "..":
-		return errors.New("must not be v1, . or ..")
+		return errors.New(`must not be "v1", "." or ".."`)
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 	}
 	require.NotContains(t, err.Error(), "hunter")
 	_, err = load(t, map[string]string{"READMARK_CALLBACK_TOKEN": "v1"})
-	require.ErrorContains(t, err, "READMARK_CALLBACK_TOKEN must not be v1")
+	require.ErrorContains(t, err, "READMARK_CALLBACK_TOKEN must not be \"v1\"")
 	_, err = load(t, map[string]string{"READMARK_OPS_ADDR": "127.0.0.1:8080"})
 	require.ErrorContains(t, err, "READMARK_OPS_ADDR is the same")
 }

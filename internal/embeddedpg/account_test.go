@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,8 @@ import (
 const ordinary = 65534
 
 func root() bool { return os.Geteuid() == 0 }
+
+func pidText(server *Server) string { return strconv.Itoa(server.PID()) }
 
 // ownerID returns the number of the user that a path belongs to.
 func ownerID(t *testing.T, path string) int {

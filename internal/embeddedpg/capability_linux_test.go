@@ -4,14 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
-
-func pidText(server *Server) string { return strconv.Itoa(server.PID()) }
 
 // TestClosedDirectoryWithoutTheCapability starts a server from a thread that may
 // not pass the capability on, as in a container that was stripped of it.

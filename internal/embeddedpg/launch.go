@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"slices"
@@ -80,13 +79,11 @@ func (s *Server) settings(port int) []string {
 
 // spawn starts a server process, which lives on when readmark dies.
 func (s *Server) spawn(port int) (*launch, error) {
-	attempt := &launch{log: markLog(s.dir)}
-	switch file, err := readPIDFile(s.dir.cluster()); {
-	case err == nil:
-		attempt.stale = file.text
-	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errMalformed):
+	stale, err := s.readLeftover()
+	if err != nil {
 		return nil, fmt.Errorf("start server: %w", err)
 	}
+	attempt := &launch{log: markLog(s.dir), stale: stale.text}
 	output, err := openStartupLog(s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("start server: %w", err)

@@ -20,21 +20,13 @@ const leftoverWait = 10 * time.Second
 // stopped, and then none is current. No process is signalled that is not a server
 // of this very cluster.
 func (s *Server) takeOver(ctx context.Context) error {
-	file, err := readPIDFile(s.dir.cluster())
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case errors.Is(err, errMalformed): // a crash at the wrong moment; the server would refuse to start
-		return s.removePIDFile("malformed")
-	case err != nil:
-		return fmt.Errorf("read postmaster.pid: %w", err)
+	file, err := s.readLeftover()
+	if err != nil || file.pid == 0 {
+		return err
 	}
 	left, ok := adopt(file.pid, s.dir.cluster())
 	if !ok {
-		if err := syscall.Kill(file.pid, 0); errors.Is(err, syscall.ESRCH) {
-			return nil // the next server sees that and replaces the file
-		}
-		return s.removePIDFile("another process has its number")
+		return nil
 	}
 	if s.password != "" && file.ready() && file.local() {
 		s.current, s.port = left, file.port
@@ -51,12 +43,32 @@ func (s *Server) takeOver(ctx context.Context) error {
 	return nil
 }
 
-// removePIDFile removes a postmaster.pid of no running server, which would keep
-// the next one from starting. Processes that the dead server may have left still
+// readLeftover reads postmaster.pid of the cluster, the zero value when there is
+// none. It removes one that would keep the next server from starting although
+// none runs: that of a process number which somebody else has now, or a dead
+// server that nobody has reaped, and one without a number. A dead process is no
+// obstacle.
+func (s *Server) readLeftover() (pidFile, error) {
+	file, err := readPIDFile(s.dir.cluster())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return pidFile{}, nil
+	case errors.Is(err, errMalformed): // a crash at the wrong moment
+		return pidFile{}, s.removePIDFile("malformed")
+	case err != nil:
+		return pidFile{}, fmt.Errorf("read postmaster.pid: %w", err)
+	}
+	if serves(file.pid, s.dir.cluster()) || errors.Is(syscall.Kill(file.pid, 0), syscall.ESRCH) {
+		return file, nil
+	}
+	return pidFile{}, s.removePIDFile("its process is not a server of this cluster")
+}
+
+// removePIDFile removes a postmaster.pid of no running server. Processes that the dead server may have left still
 // keep it from starting, by the shared memory that is tied to the directory.
 func (s *Server) removePIDFile(reason string) error {
 	s.opts.Logger.Warn("removing a stale postmaster.pid", "data_dir", string(s.dir), "reason", reason)
-	if err := os.Remove(filepath.Join(s.dir.cluster(), "postmaster.pid")); err != nil {
+	if err := os.Remove(filepath.Join(s.dir.cluster(), "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove postmaster.pid: %w", err)
 	}
 	return nil

@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 		os.Exit(playReadmark(dataDir))
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if dir, err := template(); err == nil && os.RemoveAll(filepath.Dir(dir)) != nil {
+		if err := os.RemoveAll(templateRoot()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
 		os.Exit(code)
@@ -45,14 +46,10 @@ func TestMain(m *testing.M) {
 
 // template makes a data directory that tests copy, since initdb takes its time.
 var template = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "embeddedpg-template-")
-	if err != nil {
+	if err := os.MkdirAll(templateRoot(), 0o755); err != nil {
 		return "", err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", err
-	}
-	data := filepath.Join(dir, "data")
+	data := filepath.Join(templateRoot(), "data")
 	server, err := Start(context.Background(), Options{DataDir: data, Settings: fast()})
 	if err != nil {
 		return "", err
@@ -110,6 +107,10 @@ func options(t *testing.T) (Options, *journal) {
 		Settings: fast(),
 		Logger:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, log
+}
+
+func templateRoot() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("embeddedpg-template-%d", os.Getpid()))
 }
 
 // prepared returns options whose data directory holds a cluster already.

@@ -14,7 +14,7 @@ import (
 
 const (
 	// adoptedPoll is how often a server that is not our child is looked at.
-	adoptedPoll = 100 * time.Millisecond
+	adoptedPoll = 200 * time.Millisecond
 	// immediateWait bounds the wait after an immediate shutdown. The server itself
 	// kills its own children after 5 s.
 	immediateWait = 8 * time.Second

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -223,5 +224,5 @@ func join(first []error, n int, second []error, m int) []error {
 	if second == nil {
 		second = make([]error, m)
 	}
-	return append(first, second...)
+	return slices.Concat(first, second)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -186,7 +187,7 @@ func TestBoundedGroups(t *testing.T) {
 	const callers = 2500
 	errs := make(chan error, callers)
 	for i := range callers {
-		wait.Go(func() { errs <- in.Submit(context.Background(), receipt(fmt.Sprint(i))) })
+		wait.Go(func() { errs <- in.Submit(context.Background(), receipt(strconv.Itoa(i))) })
 	}
 	close(store.gate)
 	wait.Wait()

@@ -275,7 +275,7 @@ func malformed(err error) error {
 		input.Message = "body is empty"
 	case errors.As(err, &syntactic):
 		input.Detail = fmt.Sprintf("syntax error at byte %d", syntactic.ByteOffset)
-		if field := knownField(string(syntactic.JSONPointer.LastToken())); field != "" {
+		if field := knownField(syntactic.JSONPointer.LastToken()); field != "" {
 			input.Field = field
 			input.Message = field + " is not valid JSON"
 			if errors.Is(err, jsontext.ErrDuplicateName) {

@@ -25,7 +25,7 @@ type Listener struct {
 	listener net.Listener
 	server   *http.Server
 	logger   *slog.Logger
-	done     chan error // holds what Serve returned
+	done     chan struct{} // closed when Serve has ended
 }
 
 // Listen opens the address; port 0 takes a free one, which the log tells.
@@ -37,7 +37,7 @@ func Listen(ctx context.Context, name, addr string, handler http.Handler, logger
 		return nil, fmt.Errorf("listen for %s: %w", name, err)
 	}
 	return &Listener{
-		name: name, listener: listener, logger: logger, done: make(chan error, 1),
+		name: name, listener: listener, logger: logger, done: make(chan struct{}),
 		server: &http.Server{
 			Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
 			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
@@ -54,11 +54,11 @@ func (l *Listener) Addr() string { return l.listener.Addr().String() }
 func (l *Listener) Serve(failed func(error)) {
 	l.logger.Info("listening", "name", l.name, "addr", l.Addr())
 	go func() {
+		defer close(l.done)
 		err := l.server.Serve(l.listener)
 		if !errors.Is(err, http.ErrServerClosed) {
 			failed(fmt.Errorf("serve %s: %w", l.name, err))
 		}
-		l.done <- err
 	}()
 }
 
@@ -73,6 +73,6 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop %s: %w", l.name, err), l.server.Close())
 	}
-	<-l.done
+	<-l.done // Serve has ended; what it returned was reported there
 	return err
 }

@@ -23,10 +23,10 @@ func (s *Store) State(ctx context.Context, pair readstate.Pair) (readstate.State
 // from the first one after the given group ID, with at least minUnread
 // messages unread.
 func (s *Store) UserStates(
-	ctx context.Context, userID, afterGroupID string, minUnread int64, limit int,
+	ctx context.Context, userID, afterGroupID string, minUnread int64, limit int32,
 ) ([]readstate.State, error) {
 	rows, err := s.queries.ListStatesByUser(ctx, s.pool, db.ListStatesByUserParams{
-		UserID: userID, AfterGroupID: afterGroupID, MinUnread: minUnread, MaxRows: int32(limit),
+		UserID: userID, AfterGroupID: afterGroupID, MinUnread: minUnread, MaxRows: limit,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list states of a user: %w", translate(err))
@@ -38,10 +38,10 @@ func (s *Store) UserStates(
 // from the first one after the given user ID, with at least minUnread messages
 // unread.
 func (s *Store) GroupStates(
-	ctx context.Context, groupID, afterUserID string, minUnread int64, limit int,
+	ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32,
 ) ([]readstate.State, error) {
 	rows, err := s.queries.ListStatesByGroup(ctx, s.pool, db.ListStatesByGroupParams{
-		GroupID: groupID, AfterUserID: afterUserID, MinUnread: minUnread, MaxRows: int32(limit),
+		GroupID: groupID, AfterUserID: afterUserID, MinUnread: minUnread, MaxRows: limit,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list states of a group: %w", translate(err))

@@ -220,8 +220,8 @@ func TestLists(t *testing.T) {
 	ctx := t.Context()
 	// Byte order, not a language's: "B" < "a" < "ä".
 	commit(t, s, documented("u", "a", 0, 1), documented("u", "B", 2, 2), documented("u", "ä", 3, 3), documented("v", "a", 9, 4))
-	groups := func(after string, min int64, limit int) (ids []string) {
-		list, err := s.UserStates(ctx, "u", after, min, limit)
+	groups := func(after string, atLeast int64, limit int32) (ids []string) {
+		list, err := s.UserStates(ctx, "u", after, atLeast, limit)
 		require.NoError(t, err)
 		for _, state := range list {
 			ids = append(ids, state.GroupID)

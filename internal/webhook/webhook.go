@@ -91,7 +91,8 @@ func (h *Handler) readReport(c *gin.Context, command string) (readstate.Dialect,
 		return 0, h.reject(ctx, c, command, int64(len(body)), err)
 	}
 	if err := h.sink.Submit(ctx, receipt); err != nil {
-		h.logger.ErrorContext(ctx, "receipt not durable", "command", command, "error", err, request(c))
+		h.logger.ErrorContext(ctx, "receipt not durable", "command", command, "error", err,
+			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 		h.fail(c, http.StatusServiceUnavailable, readstate.CodeNotDurable,
 			"the receipt could not be stored", "neither database nor spool took it; it is lost unless it is sent again")
 		return receipt.Dialect, resultFailed
@@ -125,14 +126,16 @@ func (h *Handler) reject(ctx context.Context, c *gin.Context, command string, si
 		input = &readstate.InputError{Code: readstate.CodeMalformedBody, Field: "body", Message: "body cannot be read"}
 	}
 	h.logger.WarnContext(ctx, "callback rejected", "command", command, "code", input.Code,
-		"field", input.Field, "reason", input.Message, "body_bytes", size, request(c))
+		"field", input.Field, "reason", input.Message, "body_bytes", size,
+		"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 	err = h.sink.Reject(ctx, readstate.Rejection{
 		Command: command, Code: input.Code, Field: input.Field, Reason: input.Message, Size: size,
 		UserID: input.UserID, GroupID: input.GroupID,
 	})
 	if err != nil {
 		h.metrics.unrecorded.Inc()
-		h.logger.ErrorContext(ctx, "rejected callback not recorded", "command", command, "error", err, request(c))
+		h.logger.ErrorContext(ctx, "rejected callback not recorded", "command", command, "error", err,
+			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 	}
 	status := http.StatusBadRequest
 	if input.Code == readstate.CodeBodyTooLarge {
@@ -150,7 +153,8 @@ func (h *Handler) unknownPath(c *gin.Context) {
 			last = parts[len(parts)-1]
 		}
 		h.logger.WarnContext(c.Request.Context(), "callback to an unknown path, check OpenIM's webhook url",
-			"last_segment", h.token.redact(last), request(c))
+			"last_segment", h.token.redact(last),
+			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 	}
 	h.fail(c, http.StatusNotFound, readstate.CodeUnknownPath, "the path names no callback command",
 		"expected POST /callback…Command")
@@ -169,10 +173,4 @@ func segments(u *url.URL) []string {
 		}
 	}
 	return parts
-}
-
-// request identifies the request in the log: our request ID, and OpenIM's
-// operation ID, which is not unique.
-func request(c *gin.Context) slog.Attr {
-	return slog.Group("request", "id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 }

@@ -35,7 +35,7 @@ func run(args []string) int {
 		return 1
 	}
 	fmt.Println("pgtest: using", server.Name)
-	command := exec.Command(args[0], args[1:]...) //nolint:gosec // running what it is told is its purpose
+	command := exec.Command(args[0], args[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	command.Env = append(os.Environ(), pgtest.VariableURL+"="+server.URL, pgtest.VariableName+"="+server.Name)
 	err = command.Run()
