@@ -1,8 +1,7 @@
 package cli_test
 
 import (
-	"context"
-	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -92,23 +92,10 @@ func TestEmbeddedSurvivesKill(t *testing.T) {
 
 	self, err := os.Executable()
 	require.NoError(t, err)
-	program := exec.Command(self, "serve")
-	program.Env = append(os.Environ(), asProgram+"=1", "READMARK_DATA_DIR="+environment["READMARK_DATA_DIR"],
-		"READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json")
-	stderr, err := program.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, program.Start())
-	killed := &service{t: t, log: newLogWatch(), exitStatus: make(chan int, 1), client: newClient(t)}
-	followed := make(chan struct{})
-	go func() {
-		killed.log.follow(stderr)
-		close(followed)
-	}()
-	killed.await()
+	killed := start(t, self, asProgram+"=1", "READMARK_DATA_DIR="+environment["READMARK_DATA_DIR"])
 	killed.read("u", "g", 2)
-	require.NoError(t, program.Process.Kill())
-	<-followed
-	require.Error(t, program.Wait())
+	require.NoError(t, killed.command.Process.Kill())
+	require.Error(t, killed.wait())
 
 	s = serve(t, environment)
 	_, state := s.get("/v1/users/u/groups/g")
@@ -122,41 +109,82 @@ func TestEmbeddedSurvivesKill(t *testing.T) {
 // openDir is a temporary directory that PostgreSQL's own user may enter.
 func openDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "readmark-test-") //nolint:usetesting // t.TempDir is closed to other users
+	dir, err := os.MkdirTemp("", "readmark-test-")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir
 }
 
+// process is readmark as a process of its own.
+type process struct {
+	*service
+	command  *exec.Cmd
+	followed chan struct{} // closed at the end of the log
+}
+
+// start runs the binary's serve on free ports and waits until it listens.
+func start(t testing.TB, binary string, environment ...string) *process {
+	t.Helper()
+	p := &process{
+		service:  &service{t: t, log: newLogWatch(), exitStatus: make(chan int, 1), client: newClient(t)},
+		command:  exec.CommandContext(t.Context(), binary, "serve"),
+		followed: make(chan struct{}),
+	}
+	p.command.Env = append(os.Environ(), "READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json")
+	p.command.Env = append(p.command.Env, environment...)
+	stderr, err := p.command.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.command.Start())
+	go func() {
+		defer close(p.followed)
+		p.log.follow(stderr)
+	}()
+	p.await()
+	return p
+}
+
+// wait gives the process's end back.
+func (p *process) wait() error {
+	<-p.followed
+	return p.command.Wait()
+}
+
+// built gives the path of the real binary.
+func built(t testing.TB) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "readmark")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "readmark/cmd/readmark").CombinedOutput()
+	require.NoError(t, err, string(out))
+	return binary
+}
+
 // SIGTERM and SIGINT stop the real program gracefully: exit status 0.
 func TestSignals(t *testing.T) {
 	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "readmark")
-	build := exec.Command("go", "build", "-o", binary, "readmark/cmd/readmark")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		ctx, cancel := context.WithCancel(t.Context())
-		program := exec.CommandContext(ctx, binary, "serve")
-		program.Env = append(os.Environ(), "READMARK_DATABASE_URL="+pgtest.Empty(t),
-			"READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json")
-		stderr, err := program.StderrPipe()
-		require.NoError(t, err)
-		program.Stdout = io.Discard
-		require.NoError(t, program.Start())
-		s := &service{t: t, log: newLogWatch(), exitStatus: make(chan int, 1), client: newClient(t)}
-		followed := make(chan struct{})
-		go func() {
-			s.log.follow(stderr)
-			close(followed)
-		}()
-		s.await()
-		s.read("u", "g", 1)
-		require.NoError(t, program.Process.Signal(signal))
-		<-followed
-		require.NoError(t, program.Wait(), s.log)
-		require.Contains(t, s.log.String(), `"msg":"stopped"`)
-		cancel()
+	binary := built(t)
+	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		p := start(t, binary, "READMARK_DATABASE_URL="+pgtest.Empty(t))
+		p.read("u", "g", 1)
+		require.NoError(t, p.command.Process.Signal(signal))
+		require.NoError(t, p.wait(), p.log)
+		require.Contains(t, p.log.String(), `"msg":"stopped"`)
 	}
+}
+
+// After the first signal callbacks are taken, unready, for as long as
+// configured; a second signal ends the process at once.
+func TestShutdownDelayAndSecondSignal(t *testing.T) {
+	t.Parallel()
+	p := start(t, built(t), "READMARK_DATABASE_URL="+pgtest.Empty(t), "READMARK_SHUTDOWN_DELAY=1h")
+	require.NoError(t, p.command.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool {
+		status, _ := p.do(http.MethodGet, p.Ops+"/readyz", "")
+		return status == http.StatusServiceUnavailable
+	}, time.Minute, 5*time.Millisecond)
+	p.read("u", "g", 1)
+	require.NoError(t, p.command.Process.Signal(syscall.SIGTERM))
+	var exit *exec.ExitError
+	require.ErrorAs(t, p.wait(), &exit)
+	require.NotContains(t, p.log.String(), `"msg":"stopped"`)
 }

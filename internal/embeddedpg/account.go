@@ -14,8 +14,9 @@ import (
 
 // account is the operating system user that PostgreSQL's programs run as.
 type account struct {
-	name     string
-	uid, gid int
+	name string
+	// uid and gid are set when switched is.
+	uid, gid uint32
 	// switched says that readmark runs as root and the programs do not, since
 	// PostgreSQL refuses to.
 	switched bool
@@ -26,7 +27,7 @@ type account struct {
 func chooseAccount(cluster string) (account, error) {
 	uid := os.Geteuid()
 	if uid != 0 {
-		return account{name: strconv.Itoa(uid), uid: uid, gid: os.Getegid()}, nil
+		return account{name: strconv.Itoa(uid)}, nil
 	}
 	if owner, ok := ownerOf(cluster); ok && owner.uid != 0 {
 		return owner, nil
@@ -36,15 +37,13 @@ func chooseAccount(cluster string) (account, error) {
 		if err != nil {
 			continue
 		}
-		chosen := account{name: name, switched: true}
-		if chosen.uid, err = strconv.Atoi(found.Uid); err != nil {
+		uid, uidErr := strconv.ParseUint(found.Uid, 10, 32)
+		gid, gidErr := strconv.ParseUint(found.Gid, 10, 32)
+		if err := errors.Join(uidErr, gidErr); err != nil {
 			return account{}, fmt.Errorf("look up user %s: %w", name, err)
 		}
-		if chosen.gid, err = strconv.Atoi(found.Gid); err != nil {
-			return account{}, fmt.Errorf("look up user %s: %w", name, err)
-		}
-		if chosen.uid != 0 {
-			return chosen, nil
+		if uid != 0 {
+			return account{name: name, uid: uint32(uid), gid: uint32(gid), switched: true}, nil
 		}
 	}
 	return account{}, errors.New(
@@ -61,8 +60,8 @@ func ownerOf(path string) (account, bool) {
 	if !ok {
 		return account{}, false
 	}
-	owner := account{uid: int(status.Uid), gid: int(status.Gid), switched: true}
-	owner.name = strconv.Itoa(owner.uid)
+	owner := account{uid: status.Uid, gid: status.Gid, switched: true}
+	owner.name = strconv.FormatUint(uint64(owner.uid), 10)
 	if found, err := user.LookupId(owner.name); err == nil {
 		owner.name = found.Username
 	}
@@ -95,37 +94,45 @@ func (a account) mayEnter(info fs.FileInfo) bool {
 	bit := fs.FileMode(0o001)
 	if status, ok := info.Sys().(*syscall.Stat_t); ok {
 		switch {
-		case int(status.Uid) == a.uid:
+		case status.Uid == a.uid:
 			bit = 0o100
-		case int(status.Gid) == a.gid:
+		case status.Gid == a.gid:
 			bit = 0o010
 		}
 	}
 	return info.Mode().Perm()&bit != 0
 }
 
-// own gives the cluster to the account when it belongs to root (a copy that root
-// made, for example). The top comes last, so that an interrupted change is made
-// again. Links are not followed: nothing outside the cluster changes its owner.
-func (a account) own(cluster string) error {
+// own gives one file or directory to the account.
+func (a account) own(path string) error {
 	if !a.switched {
 		return nil
 	}
-	owner, ok := ownerOf(cluster)
-	if !ok || owner.uid == a.uid {
+	if err := os.Lchown(path, int(a.uid), int(a.gid)); err != nil {
+		return fmt.Errorf("give a file to user %s: %w", a.name, err)
+	}
+	return nil
+}
+
+// ownTree gives a cluster to the account when it belongs to root (a copy that root
+// made, for example). The top comes last, so that an interrupted change is made
+// again. Links are not followed: nothing outside the cluster changes its owner.
+func (a account) ownTree(cluster string) error {
+	if owner, ok := ownerOf(cluster); !a.switched || !ok || owner.uid == a.uid {
 		return nil
 	}
-	err := filepath.WalkDir(cluster, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || path == cluster {
-			return err
-		}
-		return os.Lchown(path, a.uid, a.gid)
-	})
+	root, err := os.OpenRoot(cluster)
 	if err != nil {
 		return fmt.Errorf("give the cluster to user %s: %w", a.name, err)
 	}
-	if err := os.Lchown(cluster, a.uid, a.gid); err != nil {
+	err = fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || path == "." {
+			return err
+		}
+		return root.Lchown(path, int(a.uid), int(a.gid))
+	})
+	if err := errors.Join(err, root.Close()); err != nil {
 		return fmt.Errorf("give the cluster to user %s: %w", a.name, err)
 	}
-	return nil
+	return a.own(cluster)
 }

@@ -41,3 +41,14 @@ func TestClosedDirectoryWithoutTheCapability(t *testing.T) {
 		require.NoError(t, got.started)
 	}
 }
+
+// TestClaimsToServe: what the kernel leaves to root in a container agrees.
+func TestClaimsToServe(t *testing.T) {
+	t.Parallel()
+	opts, _ := prepared(t)
+	server := start(t, opts)
+	proc := "/proc/" + pidText(server)
+	require.True(t, claimsToServe(proc, server.dir.cluster()))
+	require.False(t, claimsToServe(proc, t.TempDir()))
+	require.False(t, claimsToServe("/proc/self", server.dir.cluster()))
+}

@@ -42,7 +42,7 @@ func Fetch(ctx context.Context, opts Options, major int) (Installation, error) {
 	if err != nil {
 		return Installation{}, err
 	}
-	if err := os.MkdirAll(dir.binaries(), 0o755); err != nil {
+	if err := os.MkdirAll(dir.binaries(), 0o755); err != nil { //nolint:gosec // the server's user must enter it
 		return Installation{}, fmt.Errorf("fetch postgres: %w", err)
 	}
 	lock := flock.New(filepath.Join(dir.binaries(), ".lock"), flock.SetPermissions(0o600))
@@ -170,7 +170,7 @@ func extract(opts Options, release embeddedpostgres.PostgresVersion, work, progr
 	reached := filepath.Join(work, "runtime")
 	config := embeddedpostgres.DefaultConfig().
 		Version(release).
-		Port(uint32(port)).
+		Port(uint32(port)). //nolint:gosec // a TCP port
 		CachePath(filepath.Join(work, "cache")).
 		RuntimePath(reached).
 		BinariesPath(programs).
@@ -204,6 +204,6 @@ func openToAll(tree string) error {
 		if entry.IsDir() || mode&0o100 != 0 {
 			mode |= 0o111
 		}
-		return os.Chmod(path, mode)
+		return os.Chmod(path, mode) //nolint:gosec // a fresh directory of ours, links are left out
 	})
 }

@@ -124,9 +124,10 @@ func TestFetch(t *testing.T) {
 			err error
 		}
 		results := make(chan result, 2)
+		major := local(t).Major
 		for range 2 { // as two processes would
 			go func() {
-				one, err := Fetch(context.Background(), opts, local(t).Major)
+				one, err := Fetch(context.Background(), opts, major)
 				results <- result{one, err}
 			}()
 		}

@@ -65,15 +65,15 @@ func TestInstallationOrder(t *testing.T) {
 func TestPathIsFollowedThroughLinks(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	real := filepath.Join(root, "real")
+	actual := filepath.Join(root, "real")
 	links := filepath.Join(root, "links")
-	for _, dir := range []string{real, links} {
+	for _, dir := range []string{actual, links} {
 		require.NoError(t, os.Mkdir(dir, 0o755))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(real, "postgres"), nil, 0o755))
-	require.NoError(t, os.Symlink(filepath.Join(real, "postgres"), filepath.Join(links, "postgres")))
+	require.NoError(t, os.WriteFile(filepath.Join(actual, "postgres"), nil, 0o755))
+	require.NoError(t, os.Symlink(filepath.Join(actual, "postgres"), filepath.Join(links, "postgres")))
 	path := "relative" + string(os.PathListSeparator) + links + string(os.PathListSeparator) + filepath.Join(root, "absent")
-	require.Equal(t, []string{real}, pathDirs(path))
+	require.Equal(t, []string{actual}, pathDirs(path))
 }
 
 func TestUnusableBinDir(t *testing.T) {

@@ -36,7 +36,7 @@ type launch struct {
 
 // freePort returns a port that nobody listened on a moment ago.
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp4", net.JoinHostPort(loopback, "0"))
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", net.JoinHostPort(loopback, "0"))
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
@@ -88,7 +88,7 @@ func (s *Server) spawn(port int) (*launch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start server: %w", err)
 	}
-	defer output.Close()
+	defer func() { _ = output.Close() }()
 	// Not bound to any context: the process is ended by signals in good order.
 	cmd := s.run.command(context.Background(), s.programs.program("postgres"),
 		append([]string{"-D", s.dir.cluster()}, s.settings(port)...)...)

@@ -64,8 +64,9 @@ func (s *Server) readLeftover() (pidFile, error) {
 	return pidFile{}, s.removePIDFile("its process is not a server of this cluster")
 }
 
-// removePIDFile removes a postmaster.pid of no running server. Processes that the dead server may have left still
-// keep it from starting, by the shared memory that is tied to the directory.
+// removePIDFile removes a postmaster.pid of no running server. Processes that a
+// dead server left behind still keep the next one from starting, by the shared
+// memory that is tied to the directory.
 func (s *Server) removePIDFile(reason string) error {
 	s.opts.Logger.Warn("removing a stale postmaster.pid", "data_dir", string(s.dir), "reason", reason)
 	if err := os.Remove(filepath.Join(s.dir.cluster(), "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {

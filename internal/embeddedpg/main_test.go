@@ -29,7 +29,7 @@ const (
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "postgres" { // see fakeInstallation
 		version := filepath.Base(filepath.Dir(filepath.Dir(os.Args[0])))
-		fmt.Printf("postgres (PostgreSQL) %s (Fake 1)\n", version)
+		_, _ = fmt.Fprintf(os.Stdout, "postgres (PostgreSQL) %s (Fake 1)\n", version)
 		os.Exit(0)
 	}
 	if dataDir := os.Getenv(roleVariable); dataDir != "" {

@@ -2,6 +2,7 @@ package embeddedpg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -53,13 +54,13 @@ type dataDir string
 // cluster; each secret in it has its own closed mode.
 func openDataDir(path string) (dataDir, error) {
 	if path == "" {
-		return "", fmt.Errorf("open data directory: the path is empty")
+		return "", errors.New("open data directory: the path is empty")
 	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("open data directory: %w", err)
 	}
-	if err := os.MkdirAll(absolute, 0o755); err != nil {
+	if err := os.MkdirAll(absolute, 0o755); err != nil { //nolint:gosec // the server's user must enter it
 		return "", fmt.Errorf("open data directory: %w", err)
 	}
 	resolved, err := filepath.EvalSymlinks(absolute)

@@ -72,7 +72,7 @@ func (l serverLog) output() string {
 		if err != nil {
 			return
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }()
 		if _, err := file.Seek(from, io.SeekStart); err == nil {
 			_, _ = io.Copy(&text, io.LimitReader(file, quoted))
 		}
@@ -87,7 +87,7 @@ func (l serverLog) each(visit func(*os.Root, fs.FileInfo)) {
 	if err != nil {
 		return
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	entries, err := fs.ReadDir(root.FS(), logDir)
 	if err != nil {
 		return

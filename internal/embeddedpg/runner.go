@@ -65,7 +65,7 @@ func (r runner) command(ctx context.Context, program string, args ...string) *ex
 	if r.account.switched {
 		// No supplementary groups: those of root must not follow, and the
 		// account's own are of no use to a database.
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(r.account.uid), Gid: uint32(r.account.gid)}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: r.account.uid, Gid: r.account.gid}
 	}
 	if r.closed != "" {
 		grantSearch(cmd.SysProcAttr)

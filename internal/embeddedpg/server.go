@@ -105,7 +105,7 @@ func (s *Server) start(ctx context.Context) error {
 
 // open prepares an existing cluster, and takes over the server that runs on it.
 func (s *Server) open(ctx context.Context) error {
-	if err := s.run.account.own(s.dir.cluster()); err != nil {
+	if err := s.run.account.ownTree(s.dir.cluster()); err != nil {
 		return err
 	}
 	var err error

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func TestServerSettings(t *testing.T) {
 	for name, want := range map[string]string{
 		"listen_addresses":         "127.0.0.1",
 		"unix_socket_directories":  "",
-		"port":                     fmt.Sprint(server.port),
+		"port":                     strconv.Itoa(server.port),
 		"work_mem":                 "5MB",
 		"max_connections":          "50",
 		"cluster_name":             "readmark",
@@ -63,7 +64,7 @@ func TestServerSettings(t *testing.T) {
 	} {
 		require.Equal(t, want, query(t, server, "SHOW "+name), name)
 	}
-	require.Len(t, glob(t, string(server.dir.cluster()), "log", "postgresql-*.log"), 1)
+	require.Len(t, glob(t, server.dir.cluster(), "log", "postgresql-*.log"), 1)
 	require.Equal(t, "scram-sha-256", query(t, server, "SELECT string_agg(DISTINCT auth_method, ',') FROM pg_hba_file_rules"))
 }
 
@@ -135,7 +136,7 @@ func TestServerInheritsNothing(t *testing.T) {
 		theirs, err := os.Readlink(filepath.Join(proc, "fd", number))
 		require.NoError(t, err)
 		for _, entry := range ours {
-			target, err := os.Readlink(filepath.Join("/proc/self/fd", entry.Name()))
+			target, err := os.Readlink("/proc/self/fd/" + entry.Name())
 			if err == nil {
 				require.NotEqual(t, target, theirs)
 			}
@@ -148,7 +149,7 @@ func TestServerInheritsNothing(t *testing.T) {
 	status, err := os.ReadFile(filepath.Join(proc, "stat"))
 	require.NoError(t, err)
 	_, after, _ := strings.Cut(string(status), ") ")
-	require.Equal(t, fmt.Sprint(server.PID()), strings.Fields(after)[2], "a process group of its own")
+	require.Equal(t, strconv.Itoa(server.PID()), strings.Fields(after)[2], "a process group of its own")
 }
 
 func TestServerIsExclusive(t *testing.T) {

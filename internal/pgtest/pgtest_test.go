@@ -21,10 +21,12 @@ type stub struct {
 	logged   []string
 }
 
-func (s *stub) Helper()                         {}
-func (s *stub) Failed() bool                    { return s.failed }
-func (s *stub) Cleanup(f func())                { s.cleanups = append(s.cleanups, f) }
-func (s *stub) Logf(format string, args ...any) { s.logged = append(s.logged, fmt.Sprintf(format, args...)) }
+func (s *stub) Helper()          {}
+func (s *stub) Failed() bool     { return s.failed }
+func (s *stub) Cleanup(f func()) { s.cleanups = append(s.cleanups, f) }
+func (s *stub) Logf(format string, args ...any) {
+	s.logged = append(s.logged, fmt.Sprintf(format, args...))
+}
 
 func (s *stub) end() {
 	for _, f := range s.cleanups {
