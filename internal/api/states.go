@@ -59,42 +59,45 @@ func (h *handler) getState(ctx context.Context, in *pairInput) (*stateOutput, er
 }
 
 func (h *handler) listUserGroups(ctx context.Context, in *userListInput) (*listOutput, error) {
-	after, err := decodeCursor(cursorOfUser, in.Cursor)
-	if err != nil {
-		return nil, err
-	}
-	asOf := h.asOf()
 	var minUnread int64
 	if in.Unread {
 		minUnread = 1
 	}
-	states, err := h.reader.UserStates(ctx, string(in.UserID), after, minUnread, in.Limit+1)
-	if err != nil {
-		return nil, h.problem(ctx, err, "")
-	}
-	list := StateList{AsOf: asOf}
-	if len(states) > int(in.Limit) {
-		states = states[:in.Limit]
-		list.NextCursor = encodeCursor(cursorOfUser, states[in.Limit-1].GroupID)
-	}
-	list.Items = newStates(states)
-	return &listOutput{Body: list}, nil
+	return h.page(ctx, cursorOfUser, in.Cursor, in.Limit, func(after string, limit int32) ([]readstate.State, error) {
+		return h.reader.UserStates(ctx, string(in.UserID), after, minUnread, limit)
+	})
 }
 
 func (h *handler) listGroupUsers(ctx context.Context, in *groupListInput) (*listOutput, error) {
-	after, err := decodeCursor(cursorOfGroup, in.Cursor)
+	return h.page(ctx, cursorOfGroup, in.Cursor, in.Limit, func(after string, limit int32) ([]readstate.State, error) {
+		return h.reader.GroupStates(ctx, string(in.GroupID), after, in.MinUnread, limit)
+	})
+}
+
+// page reads one page of a list, and one row more to know whether it is the
+// last.
+func (h *handler) page(
+	ctx context.Context, mark, cursor string, limit int32,
+	read func(after string, limit int32) ([]readstate.State, error),
+) (*listOutput, error) {
+	after, err := decodeCursor(mark, cursor)
 	if err != nil {
 		return nil, err
 	}
 	asOf := h.asOf()
-	states, err := h.reader.GroupStates(ctx, string(in.GroupID), after, in.MinUnread, in.Limit+1)
+	states, err := read(after, limit+1)
 	if err != nil {
 		return nil, h.problem(ctx, err, "")
 	}
 	list := StateList{AsOf: asOf}
-	if len(states) > int(in.Limit) {
-		states = states[:in.Limit]
-		list.NextCursor = encodeCursor(cursorOfGroup, states[in.Limit-1].UserID)
+	if len(states) > int(limit) {
+		states = states[:limit]
+		last := states[limit-1]
+		if mark == cursorOfUser {
+			list.NextCursor = encodeCursor(mark, last.GroupID)
+		} else {
+			list.NextCursor = encodeCursor(mark, last.UserID)
+		}
 	}
 	list.Items = newStates(states)
 	return &listOutput{Body: list}, nil
