@@ -21,8 +21,6 @@ import (
 const (
 	// requestTimeout bounds the requests under way when serving ends.
 	requestTimeout = 15 * time.Second
-	// housekeepingInterval is how often days are made ahead.
-	housekeepingInterval = time.Hour
 	// skewWarning is the difference of clocks above which order across
 	// replicas is in doubt.
 	skewWarning = time.Second
@@ -140,7 +138,7 @@ func listenAndServe(
 	housekeeping := make(chan struct{})
 	go func() {
 		defer close(housekeeping)
-		makeDays(serving, s, logger)
+		keepDaysAhead(serving, s, logger)
 	}()
 	<-serving.Done()
 
@@ -161,22 +159,6 @@ func listenAndServe(
 	err = errors.Join(err, ops.Shutdown(ending))
 	logger.Info("stopped")
 	return err
-}
-
-// makeDays makes the journal's days ahead every hour until the context ends.
-func makeDays(ctx context.Context, s *store.Store, logger *slog.Logger) {
-	ticker := time.NewTicker(housekeepingInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if err := s.MakeDaysAhead(ctx); err != nil && ctx.Err() == nil {
-				logger.ErrorContext(ctx, "days not made ahead, trying again in an hour", "error", err)
-			}
-		}
-	}
 }
 
 // ready reports whether callbacks can be made durable: the database answers

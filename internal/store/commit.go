@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"readmark/db"
 	"readmark/internal/readstate"
@@ -36,31 +37,51 @@ func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 	return s.commit(ctx, &batch)
 }
 
+// commit sends all statements in one round trip. PostgreSQL runs what comes
+// before one Sync message as one transaction.
 func (s *Store) commit(ctx context.Context, batch *readstate.Batch) error {
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		recordedAt := s.now().UTC().Truncate(time.Microsecond)
-		if len(batch.Receipts) > 0 {
-			if err := s.queries.InsertJournal(ctx, tx, journalParams(batch.Receipts, recordedAt)); err != nil {
-				return fmt.Errorf("insert journal: %w", err)
-			}
-		}
-		if last := readstate.Fold(batch.Receipts); len(last) > 0 {
-			if err := s.queries.UpsertStates(ctx, tx, stateParams(last, recordedAt)); err != nil {
-				return fmt.Errorf("upsert states: %w", err)
-			}
-		}
-		for i := range batch.Rejections {
-			if err := s.queries.InsertRejection(ctx, tx, rejectionParams(&batch.Rejections[i])); err != nil {
-				return fmt.Errorf("insert rejection: %w", err)
-			}
-		}
-		return nil
-	})
+	recordedAt := s.now().UTC().Truncate(time.Microsecond)
+	var queue pipeline
+	var err error
+	if len(batch.Receipts) > 0 {
+		err = errors.Join(err, s.queries.InsertJournal(ctx, &queue, journalParams(batch.Receipts, recordedAt)))
+	}
+	if last := readstate.Fold(batch.Receipts); len(last) > 0 {
+		err = errors.Join(err, s.queries.UpsertStates(ctx, &queue, stateParams(last, recordedAt)))
+	}
+	for i := range batch.Rejections {
+		err = errors.Join(err, s.queries.InsertRejection(ctx, &queue, rejectionParams(&batch.Rejections[i])))
+	}
+	if err == nil {
+		err = s.pool.SendBatch(ctx, &queue.Batch).Close()
+	}
 	if err != nil {
 		return fmt.Errorf("commit batch: %w", translate(err))
 	}
 	return nil
 }
+
+// pipeline is a db.DBTX that queues statements instead of executing them.
+type pipeline struct{ pgx.Batch }
+
+// Exec queues a statement; its result comes with the batch.
+func (p *pipeline) Exec(_ context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	p.Queue(sql, args...)
+	return pgconn.CommandTag{}, nil
+}
+
+var errNotQueued = errors.New("only statements without rows can be queued")
+
+// Query refuses: rows cannot be read before the batch is sent.
+func (p *pipeline) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, errNotQueued }
+
+// QueryRow refuses, as Query does.
+func (p *pipeline) QueryRow(context.Context, string, ...any) pgx.Row { return refusedRow{} }
+
+type refusedRow struct{}
+
+// Scan implements pgx.Row.
+func (refusedRow) Scan(...any) error { return errNotQueued }
 
 func journalParams(receipts []readstate.Receipt, recordedAt time.Time) db.InsertJournalParams {
 	n := len(receipts)

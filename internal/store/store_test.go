@@ -139,6 +139,30 @@ func TestCommitTwice(t *testing.T) {
 	require.Equal(t, 2, journalRows(t, url))
 }
 
+// A batch is durable as a whole or not at all: what fails in the state leaves
+// nothing in the journal, nor a neighbour's state.
+func TestCommitIsAtomic(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	commit(t, s, documented("u", "g", 5, 1))
+	_, err := pgtest.Connect(t, url).Exec(t.Context(), "ALTER TABLE states ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')")
+	require.NoError(t, err)
+	err = s.Commit(t.Context(), readstate.Batch{
+		Receipts:   []readstate.Receipt{documented("u", "g", 6, 2), documented("poison", "g", 1, 3)},
+		Rejections: []readstate.Rejection{{Reason: "r", ReceivedAt: epoch}},
+	})
+	require.Error(t, err)
+	require.NotErrorIs(t, err, readstate.ErrUnavailable)
+	require.Equal(t, 1, journalRows(t, url))
+	state, err := s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
+	require.NoError(t, err)
+	require.EqualValues(t, 5, state.UnreadCount)
+	var rejected int
+	require.NoError(t, pgtest.Connect(t, url).QueryRow(t.Context(), "SELECT count(*) FROM rejected_callbacks").Scan(&rejected))
+	require.Zero(t, rejected)
+}
+
 // TestOrderNeverGoesBack: however receipts are batched, reordered and
 // repeated, each pair ends at its last receipt and the journal holds each once.
 func TestOrderNeverGoesBack(t *testing.T) {
