@@ -1,8 +1,13 @@
 package embeddedpg
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +36,41 @@ func TestClusterOfAnotherVersionIsKept(t *testing.T) {
 			require.NotContains(t, err.Error(), "another readmark", "the lock is free again")
 		})
 	}
+}
+
+// TestClusterWithoutItsDownloadIsKept: its version is offered, but cannot be had.
+func TestClusterWithoutItsDownloadIsKept(t *testing.T) {
+	t.Parallel()
+	opts, _ := options(t)
+	have := local(t)
+	opts.installed = func(context.Context, string) []Installation { return []Installation{have} }
+	major := 16
+	if have.Major == major {
+		major = 17
+	}
+	var asked atomic.Int32
+	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		asked.Add(1)
+		http.NotFound(w, request)
+	}))
+	t.Cleanup(source.Close)
+	opts.RepositoryURL = source.URL
+	cluster := filepath.Join(opts.DataDir, "postgres")
+	marker := filepath.Join(cluster, "marker")
+	require.NoError(t, os.MkdirAll(cluster, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(cluster, "PG_VERSION"), []byte(strconv.Itoa(major)+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(marker, []byte("precious"), 0o600))
+
+	_, err := Start(t.Context(), opts)
+	require.ErrorContains(t, err, cluster)
+	require.ErrorContains(t, err, "PostgreSQL "+strconv.Itoa(major))
+	require.ErrorContains(t, err, have.Version+" in "+have.BinDir)
+	require.ErrorContains(t, err, "no version found")
+	require.EqualValues(t, 1, asked.Load())
+	requireNothingFetched(t, opts)
+	text, err := os.ReadFile(marker)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(text))
 }
 
 func TestDirectoryThatIsNoClusterIsKept(t *testing.T) {

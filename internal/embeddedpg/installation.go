@@ -32,41 +32,56 @@ type Installation struct {
 
 func (i Installation) program(name string) string { return filepath.Join(i.BinDir, name) }
 
-// Installations returns the usable installations on this machine, newest first,
-// none older than PostgreSQL 15. The one in binDir ($PG_BIN) comes before all
-// others; empty means that none is preferred. Equal versions keep the order of
-// the search: PATH, Debian's directories, Homebrew's. It runs each server
-// program once to learn its version.
+// Installations returns the usable installations on this machine, none older than
+// PostgreSQL 15, in the order of preference: the one in binDir ($PG_BIN, empty for
+// none), those of PATH in its order, Debian's newest first, Homebrew's newest first.
+// One in binDir that cannot be used is left out; Start refuses it. It runs each
+// server program once to learn its version.
 func Installations(binDir string) []Installation {
 	return installed(context.Background(), binDir)
 }
 
 // installed is Installations, given up when ctx ends.
 func installed(ctx context.Context, binDir string) []Installation {
-	var dirs []string
-	dirs = append(dirs, pathDirs(os.Getenv("PATH"))...)
-	for _, pattern := range []string{
-		"/usr/lib/postgresql/*/bin",
+	var places [][]string
+	if binDir != "" {
+		places = append(places, []string{binDir})
+	}
+	for _, dir := range pathDirs(os.Getenv("PATH")) {
+		places = append(places, []string{dir})
+	}
+	places = append(places, matching("/usr/lib/postgresql/*/bin"), matching(
 		"/opt/homebrew/opt/postgresql@*/bin",
 		"/usr/local/opt/postgresql@*/bin",
 		"/home/linuxbrew/.linuxbrew/opt/postgresql@*/bin",
-	} {
+	))
+	return search(ctx, places)
+}
+
+// search returns the usable installations of one place after the other, each once,
+// the newest of a place first.
+func search(ctx context.Context, places [][]string) []Installation {
+	var found []Installation
+	for _, dirs := range places {
+		for _, one := range usable(ctx, dirs) {
+			if !slices.Contains(found, one) {
+				found = append(found, one)
+			}
+		}
+	}
+	return found
+}
+
+// matching returns the paths that match any of the patterns.
+func matching(patterns ...string) []string {
+	var paths []string
+	for _, pattern := range patterns {
 		matches, err := filepath.Glob(pattern)
 		if err == nil { // the only error is a malformed pattern
-			dirs = append(dirs, matches...)
+			paths = append(paths, matches...)
 		}
 	}
-	found := usable(ctx, dirs)
-	if binDir == "" {
-		return found
-	}
-	preferred := usable(ctx, []string{binDir})
-	for _, one := range found {
-		if !slices.Contains(preferred, one) {
-			preferred = append(preferred, one)
-		}
-	}
-	return preferred
+	return paths
 }
 
 // pathDirs returns the directories that hold the postgres programs of a search
@@ -164,7 +179,7 @@ func leadingDigits(text string) string {
 }
 
 // chooseInstallation returns the programs to run a server with: $PG_BIN, else the
-// newest installed, else downloaded ones. With an existing cluster only the same
+// first installed ones, else downloaded ones. With an existing cluster only the same
 // major version will do; one in $PG_BIN that does not fit is passed over then.
 func chooseInstallation(ctx context.Context, opts Options, dir dataDir, version clusterVersion) (Installation, error) {
 	if opts.BinDir != "" {

@@ -62,6 +62,22 @@ func TestInstallationOrder(t *testing.T) {
 	require.Equal(t, []string{"18beta1", "17.0", "15.10", "15.2"}, versions)
 }
 
+func TestPlacesComeInOrder(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	dirs := map[string]string{}
+	for _, version := range []string{"15.1", "16.1", "17.1", "18.1"} {
+		dirs[version] = fakeInstallation(t, root, version)
+	}
+	var versions []string
+	for _, one := range search(t.Context(), [][]string{
+		{dirs["16.1"]}, nil, {dirs["15.1"], dirs["16.1"], dirs["17.1"]}, {dirs["18.1"], dirs["15.1"]},
+	}) {
+		versions = append(versions, one.Version)
+	}
+	require.Equal(t, []string{"16.1", "17.1", "15.1", "18.1"}, versions)
+}
+
 func TestPathIsFollowedThroughLinks(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -21,10 +21,17 @@ const (
 	portAttempts = 5
 	// abortWait is how long a server that failed to start may take to shut down.
 	abortWait = 2 * time.Second
+	// orphansWait is how long a start waits for what a dead server has forked.
+	orphansWait = 20 * time.Second
+	// orphansPoll is how often it tries meanwhile.
+	orphansPoll = 250 * time.Millisecond
 )
 
 // errPortTaken says that the server could not bind its port.
 var errPortTaken = errors.New("the port is taken")
+
+// errOrphans says that processes of a server that died still hold its memory.
+var errOrphans = errors.New("processes of a dead server still use the cluster")
 
 // launch is one attempt to bring up a server.
 type launch struct {
@@ -54,7 +61,7 @@ func freePort() (int, error) {
 // first ones; the package relies on the last ones.
 func (s *Server) settings(port int) []string {
 	settings := map[string]string{
-		"max_connections": "50",
+		"max_connections": "64",
 		"cluster_name":    role,
 	}
 	maps.Copy(settings, s.opts.Settings)
@@ -116,6 +123,9 @@ func (l *launch) awaitReady(ctx context.Context) error {
 			if strings.Contains(output, "could not bind") || strings.Contains(output, "could not create any TCP/IP sockets") {
 				return fmt.Errorf("%w: %w", errPortTaken, err)
 			}
+			if strings.Contains(output, "pre-existing shared memory block") {
+				return fmt.Errorf("%w: %w", errOrphans, err)
+			}
 			return err
 		case <-ticker.C:
 			file, err := readPIDFile(l.log.dir.cluster())
@@ -126,22 +136,37 @@ func (l *launch) awaitReady(ctx context.Context) error {
 	}
 }
 
-// launchFirst brings up the first server on a free port. No process is left
-// behind when it fails.
+// launchFirst brings up the first server on a free port. Where readmark and its
+// server were killed together, a connection that is busy outlives them; launchFirst
+// waits for its end, up to orphansWait. No process is left behind when it fails.
 func (s *Server) launchFirst(ctx context.Context) error {
-	for attempt := 1; ; attempt++ {
+	begun, waiting, portsTaken := time.Now(), false, 0
+	for {
 		port, err := s.opts.freePort()
 		if err != nil {
 			return err
 		}
 		err = s.launchOn(ctx, port)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, errPortTaken) || attempt == portAttempts {
+		switch {
+		case errors.Is(err, errPortTaken):
+			if portsTaken++; portsTaken == portAttempts {
+				return err
+			}
+			s.opts.Logger.Warn("embedded postgres port is taken, trying another", "port", port)
+		case errors.Is(err, errOrphans):
+			if time.Since(begun) > orphansWait {
+				return err
+			}
+			if !waiting {
+				s.opts.Logger.Warn("waiting for processes of a dead embedded postgres", "data_dir", string(s.dir))
+				waiting = true
+			}
+			if !pause(ctx, orphansPoll) {
+				return fmt.Errorf("wait for processes of a dead server: %w", ctx.Err())
+			}
+		default:
 			return err
 		}
-		s.opts.Logger.Warn("embedded postgres port is taken, trying another", "port", port)
 	}
 }
 

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -69,6 +71,67 @@ func TestTakenOverServerStops(t *testing.T) {
 	stop(t, server)
 	require.False(t, serves(left.PID, server.dir.cluster()))
 	require.NotEqual(t, left.PID, start(t, opts).PID())
+}
+
+// TestOrphansAreAwaited: readmark and its server are killed together, while a
+// connection is too busy to notice.
+func TestOrphansAreAwaited(t *testing.T) {
+	t.Parallel()
+	opts, log := prepared(t)
+	left := orphan(t, opts)
+	address, err := url.Parse(left.URL)
+	require.NoError(t, err)
+	port, err := strconv.Atoi(address.Port())
+	require.NoError(t, err)
+	password, _ := address.User.Password()
+	view := &Server{programs: local(t), password: password, port: port}
+
+	ended := make(chan struct{})
+	go func() { // fails, as its connection is killed
+		defer close(ended)
+		_, _ = tryQuery(view, "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 minute' LOOP END LOOP; END $$")
+	}()
+	var busy int
+	require.Eventually(t, func() bool {
+		text, err := tryQuery(view, "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DO %'")
+		if err != nil {
+			return false
+		}
+		busy, err = strconv.Atoi(text)
+		return err == nil
+	}, patience, glance)
+	t.Cleanup(func() {
+		if serves(busy, filepath.Join(opts.DataDir, "postgres")) {
+			_ = syscall.Kill(busy, syscall.SIGKILL)
+		}
+		<-ended
+	})
+	require.NoError(t, syscall.Kill(left.PID, syscall.SIGKILL))
+	require.Eventually(t, func() bool { return !serves(left.PID, filepath.Join(opts.DataDir, "postgres")) }, patience, glance)
+
+	begin := func(ctx context.Context, starts int) chan error {
+		done := make(chan error, 1)
+		go func() {
+			server, err := Start(ctx, opts)
+			if err == nil {
+				err = server.Stop(context.WithoutCancel(ctx))
+			}
+			done <- err
+		}()
+		require.Eventually(t, func() bool {
+			return strings.Count(log.String(), "waiting for processes of a dead") == starts
+		}, patience, glance)
+		return done
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := begin(ctx, 1)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+
+	done = begin(t.Context(), 2)
+	require.NoError(t, syscall.Kill(busy, syscall.SIGKILL))
+	require.NoError(t, <-done)
 }
 
 func TestUnusableLeftoverIsReplaced(t *testing.T) {

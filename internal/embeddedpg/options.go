@@ -77,7 +77,7 @@ func (d dataDir) binaries() string { return filepath.Join(string(d), "postgres-b
 
 // startupLog takes what the server writes before its log collector runs. It lies
 // beside the cluster, in which the server's user could put a link in its place.
-func (d dataDir) startupLog() string { return filepath.Join(string(d), "postgres.startup.log") }
+func (d dataDir) startupLog() string { return filepath.Join(string(d), "postgres-startup.log") }
 
 // unfinished is the pattern of what an interrupted creation leaves behind.
 const unfinished = "postgres.new-*"

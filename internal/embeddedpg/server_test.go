@@ -51,7 +51,7 @@ func TestServerSettings(t *testing.T) {
 		"unix_socket_directories":  "",
 		"port":                     strconv.Itoa(server.port),
 		"work_mem":                 "5MB",
-		"max_connections":          "50",
+		"max_connections":          "64",
 		"cluster_name":             "readmark",
 		"fsync":                    "off",
 		"synchronous_commit":       "on",
