@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
+	"github.com/go-json-experiment/json"
 	"github.com/swaggest/swgui/v5emb"
 
 	"readmark/internal/readstate"
@@ -63,6 +64,9 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	config.Info.Description = "Unread counts of OpenIM group chats, per user and group. " +
 		"Unknown is not zero: what Readmark has not heard of is answered with 404."
 	config.CreateHooks = nil // no $schema field in answers
+	strict := huma.DefaultJSONFormat
+	strict.Unmarshal = unmarshal
+	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
 	config.DocsPath, config.SchemasPath = "", ""
 	api := humagin.New(engine, config)
 	if options.AuthRequired {
@@ -83,6 +87,13 @@ func Register(engine *gin.Engine, options Options) huma.API {
 func ownHostOnly(c *gin.Context) {
 	c.Header("Content-Security-Policy",
 		"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:")
+}
+
+// unmarshal is stricter than encoding/json, which replaces invalid UTF-8 and so
+// would answer for another user, matches names in any case, and takes the last
+// of two equal names.
+func unmarshal(data []byte, v any) error {
+	return json.Unmarshal(data, v, json.RejectUnknownMembers(true))
 }
 
 // refuse answers every operation with 401.

@@ -16,6 +16,10 @@ const (
 	statusUnknown = "unknown"
 )
 
+// maxQueryBytes holds 1,000 pairs and 1,000 users of 255 bytes, each byte of
+// them escaped as \u00xx, and what stands between.
+const maxQueryBytes = 8 << 20
+
 type queryInput struct {
 	Body struct {
 		Pairs []struct {
@@ -56,7 +60,8 @@ func (h *handler) registerQuery(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "query-unread", Method: http.MethodPost, Path: "/v1/unread/query",
 		Summary: "Many pairs and users at one moment", Tags: []string{"batch"},
-		Errors: []int{http.StatusServiceUnavailable},
+		Errors:       []int{http.StatusServiceUnavailable},
+		MaxBodyBytes: maxQueryBytes,
 	}, h.queryUnread)
 }
 

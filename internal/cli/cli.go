@@ -71,17 +71,24 @@ func (p *program) variableFlag(command *cobra.Command, flag, variable, usage str
 
 // config loads the configuration from the flags and the environment.
 func (p *program) config(ctx context.Context) (config.Config, error) {
-	return config.Load(ctx, func(name string) (string, bool) {
+	c, err := config.Load(ctx, func(name string) (string, bool) {
 		if value, given := p.flags[name]; given {
 			return value, true
 		}
 		return p.Lookup(name)
 	})
+	if c.LogFormat == "" {
+		c.LogFormat = "json"
+		if p.Terminal {
+			c.LogFormat = "text"
+		}
+	}
+	return c, err
 }
 
 func (p *program) logger(c *config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.LogLevel}
-	if c.LogFormat == "text" || c.LogFormat == "" && p.Terminal {
+	if c.LogFormat == "text" {
 		return slog.New(slog.NewTextHandler(p.Stderr, options))
 	}
 	return slog.New(slog.NewJSONHandler(p.Stderr, options))

@@ -34,6 +34,23 @@ func TestMigrateCommands(t *testing.T) {
 		require.Contains(t, command("down"), "took back 0000")
 	}
 	require.Contains(t, command("down"), "nothing to take back")
+	for _, args := range [][]string{{"migrate"}, {"migrate", "foo"}, {"foo"}} {
+		status, _, errs := run(t, environment, args...)
+		require.Equal(t, 1, status, args)
+		require.NotEmpty(t, errs)
+	}
+}
+
+// Beside a running serve, migrate asks the server that serve has started.
+func TestMigrateBesideEmbedded(t *testing.T) {
+	t.Parallel()
+	environment := map[string]string{"READMARK_DATA_DIR": filepath.Join(openDir(t), "data")}
+	s := serve(t, environment)
+	status, out, errs := run(t, environment, "migrate", "version")
+	require.Equal(t, 0, status, errs)
+	require.Equal(t, "3\n", out)
+	s.read("u", "g", 1)
+	s.end()
 }
 
 func TestVersion(t *testing.T) {
@@ -52,6 +69,7 @@ func TestPrintConfig(t *testing.T) {
 	}, "serve", "--print-config", "--addr", "127.0.0.1:99")
 	require.Equal(t, 0, status, errs)
 	require.Contains(t, out, "READMARK_ADDR=127.0.0.1:99\n", "a flag wins")
+	require.Contains(t, out, "READMARK_LOG_FORMAT=json\n", "what is in effect")
 	require.NotContains(t, out+errs, "hunter")
 }
 

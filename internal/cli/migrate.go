@@ -8,11 +8,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"readmark/internal/embeddedpg"
 	"readmark/internal/store"
 )
 
 func (p *program) migrateCommand() *cobra.Command {
-	command := &cobra.Command{Use: "migrate", Short: "Move the database schema", Args: cobra.NoArgs}
+	command := &cobra.Command{
+		Use: "migrate", Short: "Move the database schema", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("migrate needs one of up, down, status, version")
+		},
+	}
 	for _, sub := range []struct {
 		name, short string
 		run         func(context.Context, *store.Store) error
@@ -42,6 +48,10 @@ func (p *program) withStore(ctx context.Context, use func(context.Context, *stor
 	}
 	logger := p.logger(&c)
 	url, stop, err := database(ctx, &c, logger)
+	if errors.Is(err, embeddedpg.ErrInUse) { // a running serve's
+		stop = func() error { return nil }
+		url, err = embeddedpg.Attach(c.DataDir)
+	}
 	if err != nil {
 		return err
 	}

@@ -148,6 +148,9 @@ func TestOddIDs(t *testing.T) {
 		require.Equal(t, id, state["userID"])
 		require.Equal(t, id, state["groupID"])
 		require.EqualValues(t, i, state["unreadCount"], id)
+		// Dots as they are, too: not every client can encode them.
+		_, literal := s.get("/v1/users/" + url.PathEscape(id) + "/groups/" + url.PathEscape(id))
+		require.Equal(t, state, literal)
 		_, badge := s.get("/v1/users/" + escape(id) + "/unread")
 		require.Equal(t, id, badge["userID"])
 	}
@@ -260,8 +263,21 @@ func TestQuery(t *testing.T) {
 		status, problem := s.post("/v1/unread/query", body)
 		require.Equal(t, 422, status, "%s %v", body[:min(60, len(body))], problem)
 	}
-	status, _ = s.post("/v1/unread/query", `{`)
-	require.Equal(t, 400, status)
+	// What is not one clear JSON text must not be answered for another user.
+	s.read("a\ufffd", "g", 1)
+	for body, want := range map[string]int{
+		`{`: 400, "{\"userIDs\":[\"a\xff\"]}": 400, `{"userIDs":["a\ud800"]}`: 400,
+		`{"userIDs":["u"],"userIDs":["v"]}`: 400, `{"userids":["u"]}`: 422, `{"other":1}`: 422,
+	} {
+		status, problem := s.post("/v1/unread/query", body)
+		require.Equal(t, want, status, "%s %v", body, problem)
+	}
+	// A thousand of the longest IDs fit, however they are escaped.
+	longest := strings.Repeat(`\u00fc`, 127)
+	long := strings.Repeat(`{"userID":"`+longest+`","groupID":"`+longest+`"},`, 1000)
+	many := strings.Repeat(`"`+longest+`",`, 1000)
+	status, _ = s.post("/v1/unread/query", `{"pairs":[`+long[:len(long)-1]+`],"userIDs":[`+many[:len(many)-1]+`]}`)
+	require.Equal(t, 200, status)
 	s.end()
 }
 

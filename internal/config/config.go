@@ -111,7 +111,10 @@ func checkDatabaseURL(text string) error {
 		return nil
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+	if err != nil {
+		return errors.New("is not a valid URL: percent-encode special characters of user and password")
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return errors.New("must be a URL that begins with postgres:// or postgresql://")
 	}
 	return nil
@@ -235,5 +238,8 @@ func (l *fileLookuper) Lookup(name string) (string, bool) {
 		return "", false
 	}
 	value = strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	if value == "" { // an empty secret would open what it guards
+		l.errs = append(l.errs, fmt.Errorf("%s_FILE names an empty file", name))
+	}
 	return value, value != ""
 }

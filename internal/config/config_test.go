@@ -78,6 +78,24 @@ func TestFiles(t *testing.T) {
 	require.ErrorContains(t, err, "READMARK_CALLBACK_TOKEN_FILE cannot be read")
 }
 
+// A secret's file that is empty must not open the door.
+func TestEmptyFile(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{"", "\n"} {
+		file := filepath.Join(t.TempDir(), "empty")
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+		_, err := load(t, map[string]string{"READMARK_CALLBACK_TOKEN_FILE": file})
+		require.ErrorContains(t, err, "READMARK_CALLBACK_TOKEN_FILE names an empty file")
+	}
+}
+
+func TestMalformedURL(t *testing.T) {
+	t.Parallel()
+	_, err := load(t, map[string]string{"DATABASE_URL": "postgres://u:p%zzhunter2@h/x"})
+	require.ErrorContains(t, err, "DATABASE_URL is not a valid URL")
+	require.NotContains(t, err.Error(), "hunter2")
+}
+
 // All wrong variables stand in one message, and no secret does.
 func TestAllErrorsAtOnce(t *testing.T) {
 	t.Parallel()

@@ -6,9 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"strconv"
 	"sync"
 	"syscall"
 
@@ -60,7 +57,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
 	if !locked {
-		return nil, errors.Join(fmt.Errorf("another readmark is using the data directory %s", dir), lock.Close())
+		return nil, errors.Join(fmt.Errorf("%w %s", ErrInUse, dir), lock.Close())
 	}
 	s := &Server{opts: opts, dir: dir, lock: lock, supervised: make(chan struct{})}
 	if err := s.start(ctx); err != nil {
@@ -125,16 +122,7 @@ func (s *Server) open(ctx context.Context) error {
 
 // URL returns the connection string of the database readmark, with the password
 // of its superuser. It stays the same over restarts.
-func (s *Server) URL() string {
-	address := url.URL{
-		Scheme:   "postgres",
-		User:     url.UserPassword(role, s.password),
-		Host:     net.JoinHostPort(loopback, strconv.Itoa(s.port)),
-		Path:     "/" + role,
-		RawQuery: "sslmode=disable",
-	}
-	return address.String()
-}
+func (s *Server) URL() string { return connectionURL(s.password, s.port) }
 
 // Version returns the version of the server's programs, such as "15.18".
 func (s *Server) Version() string { return s.programs.Version }

@@ -40,7 +40,7 @@ var shared = sync.OnceValues(func() (*Server, error) {
 
 var (
 	started atomic.Bool // shared was asked for
-	kept    atomic.Bool // a test failed and left its database
+	kept    sync.Map    // names of the databases that failed tests left
 )
 
 // template makes the template once per process; its name is its migrations'
@@ -62,7 +62,7 @@ func Main(m *testing.M) {
 	if started.Load() {
 		if server, err := shared(); err == nil {
 			fmt.Println("pgtest: used", server.Name)
-			if note := server.Stop(kept.Load()); note != "" {
+			if note := server.Stop(anyKept()); note != "" {
 				fmt.Println("pgtest:", note)
 			}
 		}
@@ -74,6 +74,14 @@ func Main(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+func anyKept() (found bool) {
+	kept.Range(func(any, any) bool {
+		found = true
+		return false
+	})
+	return found
 }
 
 // New gives the URL of a fresh database with the newest schema. It is dropped
@@ -109,13 +117,14 @@ func create(t testing.TB, from string) string {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			kept.Store(true)
+			kept.Store(name, true)
 			t.Logf("pgtest: database %s is kept on %s", name, server.Name)
 			return
 		}
 		if err := execute(server.URL, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			t.Errorf("pgtest: drop database: %v", err)
 		}
+		kept.Delete(name)
 	})
 	return withDatabase(server.URL, name)
 }

@@ -43,7 +43,9 @@ func New(options Options) http.Handler {
 	// turn a+b/c into "a b/c", another user's row.)
 	engine.UseEscapedPath = true
 	engine.UnescapePathValues = false
-	engine.RemoveExtraSlash = true
+	// No cleaning of paths: it would turn an empty ID, or the ID ".", into
+	// another resource. Callbacks drop empty segments by themselves.
+	engine.RemoveExtraSlash = false
 	engine.RedirectTrailingSlash = false
 	engine.RedirectFixedPath = false
 	engine.Use(identify, access(options.Logger), recovery(options.Logger), unescape)
@@ -53,7 +55,7 @@ func New(options Options) http.Handler {
 	api.Register(engine, options.API)
 
 	engine.NoRoute(func(c *gin.Context) {
-		if c.Request.Method == http.MethodPost && !strings.HasPrefix(c.Request.URL.Path, "/v1/") {
+		if c.Request.Method == http.MethodPost {
 			callbacks.Serve(c)
 			return
 		}
@@ -100,8 +102,18 @@ func recovery(logger *slog.Logger) gin.HandlerFunc {
 	}
 }
 
-// unescape decodes the path parameters.
+// unescape decodes the path parameters of the read API, and refuses a query
+// that cannot be decoded: what is wrong in it would be left out otherwise.
 func unescape(c *gin.Context) {
+	if !strings.HasPrefix(c.FullPath(), "/v1/") {
+		c.Next()
+		return
+	}
+	if _, err := url.ParseQuery(c.Request.URL.RawQuery); err != nil {
+		c.Abort()
+		api.WriteProblem(c, http.StatusUnprocessableEntity, "the query is not percent-encoded key=value pairs joined by &")
+		return
+	}
 	for i := range c.Params {
 		plain, err := url.PathUnescape(c.Params[i].Value)
 		if err != nil {

@@ -124,6 +124,10 @@ func TestCallbackPaths(t *testing.T) {
 		"two segments before":        {"", "/a/b" + read, "", 404},
 		"no command":                 {"", "/hello", "", 404},
 		"root":                       {"", "/", "", 404},
+		"below the read api":         {"", "/v1/nothing", "", 404},
+		"deep below the read api":    {"", "/v1/users/a/callbackAfterGroupMsgReadCommand", "", 404},
+		"read api, no token":         {"s3cret", "/v1/users/a/b", "", 401},
+		"double slashes everywhere":  {"s3cret", "//s3cret///callbackAfterGroupMsgReadCommand//", "", 200},
 		"token":                      {"s3cret", "/s3cret" + read, "", 200},
 		"token and double slash":     {"s3cret", "//s3cret/" + read, "", 200},
 		"basic":                      {"s3cret", read, basicSecret, 200},
@@ -282,6 +286,9 @@ func TestReadAPIErrors(t *testing.T) {
 	problem(f.do("GET", "/v1/nothing", ""), 404)
 	problem(f.do("DELETE", "/v1/users/u/unread", ""), 404)
 	problem(f.do("GET", "/no/such/path", ""), 404)
+	problem(f.do("GET", "/v1/users/u/groups?limit=%zz", ""), 422)
+	problem(f.do("GET", "/v1/users/u/groups?unread=true;limit=0", ""), 422)
+	problem(f.do("GET", "/v1/users//groups/unread", ""), 422)
 	require.Contains(t, f.log.String(), "secret cause")
 }
 
