@@ -88,6 +88,9 @@ func serve(t testing.TB, environment map[string]string) *service {
 	merged := map[string]string{
 		"READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0", "READMARK_LOG_LEVEL": "debug",
 	}
+	if environment["READMARK_DATA_DIR"] == "" {
+		merged["READMARK_DATA_DIR"] = t.TempDir()
+	}
 	for name, value := range environment {
 		merged[name] = value
 	}

@@ -11,22 +11,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// failingMaker counts calls and fails each of them.
-type failingMaker struct{ calls int }
-
-func (m *failingMaker) MakeDaysAhead(context.Context) error {
-	m.calls++
-	return errors.New("locked")
-}
-
-// Days are made every hour, whatever became of the hour before.
-func TestDaysAreMadeHourly(t *testing.T) {
+// Chores are done at the start and every hour, whatever became of the hour
+// before.
+func TestHousekeepingIsHourly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Hour+time.Minute)
 		defer cancel()
-		var maker failingMaker
-		keepDaysAhead(ctx, &maker, slog.New(slog.DiscardHandler))
-		require.Equal(t, 5, maker.calls)
+		done := map[string]int{}
+		chores := make([]chore, 0, 2)
+		for _, name := range []string{"first", "second"} {
+			chores = append(chores, chore{name, func(context.Context) error {
+				done[name]++
+				return errors.New("locked")
+			}})
+		}
+		housekeep(ctx, slog.New(slog.DiscardHandler), chores...)
+		require.Equal(t, map[string]int{"first": 6, "second": 6}, done)
 	})
 }

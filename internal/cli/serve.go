@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,15 +17,21 @@ import (
 	"readmark/internal/config"
 	"readmark/internal/ingest"
 	"readmark/internal/server"
+	"readmark/internal/spool"
 	"readmark/internal/store"
 )
 
 const (
-	// requestTimeout bounds the requests under way when serving ends.
+	// requestTimeout bounds the requests under way when serving ends, and
+	// drainTimeout what may then be drained from the spool.
 	requestTimeout = 15 * time.Second
-	// skewWarning is the difference of clocks above which order across
-	// replicas is in doubt.
-	skewWarning = time.Second
+	drainTimeout   = 10 * time.Second
+	// startWait is how long listening waits for the database at start, so that
+	// a normal start needs no spool.
+	startWait = 3 * time.Second
+	// Rejected callbacks are for finding faults, not for keeping.
+	rejectionRetention = 30 * 24 * time.Hour
+	maxRejections      = 1_000_000
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -50,96 +58,109 @@ func (p *program) serveCommand() *cobra.Command {
 	return command
 }
 
-// serve runs until the context ends or a listener fails, then stops in order:
-// callbacks, database, embedded server.
+// serve runs until the context ends or a part of it fails, then stops in order:
+// callbacks, spool, database, embedded server.
 func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Logger) (err error) {
 	b := buildInfo()
 	logger.InfoContext(ctx, "readmark starts", "version", b.Version, "commit", b.Commit, "go", b.Go)
+	queue, err := spool.Open(spool.Options{
+		Dir: filepath.Join(c.DataDir, "spool"), MaxBytes: c.SpoolMaxBytes, Now: time.Now, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, queue.Close()) }()
+	if waiting := queue.Len(); waiting > 0 {
+		logger.WarnContext(ctx, "the spool holds callbacks of an earlier run", "callbacks", waiting)
+	}
 	url, stopDatabase, err := database(ctx, c, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopDatabase()) }()
-	s, err := openStore(ctx, url, migrate, logger)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-
-	in := ingest.New(s, time.Now)
-	newest, err := s.NewestArrival(ctx, time.Now())
-	if err != nil {
-		return err
-	}
-	in.Advance(newest)
-	return listenAndServe(ctx, c, s, in, b, logger)
-}
-
-// openStore opens the database and makes it fit to write to.
-func openStore(ctx context.Context, url string, migrate bool, logger *slog.Logger) (_ *store.Store, err error) {
 	s, err := store.Open(url, logger)
 	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
+		return fmt.Errorf("open database: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
-	version, skew, err := s.Check(ctx)
-	if err != nil {
-		return nil, err
-	}
-	logger.InfoContext(ctx, "database reached", "postgresql", version)
-	if skew.Abs() > skewWarning {
-		logger.WarnContext(ctx, "the database's clock differs from ours: receipts of several replicas may be misordered",
-			"skew_ms", skew.Milliseconds())
-	}
-	if migrate {
-		applied, err := s.MigrateUp(ctx)
-		if err != nil {
-			return nil, err
-		}
-		logger.InfoContext(ctx, "schema is current", "applied", len(applied))
-	}
-	if err := s.MakeDaysAhead(ctx); err != nil {
-		return nil, err
-	}
-	return s, nil
+	defer s.Close()
+	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
+	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, logger: logger}
+	return v.run(ctx, &preparation{store: s, migrate: migrate, logger: logger})
 }
 
-func listenAndServe(
-	ctx context.Context, c *config.Config, s *store.Store, in *ingest.Ingest, b build, logger *slog.Logger,
-) (err error) {
-	registry := newRegistry(s, b)
+// service is a serving readmark.
+type service struct {
+	config *config.Config
+	build  build
+	store  *store.Store
+	spool  *spool.Spool
+	ingest *ingest.Ingest
+	logger *slog.Logger
+}
+
+// run serves until the context ends or a part fails.
+func (v *service) run(ctx context.Context, p *preparation) (err error) {
+	serving, fail := context.WithCancelCause(ctx)
+	prepared := make(chan struct{})
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer fail(nil)
+	background.Go(func() {
+		newest, err := p.run(serving)
+		if err != nil {
+			if serving.Err() == nil {
+				fail(err)
+			}
+			return
+		}
+		v.ingest.Start(serving, newest)
+		close(prepared)
+		housekeep(serving, v.logger, v.chores()...)
+	})
+	select {
+	case <-prepared:
+	case <-serving.Done():
+	case <-time.After(startWait):
+	}
+	if ctx.Err() == nil && serving.Err() != nil {
+		return context.Cause(serving)
+	}
+	return v.listen(ctx, serving, fail)
+}
+
+// chores is what a serving readmark does every hour.
+func (v *service) chores() []chore {
+	return []chore{
+		{"make days ahead", v.store.MakeDaysAhead},
+	}
+}
+
+// listen serves both listeners until serving ends, and stops gracefully.
+func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseFunc) (err error) {
+	c, logger := v.config, v.logger
+	registry := v.registry()
 	if c.AuthRequired {
 		logger.WarnContext(ctx, "the read api answers 401 to everybody: this release has no API keys yet, "+
 			"set READMARK_AUTH=off where only trusted callers can connect")
 	}
-	readiness := server.NewReadiness(func(ctx context.Context) error { return ready(ctx, s) }, logger)
+	readiness := server.NewReadiness(func(ctx context.Context) server.Condition {
+		return condition(ctx, v.store, v.ingest, v.spool)
+	}, logger)
 	ops, err := server.Listen(ctx, "ops", c.OpsAddr, server.NewOps(readiness, registry), logger)
 	if err != nil {
 		return err
 	}
 	public, err := server.Listen(ctx, "public", c.Addr, server.New(server.Options{
-		Sink: in, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
+		Sink: v.ingest, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
 		API: api.Options{
-			Reader: s, Version: b.Version, AuthRequired: c.AuthRequired, Now: time.Now, Logger: logger,
+			Reader: v.store, Version: v.build.Version, AuthRequired: c.AuthRequired, Now: time.Now, Logger: logger,
 		},
 	}), logger)
 	if err != nil {
 		return errors.Join(err, ops.Close())
 	}
-
-	serving, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
 	ops.Serve(fail)
 	public.Serve(fail)
-	housekeeping := make(chan struct{})
-	go func() {
-		defer close(housekeeping)
-		keepDaysAhead(serving, s, logger)
-	}()
 	<-serving.Done()
 
 	cause := context.Cause(serving)
@@ -148,39 +169,29 @@ func listenAndServe(
 	}
 	logger.Info("stopping")
 	readiness.Stop()
+	public.CloseAfterAnswer()
 	if c.ShutdownDelay > 0 && cause == nil {
 		<-time.After(c.ShutdownDelay)
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
 	err = errors.Join(cause, public.Shutdown(ending))
-	in.Wait()
-	<-housekeeping
+	draining, cancelDrain := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancelDrain()
+	v.ingest.Stop(draining)
 	err = errors.Join(err, ops.Shutdown(ending))
 	logger.Info("stopped")
 	return err
 }
 
-// ready reports whether callbacks can be made durable: the database answers
-// and has the schema that this binary needs, or a newer one.
-func ready(ctx context.Context, s *store.Store) error {
-	current, newest, err := s.SchemaVersion(ctx)
-	if err != nil {
-		return err
-	}
-	if current < newest {
-		return fmt.Errorf("schema version is %d, %d is needed", current, newest)
-	}
-	return nil
-}
-
-func newRegistry(s *store.Store, b build) *prometheus.Registry {
+func (v *service) registry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "readmark_build_info", Help: "Always 1; the labels tell which Readmark this is.",
 	}, []string{"version", "commit", "goversion"})
-	info.WithLabelValues(b.Version, b.Commit, b.Go).Set(1)
-	registry.MustRegister(info, s.Collector(), collectors.NewGoCollector(),
+	info.WithLabelValues(v.build.Version, v.build.Commit, v.build.Go).Set(1)
+	registry.MustRegister(info, v.store.Collector(), v.spool.Collector(), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	v.ingest.Register(registry)
 	return registry
 }

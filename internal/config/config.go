@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/sethvargo/go-envconfig"
 )
 
@@ -33,7 +35,13 @@ type Config struct {
 	// AuthRequired says whether /v1 asks for API keys.
 	AuthRequired  bool
 	ShutdownDelay time.Duration
-	LogLevel      slog.Level
+	// CommitBudget is how long the database may take before callbacks go to
+	// the spool, SpoolMaxBytes the bound of the latter.
+	CommitBudget  time.Duration
+	SpoolMaxBytes int64
+	// Retention is how long the journal is kept.
+	Retention time.Duration
+	LogLevel  slog.Level
 	// LogFormat is "text", "json", or "" to let the terminal decide.
 	LogFormat string
 	// PGBin names a directory of PostgreSQL binaries for the embedded server.
@@ -50,6 +58,9 @@ type variables struct {
 	CallbackToken  string `env:"READMARK_CALLBACK_TOKEN"`
 	Auth           string `env:"READMARK_AUTH"`
 	ShutdownDelay  string `env:"READMARK_SHUTDOWN_DELAY, default=0s"`
+	CommitBudget   string `env:"READMARK_COMMIT_BUDGET, default=800ms"`
+	SpoolMaxBytes  string `env:"READMARK_SPOOL_MAX_BYTES, default=1GiB"`
+	Retention      string `env:"READMARK_RETENTION, default=2160h"`
 	LogLevel       string `env:"READMARK_LOG_LEVEL, default=info"`
 	LogFormat      string `env:"READMARK_LOG_FORMAT"`
 	PGBin          string `env:"PG_BIN"`
@@ -93,6 +104,12 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	check("READMARK_AUTH", err)
 	config.ShutdownDelay, err = duration(v.ShutdownDelay)
 	check("READMARK_SHUTDOWN_DELAY", err)
+	config.CommitBudget, err = positive(v.CommitBudget)
+	check("READMARK_COMMIT_BUDGET", err)
+	config.SpoolMaxBytes, err = size(v.SpoolMaxBytes)
+	check("READMARK_SPOOL_MAX_BYTES", err)
+	config.Retention, err = positive(v.Retention)
+	check("READMARK_RETENTION", err)
 	if err := config.LogLevel.UnmarshalText([]byte(v.LogLevel)); err != nil {
 		check("READMARK_LOG_LEVEL", errors.New("must be debug, info, warn or error"))
 	}
@@ -167,6 +184,23 @@ func duration(value string) (time.Duration, error) {
 	return d, nil
 }
 
+func positive(value string) (time.Duration, error) {
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		return 0, errors.New("must be a duration above zero, such as 800ms or 2160h")
+	}
+	return d, nil
+}
+
+// size reads a number of bytes, with a unit or without.
+func size(value string) (int64, error) {
+	n, err := humanize.ParseBytes(value)
+	if err != nil || n == 0 || n > math.MaxInt64 {
+		return 0, errors.New("must be a number of bytes above zero, such as 64MiB or 1GiB")
+	}
+	return int64(n), nil
+}
+
 // Print writes the effective configuration, a variable a line, with secrets
 // redacted.
 func (c *Config) Print(w io.Writer) error {
@@ -182,6 +216,9 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_CALLBACK_TOKEN", redact(c.CallbackToken)},
 		{"READMARK_AUTH", auth},
 		{"READMARK_SHUTDOWN_DELAY", c.ShutdownDelay.String()},
+		{"READMARK_COMMIT_BUDGET", c.CommitBudget.String()},
+		{"READMARK_SPOOL_MAX_BYTES", strconv.FormatInt(c.SpoolMaxBytes, 10)},
+		{"READMARK_RETENTION", c.Retention.String()},
 		{"READMARK_LOG_LEVEL", strings.ToLower(c.LogLevel.String())},
 		{"READMARK_LOG_FORMAT", c.LogFormat},
 		{"PG_BIN", c.PGBin},

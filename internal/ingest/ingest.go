@@ -1,109 +1,185 @@
 // Package ingest makes callbacks durable by group commit: callbacks that arrive
 // while a transaction is under way share the next one. There is no timer, so a
-// lone callback pays for one transaction and nothing more.
+// lone callback pays for one transaction and nothing more. What the database
+// does not take in time goes to the spool, and from there to the database
+// again, in order.
 package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
 	"readmark/internal/readstate"
+	"readmark/internal/spool"
 )
 
-const (
-	// maxGroup bounds the callbacks of one transaction; who finds the gathering
-	// group full waits for the next.
-	maxGroup = 1000
-	// commitTimeout bounds one transaction. OpenIM gives a callback five
-	// seconds by default.
-	commitTimeout = 4 * time.Second
-)
+// maxGroup bounds the callbacks of one transaction; who finds the gathering
+// group full waits for the next.
+const maxGroup = 1000
 
 // Store makes a batch durable, as a whole or not at all. Its error wraps
-// [readstate.ErrUnavailable] when the store could not be asked.
+// [readstate.ErrUnavailable] when the store could not be asked, also
+// [readstate.ErrRetry] when the same call may succeed at once; any other error
+// means that it refused the batch for what it holds.
 type Store interface {
 	Commit(ctx context.Context, batch readstate.Batch) error
+}
+
+// Spool is a durable queue, see [spool.Spool].
+type Spool interface {
+	Append(batch readstate.Batch) error
+	Next(limit int) (readstate.Batch, spool.Mark, error)
+	Remove(mark spool.Mark) error
+	Len() int64
+	NewestArrival() time.Time
+}
+
+// Options is what an Ingest works with.
+type Options struct {
+	Store Store
+	Spool Spool
+	// Budget is how long the database may take for a group before it goes to
+	// the spool.
+	Budget time.Duration
+	Now    func() time.Time // the machine's clock
+	Logger *slog.Logger
 }
 
 // Ingest gives each callback its identity and time of arrival, and groups
 // callbacks into transactions. It is safe for concurrent use.
 type Ingest struct {
-	store Store
-	clock clock
+	options Options
+	clock   clock
+	metrics *metrics
 
 	mu        sync.Mutex
 	gathering *group // what the next transaction will hold; nil when empty
 	writing   bool   // a transaction is under way
 	writers   sync.WaitGroup
+	cancel    context.CancelFunc // ends the drainer's work at once; nil before Start
+	stopped   bool
+
+	// order holds the queue's order: whoever appends to the spool, or ends
+	// spooling, holds it.
+	order sync.Mutex
+	// spooling sends groups to the spool without asking the database: the
+	// circuit breaker. It is on while the spool holds anything.
+	spooling atomic.Bool
+	// down says that the last answer of the database was none.
+	down atomic.Bool
+
+	wake     chan struct{} // has an element when spooling began
+	stopping chan struct{} // closed by Stop
+	drainer  sync.WaitGroup
 }
 
 // group is the callbacks of one transaction, and its outcome.
 type group struct {
-	batch readstate.Batch
-	done  chan struct{} // closed when errs is set
-	errs  outcome
+	batch  readstate.Batch
+	done   chan struct{} // closed when failed is set
+	failed outcome
 }
 
-// outcome has an entry per callback; nil stands for all nil.
-type outcome struct {
-	receipts, rejections []error
+// outcome has the callbacks that did not become durable, with the reason; nil
+// when there are none.
+type outcome map[readstate.ID]error
+
+// New returns an Ingest that writes to the spool only, until Start.
+func New(options Options) *Ingest {
+	in := &Ingest{
+		options: options, clock: clock{now: options.Now}, metrics: newMetrics(),
+		wake: make(chan struct{}, 1), stopping: make(chan struct{}),
+	}
+	in.clock.advance(options.Spool.NewestArrival())
+	in.spooling.Store(true)
+	in.down.Store(true)
+	return in
 }
 
-// New returns an Ingest that writes to the store. now is the machine's clock.
-func New(store Store, now func() time.Time) *Ingest {
-	return &Ingest{store: store, clock: clock{now: now}}
+// Start begins to use the database: what is spooled is drained, in the
+// background until Stop, and then callbacks are written directly. newest is the
+// newest arrival in the journal; every later one comes after it.
+func (in *Ingest) Start(ctx context.Context, newest time.Time) {
+	in.clock.advance(newest)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.stopped {
+		return
+	}
+	in.down.Store(false)
+	in.endSpooling()
+	ctx, in.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	in.drainer.Go(func() { in.drainUntilStopped(ctx) })
 }
-
-// Advance makes every later arrival come after the moment: call it with the
-// newest arrival that is stored, before the first callback.
-func (in *Ingest) Advance(moment time.Time) { in.clock.advance(moment) }
 
 // Submit blocks until the receipt is durable and returns nil, or returns why
-// it is not. It sets the receipt's identity and time of arrival. When the
-// context ends first, the receipt may still become durable.
+// it is not: a [readstate.InputError] when the database refuses what it holds.
+// It sets the receipt's identity and time of arrival. When the context ends
+// first, the receipt may still become durable.
 func (in *Ingest) Submit(ctx context.Context, receipt readstate.Receipt) error {
-	return in.add(ctx, func(g *group) (func() error, error) {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return nil, fmt.Errorf("make identity: %w", err)
-		}
-		receipt.ID, receipt.ReceivedAt = readstate.ID(id), in.clock.next()
-		i := len(g.batch.Receipts)
-		g.batch.Receipts = append(g.batch.Receipts, receipt)
-		return func() error { return at(g.errs.receipts, i) }, nil
+	return in.add(ctx, func(batch *readstate.Batch, id readstate.ID, arrival time.Time) {
+		receipt.ID, receipt.ReceivedAt = id, arrival
+		batch.Receipts = append(batch.Receipts, receipt)
 	})
 }
 
 // Reject blocks until the record of a rejected callback is durable, as
 // [Ingest.Submit] does.
 func (in *Ingest) Reject(ctx context.Context, rejection readstate.Rejection) error {
-	return in.add(ctx, func(g *group) (func() error, error) {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return nil, fmt.Errorf("make identity: %w", err)
-		}
-		rejection.ID, rejection.ReceivedAt = readstate.ID(id), in.clock.next()
-		i := len(g.batch.Rejections)
-		g.batch.Rejections = append(g.batch.Rejections, rejection)
-		return func() error { return at(g.errs.rejections, i) }, nil
+	return in.add(ctx, func(batch *readstate.Batch, id readstate.ID, arrival time.Time) {
+		rejection.ID, rejection.ReceivedAt = id, arrival
+		batch.Rejections = append(batch.Rejections, rejection)
 	})
 }
 
-// Wait blocks until no transaction is under way; no callback may be submitted
-// any more.
-func (in *Ingest) Wait() { in.writers.Wait() }
+// Stop ends an Ingest that nothing is submitted to any more: it blocks until
+// all groups are settled and the spool is empty, the database fails, or the
+// context ends. What stays in the spool is the next process's.
+func (in *Ingest) Stop(ctx context.Context) {
+	in.writers.Wait()
+	in.mu.Lock()
+	in.stopped = true
+	cancel := in.cancel
+	in.mu.Unlock()
+	close(in.stopping)
+	if cancel == nil { // never started
+		return
+	}
+	end := context.AfterFunc(ctx, cancel)
+	defer end()
+	in.drainer.Wait()
+	cancel()
+}
+
+// Status says where callbacks go at the moment.
+type Status struct {
+	Spooling bool // to the spool, which also holds what came before
+	Down     bool // the database did not answer when it was last asked
+}
+
+// Status gives the state of the circuit breaker.
+func (in *Ingest) Status() Status {
+	return Status{Spooling: in.spooling.Load(), Down: in.down.Load()}
+}
 
 // add puts a callback into the gathering group and waits for its outcome.
-func (in *Ingest) add(ctx context.Context, put func(*group) (result func() error, err error)) error {
+func (in *Ingest) add(
+	ctx context.Context, put func(batch *readstate.Batch, id readstate.ID, arrival time.Time),
+) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	made, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("make identity: %w", err)
+	}
+	id := readstate.ID(made)
 	in.mu.Lock()
 	for in.gathering != nil && in.gathering.batch.Len() >= maxGroup {
 		full := in.gathering
@@ -119,11 +195,7 @@ func (in *Ingest) add(ctx context.Context, put func(*group) (result func() error
 		in.gathering = &group{done: make(chan struct{})}
 	}
 	g := in.gathering
-	result, err := put(g)
-	if err != nil {
-		in.mu.Unlock()
-		return err
-	}
+	put(&g.batch, id, in.clock.next())
 	lead := !in.writing
 	if lead {
 		in.writing, in.gathering = true, nil
@@ -136,11 +208,11 @@ func (in *Ingest) add(ctx context.Context, put func(*group) (result func() error
 		// undo it.
 		in.write(context.WithoutCancel(ctx), g)
 		in.next(context.WithoutCancel(ctx))
-		return result()
+		return g.failed[id]
 	}
 	select {
 	case <-g.done:
-		return result()
+		return g.failed[id]
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -173,56 +245,6 @@ func (in *Ingest) take() *group {
 }
 
 func (in *Ingest) write(ctx context.Context, g *group) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	g.errs = in.commit(ctx, g.batch)
+	g.failed = in.settle(ctx, g.batch)
 	close(g.done)
-}
-
-// commit writes a batch; where the store refuses it, halves are tried, so that
-// one bad callback never fails its neighbours.
-func (in *Ingest) commit(ctx context.Context, batch readstate.Batch) outcome {
-	err := in.store.Commit(ctx, batch)
-	switch {
-	case err == nil:
-		return outcome{}
-	case batch.Len() == 1 || ctx.Err() != nil || errors.Is(err, readstate.ErrUnavailable):
-		return outcome{receipts: repeat(err, len(batch.Receipts)), rejections: repeat(err, len(batch.Rejections))}
-	}
-	r, j := len(batch.Receipts)/2, len(batch.Rejections)/2
-	if r+j == 0 { // one of each
-		r = 1
-	}
-	first := in.commit(ctx, readstate.Batch{Receipts: batch.Receipts[:r], Rejections: batch.Rejections[:j]})
-	second := in.commit(ctx, readstate.Batch{Receipts: batch.Receipts[r:], Rejections: batch.Rejections[j:]})
-	return outcome{
-		receipts:   join(first.receipts, r, second.receipts, len(batch.Receipts)-r),
-		rejections: join(first.rejections, j, second.rejections, len(batch.Rejections)-j),
-	}
-}
-
-func at(errs []error, i int) error {
-	if errs == nil {
-		return nil
-	}
-	return errs[i]
-}
-
-func repeat(err error, n int) []error {
-	errs := make([]error, n)
-	for i := range errs {
-		errs[i] = err
-	}
-	return errs
-}
-
-// join puts two outcomes of n and m callbacks behind each other.
-func join(first []error, n int, second []error, m int) []error {
-	if first == nil {
-		first = make([]error, n)
-	}
-	if second == nil {
-		second = make([]error, m)
-	}
-	return slices.Concat(first, second)
 }

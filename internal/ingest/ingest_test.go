@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"readmark/internal/ingest"
 	"readmark/internal/readstate"
+	"readmark/internal/spool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -61,6 +63,31 @@ func (s *fakeStore) sizes() (sizes []int) {
 	return sizes
 }
 
+// start gives an Ingest on the store and on a spool of its own, ready to use
+// the database, and stops it with the test.
+func start(t testing.TB, store ingest.Store, now func() time.Time) *ingest.Ingest {
+	t.Helper()
+	in, _ := prepare(t, store, t.TempDir(), now)
+	in.Start(t.Context(), time.Time{})
+	return in
+}
+
+func prepare(t testing.TB, store ingest.Store, dir string, now func() time.Time) (*ingest.Ingest, *spool.Spool) {
+	t.Helper()
+	queue, err := spool.Open(spool.Options{Dir: dir, MaxBytes: 1 << 20, Now: now, Logger: discard()})
+	require.NoError(t, err)
+	in := ingest.New(ingest.Options{
+		Store: store, Spool: queue, Budget: 800 * time.Millisecond, Now: now, Logger: discard(),
+	})
+	t.Cleanup(func() {
+		in.Stop(context.Background())
+		require.NoError(t, queue.Close())
+	})
+	return in, queue
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 func receipt(user string) readstate.Receipt {
 	return readstate.Receipt{Dialect: readstate.DialectDocumented, UserID: user, GroupID: "g"}
 }
@@ -71,7 +98,7 @@ func TestGroupCommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{gate: make(chan struct{})}
-		in := ingest.New(store, time.Now)
+		in := start(t, store, time.Now)
 		var answered sync.WaitGroup
 		results := make(chan error, 11)
 		submit := func(user string) {
@@ -90,7 +117,6 @@ func TestGroupCommit(t *testing.T) {
 		require.Len(t, results, 1)
 		store.gate <- struct{}{}
 		answered.Wait()
-		in.Wait()
 		require.Equal(t, []int{1, 10}, store.sizes())
 		for range 11 {
 			require.NoError(t, <-results)
@@ -110,7 +136,7 @@ func TestCancelledLeader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{gate: make(chan struct{})}
-		in := ingest.New(store, time.Now)
+		in := start(t, store, time.Now)
 		ctx, cancel := context.WithCancel(context.Background())
 		leader, follower := make(chan error, 1), make(chan error, 1)
 		go func() { leader <- in.Submit(ctx, receipt("leader")) }()
@@ -122,7 +148,6 @@ func TestCancelledLeader(t *testing.T) {
 		close(store.gate)
 		require.NoError(t, <-leader)
 		require.NoError(t, <-follower)
-		in.Wait()
 		require.Error(t, in.Submit(ctx, receipt("late")))
 	})
 }
@@ -132,7 +157,7 @@ func TestPoisonIsIsolated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{gate: make(chan struct{})}
-		in := ingest.New(store, time.Now)
+		in := start(t, store, time.Now)
 		var wait sync.WaitGroup
 		users := []string{"lead", "a", "b", "poison", "c", "d", "e"}
 		errs := make([]error, len(users))
@@ -145,11 +170,23 @@ func TestPoisonIsIsolated(t *testing.T) {
 		synctest.Wait()
 		close(store.gate)
 		wait.Wait()
-		in.Wait()
 		require.NoError(t, rejected)
+		var refused []readstate.Rejection
+		for _, batch := range store.batches {
+			for _, r := range batch.Rejections {
+				if r.Code == readstate.CodeRefused {
+					refused = append(refused, r)
+				}
+			}
+		}
+		require.Len(t, refused, 1, "recorded among the rejected")
+		require.Equal(t, "poison", refused[0].UserID)
+		require.Contains(t, refused[0].Reason, "poison", "with its reason")
 		for i, user := range users {
 			if user == "poison" {
-				require.ErrorIs(t, errs[i], errPoison)
+				var input *readstate.InputError
+				require.ErrorAs(t, errs[i], &input)
+				require.Equal(t, readstate.CodeRefused, input.Code)
 			} else {
 				require.NoError(t, errs[i], user)
 			}
@@ -157,32 +194,11 @@ func TestPoisonIsIsolated(t *testing.T) {
 	})
 }
 
-// When the store is away, everybody is told, and batches are not split.
-func TestUnavailable(t *testing.T) {
-	t.Parallel()
-	store := &fakeStore{err: fmt.Errorf("gone: %w", readstate.ErrUnavailable)}
-	in := ingest.New(store, time.Now)
-	require.ErrorIs(t, in.Submit(t.Context(), receipt("u")), readstate.ErrUnavailable)
-	in.Wait()
-}
-
-// A store that hangs is given up; the answer is an error.
-func TestHangingStore(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		in := ingest.New(&fakeStore{gate: make(chan struct{})}, time.Now)
-		started := time.Now()
-		require.ErrorIs(t, in.Submit(context.Background(), receipt("u")), context.DeadlineExceeded)
-		require.LessOrEqual(t, time.Since(started), 5*time.Second)
-		in.Wait()
-	})
-}
-
 // A group is bounded: who finds it full waits for the next one.
 func TestBoundedGroups(t *testing.T) {
 	t.Parallel()
 	store := &fakeStore{gate: make(chan struct{})}
-	in := ingest.New(store, time.Now)
+	in := start(t, store, time.Now)
 	var wait sync.WaitGroup
 	const callers = 2500
 	errs := make(chan error, callers)
@@ -191,7 +207,6 @@ func TestBoundedGroups(t *testing.T) {
 	}
 	close(store.gate)
 	wait.Wait()
-	in.Wait()
 	close(errs)
 	for err := range errs {
 		require.NoError(t, err)
@@ -210,7 +225,8 @@ func TestArrivalClock(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 24, 12, 0, 0, 1500, time.UTC)
 	store := &fakeStore{}
-	in := ingest.New(store, func() time.Time { return now })
+	in, _ := prepare(t, store, t.TempDir(), func() time.Time { return now })
+	in.Start(t.Context(), time.Time{})
 	arrival := func() time.Time {
 		require.NoError(t, in.Submit(t.Context(), receipt("u")))
 		return store.batches[len(store.batches)-1].Receipts[0].ReceivedAt
@@ -221,7 +237,7 @@ func TestArrivalClock(t *testing.T) {
 	now = now.Add(-time.Hour) // set back
 	require.Equal(t, first.Add(2*time.Microsecond), arrival())
 	stored := first.Add(time.Minute)
-	in.Advance(stored)
-	in.Advance(first) // never back
+	in, _ = prepare(t, store, t.TempDir(), func() time.Time { return now })
+	in.Start(t.Context(), stored)
 	require.Equal(t, stored.Add(time.Microsecond), arrival())
 }

@@ -15,6 +15,8 @@ const (
 	CodeInvalidField Code = 40003
 	// CodeCommandMismatch is a body whose command contradicts the path's.
 	CodeCommandMismatch Code = 40004
+	// CodeRefused is a receipt that the database refuses for what it holds.
+	CodeRefused Code = 40005
 	// CodeUnauthorized is a missing or wrong callback token.
 	CodeUnauthorized Code = 40101
 	// CodeUnknownPath is a path that names no callback command.

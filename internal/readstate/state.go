@@ -13,6 +13,11 @@ var ErrUnknown = errors.New("unknown")
 // succeed later.
 var ErrUnavailable = errors.New("store unavailable")
 
+// ErrRetry says that the store did not do a call for a reason of the moment, a
+// deadlock or a dropped connection: the same call may succeed at once. It comes
+// with [ErrUnavailable].
+var ErrRetry = errors.New("try again")
+
 // Source says where a state's count comes from.
 type Source string
 

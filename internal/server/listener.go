@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +27,7 @@ type Listener struct {
 	server   *http.Server
 	logger   *slog.Logger
 	done     chan struct{} // closed when Serve has ended
+	closing  *atomic.Bool
 }
 
 // Listen opens the address; port 0 takes a free one, which the log tells.
@@ -36,15 +38,30 @@ func Listen(ctx context.Context, name, addr string, handler http.Handler, logger
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s: %w", name, err)
 	}
+	closing := new(atomic.Bool)
 	return &Listener{
-		name: name, listener: listener, logger: logger, done: make(chan struct{}),
+		name: name, listener: listener, logger: logger, done: make(chan struct{}), closing: closing,
 		server: &http.Server{
-			Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
+			Handler: closeWhen(closing, handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
 			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 			ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		},
 	}, nil
 }
+
+// closeWhen answers with Connection: close while closing is set, so that
+// clients that keep connections open move elsewhere without losing a request.
+func closeWhen(closing *atomic.Bool, handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if closing.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// CloseAfterAnswer goes on serving, one more request per connection.
+func (l *Listener) CloseAfterAnswer() { l.closing.Store(true) }
 
 // Addr is the address listened on, with the port that was free.
 func (l *Listener) Addr() string { return l.listener.Addr().String() }

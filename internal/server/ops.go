@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,23 +14,41 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// readyTimeout bounds the question to the database behind one probe.
-const readyTimeout = 2 * time.Second
+// readyTimeout bounds the questions behind one probe: probes give up after a
+// second by default.
+const readyTimeout = 800 * time.Millisecond
+
+// Word is the first line of the answer of /readyz.
+type Word string
+
+const (
+	// Ready says that callbacks become durable in the database.
+	Ready Word = "ready"
+	// Degraded says that callbacks become durable in the spool, or wait there.
+	Degraded Word = "degraded"
+	// NotReady says that neither takes a callback.
+	NotReady Word = "not ready"
+)
+
+// Condition is what a probe is told: a word, and further lines for people.
+type Condition struct {
+	Word  Word
+	Notes []string
+}
 
 // Readiness answers /readyz: whether callbacks can be made durable.
 type Readiness struct {
-	// Check reports why the service is not ready, or nil.
-	Check func(ctx context.Context) error
+	check func(ctx context.Context) Condition
 	// stopping is set when the process is about to end.
 	stopping atomic.Bool
 	logger   *slog.Logger
-	ready    atomic.Bool // what the last probe saw, to log changes only
+	last     atomic.Value // the Word of the last probe, to log changes only
 }
 
 // NewReadiness returns a Readiness that asks check at every probe.
-func NewReadiness(check func(ctx context.Context) error, logger *slog.Logger) *Readiness {
-	r := &Readiness{Check: check, logger: logger}
-	r.ready.Store(true)
+func NewReadiness(check func(ctx context.Context) Condition, logger *slog.Logger) *Readiness {
+	r := &Readiness{check: check, logger: logger}
+	r.last.Store(Ready)
 	return r
 }
 
@@ -44,15 +63,15 @@ func (r *Readiness) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(request.Context(), readyTimeout)
 	defer cancel()
-	err := r.Check(ctx)
-	if was := r.ready.Swap(err == nil); was != (err == nil) {
-		r.logger.WarnContext(ctx, "readiness changed", "ready", err == nil, "reason", err)
+	condition := r.check(ctx)
+	if was := r.last.Swap(condition.Word); was != condition.Word {
+		r.logger.WarnContext(ctx, "readiness changed", "now", string(condition.Word), "notes", condition.Notes)
 	}
-	if err != nil {
-		http.Error(w, "not ready: the database cannot be reached or its schema is not current", http.StatusServiceUnavailable)
-		return
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if condition.Word == NotReady {
+		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = fmt.Fprintln(w, "ready")
+	_, _ = fmt.Fprintln(w, strings.Join(append([]string{string(condition.Word)}, condition.Notes...), "\n"))
 }
 
 // NewOps returns the handler of the ops listener: /livez, /readyz, /metrics

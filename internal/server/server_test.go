@@ -344,21 +344,27 @@ func get(t *testing.T, url string) (int, string) {
 
 func TestOps(t *testing.T) {
 	t.Parallel()
-	cause := make(chan error, 10)
-	readiness := server.NewReadiness(func(context.Context) error { return <-cause }, slog.New(slog.DiscardHandler))
+	told := make(chan server.Condition, 10)
+	readiness := server.NewReadiness(func(context.Context) server.Condition { return <-told }, slog.New(slog.DiscardHandler))
 	ops := httptest.NewServer(server.NewOps(readiness, prometheus.NewRegistry()))
 	defer ops.Close()
 	status, body := get(t, ops.URL+"/livez")
 	require.Equal(t, 200, status)
 	require.Equal(t, "live\n", body)
-	cause <- nil
-	status, body = get(t, ops.URL+"/readyz")
-	require.Equal(t, 200, status)
-	require.Equal(t, "ready\n", body)
-	cause <- errors.New("secret cause")
-	status, body = get(t, ops.URL+"/readyz")
-	require.Equal(t, 503, status)
-	require.NotContains(t, body, "secret")
+	for _, c := range []struct {
+		condition server.Condition
+		status    int
+		body      string
+	}{
+		{server.Condition{Word: server.Ready}, 200, "ready\n"},
+		{server.Condition{Word: server.Degraded, Notes: []string{"a", "b"}}, 200, "degraded\na\nb\n"},
+		{server.Condition{Word: server.NotReady}, 503, "not ready\n"},
+	} {
+		told <- c.condition
+		status, body = get(t, ops.URL+"/readyz")
+		require.Equal(t, c.status, status)
+		require.Equal(t, c.body, body)
+	}
 	readiness.Stop()
 	status, _ = get(t, ops.URL+"/readyz")
 	require.Equal(t, 503, status)

@@ -21,10 +21,10 @@ import (
 // nothing of the batch may be relied upon.
 func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 	err := s.commit(ctx, &batch)
-	if !hasState(err, stateCheckViolation) {
+	if !noPartition(err) {
 		return err
 	}
-	// Most likely a day without a partition: make the days and try once more.
+	// A day without a partition: make the days and try once more.
 	var days []time.Time
 	for i := range batch.Receipts {
 		days = append(days, day(batch.Receipts[i].ReceivedAt))
@@ -32,7 +32,7 @@ func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 	slices.SortFunc(days, time.Time.Compare)
 	days = slices.CompactFunc(days, time.Time.Equal)
 	if makeErr := s.makeDays(ctx, days); makeErr != nil {
-		return errors.Join(err, makeErr)
+		return fmt.Errorf("%w: %w", readstate.ErrUnavailable, errors.Join(err, makeErr))
 	}
 	return s.commit(ctx, &batch)
 }

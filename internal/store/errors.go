@@ -19,8 +19,8 @@ const (
 )
 
 // translate turns what pgx reports into the domain's errors, keeping the
-// cause. An error that the database answered by a statement keeps its own
-// meaning; all others mean that it could not be asked.
+// cause. An error about the data keeps its own meaning; all others mean that
+// the database could not be asked.
 func translate(err error) error {
 	var answered *pgconn.PgError
 	switch {
@@ -28,25 +28,49 @@ func translate(err error) error {
 		return nil
 	case errors.Is(err, pgx.ErrNoRows):
 		return readstate.ErrUnknown
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, readstate.ErrUnavailable):
 		return err
-	case errors.As(err, &answered) && !outage(answered.Code):
+	case errors.As(err, &answered) && aboutData(answered):
 		return err
+	case passing(err):
+		return fmt.Errorf("%w, %w: %w", readstate.ErrUnavailable, readstate.ErrRetry, err)
 	default:
 		return fmt.Errorf("%w: %w", readstate.ErrUnavailable, err)
 	}
 }
 
-// outage reports whether an SQLSTATE says that the server, not the statement,
-// is the trouble: connection, resources, operator intervention, system, or a
-// schema that is not there yet.
-func outage(code string) bool {
-	for _, class := range []string{"08", "53", "57", "58", "XX"} {
-		if strings.HasPrefix(code, class) {
-			return true
-		}
+// aboutData reports whether the database refused what a statement brought: a
+// data exception, an integrity violation or a limit of the program. Whatever
+// else it answers (a lock, a shortage, a schema that is not there, a permission)
+// may pass, and is no reason to give a receipt up.
+func aboutData(err *pgconn.PgError) bool {
+	switch err.Code[:min(2, len(err.Code))] {
+	case "22", "54":
+		return true
+	case "23":
+		return !noPartition(err)
+	default:
+		return false
 	}
-	return code == "42P01" || code == "3D000" || code == "28P01" || code == "25006"
+}
+
+// noPartition reports whether the day of a row has no partition. PostgreSQL
+// has no SQLSTATE of its own for that; a violated check has a name.
+func noPartition(err error) bool {
+	var answered *pgconn.PgError
+	return errors.As(err, &answered) && answered.Code == stateCheckViolation && answered.ConstraintName == ""
+}
+
+// passing reports whether the same call may succeed at once: a deadlock, a
+// serialization failure, a lock that was not free, or a connection that broke
+// after it had been made.
+func passing(err error) bool {
+	var answered *pgconn.PgError
+	if errors.As(err, &answered) {
+		return strings.HasPrefix(answered.Code, "40") || answered.Code == "55P03" || answered.Code == "57P01"
+	}
+	var connect *pgconn.ConnectError
+	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && !pgconn.Timeout(err)
 }
 
 func hasState(err error, code string) bool {

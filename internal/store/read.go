@@ -12,7 +12,9 @@ import (
 
 // State gives the state of one pair, or [readstate.ErrUnknown].
 func (s *Store) State(ctx context.Context, pair readstate.Pair) (readstate.State, error) {
-	row, err := s.queries.GetState(ctx, s.pool, db.GetStateParams{UserID: pair.UserID, GroupID: pair.GroupID})
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	row, err := s.queries.GetState(ctx, s.reads, db.GetStateParams{UserID: pair.UserID, GroupID: pair.GroupID})
 	if err != nil {
 		return readstate.State{}, fmt.Errorf("get state: %w", translate(err))
 	}
@@ -25,7 +27,9 @@ func (s *Store) State(ctx context.Context, pair readstate.Pair) (readstate.State
 func (s *Store) UserStates(
 	ctx context.Context, userID, afterGroupID string, minUnread int64, limit int32,
 ) ([]readstate.State, error) {
-	rows, err := s.queries.ListStatesByUser(ctx, s.pool, db.ListStatesByUserParams{
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	rows, err := s.queries.ListStatesByUser(ctx, s.reads, db.ListStatesByUserParams{
 		UserID: userID, AfterGroupID: afterGroupID, MinUnread: minUnread, MaxRows: limit,
 	})
 	if err != nil {
@@ -40,7 +44,9 @@ func (s *Store) UserStates(
 func (s *Store) GroupStates(
 	ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32,
 ) ([]readstate.State, error) {
-	rows, err := s.queries.ListStatesByGroup(ctx, s.pool, db.ListStatesByGroupParams{
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	rows, err := s.queries.ListStatesByGroup(ctx, s.reads, db.ListStatesByGroupParams{
 		GroupID: groupID, AfterUserID: afterUserID, MinUnread: minUnread, MaxRows: limit,
 	})
 	if err != nil {
@@ -51,7 +57,9 @@ func (s *Store) GroupStates(
 
 // Badge sums the states of one user, or gives [readstate.ErrUnknown].
 func (s *Store) Badge(ctx context.Context, userID string) (readstate.Badge, error) {
-	badges, err := s.badges(ctx, s.pool, []string{userID})
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	badges, err := s.badges(ctx, s.reads, []string{userID})
 	if err != nil {
 		return readstate.Badge{}, err
 	}
@@ -64,7 +72,9 @@ func (s *Store) Badge(ctx context.Context, userID string) (readstate.Badge, erro
 
 // GroupSum sums the states of one group, or gives [readstate.ErrUnknown].
 func (s *Store) GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error) {
-	row, err := s.queries.SumStatesByGroup(ctx, s.pool, groupID)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	row, err := s.queries.SumStatesByGroup(ctx, s.reads, groupID)
 	if err != nil {
 		return readstate.GroupSum{}, fmt.Errorf("sum states of a group: %w", translate(err))
 	}
@@ -79,10 +89,12 @@ func (s *Store) GroupSum(ctx context.Context, groupID string) (readstate.GroupSu
 func (s *Store) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
 	map[readstate.Pair]readstate.State, map[string]readstate.Badge, error,
 ) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	known := make(map[readstate.Pair]readstate.State, len(pairs))
 	var badges map[string]readstate.Badge
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := pgx.BeginTxFunc(ctx, s.pool, options, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, s.reads, options, func(tx pgx.Tx) error {
 		params := db.ListStatesByPairsParams{
 			UserIDs: make([]string, len(pairs)), GroupIDs: make([]string, len(pairs)),
 		}

@@ -18,10 +18,15 @@ import (
 // minVersion is the oldest PostgreSQL that Readmark runs on.
 const minVersion = 150000
 
+// readTimeout bounds one question of the read API, also to a database that
+// hangs.
+const readTimeout = 2 * time.Second
+
 // Store is a pool of connections to one database. It is safe for concurrent
 // use.
 type Store struct {
-	pool    *pgxpool.Pool
+	pool    *pgxpool.Pool // of writes and housekeeping
+	reads   *pgxpool.Pool // reads that hang must not keep receipts from a connection
 	queries *db.Queries
 	url     string
 	logger  *slog.Logger
@@ -43,15 +48,24 @@ func Open(url string, logger *slog.Logger) (*Store, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	reads := config.Copy()
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare pool: %w", err)
 	}
-	return &Store{pool: pool, queries: db.New(), url: url, logger: logger, now: time.Now}, nil
+	readPool, err := pgxpool.NewWithConfig(context.Background(), reads)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("prepare pool: %w", err)
+	}
+	return &Store{pool: pool, reads: readPool, queries: db.New(), url: url, logger: logger, now: time.Now}, nil
 }
 
 // Close waits for the connections in use to come back and closes all.
-func (s *Store) Close() { s.pool.Close() }
+func (s *Store) Close() {
+	s.reads.Close()
+	s.pool.Close()
+}
 
 // Check reaches the database and reports whether Readmark can run on it: its
 // version, and how far its clock is from ours (positive: the database is

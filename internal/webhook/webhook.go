@@ -22,7 +22,8 @@ import (
 )
 
 // Sink makes callbacks durable. Both methods block until that is done and
-// return an error when it could not be.
+// return an error when it could not be; Submit a [readstate.InputError], which it
+// has recorded, when the receipt can never be stored.
 type Sink interface {
 	Submit(ctx context.Context, receipt readstate.Receipt) error
 	Reject(ctx context.Context, rejection readstate.Rejection) error
@@ -90,7 +91,11 @@ func (h *Handler) readReport(c *gin.Context, command string) (readstate.Dialect,
 	if err != nil {
 		return 0, h.reject(ctx, c, command, int64(len(body)), err)
 	}
-	if err := h.sink.Submit(ctx, receipt); err != nil {
+	var refused *readstate.InputError
+	if err := h.sink.Submit(ctx, receipt); errors.As(err, &refused) { // recorded and logged by the sink
+		h.fail(c, http.StatusBadRequest, refused.Code, refused.Message, refused.Detail)
+		return receipt.Dialect, resultRejected
+	} else if err != nil {
 		h.logger.ErrorContext(ctx, "receipt not durable", "command", command, "error", err,
 			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 		h.fail(c, http.StatusServiceUnavailable, readstate.CodeNotDurable,

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"readmark/internal/ingest"
+	"readmark/internal/readstate"
+	"readmark/internal/server"
+	"readmark/internal/spool"
+	"readmark/internal/store"
+)
+
+const (
+	// skewWarning is the difference of clocks above which order across
+	// replicas is in doubt.
+	skewWarning = time.Second
+	// reachTimeout bounds the first question to a database that may hang.
+	reachTimeout = 5 * time.Second
+	// The pauses between attempts to reach a database that is away.
+	firstPreparePause = 100 * time.Millisecond
+	maxPreparePause   = 2 * time.Second
+	// prepareReminder is how often the log says that the database is away.
+	prepareReminder = time.Minute
+)
+
+// preparation makes the database fit to write to, whenever it comes.
+type preparation struct {
+	store   *store.Store
+	migrate bool
+	logger  *slog.Logger
+}
+
+// run blocks until the database is prepared, and gives the newest arrival in
+// its journal. It fails when the database answers that it never will be, or the
+// context ends.
+func (p *preparation) run(ctx context.Context) (newest time.Time, err error) {
+	var reminded time.Time
+	for wait := firstPreparePause; ; wait = min(2*wait, maxPreparePause) {
+		newest, err = p.attempt(ctx)
+		if err == nil || !errors.Is(err, readstate.ErrUnavailable) {
+			return newest, err
+		}
+		if time.Since(reminded) > prepareReminder {
+			reminded = time.Now()
+			p.logger.WarnContext(ctx, "database is not there yet: receipts go to the spool, reads are answered with 503",
+				"error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return newest, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (p *preparation) attempt(ctx context.Context) (newest time.Time, err error) {
+	reaching, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	version, skew, err := p.store.Check(reaching)
+	if err != nil {
+		return newest, err
+	}
+	p.logger.InfoContext(ctx, "database reached", "postgresql", version)
+	if skew.Abs() > skewWarning {
+		p.logger.WarnContext(ctx, "the database's clock differs from ours: receipts of several replicas may be misordered",
+			"skew_ms", skew.Milliseconds())
+	}
+	if p.migrate {
+		applied, err := p.store.MigrateUp(ctx)
+		if err != nil {
+			return newest, err
+		}
+		p.logger.InfoContext(ctx, "schema is current", "applied", len(applied))
+	}
+	if err := p.store.MakeDaysAhead(ctx); err != nil {
+		return newest, err
+	}
+	return p.store.NewestArrival(ctx, time.Now())
+}
+
+// condition is what /readyz tells of database and spool.
+func condition(ctx context.Context, s *store.Store, in *ingest.Ingest, sp *spool.Spool) server.Condition {
+	status, stats := in.Status(), sp.Stats()
+	result := server.Condition{Word: server.Ready}
+	away := status.Down
+	if !status.Spooling {
+		if err := schemaCurrent(ctx, s); err != nil {
+			away = true
+		}
+	}
+	if away || status.Spooling {
+		result.Word = server.Degraded
+		if stats.Fault != nil && away {
+			result.Word = server.NotReady
+		}
+	}
+	note := func(format string, values ...any) {
+		result.Notes = append(result.Notes, fmt.Sprintf(format, values...))
+	}
+	if away {
+		note("database: cannot be reached, or its schema is not current")
+	}
+	if stats.Callbacks > 0 {
+		note("spool: %d callbacks wait, %d of %d bytes", stats.Callbacks, stats.Bytes, stats.MaxBytes)
+	}
+	if stats.Fault != nil {
+		note("spool: takes nothing at the moment, see the log")
+	}
+	for _, name := range stats.Damaged {
+		note("spool: a damaged file was set aside: %s", name)
+	}
+	return result
+}
+
+// schemaCurrent reports whether the database answers and has the schema that
+// this binary needs, or a newer one.
+func schemaCurrent(ctx context.Context, s *store.Store) error {
+	current, newest, err := s.SchemaVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if current < newest {
+		return fmt.Errorf("schema version is %d, %d is needed", current, newest)
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"readmark/internal/readstate"
+)
+
+const (
+	// retryPause is how long the first retry within the budget waits; each
+	// further one waits twice as long, with jitter.
+	retryPause = 2 * time.Millisecond
+	maxRetries = 8
+)
+
+// settle makes a group durable in the database or in the spool, and gives what
+// could not be.
+func (in *Ingest) settle(ctx context.Context, batch readstate.Batch) outcome {
+	var spoolErr error
+	if in.spooling.Load() {
+		if spooled, err := in.spoolBehind(batch); spooled {
+			return nil
+		} else if err != nil {
+			// The spool is full or broken: the database is the only hope left.
+			spoolErr = err
+		}
+	}
+	committing, cancel := context.WithTimeout(ctx, in.options.Budget)
+	defer cancel()
+	c := commit{Ingest: in}
+	c.write(committing, batch)
+	if c.left.Len() == 0 {
+		if spoolErr == nil {
+			in.down.Store(false)
+		}
+		return c.failed
+	}
+	if spoolErr == nil {
+		in.down.Store(true)
+		spoolErr = in.beginSpooling(ctx, c.left, c.cause)
+	}
+	if spoolErr != nil {
+		c.fail(c.left, errors.Join(c.cause, spoolErr))
+	}
+	return c.failed
+}
+
+// spoolBehind queues a batch behind what is spooled. It reports false without
+// an error when spooling has ended meanwhile.
+func (in *Ingest) spoolBehind(batch readstate.Batch) (bool, error) {
+	in.order.Lock()
+	defer in.order.Unlock()
+	if !in.spooling.Load() {
+		return false, nil
+	}
+	if err := in.options.Spool.Append(batch); err != nil {
+		in.metrics.spoolFailures.Inc()
+		return false, err
+	}
+	in.metrics.spooled.Add(float64(batch.Len()))
+	return true, nil
+}
+
+// beginSpooling queues what the database did not take, and sends everything
+// that follows to the spool until it is empty again.
+func (in *Ingest) beginSpooling(ctx context.Context, batch readstate.Batch, cause error) error {
+	in.order.Lock()
+	defer in.order.Unlock()
+	if err := in.options.Spool.Append(batch); err != nil {
+		in.metrics.spoolFailures.Inc()
+		return err
+	}
+	in.metrics.spooled.Add(float64(batch.Len()))
+	if !in.spooling.Swap(true) {
+		in.options.Logger.WarnContext(ctx, "database does not take callbacks: they go to the spool until it does",
+			"error", cause)
+	}
+	select {
+	case in.wake <- struct{}{}:
+	default: // it is awake
+	}
+	return nil
+}
+
+// endSpooling lets groups go to the database again when the spool is empty.
+func (in *Ingest) endSpooling() bool {
+	in.order.Lock()
+	defer in.order.Unlock()
+	if in.options.Spool.Len() > 0 {
+		return false
+	}
+	in.spooling.Store(false)
+	return true
+}
+
+// commit is one attempt to write a batch to the database, whole or in parts.
+type commit struct {
+	*Ingest
+	failed outcome         // refused for what they hold
+	left   readstate.Batch // not written, in the order of arrival
+	cause  error           // why they are left
+}
+
+// write writes a batch; where the database refuses it, halves are tried, so
+// that one bad callback never fails its neighbours. A receipt that is refused
+// alone is recorded among the rejected callbacks.
+func (c *commit) write(ctx context.Context, batch readstate.Batch) {
+	if c.cause != nil { // no use to ask again
+		c.leave(batch, c.cause)
+		return
+	}
+	err := c.attempt(ctx, batch)
+	switch {
+	case err == nil:
+	case errors.Is(err, readstate.ErrUnavailable) || ctx.Err() != nil:
+		c.leave(batch, err)
+	case batch.Len() > 1:
+		first, second := halves(batch)
+		c.write(ctx, first)
+		c.write(ctx, second)
+	case len(batch.Receipts) == 1:
+		c.refuse(ctx, &batch.Receipts[0], err)
+	default:
+		c.options.Logger.ErrorContext(ctx, "record of a rejected callback refused by the database", "error", err)
+		c.fail(batch, err)
+	}
+}
+
+// attempt commits a batch, again where that may help, within the context.
+func (c *commit) attempt(ctx context.Context, batch readstate.Batch) error {
+	for try := 0; ; try++ {
+		started := c.options.Now()
+		err := c.options.Store.Commit(ctx, batch)
+		c.metrics.observe(batch.Len(), c.options.Now().Sub(started), err)
+		if !errors.Is(err, readstate.ErrRetry) || try == maxRetries || ctx.Err() != nil {
+			return err
+		}
+		c.metrics.retries.Inc()
+		if !pause(ctx, jitter(retryPause<<try)) {
+			return err
+		}
+	}
+}
+
+// refuse records a receipt that the database refuses alone.
+func (c *commit) refuse(ctx context.Context, receipt *readstate.Receipt, cause error) {
+	c.metrics.refused.Inc()
+	c.options.Logger.ErrorContext(ctx, "receipt refused by the database: recorded among the rejected callbacks",
+		"error", cause)
+	input := &readstate.InputError{
+		Code: readstate.CodeRefused, Field: "body", Message: "body was refused by the database", Detail: "see Readmark's log",
+		UserID: receipt.UserID, GroupID: receipt.GroupID,
+	}
+	record := readstate.Batch{Rejections: []readstate.Rejection{{
+		ID: receipt.ID, ReceivedAt: receipt.ReceivedAt, Code: input.Code, Field: input.Field,
+		Reason: fmt.Sprintf("%s: %v", input.Message, cause), UserID: receipt.UserID, GroupID: receipt.GroupID,
+	}}}
+	c.fail(readstate.Batch{Receipts: []readstate.Receipt{*receipt}}, input)
+	if err := c.attempt(ctx, record); err == nil {
+		return
+	} else if errors.Is(err, readstate.ErrUnavailable) || ctx.Err() != nil {
+		c.leave(record, err)
+		return
+	}
+	// What is refused in the IDs may be refused here too.
+	record.Rejections[0].UserID, record.Rejections[0].GroupID = "", ""
+	if err := c.attempt(ctx, record); err != nil {
+		c.leave(record, err)
+	}
+}
+
+// leave keeps a batch for the spool.
+func (c *commit) leave(batch readstate.Batch, cause error) {
+	c.left.Receipts = append(c.left.Receipts, batch.Receipts...)
+	c.left.Rejections = append(c.left.Rejections, batch.Rejections...)
+	c.cause = cause
+}
+
+func (c *commit) fail(batch readstate.Batch, err error) {
+	if c.failed == nil {
+		c.failed = outcome{}
+	}
+	for i := range batch.Receipts {
+		c.failed[batch.Receipts[i].ID] = err
+	}
+	for i := range batch.Rejections {
+		if id := batch.Rejections[i].ID; c.failed[id] == nil { // the record of a refused receipt has its ID
+			c.failed[id] = err
+		}
+	}
+}
+
+// halves splits a batch of two callbacks or more.
+func halves(batch readstate.Batch) (first, second readstate.Batch) {
+	r, j := len(batch.Receipts)/2, len(batch.Rejections)/2
+	if r+j == 0 { // one of each
+		r = 1
+	}
+	first = readstate.Batch{Receipts: batch.Receipts[:r], Rejections: batch.Rejections[:j]}
+	second = readstate.Batch{Receipts: batch.Receipts[r:], Rejections: batch.Rejections[j:]}
+	return first, second
+}
+
+// jitter gives half the duration to the whole of it, so that replicas do not
+// retry in step.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d/2+1) //nolint:gosec // no secret
+}
+
+// pause waits, and reports whether it could wait to the end.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
