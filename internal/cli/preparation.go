@@ -86,11 +86,11 @@ func (p *preparation) attempt(ctx context.Context) (newest time.Time, err error)
 func condition(ctx context.Context, s *store.Store, in *ingest.Ingest, sp *spool.Spool) server.Condition {
 	status, stats := in.Status(), sp.Stats()
 	result := server.Condition{Word: server.Ready}
+	// While callbacks go to the spool, its drainer asks the database all the
+	// time; else nobody may have asked since it failed.
 	away := status.Down
-	if !status.Spooling {
-		if err := schemaCurrent(ctx, s); err != nil {
-			away = true
-		}
+	if !status.Spooling || stats.Fault != nil {
+		away = schemaCurrent(ctx, s) != nil
 	}
 	if away || status.Spooling {
 		result.Word = server.Degraded
