@@ -31,7 +31,9 @@ test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Docke
 	READMARK_TEST_POSTGRES=docker $(PGTEST) $(GO) test ./internal/store/... ./internal/cli/...
 	$(GO) test -tags docker -count=1 -timeout 20m ./internal/smoke/
 
-bench: ## all benchmarks
+# BENCHFLAGS=-quick only tries it, BENCHFLAGS=-help tells the rest.
+bench: ## Readmark against a quick service and pgbench, at 1 and 10 million states, then the micro-benchmarks
+	$(GO) run ./internal/bench $(BENCHFLAGS)
 	$(PGTEST) $(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
 fuzz: ## fuzz the callback decoder for FUZZTIME (30s)

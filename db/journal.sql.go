@@ -9,7 +9,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const insertJournal = `-- name: InsertJournal :exec
@@ -43,7 +43,7 @@ type InsertJournalParams struct {
 	RecordedAt   time.Time
 	UserIDs      []string
 	ReceivedAts  []time.Time
-	Ids          []uuid.UUID
+	Ids          []pgtype.UUID
 	Dialects     []int16
 	GroupIDs     []string
 	Reported     []int64

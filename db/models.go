@@ -7,7 +7,7 @@ package db
 import (
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type State struct {
@@ -16,6 +16,6 @@ type State struct {
 	UnreadCount int64
 	ContentType int64
 	LastReadAt  time.Time
-	ReceiptID   uuid.UUID
+	ReceiptID   pgtype.UUID
 	UpdatedAt   time.Time
 }

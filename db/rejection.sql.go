@@ -9,7 +9,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const insertRejection = `-- name: InsertRejection :exec
@@ -24,7 +24,7 @@ ON CONFLICT (received_at, id) DO NOTHING
 `
 
 type InsertRejectionParams struct {
-	ID         uuid.UUID
+	ID         pgtype.UUID
 	ReceivedAt time.Time
 	Command    string
 	Code       int32

@@ -9,7 +9,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const getState = `-- name: GetState :one
@@ -289,7 +289,7 @@ type UpsertStatesParams struct {
 	UnreadCounts []int64
 	ContentTypes []int64
 	LastReadAts  []time.Time
-	ReceiptIds   []uuid.UUID
+	ReceiptIds   []pgtype.UUID
 	UpdatedAt    time.Time
 }
 

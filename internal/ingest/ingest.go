@@ -23,6 +23,14 @@ import (
 // group full waits for the next.
 const maxGroup = 1000
 
+// A second transaction may be under way beside one of few callbacks: two lone
+// callers need not wait for each other. Beside a larger one it would only make
+// groups smaller, which costs the database more than it gains.
+const (
+	maxWriters = 2
+	fewAtOnce  = 4
+)
+
 // Store makes a batch durable, as a whole or not at all. Its error wraps
 // [readstate.ErrUnavailable] when the store could not be asked, also
 // [readstate.ErrRetry] when the same call may succeed at once; any other error
@@ -60,7 +68,8 @@ type Ingest struct {
 
 	mu        sync.Mutex
 	gathering *group // what the next transaction will hold; nil when empty
-	writing   bool   // a transaction is under way
+	writing   int    // transactions under way, at most maxWriters
+	largest   int    // callbacks of the largest of them, at least
 	writers   sync.WaitGroup
 	cancel    context.CancelFunc // ends the drainer's work at once; nil before Start
 	stopped   bool
@@ -196,9 +205,9 @@ func (in *Ingest) add(
 	}
 	g := in.gathering
 	put(&g.batch, id, in.clock.next())
-	lead := !in.writing
+	lead := in.mayWrite()
 	if lead {
-		in.writing, in.gathering = true, nil
+		in.begin(g)
 		in.writers.Add(1)
 	}
 	in.mu.Unlock()
@@ -234,13 +243,32 @@ func (in *Ingest) next(ctx context.Context) {
 	}()
 }
 
-// take gives the gathering group, or nil and leaves the writer idle.
+// mayWrite reports whether one more transaction may begin; in.mu is held.
+func (in *Ingest) mayWrite() bool {
+	return in.writing == 0 || in.writing < maxWriters && in.largest <= fewAtOnce
+}
+
+// begin counts a transaction of the gathering group in; in.mu is held.
+func (in *Ingest) begin(g *group) {
+	if in.writing == 0 {
+		in.largest = 0
+	}
+	in.writing++
+	in.largest = max(in.largest, g.batch.Len())
+	in.gathering = nil
+}
+
+// take ends a writer's transaction and begins the next with the gathering
+// group, or gives nil and leaves the writer idle.
 func (in *Ingest) take() *group {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.writing--
 	g := in.gathering
-	in.gathering = nil
-	in.writing = g != nil
+	if g == nil || !in.mayWrite() {
+		return nil
+	}
+	in.begin(g)
 	return g
 }
 

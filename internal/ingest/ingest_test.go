@@ -12,14 +12,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"readmark/internal/ingest"
+	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 	"readmark/internal/spool"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // fakeStore records batches; each commit waits for the gate when there is one,
 // and batches with the user "poison" are refused.

@@ -76,6 +76,10 @@ func identify(c *gin.Context) {
 // may hold the token.
 func access(logger *slog.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
+		if !logger.Enabled(c.Request.Context(), slog.LevelDebug) {
+			c.Next()
+			return
+		}
 		started := time.Now()
 		c.Next()
 		logger.DebugContext(c.Request.Context(), "request served",

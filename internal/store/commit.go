@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"readmark/db"
 	"readmark/internal/readstate"
@@ -89,7 +89,7 @@ func journalParams(receipts []readstate.Receipt, recordedAt time.Time) db.Insert
 		RecordedAt:   recordedAt,
 		UserIDs:      make([]string, n),
 		ReceivedAts:  make([]time.Time, n),
-		Ids:          make([]uuid.UUID, n),
+		Ids:          make([]pgtype.UUID, n),
 		Dialects:     make([]int16, n),
 		GroupIDs:     make([]string, n),
 		Reported:     make([]int64, n),
@@ -97,7 +97,7 @@ func journalParams(receipts []readstate.Receipt, recordedAt time.Time) db.Insert
 	}
 	for i := range receipts {
 		r := &receipts[i]
-		p.UserIDs[i], p.ReceivedAts[i], p.Ids[i] = r.UserID, r.ReceivedAt, uuid.UUID(r.ID)
+		p.UserIDs[i], p.ReceivedAts[i], p.Ids[i] = r.UserID, r.ReceivedAt, identity(r.ID)
 		p.Dialects[i], p.GroupIDs[i], p.ContentTypes[i] = int16(r.Dialect), r.GroupID, r.ContentType
 		p.Reported[i] = r.UnreadCount
 		if r.Dialect == readstate.DialectServer {
@@ -116,23 +116,27 @@ func stateParams(last []*readstate.Receipt, updatedAt time.Time) db.UpsertStates
 		UnreadCounts: make([]int64, n),
 		ContentTypes: make([]int64, n),
 		LastReadAts:  make([]time.Time, n),
-		ReceiptIds:   make([]uuid.UUID, n),
+		ReceiptIds:   make([]pgtype.UUID, n),
 	}
 	for i, r := range last {
 		p.UserIDs[i], p.GroupIDs[i] = r.UserID, r.GroupID
 		p.UnreadCounts[i], p.ContentTypes[i] = r.UnreadCount, r.ContentType
-		p.LastReadAts[i], p.ReceiptIds[i] = r.ReceivedAt, uuid.UUID(r.ID)
+		p.LastReadAts[i], p.ReceiptIds[i] = r.ReceivedAt, identity(r.ID)
 	}
 	return p
 }
 
 func rejectionParams(r *readstate.Rejection) db.InsertRejectionParams {
 	return db.InsertRejectionParams{
-		ID: uuid.UUID(r.ID), ReceivedAt: r.ReceivedAt, Command: r.Command, Code: int32(r.Code),
+		ID: identity(r.ID), ReceivedAt: r.ReceivedAt, Command: r.Command, Code: int32(r.Code),
 		Field: r.Field, Reason: r.Reason, BodyBytes: r.Size,
 		UserID: optional(r.UserID), GroupID: optional(r.GroupID),
 	}
 }
+
+// identity is pgtype's UUID: google's one would be encoded through database/sql's
+// slow interface.
+func identity(id readstate.ID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: true} }
 
 func optional(s string) *string {
 	if s == "" {

@@ -1,0 +1,51 @@
+package ingest_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/ingest"
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/spool"
+	"readmark/internal/store"
+)
+
+// BenchmarkDrain moves spooled callbacks to PostgreSQL; an operation is one
+// callback.
+func BenchmarkDrain(b *testing.B) {
+	for _, group := range []int{16, 256} {
+		b.Run("groups of "+strconv.Itoa(group), func(b *testing.B) {
+			s, err := store.Open(pgtest.New(b), discard())
+			require.NoError(b, err)
+			defer s.Close()
+			require.NoError(b, s.MakeDaysAhead(b.Context()))
+			queue, err := spool.Open(spool.Options{Dir: b.TempDir(), MaxBytes: 1 << 30, Now: time.Now, Logger: discard()})
+			require.NoError(b, err)
+			defer queue.Close()
+			now := time.Now().Truncate(time.Microsecond)
+			for n := 0; n < b.N; n += group {
+				var batch readstate.Batch
+				for i := n; i < min(n+group, b.N); i++ {
+					r := receipt("user" + strconv.Itoa(i*7919%20000))
+					r.GroupID = "group" + strconv.Itoa(i%5)
+					r.ID[0], r.ID[13], r.ID[14], r.ID[15] = 1, byte(i>>16), byte(i>>8), byte(i)
+					r.ReceivedAt = now.Add(time.Duration(i) * time.Microsecond)
+					batch.Receipts = append(batch.Receipts, r)
+				}
+				require.NoError(b, queue.Append(batch))
+			}
+			in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: time.Second, Now: time.Now, Logger: discard()})
+			b.ResetTimer()
+			in.Start(context.Background(), time.Time{})
+			in.Stop(context.Background())
+			b.StopTimer()
+			require.Zero(b, queue.Len())
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "callbacks/s")
+		})
+	}
+}
