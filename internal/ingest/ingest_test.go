@@ -100,12 +100,13 @@ func TestGroupCommit(t *testing.T) {
 		store := &fakeStore{gate: make(chan struct{})}
 		in := start(t, store, time.Now)
 		var answered sync.WaitGroup
-		results := make(chan error, 11)
+		results := make(chan error, 12)
 		submit := func(user string) {
 			answered.Go(func() { results <- in.Submit(context.Background(), receipt(user)) })
 			synctest.Wait()
 		}
 		submit("first")
+		submit("second") // beside a small one
 		for i := range 9 {
 			submit(fmt.Sprint("u", i))
 		}
@@ -116,13 +117,16 @@ func TestGroupCommit(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, results, 1)
 		store.gate <- struct{}{}
+		synctest.Wait()
+		require.Len(t, results, 2, "not a third transaction beside the large one")
+		store.gate <- struct{}{}
 		answered.Wait()
-		require.Equal(t, []int{1, 10}, store.sizes())
-		for range 11 {
+		require.Equal(t, []int{1, 1, 10}, store.sizes())
+		for range 12 {
 			require.NoError(t, <-results)
 		}
 		// Identity and arrival are given once, in the order of arrival.
-		batch := store.batches[1].Receipts
+		batch := store.batches[2].Receipts
 		for i := 1; i < len(batch); i++ {
 			require.True(t, batch[i].ReceivedAt.After(batch[i-1].ReceivedAt))
 			require.NotEqual(t, batch[i].ID, batch[i-1].ID)
