@@ -12,6 +12,32 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const deleteRejections = `-- name: DeleteRejections :execrows
+DELETE FROM rejected_callbacks
+WHERE (received_at, id) IN (
+    SELECT r.received_at, r.id
+    FROM rejected_callbacks AS r
+    WHERE (r.received_at, r.id) <= ($1::timestamptz, $2::uuid)
+    ORDER BY r.received_at, r.id
+    LIMIT $3
+)
+`
+
+type DeleteRejectionsParams struct {
+	ReceivedAt time.Time
+	ID         pgtype.UUID
+	MaxRows    int32
+}
+
+// The oldest rejections up to a key, inclusive, at most so many at once.
+func (q *Queries) DeleteRejections(ctx context.Context, db DBTX, arg DeleteRejectionsParams) (int64, error) {
+	result, err := db.Exec(ctx, deleteRejections, arg.ReceivedAt, arg.ID, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const insertRejection = `-- name: InsertRejection :exec
 INSERT INTO rejected_callbacks (
     id, received_at, command, code, field, reason, body_bytes, user_id, group_id
@@ -48,4 +74,45 @@ func (q *Queries) InsertRejection(ctx context.Context, db DBTX, arg InsertReject
 		arg.GroupID,
 	)
 	return err
+}
+
+const newestRejectionBefore = `-- name: NewestRejectionBefore :one
+SELECT received_at, id
+FROM rejected_callbacks
+WHERE received_at < $1
+ORDER BY received_at DESC, id DESC
+LIMIT 1
+`
+
+type NewestRejectionBeforeRow struct {
+	ReceivedAt time.Time
+	ID         pgtype.UUID
+}
+
+// The key of the newest rejection before a moment.
+func (q *Queries) NewestRejectionBefore(ctx context.Context, db DBTX, moment time.Time) (NewestRejectionBeforeRow, error) {
+	row := db.QueryRow(ctx, newestRejectionBefore, moment)
+	var i NewestRejectionBeforeRow
+	err := row.Scan(&i.ReceivedAt, &i.ID)
+	return i, err
+}
+
+const newestRejectionBeyond = `-- name: NewestRejectionBeyond :one
+SELECT received_at, id
+FROM rejected_callbacks
+ORDER BY received_at DESC, id DESC
+LIMIT 1 OFFSET $1::bigint
+`
+
+type NewestRejectionBeyondRow struct {
+	ReceivedAt time.Time
+	ID         pgtype.UUID
+}
+
+// The key of the newest rejection that is not among the newest so many.
+func (q *Queries) NewestRejectionBeyond(ctx context.Context, db DBTX, keep int64) (NewestRejectionBeyondRow, error) {
+	row := db.QueryRow(ctx, newestRejectionBeyond, keep)
+	var i NewestRejectionBeyondRow
+	err := row.Scan(&i.ReceivedAt, &i.ID)
+	return i, err
 }

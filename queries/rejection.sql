@@ -7,3 +7,29 @@ VALUES (
     sqlc.narg('user_id'), sqlc.narg('group_id')
 )
 ON CONFLICT (received_at, id) DO NOTHING;
+
+-- name: NewestRejectionBefore :one
+-- The key of the newest rejection before a moment.
+SELECT received_at, id
+FROM rejected_callbacks
+WHERE received_at < @moment
+ORDER BY received_at DESC, id DESC
+LIMIT 1;
+
+-- name: NewestRejectionBeyond :one
+-- The key of the newest rejection that is not among the newest so many.
+SELECT received_at, id
+FROM rejected_callbacks
+ORDER BY received_at DESC, id DESC
+LIMIT 1 OFFSET @keep::bigint;
+
+-- name: DeleteRejections :execrows
+-- The oldest rejections up to a key, inclusive, at most so many at once.
+DELETE FROM rejected_callbacks
+WHERE (received_at, id) IN (
+    SELECT r.received_at, r.id
+    FROM rejected_callbacks AS r
+    WHERE (r.received_at, r.id) <= (@received_at::timestamptz, @id::uuid)
+    ORDER BY r.received_at, r.id
+    LIMIT @max_rows
+);

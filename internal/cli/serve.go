@@ -131,6 +131,7 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 	case <-time.After(startWait):
 	}
 	if ctx.Err() == nil && serving.Err() != nil {
+		v.ingest.Stop(ctx)
 		return context.Cause(serving)
 	}
 	return v.listen(ctx, serving, fail)
@@ -140,7 +141,19 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 func (v *service) chores() []chore {
 	return []chore{
 		{"make days ahead", v.store.MakeDaysAhead},
+		{"drop old days", v.retire},
 	}
+}
+
+// retire drops what is older than its retention.
+func (v *service) retire(ctx context.Context) error {
+	retired, err := v.store.Retire(ctx, store.Retention{
+		Journal: v.config.Retention, Rejections: rejectionRetention, MaxRejections: maxRejections,
+	})
+	if len(retired.Days) > 0 || retired.Rejections > 0 {
+		v.logger.InfoContext(ctx, "old rows dropped", "days", retired.Days, "rejected_callbacks", retired.Rejections)
+	}
+	return err
 }
 
 // listen serves both listeners until serving ends, and stops gracefully.
@@ -156,6 +169,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	}, logger)
 	ops, err := server.Listen(ctx, "ops", c.OpsAddr, server.NewOps(readiness, registry), logger)
 	if err != nil {
+		v.ingest.Stop(ctx)
 		return err
 	}
 	public, err := server.Listen(ctx, "public", c.Addr, server.New(server.Options{
@@ -165,6 +179,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 		},
 	}), logger)
 	if err != nil {
+		v.ingest.Stop(ctx)
 		return errors.Join(err, ops.Close())
 	}
 	ops.Serve(fail)

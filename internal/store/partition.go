@@ -7,14 +7,20 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"readmark/db"
 )
 
 // daysAhead is how many days beyond today have their partition made.
 const daysAhead = 7
 
-// partitionLock is the advisory lock that makers of partitions take, so that
-// replicas do not race.
+// partitionLock is the advisory lock that makers and droppers of partitions
+// take, so that replicas do not race.
 const partitionLock = 0x726d_6a64_6179 // "rmjday"
+
+// lockTimeout is how long making and dropping partitions waits for a lock:
+// whoever comes after it in the queue waits as long.
+const lockTimeout = "2s"
 
 // MakeDaysAhead makes the journal's partitions from yesterday to a week ahead,
 // as far as they are missing. It never waits long for a lock that ingest
@@ -31,7 +37,10 @@ func (s *Store) MakeDaysAhead(ctx context.Context) error {
 // day is the UTC midnight at which the partition of a moment begins.
 func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
-func partitionName(day time.Time) string { return "journal_" + day.Format("20060102") }
+// partitionLayout gives the name of a day's partition.
+const partitionLayout = "journal_20060102"
+
+func partitionName(day time.Time) string { return day.Format(partitionLayout) }
 
 // makeDays makes each day in a transaction of its own: CREATE TABLE … LIKE and
 // ATTACH, which, unlike CREATE … PARTITION OF, do not lock out writers.
@@ -46,28 +55,110 @@ func (s *Store) makeDays(ctx context.Context, days []time.Time) error {
 	return errors.Join(errs...)
 }
 
+// makeDay makes a day's partition, and attaches one that retention has detached
+// and not yet dropped: a late receipt must find its day.
 func makeDay(ctx context.Context, tx pgx.Tx, d time.Time) error {
 	const layout = "2006-01-02 15:04:05-07"
-	name := pgx.Identifier{partitionName(d)}.Sanitize()
-	var exists bool
-	// to_regclass looks along the search path, as CREATE TABLE does.
-	if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", partitionName(d)).Scan(&exists); err != nil {
+	place, err := placeOf(ctx, tx, partitionName(d))
+	if err != nil || place == attached {
 		return err
 	}
-	if exists {
-		return nil
+	if err := lockPartitions(ctx, tx); err != nil {
+		return err
 	}
-	statements := []string{
-		"SET LOCAL lock_timeout = '2s'",
-		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(partitionLock)),
-		fmt.Sprintf("CREATE TABLE %s (LIKE journal INCLUDING ALL)", name),
-		fmt.Sprintf("ALTER TABLE journal ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')",
-			name, d.Format(layout), d.AddDate(0, 0, 1).Format(layout)),
+	// Another maker or retention may have been faster.
+	if place, err = placeOf(ctx, tx, partitionName(d)); err != nil || place == attached {
+		return err
 	}
+	name := pgx.Identifier{partitionName(d)}.Sanitize()
+	var statements []string
+	switch place {
+	case absent:
+		statements = append(statements, fmt.Sprintf("CREATE TABLE %s (LIKE journal INCLUDING ALL)", name))
+	case detaching: // waits, within the lock timeout, for transactions that may still see the partition
+		statements = append(statements, fmt.Sprintf("ALTER TABLE journal DETACH PARTITION %s FINALIZE", name))
+	default: // there, and not attached
+	}
+	statements = append(statements, fmt.Sprintf("ALTER TABLE journal ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')",
+		name, d.Format(layout), d.AddDate(0, 0, 1).Format(layout)))
 	for _, statement := range statements {
 		if _, err := tx.Exec(ctx, statement); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lockPartitions keeps other makers and droppers of partitions off until the
+// transaction ends.
+func lockPartitions(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = '%s'; SELECT pg_advisory_xact_lock(%d)",
+		lockTimeout, int64(partitionLock)))
+	return err
+}
+
+// place says how a day's table stands to the journal.
+type place int
+
+const (
+	absent    place = iota // no such table
+	attached               // a partition
+	detaching              // a detach has begun and not ended: neither written to nor read
+	detached               // a table of its own
+)
+
+// partition is the table of a day.
+type partition struct {
+	name  string
+	day   time.Time
+	place place
+	rows  float64 // PostgreSQL's estimate; -1 when unknown
+}
+
+// end is where the day ends and the next begins.
+func (p *partition) end() time.Time { return p.day.AddDate(0, 0, 1) }
+
+// partitions lists the tables of days, those that are being detached first; the
+// one of a name when a name is given.
+func partitions(ctx context.Context, tx db.DBTX, name string) ([]partition, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT c.relname, i.inhrelid IS NOT NULL, coalesce(i.inhdetachpending, false),
+			CASE WHEN c.reltuples < 0 AND pg_relation_size(c.oid) = 0 THEN 0 ELSE c.reltuples END::float8
+		FROM pg_class AS c
+		JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = to_regclass('journal')
+		WHERE n.nspname = current_schema() AND c.relkind = 'r'
+			AND (i.inhrelid IS NOT NULL OR NOT c.relispartition)
+			AND c.relname ~ '^journal_[0-9]{8}$' AND ($1 = '' OR c.relname = $1)
+		ORDER BY 3 DESC, 1`, name)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []partition
+	for rows.Next() {
+		p := partition{place: detached}
+		var inherits, pending bool
+		if err := rows.Scan(&p.name, &inherits, &pending, &p.rows); err != nil {
+			return nil, err
+		}
+		switch {
+		case pending:
+			p.place = detaching
+		case inherits:
+			p.place = attached
+		}
+		if p.day, err = time.Parse(partitionLayout, p.name); err == nil { // else it only looks like a day
+			list = append(list, p)
+		}
+	}
+	return list, rows.Err()
+}
+
+func placeOf(ctx context.Context, tx db.DBTX, name string) (place, error) {
+	list, err := partitions(ctx, tx, name)
+	if err != nil || len(list) == 0 {
+		return absent, err
+	}
+	return list[0].place, nil
 }

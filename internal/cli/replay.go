@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"readmark/internal/store"
+)
+
+// replayLineInterval is how often progress is told where there is no terminal.
+const replayLineInterval = 5 * time.Second
+
+func (p *program) replayCommand() *cobra.Command {
+	var from, to string
+	var replay store.Replay
+	command := &cobra.Command{
+		Use: "replay", Args: cobra.NoArgs,
+		Short: "Rebuild the states from the journal, while callbacks keep arriving",
+		Long: "Rebuild the states from the journal, while callbacks keep arriving. Each pair gets its last receipt; a state " +
+			"that a later one made is left alone. The same command after an interruption goes on where it ended.",
+		RunE: func(command *cobra.Command, _ []string) (err error) {
+			if replay.From, err = moment("--from", from); err != nil {
+				return err
+			}
+			if replay.To, err = moment("--to", to); err != nil {
+				return err
+			}
+			if !replay.To.IsZero() && !replay.From.Before(replay.To) {
+				return errors.New("--from must be before --to")
+			}
+			return p.withStore(command.Context(), func(ctx context.Context, s *store.Store) error {
+				return p.replay(ctx, s, replay)
+			})
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&from, "from", "", "first arrival to replay, RFC 3339 or YYYY-MM-DD (UTC); none: all that the journal has")
+	flags.StringVar(&to, "to", "", "arrival to stop before, RFC 3339 or YYYY-MM-DD (UTC)")
+	flags.StringVar(&replay.UserID, "user", "", "only this user")
+	flags.StringVar(&replay.GroupID, "group", "", "only this group")
+	flags.BoolVar(&replay.DryRun, "dry-run", false, "count what would change, and change nothing")
+	flags.BoolVar(&replay.Restart, "restart", false, "begin anew instead of going on after an interruption")
+	p.variableFlag(command, "database-url", "READMARK_DATABASE_URL", "PostgreSQL with the journal")
+	p.variableFlag(command, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
+	return command
+}
+
+// moment reads a flag that holds a time or a day; empty is the zero time.
+func moment(flag, value string) (time.Time, error) {
+	if value == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, value); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%s must be a time such as 2026-11-24T08:00:00Z or a day such as 2026-11-24, not %q", flag, value)
+}
+
+func (p *program) replay(ctx context.Context, s *store.Store, replay store.Replay) error {
+	if err := schemaCurrent(ctx, s); err != nil {
+		return fmt.Errorf("%w: run readmark migrate up first", err)
+	}
+	show, finish := p.replayProgress()
+	result, err := s.Replay(ctx, replay, show)
+	finish()
+	if err != nil {
+		if !replay.DryRun && result.Pairs > 0 {
+			return fmt.Errorf("%w\nwhat is done is saved: the same command goes on from there", err)
+		}
+		return err
+	}
+	format := "replayed %d receipts of %d pairs: %d states changed\n"
+	if replay.DryRun {
+		format = "dry run: %d receipts of %d pairs: %d states would change\n"
+	}
+	_, err = fmt.Fprintf(p.Stdout, format, result.Receipts, result.Pairs, result.Changed)
+	return err
+}
+
+// replayProgress gives a bar on a terminal, and a line now and then elsewhere.
+func (p *program) replayProgress() (show func(store.ReplayProgress), finish func()) {
+	var bar *progressbar.ProgressBar
+	told, begun := time.Now(), false
+	show = func(progress store.ReplayProgress) {
+		if !begun && progress.Resumed {
+			p.tell("going on after user %q: %d receipts are replayed already", progress.AfterUserID, progress.Receipts)
+		}
+		if !begun && p.Terminal {
+			// An estimate of none or -1 makes a bar that only counts.
+			bar = progressbar.NewOptions64(max(progress.Estimate, 0)-1, progressbar.OptionSetWriter(p.Stderr),
+				progressbar.OptionSetDescription("receipts"), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+		}
+		begun = true
+		switch {
+		case bar != nil:
+			_ = bar.Set64(progress.Receipts) // it only draws
+		case time.Since(told) > replayLineInterval:
+			told = time.Now()
+			p.tell("replayed %d receipts of %d pairs, %d states changed", progress.Receipts, progress.Pairs, progress.Changed)
+		}
+	}
+	finish = func() {
+		if bar != nil {
+			_ = bar.Finish()
+		}
+	}
+	return show, finish
+}
+
+// tell writes a line for people.
+func (p *program) tell(format string, values ...any) {
+	_, _ = fmt.Fprintf(p.Stderr, format+"\n", values...)
+}

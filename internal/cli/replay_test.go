@@ -1,0 +1,66 @@
+package cli_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+)
+
+// rows gives a table as text, row by row.
+func rows(t *testing.T, url, query string) []string {
+	t.Helper()
+	found, err := pgtest.Connect(t, url).Query(t.Context(), query)
+	require.NoError(t, err)
+	list, err := pgx.CollectRows(found, pgx.RowTo[string])
+	require.NoError(t, err)
+	return list
+}
+
+// After the rows of the states are gone, a replay brings them back, to the
+// same values, beside a running serve.
+func TestReplayRestoresStates(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Empty(t)
+	environment := map[string]string{"READMARK_DATABASE_URL": url}
+	s := serve(t, environment)
+	startLoad(t, "u", 4, 300, func() string { return s.URL }).finish()
+	s.settled()
+	const all = "SELECT s::text FROM states AS s ORDER BY user_id, group_id"
+	before := rows(t, url, all)
+	require.NotEmpty(t, before)
+	replay := func(args ...string) string {
+		status, out, errs := run(t, environment, append([]string{"replay"}, args...)...)
+		require.Equal(t, 0, status, errs)
+		return out
+	}
+	require.Equal(t, "replayed 300 receipts of 20 pairs: 0 states changed\n", replay())
+	_ = rows(t, url, "DELETE FROM states RETURNING user_id")
+	require.Equal(t, "dry run: 300 receipts of 20 pairs: 20 states would change\n", replay("--dry-run"))
+	require.Empty(t, rows(t, url, all))
+	require.Contains(t, replay("--user", "u-0-0"), "of 1 pairs: 1 states changed")
+	require.Contains(t, replay("--to", "2001-01-01"), "replayed 0 receipts of 0 pairs")
+	require.Contains(t, replay("--group", "elsewhere"), "of 0 pairs: 0 states changed")
+	require.Equal(t, "replayed 300 receipts of 20 pairs: 19 states changed\n", replay("--from", "2001-01-01"))
+	require.Equal(t, before, rows(t, url, all))
+	s.end()
+}
+
+func TestReplayRefuses(t *testing.T) {
+	t.Parallel()
+	environment := map[string]string{"READMARK_DATABASE_URL": pgtest.Empty(t)}
+	for _, c := range []struct{ message, flag, value string }{
+		{"--from must be a time", "--from", "yesterday"},
+		{"--to must be a time", "--to", "2026-13-01"},
+		{"migrate up", "--user", "u"},
+	} {
+		status, _, errs := run(t, environment, "replay", c.flag, c.value)
+		require.Equal(t, 1, status)
+		require.Contains(t, errs, c.message)
+	}
+	status, _, errs := run(t, environment, "replay", "--from", "2026-01-02", "--to", "2026-01-01")
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "--from must be before --to")
+}

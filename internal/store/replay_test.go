@@ -1,0 +1,165 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+)
+
+func allStates(t *testing.T, conn *pgx.Conn) []string {
+	t.Helper()
+	found, err := conn.Query(t.Context(), "SELECT s::text FROM states AS s ORDER BY user_id, group_id")
+	require.NoError(t, err)
+	list, err := pgx.CollectRows(found, pgx.RowTo[string])
+	require.NoError(t, err)
+	return list
+}
+
+// scatter commits receipts of several days, with late ones, repeats and
+// unattributed ones among them.
+func scatter(t *testing.T, s *store.Store, n int) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(1, 2))
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	var all []readstate.Receipt
+	for i := range n {
+		r := readstate.Receipt{
+			Dialect: readstate.DialectDocumented, UserID: fmt.Sprintf("u%02d", random.IntN(40)), GroupID: fmt.Sprint("g", random.IntN(3)),
+			UnreadCount: int64(i), ContentType: 101, ReceivedAt: now.Add(-time.Duration(random.IntN(5*24*3600)) * time.Second),
+		}
+		r.ID[0], r.ID[14], r.ID[15] = byte(random.IntN(256)), byte(i>>8), byte(i)
+		if i%10 == 0 {
+			r.Dialect, r.GroupID, r.ReadSeq, r.UnreadCount = readstate.DialectServer, "", 5, 0
+		}
+		all = append(all, r)
+	}
+	for len(all) > 0 {
+		size := min(1+random.IntN(50), len(all))
+		batch := readstate.Batch{Receipts: all[:size]}
+		require.NoError(t, s.Commit(t.Context(), batch))
+		require.NoError(t, s.Commit(t.Context(), batch)) // a repeat
+		all = all[size:]
+	}
+}
+
+func ignore(store.ReplayProgress) {}
+
+// The journal is enough: states can be dropped and rebuilt, to the same values.
+func TestReplayRebuilds(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	scatter(t, s, 2000)
+	before := allStates(t, conn)
+	require.NotEmpty(t, before)
+	replay := func(r store.Replay) store.ReplayCount {
+		r.BatchRows = 100
+		result, err := s.Replay(t.Context(), r, ignore)
+		require.NoError(t, err)
+		return result.ReplayCount
+	}
+	require.Zero(t, replay(store.Replay{}).Changed, "nothing to do")
+
+	_, err := conn.Exec(t.Context(), "TRUNCATE states")
+	require.NoError(t, err)
+	dry := replay(store.Replay{DryRun: true})
+	require.Empty(t, allStates(t, conn))
+	require.EqualValues(t, len(before), dry.Changed)
+	require.EqualValues(t, 1800, dry.Receipts)
+	require.Equal(t, dry, replay(store.Replay{}))
+	require.Equal(t, before, allStates(t, conn))
+
+	// A spoiled value is repaired, a newer state is left alone.
+	_, err = conn.Exec(t.Context(), `UPDATE states SET unread_count = 777 WHERE user_id < 'u20'`)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), `UPDATE states SET last_read_at = last_read_at + interval '1 year', unread_count = 1 WHERE user_id = 'u30'`)
+	require.NoError(t, err)
+	newer := `user_id = 'u30' AND unread_count = 1`
+	dry = replay(store.Replay{DryRun: true})
+	require.Equal(t, dry, replay(store.Replay{}))
+	var spoiled, left int
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE unread_count = 777), count(*) FILTER (WHERE `+newer+`) FROM states`).Scan(&spoiled, &left))
+	require.Zero(t, spoiled)
+	require.Positive(t, left)
+}
+
+// A replay that is interrupted goes on where it ended.
+func TestReplayResumes(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	scatter(t, s, 1000)
+	before := allStates(t, conn)
+	_, err := conn.Exec(t.Context(), "TRUNCATE states")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	batches := 0
+	_, err = s.Replay(ctx, store.Replay{BatchRows: 100}, func(p store.ReplayProgress) {
+		require.False(t, p.Resumed)
+		if batches++; batches == 4 {
+			cancel()
+		}
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	done := len(allStates(t, conn))
+	require.Positive(t, done)
+	require.Less(t, done, len(before))
+	first := true
+	result, err := s.Replay(t.Context(), store.Replay{BatchRows: 100}, func(p store.ReplayProgress) {
+		require.True(t, p.Resumed)
+		if first {
+			require.EqualValues(t, done, p.Changed)
+		}
+		first = false
+	})
+	require.NoError(t, err)
+	require.EqualValues(t, 900, result.Receipts, "of both runs, nothing twice")
+	require.Equal(t, before, allStates(t, conn))
+	var open int
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM replays").Scan(&open))
+	require.Zero(t, open)
+}
+
+// Callbacks keep arriving during a replay: each state ends as its last receipt.
+func TestReplayBesideIngest(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	scatter(t, s, 2000)
+	_, err := conn.Exec(t.Context(), "DELETE FROM states WHERE user_id < 'u20'")
+	require.NoError(t, err)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for n := range 200 {
+			r := readstate.Receipt{
+				Dialect: readstate.DialectDocumented, UserID: fmt.Sprintf("u%02d", n%40), GroupID: "g1",
+				UnreadCount: int64(1_000_000 + n), ReceivedAt: time.Now().UTC().Truncate(time.Microsecond).Add(time.Duration(n) * time.Microsecond),
+			}
+			r.ID[0], r.ID[15] = 0xff, byte(n)
+			if err := s.Commit(context.Background(), readstate.Batch{Receipts: []readstate.Receipt{r}}); err != nil && !errors.Is(err, readstate.ErrRetry) {
+				t.Error(err)
+			}
+		}
+	})
+	_, err = s.Replay(t.Context(), store.Replay{BatchRows: 50}, ignore)
+	require.NoError(t, err)
+	wait.Wait()
+	var wrong int
+	require.NoError(t, conn.QueryRow(t.Context(), `
+		SELECT count(*) FILTER (WHERE s.receipt_id IS DISTINCT FROM j.id OR s.unread_count IS DISTINCT FROM j.unread_count)
+		FROM (SELECT DISTINCT ON (user_id, group_id) * FROM journal WHERE dialect = 1
+			ORDER BY user_id, group_id, received_at DESC, id DESC) AS j
+		FULL JOIN states AS s USING (user_id, group_id)`).Scan(&wrong))
+	require.Zero(t, wrong)
+}

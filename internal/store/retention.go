@@ -1,0 +1,225 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"readmark/db"
+)
+
+const (
+	// retireLock is the advisory lock of the replica that retires.
+	retireLock = 0x726d_7265_7469 // "rmreti"
+	// retireAttempts is how often one step is tried when a lock is not given.
+	retireAttempts = 3
+	// rejectionBatch is how many rejected callbacks one statement deletes.
+	rejectionBatch = 10_000
+	// unlockTimeout bounds giving the lock back, also when the caller has ended.
+	unlockTimeout = 5 * time.Second
+)
+
+const stateLockNotAvailable = "55P03"
+
+// Retention is how long things are kept. What is not above zero sets no bound.
+type Retention struct {
+	Journal       time.Duration // age of a receipt; only whole days go
+	Rejections    time.Duration // age of a rejected callback
+	MaxRejections int64         // how many rejected callbacks are kept, the newest ones
+}
+
+// Retired is what a call of [Store.Retire] did.
+type Retired struct {
+	Ran        bool     // false: another replica is at it
+	Days       []string // the partitions that were dropped
+	Rejections int64    // how many rejected callbacks were deleted
+}
+
+// Retire drops the journal's days that lie wholly before what is kept, and
+// deletes rejected callbacks beyond their bounds. Ingest does not wait for it:
+// every lock that could stand in its way is waited for for two seconds at most,
+// and the next call goes on where this one gave up. What one partition refuses
+// does not keep the others. One replica at a time works, the others return at
+// once.
+func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return Retired{}, fmt.Errorf("retire: %w", translate(err))
+	}
+	defer conn.Release()
+	err = conn.QueryRow(ctx, fmt.Sprintf("SELECT pg_try_advisory_lock(%d)", int64(retireLock))).Scan(&result.Ran)
+	if err != nil {
+		return result, fmt.Errorf("lock retention: %w", translate(err))
+	}
+	if !result.Ran {
+		return result, nil
+	}
+	defer stopRetiring(ctx, conn)
+	if _, err := conn.Exec(ctx, "SET lock_timeout = '"+lockTimeout+"'"); err != nil {
+		return result, fmt.Errorf("set lock timeout: %w", translate(err))
+	}
+	now := s.now()
+	var errs []error
+	if keep.Journal > 0 {
+		limit := now.Add(-keep.Journal)
+		errs = append(errs, detachBefore(ctx, conn, limit))
+		result.Days, err = dropBefore(ctx, conn, limit)
+		errs = append(errs, err)
+	}
+	result.Rejections, err = s.trimRejections(ctx, conn, now, keep)
+	return result, errors.Join(append(errs, err)...)
+}
+
+// stopRetiring gives the lock and the setting back; a connection that does not
+// answer is closed, and its lock goes with it.
+func stopRetiring(ctx context.Context, conn *pgxpool.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
+	defer cancel()
+	_, err := conn.Exec(ctx, fmt.Sprintf("RESET lock_timeout; SELECT pg_advisory_unlock(%d)", int64(retireLock)))
+	if err != nil {
+		_ = conn.Conn().Close(ctx)
+	}
+}
+
+// detachBefore takes the days that end before the limit, or at it, out of the
+// journal. A detach that was begun comes first: PostgreSQL begins no other one
+// before it is ended.
+func detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) error {
+	list, err := partitions(ctx, conn, "")
+	if err != nil {
+		return fmt.Errorf("list partitions: %w", translate(err))
+	}
+	var errs []error
+	for _, p := range list {
+		if p.place == detached || p.end().After(limit) {
+			continue
+		}
+		err := patiently(func() error { return detach(ctx, conn, p.name) })
+		if err != nil {
+			errs = append(errs, fmt.Errorf("detach partition %s: %w", p.name, translate(err)))
+		}
+		if hasState(err, stateLockNotAvailable) || conn.Conn().IsClosed() {
+			break // all others would wait for the same transaction
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// detach goes on from where an attempt before has ended.
+func detach(ctx context.Context, conn *pgxpool.Conn, name string) error {
+	place, err := placeOf(ctx, conn, name)
+	if err != nil {
+		return err
+	}
+	statement := "ALTER TABLE journal DETACH PARTITION " + pgx.Identifier{name}.Sanitize()
+	switch place {
+	case attached:
+		_, err = conn.Exec(ctx, statement+" CONCURRENTLY")
+	case detaching:
+		_, err = conn.Exec(ctx, statement+" FINALIZE")
+	default: // done
+	}
+	return err
+}
+
+// dropBefore drops the days that end before the limit, or at it, and are no
+// part of the journal: what detachBefore left, now or before a crash.
+func dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (dropped []string, err error) {
+	list, err := partitions(ctx, conn, "")
+	if err != nil {
+		return nil, fmt.Errorf("list partitions: %w", translate(err))
+	}
+	var errs []error
+	for _, p := range list {
+		if p.place != detached || p.end().After(limit) {
+			continue
+		}
+		var done bool
+		err := patiently(func() error {
+			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
+				done, err = drop(ctx, tx, p.name)
+				return err
+			})
+		})
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("drop partition %s: %w", p.name, translate(err)))
+		case done:
+			dropped = append(dropped, p.name)
+		}
+	}
+	return dropped, errors.Join(errs...)
+}
+
+// drop leaves the table alone when a late receipt has made it a partition
+// again.
+func drop(ctx context.Context, tx pgx.Tx, name string) (done bool, err error) {
+	if err := lockPartitions(ctx, tx); err != nil {
+		return false, err
+	}
+	place, err := placeOf(ctx, tx, name)
+	if err != nil || place != detached {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, "DROP TABLE "+pgx.Identifier{name}.Sanitize())
+	return err == nil, err
+}
+
+// patiently tries again what did not get its lock in time.
+func patiently(step func() error) (err error) {
+	for range retireAttempts {
+		if err = step(); !hasState(err, stateLockNotAvailable) {
+			break
+		}
+	}
+	return err
+}
+
+// trimRejections deletes rejected callbacks up to the later of both bounds, the
+// oldest first.
+func (s *Store) trimRejections(ctx context.Context, tx db.DBTX, now time.Time, keep Retention) (deleted int64, err error) {
+	var bound db.DeleteRejectionsParams
+	raise := func(receivedAt time.Time, id pgtype.UUID, err error) error {
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		// The zero time lies before every row. Rows of one moment have one
+		// bound each; the larger one includes the other.
+		if err == nil && (receivedAt.After(bound.ReceivedAt) ||
+			receivedAt.Equal(bound.ReceivedAt) && string(id.Bytes[:]) > string(bound.ID.Bytes[:])) {
+			bound.ReceivedAt, bound.ID = receivedAt, id
+		}
+		return err
+	}
+	if keep.Rejections > 0 {
+		row, err := s.queries.NewestRejectionBefore(ctx, tx, now.Add(-keep.Rejections))
+		if err := raise(row.ReceivedAt, row.ID, err); err != nil {
+			return 0, fmt.Errorf("find old rejections: %w", translate(err))
+		}
+	}
+	if keep.MaxRejections > 0 {
+		row, err := s.queries.NewestRejectionBeyond(ctx, tx, keep.MaxRejections)
+		if err := raise(row.ReceivedAt, row.ID, err); err != nil {
+			return 0, fmt.Errorf("find excess rejections: %w", translate(err))
+		}
+	}
+	if bound.ReceivedAt.IsZero() {
+		return 0, nil
+	}
+	bound.MaxRows = rejectionBatch
+	for {
+		n, err := s.queries.DeleteRejections(ctx, tx, bound)
+		deleted += n
+		if err != nil {
+			return deleted, fmt.Errorf("delete rejections: %w", translate(err))
+		}
+		if n < rejectionBatch {
+			return deleted, nil
+		}
+	}
+}

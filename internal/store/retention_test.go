@@ -1,0 +1,159 @@
+package store_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+)
+
+const aDay = 24 * time.Hour
+
+// onDay is a receipt that arrived so many days ago.
+func onDay(ago int, unread int64) readstate.Receipt {
+	r := readstate.Receipt{
+		Dialect: readstate.DialectDocumented, UserID: fmt.Sprint("day-", ago), GroupID: "g", UnreadCount: unread,
+		ReceivedAt: time.Now().UTC().Truncate(time.Microsecond).Add(-time.Duration(ago) * aDay),
+	}
+	r.ID[0], r.ID[1] = byte(ago), byte(unread)
+	return r
+}
+
+func partitionOf(ago int) string {
+	return "journal_" + time.Now().UTC().Add(-time.Duration(ago)*aDay).Format("20060102")
+}
+
+// Whole days that are too old are dropped, the others stay, and ingest makes a
+// day again when a late receipt needs it.
+func TestRetireDropsWholeDays(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	for _, ago := range []int{0, 2, 3, 4, 5, 9} {
+		commit(t, s, onDay(ago, 1))
+	}
+	result, err := s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+	require.NoError(t, err)
+	require.True(t, result.Ran)
+	// The day three days ago ends less than three days ago.
+	require.ElementsMatch(t, []string{partitionOf(4), partitionOf(5), partitionOf(9)}, result.Days)
+	require.Equal(t, 3, journalRows(t, url))
+	result, err = s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+	require.NoError(t, err)
+	require.Empty(t, result.Days)
+	commit(t, s, onDay(5, 2))
+	require.Equal(t, 4, journalRows(t, url))
+}
+
+// A long transaction stands in the way: retention gives up in time, ingest
+// goes on, and the next call finishes.
+func TestRetireNeverStallsIngest(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	commit(t, s, onDay(0, 1), onDay(5, 1))
+	reader := pgtest.Connect(t, url)
+	tx, err := reader.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "SELECT count(*) FROM journal")
+	require.NoError(t, err)
+
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+		failed <- err
+	}()
+	committed := 0
+	for err == nil && len(failed) == 0 {
+		started := time.Now()
+		commit(t, s, onDay(0, int64(committed+2)))
+		require.Less(t, time.Since(started), 800*time.Millisecond, "the commit budget")
+		committed++
+	}
+	require.Error(t, <-failed, "it gave up")
+	require.Positive(t, committed)
+	// A late receipt of the day that is being detached cannot be written before
+	// the reader ends, and is not given up: the spool would keep it.
+	err = s.Commit(t.Context(), readstate.Batch{Receipts: []readstate.Receipt{onDay(5, 2)}})
+	require.ErrorIs(t, err, readstate.ErrUnavailable)
+
+	require.NoError(t, tx.Rollback(t.Context()))
+	result, err := s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+	require.NoError(t, err)
+	require.Equal(t, []string{partitionOf(5)}, result.Days)
+}
+
+// What a crash left between detach and drop is dropped; a late receipt that
+// comes before gets its day back.
+func TestRetireLeftovers(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	commit(t, s, onDay(0, 1), onDay(5, 1), onDay(6, 1))
+	for _, ago := range []int{5, 6} {
+		_, err := conn.Exec(t.Context(), "ALTER TABLE journal DETACH PARTITION "+partitionOf(ago))
+		require.NoError(t, err)
+	}
+	commit(t, s, onDay(6, 2))
+	require.Equal(t, 3, journalRows(t, url), "with what the day had")
+	result, err := s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{partitionOf(5), partitionOf(6)}, result.Days)
+}
+
+// One replica at a time.
+func TestRetireOnOneReplica(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, other := open(t, url), pgtest.Connect(t, url)
+	commit(t, s, onDay(5, 1))
+	_, err := other.Exec(t.Context(), "SELECT pg_advisory_lock($1)", int64(0x726d_7265_7469))
+	require.NoError(t, err)
+	result, err := s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+	require.NoError(t, err)
+	require.Equal(t, store.Retired{}, result)
+	require.NoError(t, other.Close(t.Context()))
+	require.Eventually(t, func() bool {
+		result, err = s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+		return err == nil && result.Ran
+	}, time.Minute, time.Millisecond)
+	require.Len(t, result.Days, 1)
+}
+
+// Rejected callbacks have bounds of their own, in age and number.
+func TestRetireRejections(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	var batch readstate.Batch
+	for n := range 30 {
+		r := readstate.Rejection{Command: "c", Code: readstate.CodeInvalidField, ReceivedAt: now.Add(-time.Duration(n/2) * time.Hour)}
+		r.ID[15] = byte(n)
+		batch.Rejections = append(batch.Rejections, r)
+	}
+	require.NoError(t, s.Commit(t.Context(), batch))
+	left := func() (n int) {
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM rejected_callbacks").Scan(&n))
+		return n
+	}
+	for _, step := range []struct {
+		keep          store.Retention
+		deleted, left int
+	}{
+		{store.Retention{Rejections: aDay, MaxRejections: 30}, 0, 30},
+		{store.Retention{Rejections: 11*time.Hour - time.Minute, MaxRejections: 30}, 8, 22},
+		{store.Retention{Rejections: aDay, MaxRejections: 7}, 15, 7},
+		{store.Retention{}, 0, 7},
+	} {
+		result, err := s.Retire(t.Context(), step.keep)
+		require.NoError(t, err)
+		require.EqualValues(t, step.deleted, result.Rejections)
+		require.Equal(t, step.left, left())
+	}
+}
