@@ -81,7 +81,7 @@ func (l *load) send(client *http.Client, user string, unread int64) {
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != 200 || !bytes.Contains(answer, []byte(`"actionCode":0`)) {
+	if err != nil || response.StatusCode != http.StatusOK || !bytes.Contains(answer, []byte(`"actionCode":0`)) {
 		l.failed.Add(1)
 		return
 	}

@@ -93,8 +93,11 @@ func (p *program) replayProgress() (show func(store.ReplayProgress), finish func
 			p.tell("going on after user %q: %d receipts are replayed already", progress.AfterUserID, progress.Receipts)
 		}
 		if !begun && p.Terminal {
-			// An estimate of none or -1 makes a bar that only counts.
-			bar = progressbar.NewOptions64(max(progress.Estimate, 0)-1, progressbar.OptionSetWriter(p.Stderr),
+			total := progress.Estimate
+			if total <= 0 { // a bar that only counts
+				total = -1
+			}
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.Stderr),
 				progressbar.OptionSetDescription("receipts"), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
 				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 		}

@@ -126,7 +126,7 @@ func TestQueueProperty(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		dir, err := os.MkdirTemp("", "readmark-spool-")
 		require.NoError(r, err)
-		defer os.RemoveAll(dir)
+		defer func() { require.NoError(r, os.RemoveAll(dir)) }()
 		o, _ := options(dir, mebibyte)
 		s, err := spool.Open(o)
 		require.NoError(r, err)
@@ -233,6 +233,7 @@ func TestDamagedFiles(t *testing.T) {
 		"both metas overwritten": func(_ *testing.T, c []byte) []byte { return append(make([]byte, 8192), c[8192:]...) },
 		"zeros in the middle":    func(_ *testing.T, c []byte) []byte { return overwrite(c, len(c)/2, make([]byte, 20000)) },
 		"a flipped bit in a record": func(t *testing.T, c []byte) []byte {
+			t.Helper()
 			at := bytes.LastIndex(c, []byte(`"content_type"`))
 			require.Positive(t, at)
 			return overwrite(c, at+2, []byte("X"))

@@ -1,0 +1,129 @@
+// Command bench compares Readmark with what else could take OpenIM's read
+// callbacks, on one durable PostgreSQL, in one run: a handler that stores
+// nothing, a handler with one upsert per request, and pgbench. Then it measures
+// Readmark at a growing number of states. `make bench` runs it.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// stopTimeout bounds the end of a child and of the PostgreSQL.
+const stopTimeout = time.Minute
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are what the flags say.
+type settings struct {
+	rounds      int
+	duration    time.Duration
+	states      int64
+	seed        uint64
+	quick       bool
+	growth      bool
+	generator   string
+	databaseURL string
+	dir         string
+	jsonFile    string
+}
+
+func parse(args []string, output io.Writer) (settings, error) {
+	var s settings
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.IntVar(&s.rounds, "rounds", 3, "rounds; the table shows medians over them")
+	flags.DurationVar(&s.duration, "duration", 5*time.Second, "length of one measurement, in whole seconds")
+	flags.Int64Var(&s.states, "states", 100_000, "(user, group) pairs that callbacks are drawn from")
+	flags.Uint64Var(&s.seed, "seed", 0, "repeats the load of an earlier run; 0 draws one")
+	flags.BoolVar(&s.quick, "quick", false, "one round of one second and a tenth of the growth: does it work?")
+	flags.BoolVar(&s.growth, "growth", true, "measure Readmark at 1 and 10 million states, too")
+	flags.StringVar(&s.generator, "generator", "", "wrk or vegeta; default: wrk when it is installed")
+	flags.StringVar(&s.databaseURL, "database-url", "", "a PostgreSQL to use, as superuser; default: one is started")
+	flags.StringVar(&s.dir, "dir", scratch(), "where to put the database, on a real disk")
+	flags.StringVar(&s.jsonFile, "json", "", "file for all figures as JSON")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	if s.quick {
+		s.rounds, s.duration = 1, time.Second
+	}
+	if s.seed == 0 {
+		s.seed = rand.Uint64N(1 << 31) //nolint:gosec // a load, not a secret
+	}
+	if flags.NArg() > 0 || s.rounds < 1 || s.duration < time.Second || s.duration%time.Second != 0 ||
+		s.states < groupsPerUser || s.seed >= 1<<31 {
+		return s, errors.New("need no arguments, rounds from 1, duration in whole seconds, states from 5, seed below 2^31")
+	}
+	return s, nil
+}
+
+// scratch is a directory that is on a disk: /tmp often is in memory, where a
+// commit costs nothing.
+func scratch() string {
+	if info, err := os.Stat("/var/tmp"); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
+		return "/var/tmp"
+	}
+	return os.TempDir()
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer, logger *slog.Logger) (err error) {
+	if len(args) == 2 && args[0] == asContestant {
+		return serve(ctx, args[1])
+	}
+	s, err := parse(args, os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(s.dir, "readmark-bench-")
+	if err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // PostgreSQL's own user must enter it
+		return fmt.Errorf("open directory: %w", err)
+	}
+	b := &bench{settings: s, dir: dir, logger: logger}
+	defer func() { err = errors.Join(err, b.close(ctx)) }()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	r, err := b.measure(ctx)
+	if err != nil {
+		return err
+	}
+	if s.jsonFile != "" {
+		raw, err := json.MarshalIndent(r, "", "  ")
+		if err == nil {
+			err = os.WriteFile(s.jsonFile, append(raw, '\n'), 0o600)
+		}
+		if err != nil {
+			return fmt.Errorf("write figures: %w", err)
+		}
+	}
+	if _, err := io.WriteString(stdout, r.String()); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}

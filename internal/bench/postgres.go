@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"readmark/internal/embeddedpg"
+)
+
+// postgres is the server that all contestants use, each in its own database.
+type postgres struct {
+	admin    *pgx.Conn
+	url      string
+	binDir   string
+	embedded *embeddedpg.Server // nil when the server is somebody else's
+	created  []*database
+}
+
+// openPostgres uses the server of that URL, or starts one in dir that is as
+// durable as PostgreSQL is by default.
+func openPostgres(ctx context.Context, serverURL, dir string) (*postgres, error) {
+	p := &postgres{url: serverURL}
+	if serverURL == "" {
+		binDir, err := programs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.embedded, err = embeddedpg.Start(ctx, embeddedpg.Options{
+			DataDir: filepath.Join(dir, "postgres"), BinDir: binDir,
+			Settings: map[string]string{
+				"max_connections": "400", "shared_buffers": "1GB", "max_wal_size": "8GB",
+				"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
+			},
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			return nil, err
+		}
+		p.url, p.binDir = p.embedded.URL(), p.embedded.BinDir()
+	}
+	var err error
+	if p.admin, err = pgx.Connect(ctx, p.url); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to PostgreSQL: %w", err), p.close(ctx))
+	}
+	return p, nil
+}
+
+// newestMajor is the PostgreSQL that is downloaded where none is installed.
+const newestMajor = 18
+
+func programs(ctx context.Context) (string, error) {
+	if found := embeddedpg.Installations(os.Getenv("PG_BIN")); len(found) > 0 {
+		return found[0].BinDir, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find cache directory: %w", err)
+	}
+	fetched, err := embeddedpg.Fetch(ctx, embeddedpg.Options{
+		DataDir: filepath.Join(cache, "readmark"), Logger: slog.New(slog.DiscardHandler),
+	}, newestMajor)
+	return fetched.BinDir, err
+}
+
+// close drops the databases and ends the server, if it is ours.
+func (p *postgres) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	var errs []error
+	for _, d := range p.created {
+		errs = append(errs, d.conn.Close(ctx))
+		if p.embedded == nil {
+			_, err := p.admin.Exec(ctx, "DROP DATABASE "+d.name+" WITH (FORCE)")
+			errs = append(errs, err)
+		}
+	}
+	if p.admin != nil {
+		errs = append(errs, p.admin.Close(ctx))
+	}
+	if p.embedded != nil {
+		errs = append(errs, p.embedded.Stop(ctx))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// describe tells the version and how durable a commit is.
+func (p *postgres) describe(ctx context.Context) (string, error) {
+	parts := []string{"PostgreSQL"}
+	for _, name := range []string{
+		"server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size",
+	} {
+		var value string
+		if err := p.admin.QueryRow(ctx, "SELECT current_setting($1)", name).Scan(&value); err != nil {
+			return "", fmt.Errorf("read setting %s: %w", name, err)
+		}
+		parts = append(parts, name+"="+value)
+	}
+	return strings.Join(parts, " "), nil
+}
+
+// wal is how many bytes the server has ever written ahead.
+func (p *postgres) wal(ctx context.Context) (bytes float64, err error) {
+	err = p.admin.QueryRow(ctx, "SELECT (pg_current_wal_lsn() - '0/0')::float8").Scan(&bytes)
+	if err != nil {
+		return 0, fmt.Errorf("read position of the WAL: %w", err)
+	}
+	return bytes, nil
+}
+
+// database is a contestant's.
+type database struct {
+	name, url string
+	conn      *pgx.Conn
+}
+
+// create makes a database of this run.
+func (p *postgres) create(ctx context.Context, purpose string) (*database, error) {
+	name := "readmark_bench_" + strconv.Itoa(os.Getpid()) + "_" + purpose
+	at, err := url.Parse(p.url)
+	if err != nil || at.Host == "" {
+		return nil, errors.New("the database must be given as postgres://user:password@host:port/name")
+	}
+	if _, err := p.admin.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return nil, fmt.Errorf("create database: %w", err)
+	}
+	at.Path = "/" + name
+	d := &database{name: name, url: at.String()}
+	if d.conn, err = pgx.Connect(ctx, d.url); err != nil {
+		_, dropErr := p.admin.Exec(ctx, "DROP DATABASE "+name)
+		return nil, fmt.Errorf("connect to database: %w", errors.Join(err, dropErr))
+	}
+	p.created = append(p.created, d)
+	return d, nil
+}
+
+// settle cleans up after the writes so far, so that no other measurement pays
+// for them.
+func (d *database) settle(ctx context.Context) error {
+	for _, statement := range []string{"VACUUM (ANALYZE)", "CHECKPOINT"} {
+		if _, err := d.conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// createReadStates is the table of a quickly written service.
+const createReadStates = `CREATE TABLE read_states (
+	user_id text NOT NULL, group_id text NOT NULL, unread_count bigint NOT NULL, content_type bigint NOT NULL,
+	updated_at timestamptz NOT NULL, PRIMARY KEY (user_id, group_id))`
+
+// The rows of the pairs from $1 to $2, in the order of their keys.
+const (
+	fillReadStates = `INSERT INTO read_states (user_id, group_id, unread_count, content_type, updated_at)
+SELECT 'user' || lpad((n / 5)::text, 8, '0'), 'group' || lpad((n % 10000)::text, 8, '0'), 0, 101, now()
+FROM generate_series($1::bigint, $2::bigint) AS n`
+	fillNumbered = `INSERT INTO read_states (user_id, group_id, unread_count, content_type, updated_at)
+SELECT (100000000000 + n / 5)::text, (1000000000000 + n % 10000)::text, 0, 101, now()
+FROM generate_series($1::bigint, $2::bigint) AS n`
+	fillStates = `INSERT INTO states (user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at)
+SELECT 'user' || lpad((n / 5)::text, 8, '0'), 'group' || lpad((n % 10000)::text, 8, '0'), 0, 101,
+	now() - interval '1 day', gen_random_uuid(), now() - interval '1 day'
+FROM generate_series($1::bigint, $2::bigint) AS n`
+)
+
+// fill adds the rows of the pairs from up to, but without, to.
+func (d *database) fill(ctx context.Context, statement string, from, to int64) error {
+	const atOnce = 1_000_000
+	for ; from < to; from += atOnce {
+		if _, err := d.conn.Exec(ctx, statement, from, min(from+atOnce, to)-1); err != nil {
+			return fmt.Errorf("fill table: %w", err)
+		}
+	}
+	return nil
+}
+
+// grow fills states up to that many rows. The indexes beside the key are made
+// anew, which takes a fraction of the time that keeping them would take.
+func (d *database) grow(ctx context.Context, from, to int64) error {
+	rows, err := d.conn.Query(ctx, `SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+FROM pg_index WHERE indrelid = 'states'::regclass AND NOT indisunique`)
+	if err != nil {
+		return fmt.Errorf("list indexes: %w", err)
+	}
+	type index struct{ Name, Definition string }
+	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[index])
+	if err != nil {
+		return fmt.Errorf("list indexes: %w", err)
+	}
+	before := []string{"SET maintenance_work_mem = '512MB'"}
+	var after []string
+	for _, one := range indexes {
+		before = append(before, "DROP INDEX "+one.Name)
+		after = append(after, one.Definition)
+	}
+	if err := d.execAll(ctx, before); err != nil {
+		return err
+	}
+	if err := d.fill(ctx, fillStates, from, to); err != nil {
+		return err
+	}
+	return d.execAll(ctx, after)
+}
+
+func (d *database) count(ctx context.Context, table string) (rows int64, err error) {
+	if err := d.conn.QueryRow(ctx, "SELECT count(*) FROM "+table).Scan(&rows); err != nil {
+		return 0, fmt.Errorf("count %s: %w", table, err)
+	}
+	return rows, nil
+}
+
+func (d *database) execAll(ctx context.Context, statements []string) error {
+	for _, statement := range statements {
+		if _, err := d.conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
