@@ -74,8 +74,8 @@ func openFile(path string) (db *bbolt.DB, err error) {
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		if db != nil {
-			go func() { _ = guard(db.Close) }() // may hang after a panic
+		if opened := db; opened != nil {
+			go func() { _ = guard(opened.Close) }() // may hang after a panic
 		}
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
