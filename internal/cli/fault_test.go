@@ -356,3 +356,39 @@ func TestFaultRollingDeployment(t *testing.T) {
 	require.NoError(t, last.wait())
 	verify(t, database, l)
 }
+
+// A receipt that the database refuses is answered 400, recorded with its
+// reason, and harms none of its neighbours, straight or out of the spool.
+func TestFaultPoison(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Empty(t)
+	proxy, through := proxied(t, database)
+	s := serve(t, map[string]string{"READMARK_DATABASE_URL": through, "READMARK_LOG_LEVEL": "info"})
+	conn := pgtest.Connect(t, database)
+	_, err := conn.Exec(t.Context(), "ALTER TABLE states ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')")
+	require.NoError(t, err)
+	l := startLoad(t, "u", 16, 1<<40, func() string { return s.URL })
+	for range 3 {
+		l.await(50)
+		status, action := s.attempt("poison", 1)
+		require.Equal(t, 400, status)
+		require.EqualValues(t, 1, action)
+	}
+	proxy.Stop()
+	l.await(50)
+	status, _ := s.attempt("poison", 1)
+	require.Equal(t, 200, status, "the spool cannot know")
+	l.await(50)
+	require.NoError(t, proxy.Start())
+	l.end()
+	s.settled()
+	require.Zero(t, l.failed.Load())
+	verify(t, database, l)
+	reasons := rows(t, database, "SELECT reason FROM rejected_callbacks WHERE user_id = 'poison' AND code = 40005")
+	require.Len(t, reasons, 4)
+	for _, reason := range reasons {
+		require.Contains(t, reason, "no_poison")
+	}
+	require.Empty(t, rows(t, database, "SELECT user_id FROM journal WHERE user_id = 'poison'"))
+	s.end()
+}
