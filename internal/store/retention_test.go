@@ -72,7 +72,7 @@ func TestRetireNeverStallsIngest(t *testing.T) {
 	for err == nil && len(failed) == 0 {
 		started := time.Now()
 		commit(t, s, onDay(0, int64(committed+2)))
-		require.Less(t, time.Since(started), 800*time.Millisecond, "the commit budget")
+		require.Less(t, time.Since(started), 1500*time.Millisecond, "waited for the lock, which is asked for 2 s long")
 		committed++
 	}
 	require.Error(t, <-failed, "it gave up")
