@@ -104,6 +104,9 @@ func (p *program) replayProgress() (show func(store.ReplayProgress), finish func
 		begun = true
 		switch {
 		case bar != nil:
+			if bar.GetMax64() > 0 && progress.Receipts >= bar.GetMax64() {
+				bar.ChangeMax64(progress.Receipts + 1) // it was an estimate; a bar that is full has ended
+			}
 			_ = bar.Set64(progress.Receipts) // it only draws
 		case time.Since(told) > replayLineInterval:
 			told = time.Now()

@@ -163,3 +163,38 @@ func TestReplayBesideIngest(t *testing.T) {
 		FULL JOIN states AS s USING (user_id, group_id)`).Scan(&wrong))
 	require.Zero(t, wrong)
 }
+
+// A batch that PostgreSQL takes back because of a deadlock is tried again.
+func TestReplaySurvivesDeadlock(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	commit(t, s, documented("a", "g", 1, 1), documented("b", "g", 2, 2))
+	conn := pgtest.Connect(t, url)
+	before := allStates(t, conn)
+	_, err := conn.Exec(t.Context(), "UPDATE states SET unread_count = 77")
+	require.NoError(t, err)
+	// Locks b, then, when the replay holds a and waits for b, a. The replay's
+	// own patience ends first.
+	other, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = other.Exec(t.Context(), "SET LOCAL deadlock_timeout = '1h'; SELECT FROM states WHERE user_id = 'b' FOR UPDATE")
+	require.NoError(t, err)
+	replayed := make(chan error, 1)
+	go func() {
+		_, err := s.Replay(t.Context(), store.Replay{}, func(store.ReplayProgress) {})
+		replayed <- err
+	}()
+	watch := pgtest.Connect(t, url)
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := watch.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) "+
+			"WHERE NOT l.granted AND a.datname = current_database()").Scan(&waiting)
+		return err == nil && waiting > 0
+	}, time.Minute, time.Millisecond)
+	_, err = other.Exec(t.Context(), "SELECT FROM states WHERE user_id = 'a' FOR UPDATE")
+	require.NoError(t, err)
+	require.NoError(t, other.Rollback(t.Context()))
+	require.NoError(t, <-replayed)
+	require.Equal(t, before, allStates(t, conn))
+}
