@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -39,11 +40,12 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// openFile opens or creates a file. A new one is durable when it returns.
-func openFile(path string) (db *bbolt.DB, err error) {
+// openFile opens or creates a file, and waits for another process's lock so
+// long. A new file is durable when it returns.
+func openFile(path string, lockWait time.Duration) (db *bbolt.DB, err error) {
 	err = guard(func() error {
 		opened, err := bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+			Timeout: max(lockWait, time.Millisecond), FreelistType: bbolt.FreelistMapType, NoStatistics: true,
 		})
 		if err != nil {
 			return classify(path, err)
@@ -91,11 +93,10 @@ func classify(path string, err error) error {
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	// bbolt has no name for "file size too small". What the system refuses
-	// (permission, space) comes as an error of the system.
-	var system *os.PathError
-	var call *os.SyscallError
+	// (permission, space) comes with the system's number.
+	var system syscall.Errno
 	if info, statErr := os.Stat(path); statErr == nil && info.Mode().IsRegular() && info.Size() > 0 &&
-		!errors.As(err, &system) && !errors.As(err, &call) {
+		!errors.As(err, &system) {
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	return err

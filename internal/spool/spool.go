@@ -61,6 +61,7 @@ type Spool struct {
 	recovered  int64    // callbacks taken from damaged files by this process
 	fault      error    // why the last append or opening failed
 	reopen     time.Time
+	lockWait   time.Duration // for the first opening only: nobody may wait for a later one
 	closed     bool
 }
 
@@ -86,7 +87,7 @@ type Stats struct {
 // set-up ([ErrInUse]) is an error: a file that cannot be opened for another
 // reason is logged, shown in the Stats, and tried again by each Append.
 func Open(options Options) (*Spool, error) {
-	s := &Spool{options: options, path: filepath.Join(options.Dir, "spool.db")}
+	s := &Spool{options: options, path: filepath.Join(options.Dir, "spool.db"), lockWait: lockTimeout}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.ensureOpen(); errors.Is(err, ErrInUse) {
@@ -110,14 +111,8 @@ func (s *Spool) Append(batch readstate.Batch) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err = s.append(value, batch)
-	if errors.Is(err, errDamaged) {
-		if err = s.replace(err); err == nil {
-			err = s.append(value, batch)
-		}
-	}
-	s.fault = err
-	if err != nil {
+	s.fault = s.mended(func() error { return s.append(value, batch) })
+	if err := s.fault; err != nil {
 		return fmt.Errorf("append to spool: %w", err)
 	}
 	return nil
@@ -158,12 +153,12 @@ func (s *Spool) count(batch readstate.Batch, size int64) {
 func (s *Spool) Next(limit int) (readstate.Batch, Mark, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	batch, mark, err := s.next(limit)
-	if errors.Is(err, errDamaged) {
-		if err = s.replace(err); err == nil {
-			batch, mark, err = s.next(limit)
-		}
-	}
+	var batch readstate.Batch
+	var mark Mark
+	err := s.mended(func() (err error) {
+		batch, mark, err = s.next(limit)
+		return err
+	})
 	if err != nil {
 		return readstate.Batch{}, Mark{}, fmt.Errorf("read spool: %w", err)
 	}
@@ -199,20 +194,16 @@ func (s *Spool) next(limit int) (readstate.Batch, Mark, error) {
 func (s *Spool) Remove(mark Mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if mark.generation != s.generation || s.db == nil || mark.callbacks == 0 {
-		return nil // the file was replaced meanwhile: the same callbacks come once more
-	}
-	if err := s.remove(mark); errors.Is(err, errDamaged) {
-		if err := s.replace(err); err != nil {
-			return fmt.Errorf("remove from spool: %w", err)
-		}
-	} else if err != nil {
+	if err := s.mended(func() error { return s.remove(mark) }); err != nil {
 		return fmt.Errorf("remove from spool: %w", err)
 	}
 	return nil
 }
 
 func (s *Spool) remove(mark Mark) error {
+	if mark.generation != s.generation || s.db == nil || mark.callbacks == 0 {
+		return nil // the file was replaced meanwhile: the same callbacks come once more
+	}
 	removed, size, oldest, err := remove(s.db, mark.key)
 	if err != nil {
 		return err
@@ -228,6 +219,19 @@ func (s *Spool) remove(mark Mark) error {
 		return s.recreate()
 	}
 	return nil
+}
+
+// mended does what touches the file; where the file turns out to be damaged it
+// is replaced, and the call made again. s.mu is held.
+func (s *Spool) mended(touch func() error) error {
+	err := touch()
+	if !errors.Is(err, errDamaged) {
+		return err
+	}
+	if err := s.replace(err); err != nil {
+		return err
+	}
+	return touch()
 }
 
 // Len is the number of callbacks that are queued, as far as the file can be
@@ -282,10 +286,8 @@ func (s *Spool) ensureOpen() error {
 	case s.options.Now().Before(s.reopen):
 		return s.fault
 	}
-	err := s.open()
-	if errors.Is(err, errDamaged) {
-		err = s.replace(err)
-	}
+	err := s.mended(s.open)
+	s.lockWait = 0
 	s.fault = err
 	if err != nil {
 		s.reopen = s.options.Now().Add(reopenPause)
@@ -309,7 +311,10 @@ func (s *Spool) open() error {
 	for _, file := range files {
 		s.damaged = append(s.damaged, filepath.Base(file))
 	}
-	db, err := openFile(s.path)
+	if s.db != nil { // replace has opened it
+		return nil
+	}
+	db, err := openFile(s.path, s.lockWait)
 	if err != nil {
 		return err
 	}
@@ -361,7 +366,7 @@ func (s *Spool) recreate() error {
 	if err := os.Remove(s.path); err != nil {
 		return fmt.Errorf("remove emptied file: %w", err)
 	}
-	fresh, err := openFile(s.path)
+	fresh, err := openFile(s.path, 0)
 	if err != nil {
 		return err
 	}
@@ -371,17 +376,18 @@ func (s *Spool) recreate() error {
 
 // replace queues what is legible of a damaged file in a new one, and sets the
 // damaged one aside; s.mu is held. A crash at any point leaves either the
-// damaged file or the new one in place, see settle.
+// damaged file or the new one in place, see settle. Its error does not count as
+// damage: the next opening tries again.
 func (s *Spool) replace(cause error) error {
 	s.abandon()
 	batches, salvageErr := salvage(s.path)
 	fresh := s.path + freshSuffix
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("replace damaged file: %w", errors.Join(err, cause))
+		return fmt.Errorf("replace damaged file (%v): %w", cause, err)
 	}
-	db, err := openFile(fresh)
+	db, err := openFile(fresh, 0)
 	if err != nil {
-		return fmt.Errorf("replace damaged file: %w", errors.Join(err, cause))
+		return fmt.Errorf("replace damaged file (%v): %w", cause, err)
 	}
 	s.adopt(db)
 	var recovered int64
@@ -392,7 +398,7 @@ func (s *Spool) replace(cause error) error {
 		}
 		if err != nil {
 			s.abandon()
-			return fmt.Errorf("queue what is legible of a damaged file: %w", errors.Join(err, cause))
+			return fmt.Errorf("queue what is legible of a damaged file (%v): %w", cause, err)
 		}
 		s.count(batch, entrySize(value))
 		recovered += int64(batch.Len())
@@ -407,7 +413,7 @@ func (s *Spool) replace(cause error) error {
 	}
 	if err != nil {
 		s.abandon()
-		return fmt.Errorf("set damaged file aside: %w", errors.Join(err, cause))
+		return fmt.Errorf("set damaged file aside (%v): %w", cause, err)
 	}
 	s.damaged = append(s.damaged, filepath.Base(aside))
 	s.recovered += recovered

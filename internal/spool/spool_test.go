@@ -363,6 +363,40 @@ func TestUnusableDirectory(t *testing.T) {
 	require.NoError(t, s.Stats().Fault)
 }
 
+// A damaged file that cannot be replaced at the moment stays where it is, holds
+// nobody up, and is salvaged when that is possible.
+func TestDamagedAndStuck(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, mebibyte)
+	require.NoError(t, s.Append(batch(0, 5)))
+	require.NoError(t, s.Close())
+	path := filepath.Join(dir, "spool.db")
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	damaged := append(make([]byte, 8192), content[8192:]...)
+	require.NoError(t, os.WriteFile(path, damaged, 0o600))
+	blocker := filepath.Join(path+".new", "blocker")
+	require.NoError(t, os.MkdirAll(blocker, 0o700))
+
+	o, _ := options(dir, mebibyte)
+	now := time.Now()
+	o.Now = func() time.Time { return now }
+	s, err = spool.Open(o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.Error(t, s.Append(batch(100, 1)))
+	require.Error(t, s.Stats().Fault)
+	kept, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(damaged, kept))
+	require.NoError(t, os.RemoveAll(path+".new"))
+	require.Error(t, s.Append(batch(100, 1)), "not tried at every append")
+	now = now.Add(time.Minute)
+	require.NoError(t, s.Append(batch(100, 1)))
+	require.Equal(t, join(batch(0, 5), batch(100, 1)), drain(t, s, 10))
+}
+
 // A process that died while it replaced a damaged file lost nothing.
 func TestInterruptedReplacement(t *testing.T) {
 	t.Parallel()
