@@ -17,6 +17,9 @@ const (
 	// The pauses between probes of a database that is away, with jitter.
 	firstProbe = 50 * time.Millisecond
 	maxProbe   = time.Second
+	// lookInterval is how often an idle drainer looks into the spool: a file
+	// that could not be opened at start may hold callbacks.
+	lookInterval = 10 * time.Second
 )
 
 // drainUntilStopped moves callbacks from the spool to the database whenever
@@ -28,6 +31,8 @@ func (in *Ingest) drainUntilStopped(ctx context.Context) {
 		}
 		select {
 		case <-in.wake:
+		case <-time.After(lookInterval):
+			in.resumeSpooling()
 		case <-in.stopping:
 			if in.spooling.Load() {
 				in.drainAll(ctx)

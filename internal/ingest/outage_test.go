@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -243,6 +245,34 @@ func TestSpoolFails(t *testing.T) {
 		in.Stop(t.Context())
 		require.NoError(t, queue.Close())
 		require.ElementsMatch(t, []string{"a", "b", "c"}, store.users())
+	})
+}
+
+// What lies in a spool that could not be opened at start is drained when it can
+// be, without another outage.
+func TestSpoolOpensLater(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		store := newModel("away")
+		in, queue := prepare(t, store, dir, time.Now)
+		require.NoError(t, in.Submit(t.Context(), receipt("kept")))
+		require.NoError(t, queue.Close())
+		require.NoError(t, os.Rename(dir, dir+"-elsewhere"))
+		require.NoError(t, os.WriteFile(dir, nil, 0o600))
+
+		store.set("ok")
+		in, queue = prepare(t, store, dir, time.Now)
+		in.Start(t.Context(), time.Time{})
+		require.NoError(t, in.Submit(t.Context(), receipt("a")))
+		require.Equal(t, []string{"a"}, store.users())
+		require.NoError(t, os.Remove(dir))
+		require.NoError(t, os.Rename(dir+"-elsewhere", dir))
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
+		synctest.Wait()
+		require.Equal(t, []string{"a", "kept"}, store.users())
+		require.Zero(t, queue.Len())
+		require.False(t, in.Status().Spooling)
 	})
 }
 

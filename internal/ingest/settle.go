@@ -86,6 +86,16 @@ func (in *Ingest) beginSpooling(ctx context.Context, batch readstate.Batch, caus
 	return nil
 }
 
+// resumeSpooling sends what follows behind callbacks that turn out to be in
+// the spool.
+func (in *Ingest) resumeSpooling() {
+	in.order.Lock()
+	defer in.order.Unlock()
+	if in.options.Spool.Len() > 0 {
+		in.spooling.Store(true)
+	}
+}
+
 // endSpooling lets groups go to the database again when the spool is empty.
 func (in *Ingest) endSpooling() bool {
 	in.order.Lock()

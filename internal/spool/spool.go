@@ -234,11 +234,12 @@ func (s *Spool) mended(touch func() error) error {
 	return touch()
 }
 
-// Len is the number of callbacks that are queued, as far as the file can be
-// read.
+// Len is the number of callbacks that are queued. A file that could not be
+// opened before is tried again, and counts as empty while it cannot.
 func (s *Spool) Len() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_ = s.ensureOpen() // shown in the Stats
 	return s.callbacks
 }
 
