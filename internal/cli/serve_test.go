@@ -320,3 +320,24 @@ func TestReadyNeedsSchema(t *testing.T) {
 	status, _, _ = run(t, healthcheck, "healthcheck")
 	require.Equal(t, 1, status)
 }
+
+// serve drops old days at its start.
+func TestServeRetires(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	conn := pgtest.Connect(t, url)
+	for _, statement := range []string{
+		"CREATE TABLE journal_20200101 (LIKE journal INCLUDING ALL)",
+		"ALTER TABLE journal ATTACH PARTITION journal_20200101 FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2020-01-02 00:00+00')",
+	} {
+		_, err := conn.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	s := serve(t, map[string]string{"READMARK_DATABASE_URL": url, "READMARK_RETENTION": "48h"})
+	require.Eventually(t, func() bool {
+		var there bool
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT to_regclass('journal_20200101') IS NOT NULL").Scan(&there))
+		return !there
+	}, time.Minute, 10*time.Millisecond)
+	s.end()
+}

@@ -55,8 +55,12 @@ func TestValues(t *testing.T) {
 	c, err := load(t, map[string]string{
 		"DATABASE_URL": "postgres://other", "READMARK_DATABASE_URL": "postgresql://u:p@h/db", "READMARK_SHUTDOWN_DELAY": "5s",
 		"READMARK_LOG_LEVEL": "DEBUG", "READMARK_LOG_FORMAT": "text", "READMARK_CALLBACK_TOKEN": "aZ0-._~",
+		"READMARK_COMMIT_BUDGET": "250ms", "READMARK_SPOOL_MAX_BYTES": "64MiB", "READMARK_RETENTION": "48h",
 	})
 	require.NoError(t, err)
+	require.Equal(t, 250*time.Millisecond, c.CommitBudget)
+	require.EqualValues(t, 64<<20, c.SpoolMaxBytes)
+	require.Equal(t, 48*time.Hour, c.Retention)
 	require.Equal(t, "postgresql://u:p@h/db", c.DatabaseURL)
 	require.Equal(t, 5*time.Second, c.ShutdownDelay)
 	require.Equal(t, slog.LevelDebug, c.LogLevel)
@@ -104,11 +108,13 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"READMARK_DATABASE_URL": "mysql://root:hunter2@h/db", "READMARK_ADDR": "nowhere", "READMARK_OPS_ADDR": "h:99999999",
 		"READMARK_CALLBACK_TOKEN": "hunter3/", "READMARK_AUTH": "maybe", "READMARK_SHUTDOWN_DELAY": "-1s",
 		"READMARK_LOG_LEVEL": "loud", "READMARK_LOG_FORMAT": "xml",
+		"READMARK_COMMIT_BUDGET": "0s", "READMARK_SPOOL_MAX_BYTES": "1 dozen", "READMARK_RETENTION": "90d",
 	})
 	require.Error(t, err)
 	for _, name := range []string{
 		"READMARK_DATABASE_URL", "READMARK_ADDR", "READMARK_OPS_ADDR", "READMARK_CALLBACK_TOKEN", "READMARK_AUTH",
 		"READMARK_SHUTDOWN_DELAY", "READMARK_LOG_LEVEL", "READMARK_LOG_FORMAT",
+		"READMARK_COMMIT_BUDGET", "READMARK_SPOOL_MAX_BYTES", "READMARK_RETENTION",
 	} {
 		require.ErrorContains(t, err, name+" ")
 	}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -297,6 +298,47 @@ func TestUnavailable(t *testing.T) {
 	_, err = store.Open("postgres://user:hunter2@[broken", slog.New(slog.DiscardHandler))
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "hunter2")
+}
+
+// What a receipt holds may be refused; whatever else the database answers is an
+// outage, in which no receipt is given up.
+func TestRefusedOrAway(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	conn := pgtest.Connect(t, url)
+	s := open(t, url)
+	attempt := func(s *store.Store, user string) error {
+		return s.Commit(t.Context(), readstate.Batch{Receipts: []readstate.Receipt{documented(user, "g", 1, 1)}})
+	}
+	_, err := conn.Exec(t.Context(), "ALTER TABLE states ADD CONSTRAINT poison CHECK (user_id <> 'poison')")
+	require.NoError(t, err)
+	err = attempt(s, "poison")
+	require.ErrorContains(t, err, "poison")
+	require.NotErrorIs(t, err, readstate.ErrUnavailable)
+	err = attempt(s, "nul\x00byte")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, readstate.ErrUnavailable)
+	require.NoError(t, attempt(s, "fine"))
+
+	_, err = conn.Exec(t.Context(), "ALTER DATABASE "+conn.Config().Database+" SET default_transaction_read_only = on")
+	require.NoError(t, err)
+	err = attempt(open(t, url), "u")
+	require.ErrorIs(t, err, readstate.ErrUnavailable)
+	require.NotErrorIs(t, err, readstate.ErrRetry, "no use to ask again at once")
+	_, err = conn.Exec(t.Context(), "ALTER TABLE states RENAME TO elsewhere")
+	require.NoError(t, err)
+	require.ErrorIs(t, attempt(s, "u"), readstate.ErrUnavailable)
+
+	_, err = conn.Exec(t.Context(), "ALTER TABLE elsewhere RENAME TO states")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { // the pool looks after connections that were idle for a second
+		require.NoError(t, attempt(s, "u"))
+		_, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "+
+			"WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		require.NoError(t, err)
+		err = attempt(s, "u")
+		return errors.Is(err, readstate.ErrRetry) && errors.Is(err, readstate.ErrUnavailable)
+	}, time.Minute, time.Millisecond, "a connection that broke after it had been made")
 }
 
 func TestNewestArrival(t *testing.T) {
