@@ -384,11 +384,11 @@ func (s *Spool) replace(cause error) error {
 	batches, salvageErr := salvage(s.path)
 	fresh := s.path + freshSuffix
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("replace damaged file (%v): %w", cause, err)
+		return fmt.Errorf("replace damaged file (%s): %w", cause.Error(), err)
 	}
 	db, err := openFile(fresh, 0)
 	if err != nil {
-		return fmt.Errorf("replace damaged file (%v): %w", cause, err)
+		return fmt.Errorf("replace damaged file (%s): %w", cause.Error(), err)
 	}
 	s.adopt(db)
 	var recovered int64
@@ -399,7 +399,7 @@ func (s *Spool) replace(cause error) error {
 		}
 		if err != nil {
 			s.abandon()
-			return fmt.Errorf("queue what is legible of a damaged file (%v): %w", cause, err)
+			return fmt.Errorf("queue what is legible of a damaged file (%s): %w", cause.Error(), err)
 		}
 		s.count(batch, entrySize(value))
 		recovered += int64(batch.Len())
@@ -414,7 +414,7 @@ func (s *Spool) replace(cause error) error {
 	}
 	if err != nil {
 		s.abandon()
-		return fmt.Errorf("set damaged file aside (%v): %w", cause, err)
+		return fmt.Errorf("set damaged file aside (%s): %w", cause.Error(), err)
 	}
 	s.damaged = append(s.damaged, filepath.Base(aside))
 	s.recovered += recovered
