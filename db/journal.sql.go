@@ -14,51 +14,128 @@ import (
 
 const insertJournal = `-- name: InsertJournal :exec
 INSERT INTO journal (
-    user_id, received_at, id, recorded_at, dialect, group_id, unread_count, read_seq, content_type
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
+    read_position, relative, max_seq, message_id, sent_at
 )
 SELECT
-    r.user_id,
-    r.received_at,
-    r.id,
-    $1::timestamptz,
-    r.dialect,
-    nullif(r.group_id, ''),
-    CASE r.dialect WHEN 1 THEN r.reported END,
-    CASE r.dialect WHEN 2 THEN r.reported END,
-    r.content_type
+    r.user_id, r.received_at, r.id, $1::timestamptz, r.kind,
+    nullif(r.group_id, ''), nullif(r.unread_count, -1), nullif(r.read_seq, -1), r.content_type,
+    CASE WHEN r.produced THEN r.read_position END, r.relative, nullif(r.max_seq, -1),
+    nullif(r.message_id, ''), nullif(r.sent_at, '0001-01-01 00:00:00+00')
 FROM (
     SELECT
         unnest($2::text[]) AS user_id,
         unnest($3::timestamptz[]) AS received_at,
         unnest($4::uuid[]) AS id,
-        unnest($5::smallint[]) AS dialect,
+        unnest($5::smallint[]) AS kind,
         unnest($6::text[]) AS group_id,
-        unnest($7::bigint[]) AS reported,
-        unnest($8::bigint[]) AS content_type
+        unnest($7::bigint[]) AS unread_count,
+        unnest($8::bigint[]) AS read_seq,
+        unnest($9::bigint[]) AS content_type,
+        unnest($10::boolean[]) AS produced,
+        unnest($11::bigint[]) AS read_position,
+        unnest($12::boolean[]) AS relative,
+        unnest($13::bigint[]) AS max_seq,
+        unnest($14::text[]) AS message_id,
+        unnest($15::timestamptz[]) AS sent_at
 ) AS r
 ON CONFLICT (user_id, received_at, id) DO NOTHING
 `
 
 type InsertJournalParams struct {
-	RecordedAt   time.Time
-	UserIDs      []string
-	ReceivedAts  []time.Time
-	Ids          []pgtype.UUID
-	Dialects     []int16
-	GroupIDs     []string
-	Reported     []int64
-	ContentTypes []int64
+	RecordedAt    time.Time
+	UserIDs       []string
+	ReceivedAts   []time.Time
+	Ids           []pgtype.UUID
+	Kinds         []int16
+	GroupIDs      []string
+	UnreadCounts  []int64
+	ReadSeqs      []int64
+	ContentTypes  []int64
+	Produced      []bool
+	ReadPositions []int64
+	Relatives     []bool
+	MaxSeqs       []int64
+	MessageIds    []string
+	SentAts       []time.Time
 }
 
-// A receipt that is there already is left as it is: that makes a repeated
-// write harmless. A reported number is a count or a seq, as the dialect says.
+// Rows of every kind, with what they produced; -1 and the year 1 where there is nothing.
 func (q *Queries) InsertJournal(ctx context.Context, db DBTX, arg InsertJournalParams) error {
 	_, err := db.Exec(ctx, insertJournal,
 		arg.RecordedAt,
 		arg.UserIDs,
 		arg.ReceivedAts,
 		arg.Ids,
-		arg.Dialects,
+		arg.Kinds,
+		arg.GroupIDs,
+		arg.UnreadCounts,
+		arg.ReadSeqs,
+		arg.ContentTypes,
+		arg.Produced,
+		arg.ReadPositions,
+		arg.Relatives,
+		arg.MaxSeqs,
+		arg.MessageIds,
+		arg.SentAts,
+	)
+	return err
+}
+
+const insertReceipts = `-- name: InsertReceipts :exec
+INSERT INTO journal (
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
+    read_position, relative
+)
+SELECT
+    r.user_id,
+    r.received_at,
+    r.id,
+    $1::timestamptz,
+    r.kind,
+    nullif(r.group_id, ''),
+    CASE r.kind WHEN 1 THEN r.reported END,
+    CASE WHEN r.kind > 1 THEN r.reported END,
+    r.content_type,
+    CASE r.kind WHEN 1
+        THEN least(coalesce(p.known::numeric + p.counted, 0), 9223372036854775807)::bigint - r.reported
+    END,
+    p.origin IS NULL
+FROM (
+    SELECT
+        unnest($2::text[]) AS user_id,
+        unnest($3::timestamptz[]) AS received_at,
+        unnest($4::uuid[]) AS id,
+        unnest($5::smallint[]) AS kind,
+        unnest($6::text[]) AS group_id,
+        unnest($7::bigint[]) AS reported,
+        unnest($8::bigint[]) AS content_type
+) AS r
+LEFT JOIN positions AS p ON p.group_id = r.group_id
+ON CONFLICT (user_id, received_at, id) DO NOTHING
+`
+
+type InsertReceiptsParams struct {
+	RecordedAt   time.Time
+	UserIDs      []string
+	ReceivedAts  []time.Time
+	Ids          []pgtype.UUID
+	Kinds        []int16
+	GroupIDs     []string
+	Reported     []int64
+	ContentTypes []int64
+}
+
+// Receipts of groups that nothing else happens to in the batch. One that is there
+// already is left as it is: that makes a repeated write harmless. A reported number
+// is a count or a seq, as the kind says.
+func (q *Queries) InsertReceipts(ctx context.Context, db DBTX, arg InsertReceiptsParams) error {
+	_, err := db.Exec(ctx, insertReceipts,
+		arg.RecordedAt,
+		arg.UserIDs,
+		arg.ReceivedAts,
+		arg.Ids,
+		arg.Kinds,
 		arg.GroupIDs,
 		arg.Reported,
 		arg.ContentTypes,

@@ -6,16 +6,23 @@ package db
 
 import (
 	"time"
-
-	"github.com/jackc/pgx/v5/pgtype"
 )
 
-type State struct {
+type CurrentState struct {
 	UserID      string
 	GroupID     string
 	UnreadCount int64
 	ContentType int64
-	LastReadAt  time.Time
-	ReceiptID   pgtype.UUID
+	LastReadAt  *time.Time
+	Source      string
+	Exact       bool
+	Pending     bool
 	UpdatedAt   time.Time
+}
+
+type Message struct {
+	GroupID    string
+	MessageID  string
+	ReceivedAt time.Time
+	Seq        *int64
 }

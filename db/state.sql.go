@@ -13,8 +13,8 @@ import (
 )
 
 const getState = `-- name: GetState :one
-SELECT user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
-FROM states
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
 WHERE user_id = $1 AND group_id = $2
 `
 
@@ -23,24 +23,26 @@ type GetStateParams struct {
 	GroupID string
 }
 
-func (q *Queries) GetState(ctx context.Context, db DBTX, arg GetStateParams) (State, error) {
+func (q *Queries) GetState(ctx context.Context, db DBTX, arg GetStateParams) (CurrentState, error) {
 	row := db.QueryRow(ctx, getState, arg.UserID, arg.GroupID)
-	var i State
+	var i CurrentState
 	err := row.Scan(
 		&i.UserID,
 		&i.GroupID,
 		&i.UnreadCount,
 		&i.ContentType,
 		&i.LastReadAt,
-		&i.ReceiptID,
+		&i.Source,
+		&i.Exact,
+		&i.Pending,
 		&i.UpdatedAt,
 	)
 	return i, err
 }
 
 const listStatesByGroup = `-- name: ListStatesByGroup :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
-FROM states
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
 WHERE group_id = $1
   AND user_id > $2
   AND unread_count >= $3
@@ -55,7 +57,7 @@ type ListStatesByGroupParams struct {
 	MaxRows     int32
 }
 
-func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStatesByGroupParams) ([]State, error) {
+func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStatesByGroupParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByGroup,
 		arg.GroupID,
 		arg.AfterUserID,
@@ -66,16 +68,18 @@ func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStates
 		return nil, err
 	}
 	defer rows.Close()
-	items := []State{}
+	items := []CurrentState{}
 	for rows.Next() {
-		var i State
+		var i CurrentState
 		if err := rows.Scan(
 			&i.UserID,
 			&i.GroupID,
 			&i.UnreadCount,
 			&i.ContentType,
 			&i.LastReadAt,
-			&i.ReceiptID,
+			&i.Source,
+			&i.Exact,
+			&i.Pending,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -89,11 +93,11 @@ func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStates
 }
 
 const listStatesByPairs = `-- name: ListStatesByPairs :many
-SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.receipt_id, s.updated_at
+SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.updated_at
 FROM (
     SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
 ) AS pair
-JOIN states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id
+JOIN current_states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id
 `
 
 type ListStatesByPairsParams struct {
@@ -102,22 +106,24 @@ type ListStatesByPairsParams struct {
 }
 
 // Only the known ones of the given pairs, in no particular order.
-func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStatesByPairsParams) ([]State, error) {
+func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStatesByPairsParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByPairs, arg.UserIDs, arg.GroupIDs)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []State{}
+	items := []CurrentState{}
 	for rows.Next() {
-		var i State
+		var i CurrentState
 		if err := rows.Scan(
 			&i.UserID,
 			&i.GroupID,
 			&i.UnreadCount,
 			&i.ContentType,
 			&i.LastReadAt,
-			&i.ReceiptID,
+			&i.Source,
+			&i.Exact,
+			&i.Pending,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -131,8 +137,8 @@ func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStates
 }
 
 const listStatesByUser = `-- name: ListStatesByUser :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
-FROM states
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
 WHERE user_id = $1
   AND group_id > $2
   AND unread_count >= $3
@@ -147,7 +153,7 @@ type ListStatesByUserParams struct {
 	MaxRows      int32
 }
 
-func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesByUserParams) ([]State, error) {
+func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesByUserParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByUser,
 		arg.UserID,
 		arg.AfterGroupID,
@@ -158,21 +164,264 @@ func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesB
 		return nil, err
 	}
 	defer rows.Close()
-	items := []State{}
+	items := []CurrentState{}
 	for rows.Next() {
-		var i State
+		var i CurrentState
 		if err := rows.Scan(
 			&i.UserID,
 			&i.GroupID,
 			&i.UnreadCount,
 			&i.ContentType,
 			&i.LastReadAt,
-			&i.ReceiptID,
+			&i.Source,
+			&i.Exact,
+			&i.Pending,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockStates = `-- name: LockStates :many
+SELECT s.user_id, s.group_id, s.lag, s.relative, s.estimate_at, s.read_seq, s.exact_at,
+    s.joined_at, s.left_at, s.listed_at
+FROM states AS s
+JOIN (
+    SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
+) AS pair ON pair.user_id = s.user_id AND pair.group_id = s.group_id
+ORDER BY s.user_id, s.group_id
+FOR UPDATE OF s
+`
+
+type LockStatesParams struct {
+	UserIDs  []string
+	GroupIDs []string
+}
+
+type LockStatesRow struct {
+	UserID     string
+	GroupID    string
+	Lag        *int64
+	Relative   bool
+	EstimateAt *time.Time
+	ReadSeq    *int64
+	ExactAt    *time.Time
+	JoinedAt   *time.Time
+	LeftAt     *time.Time
+	ListedAt   *time.Time
+}
+
+// The states that a batch will write, locked in key order.
+func (q *Queries) LockStates(ctx context.Context, db DBTX, arg LockStatesParams) ([]LockStatesRow, error) {
+	rows, err := db.Query(ctx, lockStates, arg.UserIDs, arg.GroupIDs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LockStatesRow{}
+	for rows.Next() {
+		var i LockStatesRow
+		if err := rows.Scan(
+			&i.UserID,
+			&i.GroupID,
+			&i.Lag,
+			&i.Relative,
+			&i.EstimateAt,
+			&i.ReadSeq,
+			&i.ExactAt,
+			&i.JoinedAt,
+			&i.LeftAt,
+			&i.ListedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const mergeEstimates = `-- name: MergeEstimates :exec
+INSERT INTO states AS s (
+    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at
+)
+SELECT
+    unnest($1::text[]),
+    unnest($2::text[]),
+    unnest($3::bigint[]),
+    unnest($4::boolean[]),
+    unnest($5::bigint[]),
+    unnest($6::timestamptz[]),
+    unnest($7::uuid[]),
+    unnest($8::boolean[]),
+    $9::timestamptz
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    lag = excluded.lag,
+    relative = excluded.relative,
+    content_type = excluded.content_type,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = excluded.estimate_by_message,
+    updated_at = excluded.updated_at
+WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+`
+
+type MergeEstimatesParams struct {
+	UserIDs      []string
+	GroupIDs     []string
+	Lags         []int64
+	Relatives    []bool
+	ContentTypes []int64
+	EstimateAts  []time.Time
+	EstimateIds  []pgtype.UUID
+	ByMessage    []bool
+	UpdatedAt    time.Time
+}
+
+// Estimated read positions, one row per pair, in key order; a later one stays.
+func (q *Queries) MergeEstimates(ctx context.Context, db DBTX, arg MergeEstimatesParams) error {
+	_, err := db.Exec(ctx, mergeEstimates,
+		arg.UserIDs,
+		arg.GroupIDs,
+		arg.Lags,
+		arg.Relatives,
+		arg.ContentTypes,
+		arg.EstimateAts,
+		arg.EstimateIds,
+		arg.ByMessage,
+		arg.UpdatedAt,
+	)
+	return err
+}
+
+const mergeExacts = `-- name: MergeExacts :exec
+INSERT INTO states AS s (
+    user_id, group_id, content_type, read_seq, exact_at, exact_by_message, read_at, updated_at
+)
+SELECT
+    e.user_id, e.group_id, 0, e.read_seq, e.exact_at, e.by_message,
+    CASE WHEN e.read_seq > 0 THEN e.exact_at END, $1::timestamptz
+FROM (
+    SELECT
+        unnest($2::text[]) AS user_id,
+        unnest($3::text[]) AS group_id,
+        unnest($4::bigint[]) AS read_seq,
+        unnest($5::timestamptz[]) AS exact_at,
+        unnest($6::boolean[]) AS by_message
+) AS e
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    read_seq = greatest(s.read_seq, excluded.read_seq),
+    exact_at = greatest(s.exact_at, excluded.exact_at),
+    exact_by_message = CASE WHEN s.exact_at > excluded.exact_at
+        THEN s.exact_by_message ELSE excluded.exact_by_message END,
+    read_at = CASE
+        WHEN s.read_seq IS NULL OR s.read_seq < excluded.read_seq THEN excluded.read_at
+        WHEN s.read_seq = excluded.read_seq THEN least(s.read_at, excluded.read_at)
+        ELSE s.read_at
+    END,
+    updated_at = excluded.updated_at
+`
+
+type MergeExactsParams struct {
+	UpdatedAt time.Time
+	UserIDs   []string
+	GroupIDs  []string
+	ReadSeqs  []int64
+	ExactAts  []time.Time
+	ByMessage []bool
+}
+
+// Exact read positions, one row per pair, in key order: forward only.
+func (q *Queries) MergeExacts(ctx context.Context, db DBTX, arg MergeExactsParams) error {
+	_, err := db.Exec(ctx, mergeExacts,
+		arg.UpdatedAt,
+		arg.UserIDs,
+		arg.GroupIDs,
+		arg.ReadSeqs,
+		arg.ExactAts,
+		arg.ByMessage,
+	)
+	return err
+}
+
+const mergeMembership = `-- name: MergeMembership :exec
+INSERT INTO states AS s (user_id, group_id, content_type, joined_at, left_at, listed_at, updated_at)
+SELECT
+    m.user_id, m.group_id, 0,
+    nullif(m.joined_at, '0001-01-01 00:00:00+00'), nullif(m.left_at, '0001-01-01 00:00:00+00'), nullif(m.listed_at, '0001-01-01 00:00:00+00'),
+    $1::timestamptz
+FROM (
+    SELECT
+        unnest($2::text[]) AS user_id,
+        unnest($3::text[]) AS group_id,
+        unnest($4::timestamptz[]) AS joined_at,
+        unnest($5::timestamptz[]) AS left_at,
+        unnest($6::timestamptz[]) AS listed_at
+) AS m
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    joined_at = greatest(s.joined_at, excluded.joined_at),
+    left_at = greatest(s.left_at, excluded.left_at),
+    listed_at = greatest(s.listed_at, excluded.listed_at),
+    updated_at = excluded.updated_at
+`
+
+type MergeMembershipParams struct {
+	UpdatedAt time.Time
+	UserIDs   []string
+	GroupIDs  []string
+	JoinedAts []time.Time
+	LeftAts   []time.Time
+	ListedAts []time.Time
+}
+
+// Who joined, left or was listed, one row per pair, in key order; the year 1 where
+// nothing is told.
+func (q *Queries) MergeMembership(ctx context.Context, db DBTX, arg MergeMembershipParams) error {
+	_, err := db.Exec(ctx, mergeMembership,
+		arg.UpdatedAt,
+		arg.UserIDs,
+		arg.GroupIDs,
+		arg.JoinedAts,
+		arg.LeftAts,
+		arg.ListedAts,
+	)
+	return err
+}
+
+const someMember = `-- name: SomeMember :many
+SELECT user_id
+FROM current_states
+WHERE group_id = $1 AND NOT user_id = ANY ($2::text[])
+LIMIT 1
+`
+
+type SomeMemberParams struct {
+	GroupID    string
+	NotUserIds []string
+}
+
+// One user of a group who is still in it, or none.
+func (q *Queries) SomeMember(ctx context.Context, db DBTX, arg SomeMemberParams) ([]string, error) {
+	rows, err := db.Query(ctx, someMember, arg.GroupID, arg.NotUserIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var user_id string
+		if err := rows.Scan(&user_id); err != nil {
+			return nil, err
+		}
+		items = append(items, user_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -187,8 +436,9 @@ SELECT
     count(*) FILTER (WHERE unread_count > 0) AS users_with_unread,
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     max(unread_count)::bigint AS max_unread,
-    max(last_read_at)::timestamptz AS last_read_at
-FROM states
+    -- The year 1 when nobody is known to have read.
+    coalesce(max(last_read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at
+FROM current_states
 WHERE group_id = $1
 GROUP BY group_id
 `
@@ -223,7 +473,7 @@ SELECT
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     count(*) FILTER (WHERE unread_count > 0) AS unread_groups,
     count(*) AS groups
-FROM states
+FROM current_states
 WHERE user_id = ANY ($1::text[])
 GROUP BY user_id
 `
@@ -264,47 +514,61 @@ func (q *Queries) SumStatesByUsers(ctx context.Context, db DBTX, userIds []strin
 
 const upsertStates = `-- name: UpsertStates :exec
 INSERT INTO states AS s (
-    user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
+    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at
 )
 SELECT
-    unnest($1::text[]),
-    unnest($2::text[]),
-    unnest($3::bigint[]),
-    unnest($4::bigint[]),
-    unnest($5::timestamptz[]),
-    unnest($6::uuid[]),
-    $7::timestamptz
+    r.user_id,
+    r.group_id,
+    r.unread_count - least(coalesce(p.known::numeric + p.counted, 0), 9223372036854775807)::bigint,
+    p.origin IS NULL,
+    r.content_type,
+    r.estimate_at,
+    r.estimate_id,
+    $1::timestamptz
+FROM (
+    SELECT
+        unnest($2::text[]) AS user_id,
+        unnest($3::text[]) AS group_id,
+        unnest($4::bigint[]) AS unread_count,
+        unnest($5::bigint[]) AS content_type,
+        unnest($6::timestamptz[]) AS estimate_at,
+        unnest($7::uuid[]) AS estimate_id
+) AS r
+LEFT JOIN positions AS p ON p.group_id = r.group_id
+ORDER BY r.user_id, r.group_id
 ON CONFLICT (user_id, group_id) DO UPDATE SET
-    unread_count = excluded.unread_count,
+    lag = excluded.lag,
+    relative = excluded.relative,
     content_type = excluded.content_type,
-    last_read_at = excluded.last_read_at,
-    receipt_id = excluded.receipt_id,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = false,
     updated_at = excluded.updated_at
-WHERE (s.last_read_at, s.receipt_id) < (excluded.last_read_at, excluded.receipt_id)
+WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
 `
 
 type UpsertStatesParams struct {
+	UpdatedAt    time.Time
 	UserIDs      []string
 	GroupIDs     []string
 	UnreadCounts []int64
 	ContentTypes []int64
-	LastReadAts  []time.Time
-	ReceiptIds   []pgtype.UUID
-	UpdatedAt    time.Time
+	EstimateAts  []time.Time
+	EstimateIds  []pgtype.UUID
 }
 
-// The caller has folded the batch: one row per pair, in key order, so that
-// concurrent writers lock rows in one order. A state that a later receipt made
-// is left alone.
+// Documented receipts, of groups that nothing else happens to in the batch. The
+// caller has folded it: one row per pair, in key order, so that concurrent
+// writers lock rows in one order. A state with a later estimate is left alone.
 func (q *Queries) UpsertStates(ctx context.Context, db DBTX, arg UpsertStatesParams) error {
 	_, err := db.Exec(ctx, upsertStates,
+		arg.UpdatedAt,
 		arg.UserIDs,
 		arg.GroupIDs,
 		arg.UnreadCounts,
 		arg.ContentTypes,
-		arg.LastReadAts,
-		arg.ReceiptIds,
-		arg.UpdatedAt,
+		arg.EstimateAts,
+		arg.EstimateIds,
 	)
 	return err
 }

@@ -16,80 +16,190 @@ FROM (
 ) AS next;
 
 -- name: ReplayBatch :one
--- Puts the last receipt of each pair into its state, unless a later one made
--- it. A state with the same receipt but other values is repaired; what would
--- not change is not written. The order is the one in which all writers lock.
-WITH receipts AS (
-    SELECT j.user_id, j.group_id, j.unread_count, j.content_type, j.received_at, j.id, j.recorded_at
+-- Puts what the journal says of each pair into its state, unless something later
+-- than that made it. A state that is as late but has other values is repaired; what
+-- would not change is not written. The order is the one in which all writers lock.
+WITH rows AS (
+    SELECT j.user_id, j.group_id, j.kind, j.unread_count, j.read_seq, j.content_type, j.received_at, j.id,
+        j.recorded_at, j.read_position, j.relative
     FROM journal AS j
-    WHERE j.dialect = 1
+    WHERE j.group_id IS NOT NULL AND j.kind NOT IN (3, 8)
       AND j.user_id >= @first_user_id AND j.user_id <= @last_user_id
       AND j.received_at >= coalesce(sqlc.narg('from_at')::timestamptz, '-infinity')
       AND j.received_at < coalesce(sqlc.narg('to_at')::timestamptz, 'infinity')
       AND (@group_id::text = '' OR j.group_id = @group_id)
 ),
-last AS (
+estimates AS (
     SELECT DISTINCT ON (r.user_id, r.group_id)
-        r.user_id, r.group_id, r.unread_count, r.content_type, r.received_at, r.id, r.recorded_at
-    FROM receipts AS r
+        r.user_id, r.group_id, -coalesce(r.read_position, -r.unread_count) AS lag, r.relative, r.content_type,
+        r.received_at, r.id, r.kind = 4 AS by_message, r.recorded_at
+    FROM rows AS r
+    WHERE r.kind = 1 OR r.kind = 4 AND r.read_seq IS NULL AND r.read_position IS NOT NULL
     ORDER BY r.user_id, r.group_id, r.received_at DESC, r.id DESC
 ),
+exacts AS (
+    SELECT r.user_id, r.group_id, max(r.read_seq) AS read_seq, max(r.received_at) AS exact_at,
+        max(r.recorded_at) AS recorded_at
+    FROM rows AS r
+    WHERE r.kind = 5 OR r.kind = 4 AND r.read_seq IS NOT NULL
+    GROUP BY r.user_id, r.group_id
+),
+arrivals AS (
+    SELECT r.user_id, r.group_id,
+        bool_or(r.kind = 4 AND r.received_at = x.exact_at) AS by_message,
+        min(r.received_at) FILTER (WHERE r.read_seq = x.read_seq AND x.read_seq > 0) AS read_at
+    FROM rows AS r
+    JOIN exacts AS x ON x.user_id = r.user_id AND x.group_id = r.group_id
+    WHERE r.kind = 5 OR r.kind = 4 AND r.read_seq IS NOT NULL
+    GROUP BY r.user_id, r.group_id
+),
+memberships AS (
+    SELECT r.user_id, r.group_id,
+        max(r.received_at) FILTER (WHERE r.kind = 6) AS joined_at,
+        max(r.received_at) FILTER (WHERE r.kind = 7) AS left_at,
+        max(r.received_at) FILTER (WHERE r.kind = 9) AS listed_at,
+        max(r.recorded_at) AS recorded_at
+    FROM rows AS r
+    WHERE r.kind IN (6, 7, 9)
+    GROUP BY r.user_id, r.group_id
+),
+found AS (
+    SELECT p.user_id, p.group_id,
+        e.lag, coalesce(e.relative, true) AS relative, coalesce(e.content_type, 0) AS content_type,
+        e.received_at AS estimate_at, e.id AS estimate_id, coalesce(e.by_message, false) AS estimate_by_message,
+        x.read_seq, x.exact_at, coalesce(a.by_message, false) AS exact_by_message, a.read_at,
+        m.joined_at, m.left_at, m.listed_at,
+        greatest(e.recorded_at, x.recorded_at, m.recorded_at) AS updated_at
+    FROM (SELECT DISTINCT r.user_id, r.group_id FROM rows AS r WHERE r.kind <> 2) AS p
+    LEFT JOIN estimates AS e ON e.user_id = p.user_id AND e.group_id = p.group_id
+    LEFT JOIN exacts AS x ON x.user_id = p.user_id AND x.group_id = p.group_id
+    LEFT JOIN arrivals AS a ON a.user_id = p.user_id AND a.group_id = p.group_id
+    LEFT JOIN memberships AS m ON m.user_id = p.user_id AND m.group_id = p.group_id
+    WHERE e.user_id IS NOT NULL OR x.user_id IS NOT NULL OR m.user_id IS NOT NULL
+),
 changed AS (
-    INSERT INTO states AS s (
-        user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
-    )
-    SELECT l.user_id, l.group_id, l.unread_count, l.content_type, l.received_at, l.id, l.recorded_at
-    FROM last AS l
-    ORDER BY l.user_id, l.group_id
+    INSERT INTO states AS s (user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, read_seq, exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, updated_at)
+    SELECT f.user_id, f.group_id, f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at
+    FROM found AS f
+    ORDER BY f.user_id, f.group_id
     ON CONFLICT (user_id, group_id) DO UPDATE SET
-        unread_count = excluded.unread_count,
+        lag = excluded.lag,
+        relative = excluded.relative,
         content_type = excluded.content_type,
-        last_read_at = excluded.last_read_at,
-        receipt_id = excluded.receipt_id,
+        estimate_at = excluded.estimate_at,
+        estimate_id = excluded.estimate_id,
+        estimate_by_message = excluded.estimate_by_message,
+        read_seq = excluded.read_seq,
+        exact_at = excluded.exact_at,
+        exact_by_message = excluded.exact_by_message,
+        read_at = excluded.read_at,
+        joined_at = excluded.joined_at,
+        left_at = excluded.left_at,
+        listed_at = excluded.listed_at,
         updated_at = excluded.updated_at
-    WHERE (s.last_read_at, s.receipt_id) <= (excluded.last_read_at, excluded.receipt_id)
-      AND (s.unread_count, s.content_type, s.last_read_at, s.receipt_id, s.updated_at)
-        IS DISTINCT FROM (
-            excluded.unread_count, excluded.content_type, excluded.last_read_at,
-            excluded.receipt_id, excluded.updated_at
-        )
+    WHERE coalesce((s.estimate_at, s.estimate_id) <= (excluded.estimate_at, excluded.estimate_id), s.estimate_at IS NULL)
+      AND coalesce(s.exact_at <= excluded.exact_at, s.exact_at IS NULL)
+      AND coalesce(greatest(s.joined_at, s.left_at, s.listed_at) <= greatest(excluded.joined_at, excluded.left_at, excluded.listed_at),
+        greatest(s.joined_at, s.left_at, s.listed_at) IS NULL)
+      AND (s.lag, s.relative, s.content_type, s.estimate_at, s.estimate_id, s.estimate_by_message, s.read_seq, s.exact_at, s.exact_by_message, s.read_at, s.joined_at, s.left_at, s.listed_at, s.updated_at)
+        IS DISTINCT FROM (excluded.lag, excluded.relative, excluded.content_type, excluded.estimate_at, excluded.estimate_id, excluded.estimate_by_message, excluded.read_seq, excluded.exact_at, excluded.exact_by_message, excluded.read_at, excluded.joined_at, excluded.left_at, excluded.listed_at, excluded.updated_at)
     RETURNING 1
 )
 SELECT
-    (SELECT count(*) FROM receipts) AS receipts,
-    (SELECT count(*) FROM last) AS pairs,
+    (SELECT count(*) FROM rows) AS receipts,
+    (SELECT count(*) FROM found) AS pairs,
     (SELECT count(*) FROM changed) AS changed;
 
 -- name: ReplayBatchDry :one
 -- What ReplayBatch would count.
-WITH receipts AS (
-    SELECT j.user_id, j.group_id, j.unread_count, j.content_type, j.received_at, j.id, j.recorded_at
+WITH rows AS (
+    SELECT j.user_id, j.group_id, j.kind, j.unread_count, j.read_seq, j.content_type, j.received_at, j.id,
+        j.recorded_at, j.read_position, j.relative
     FROM journal AS j
-    WHERE j.dialect = 1
+    WHERE j.group_id IS NOT NULL AND j.kind NOT IN (3, 8)
       AND j.user_id >= @first_user_id AND j.user_id <= @last_user_id
       AND j.received_at >= coalesce(sqlc.narg('from_at')::timestamptz, '-infinity')
       AND j.received_at < coalesce(sqlc.narg('to_at')::timestamptz, 'infinity')
       AND (@group_id::text = '' OR j.group_id = @group_id)
 ),
-last AS (
+estimates AS (
     SELECT DISTINCT ON (r.user_id, r.group_id)
-        r.user_id, r.group_id, r.unread_count, r.content_type, r.received_at, r.id, r.recorded_at
-    FROM receipts AS r
+        r.user_id, r.group_id, -coalesce(r.read_position, -r.unread_count) AS lag, r.relative, r.content_type,
+        r.received_at, r.id, r.kind = 4 AS by_message, r.recorded_at
+    FROM rows AS r
+    WHERE r.kind = 1 OR r.kind = 4 AND r.read_seq IS NULL AND r.read_position IS NOT NULL
     ORDER BY r.user_id, r.group_id, r.received_at DESC, r.id DESC
+),
+exacts AS (
+    SELECT r.user_id, r.group_id, max(r.read_seq) AS read_seq, max(r.received_at) AS exact_at,
+        max(r.recorded_at) AS recorded_at
+    FROM rows AS r
+    WHERE r.kind = 5 OR r.kind = 4 AND r.read_seq IS NOT NULL
+    GROUP BY r.user_id, r.group_id
+),
+arrivals AS (
+    SELECT r.user_id, r.group_id,
+        bool_or(r.kind = 4 AND r.received_at = x.exact_at) AS by_message,
+        min(r.received_at) FILTER (WHERE r.read_seq = x.read_seq AND x.read_seq > 0) AS read_at
+    FROM rows AS r
+    JOIN exacts AS x ON x.user_id = r.user_id AND x.group_id = r.group_id
+    WHERE r.kind = 5 OR r.kind = 4 AND r.read_seq IS NOT NULL
+    GROUP BY r.user_id, r.group_id
+),
+memberships AS (
+    SELECT r.user_id, r.group_id,
+        max(r.received_at) FILTER (WHERE r.kind = 6) AS joined_at,
+        max(r.received_at) FILTER (WHERE r.kind = 7) AS left_at,
+        max(r.received_at) FILTER (WHERE r.kind = 9) AS listed_at,
+        max(r.recorded_at) AS recorded_at
+    FROM rows AS r
+    WHERE r.kind IN (6, 7, 9)
+    GROUP BY r.user_id, r.group_id
+),
+found AS (
+    SELECT p.user_id, p.group_id,
+        e.lag, coalesce(e.relative, true) AS relative, coalesce(e.content_type, 0) AS content_type,
+        e.received_at AS estimate_at, e.id AS estimate_id, coalesce(e.by_message, false) AS estimate_by_message,
+        x.read_seq, x.exact_at, coalesce(a.by_message, false) AS exact_by_message, a.read_at,
+        m.joined_at, m.left_at, m.listed_at,
+        greatest(e.recorded_at, x.recorded_at, m.recorded_at) AS updated_at
+    FROM (SELECT DISTINCT r.user_id, r.group_id FROM rows AS r WHERE r.kind <> 2) AS p
+    LEFT JOIN estimates AS e ON e.user_id = p.user_id AND e.group_id = p.group_id
+    LEFT JOIN exacts AS x ON x.user_id = p.user_id AND x.group_id = p.group_id
+    LEFT JOIN arrivals AS a ON a.user_id = p.user_id AND a.group_id = p.group_id
+    LEFT JOIN memberships AS m ON m.user_id = p.user_id AND m.group_id = p.group_id
+    WHERE e.user_id IS NOT NULL OR x.user_id IS NOT NULL OR m.user_id IS NOT NULL
 )
 SELECT
-    (SELECT count(*) FROM receipts) AS receipts,
+    (SELECT count(*) FROM rows) AS receipts,
     count(*) AS pairs,
     count(*) FILTER (
         WHERE s.user_id IS NULL
-           OR (s.last_read_at, s.receipt_id) <= (last.received_at, last.id)
-          AND (s.unread_count, s.content_type, s.last_read_at, s.receipt_id, s.updated_at)
-            IS DISTINCT FROM (
-                last.unread_count, last.content_type, last.received_at, last.id, last.recorded_at
-            )
+           OR coalesce((s.estimate_at, s.estimate_id) <= (f.estimate_at, f.estimate_id), s.estimate_at IS NULL)
+      AND coalesce(s.exact_at <= f.exact_at, s.exact_at IS NULL)
+      AND coalesce(greatest(s.joined_at, s.left_at, s.listed_at) <= greatest(f.joined_at, f.left_at, f.listed_at),
+        greatest(s.joined_at, s.left_at, s.listed_at) IS NULL)
+          AND (s.lag, s.relative, s.content_type, s.estimate_at, s.estimate_id, s.estimate_by_message, s.read_seq, s.exact_at, s.exact_by_message, s.read_at, s.joined_at, s.left_at, s.listed_at, s.updated_at)
+            IS DISTINCT FROM (f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at)
     ) AS changed
-FROM last
-LEFT JOIN states AS s ON s.user_id = last.user_id AND s.group_id = last.group_id;
+FROM found AS f
+LEFT JOIN states AS s ON s.user_id = f.user_id AND s.group_id = f.group_id;
+
+-- name: ListJournalGroups :many
+-- Some groups whose position the journal tells, in key order.
+SELECT DISTINCT group_id::text
+FROM journal
+WHERE kind IN (4, 5, 6, 7, 8) AND group_id > @after_group_id::text
+  AND (@only_group_id::text = '' OR group_id = @only_group_id)
+ORDER BY group_id
+LIMIT @max_rows;
+
+-- name: ListPositionEvents :many
+-- What moves a group's position, in the order of arrival.
+SELECT kind, received_at, id, recorded_at, read_seq, max_seq, message_id
+FROM journal
+WHERE group_id = @group_id::text AND kind IN (4, 5, 6, 7, 8)
+ORDER BY received_at, id;
 
 -- name: GetReplay :one
 SELECT after_user_id, receipts, pairs, changed, started_at

@@ -1,34 +1,134 @@
 -- name: UpsertStates :exec
--- The caller has folded the batch: one row per pair, in key order, so that
--- concurrent writers lock rows in one order. A state that a later receipt made
--- is left alone.
+-- Documented receipts, of groups that nothing else happens to in the batch. The
+-- caller has folded it: one row per pair, in key order, so that concurrent
+-- writers lock rows in one order. A state with a later estimate is left alone.
 INSERT INTO states AS s (
-    user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
+    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at
+)
+SELECT
+    r.user_id,
+    r.group_id,
+    r.unread_count - least(coalesce(p.known::numeric + p.counted, 0), 9223372036854775807)::bigint,
+    p.origin IS NULL,
+    r.content_type,
+    r.estimate_at,
+    r.estimate_id,
+    @updated_at::timestamptz
+FROM (
+    SELECT
+        unnest(@user_ids::text[]) AS user_id,
+        unnest(@group_ids::text[]) AS group_id,
+        unnest(@unread_counts::bigint[]) AS unread_count,
+        unnest(@content_types::bigint[]) AS content_type,
+        unnest(@estimate_ats::timestamptz[]) AS estimate_at,
+        unnest(@estimate_ids::uuid[]) AS estimate_id
+) AS r
+LEFT JOIN positions AS p ON p.group_id = r.group_id
+ORDER BY r.user_id, r.group_id
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    lag = excluded.lag,
+    relative = excluded.relative,
+    content_type = excluded.content_type,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = false,
+    updated_at = excluded.updated_at
+WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id);
+
+-- name: MergeEstimates :exec
+-- Estimated read positions, one row per pair, in key order; a later one stays.
+INSERT INTO states AS s (
+    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at
 )
 SELECT
     unnest(@user_ids::text[]),
     unnest(@group_ids::text[]),
-    unnest(@unread_counts::bigint[]),
+    unnest(@lags::bigint[]),
+    unnest(@relatives::boolean[]),
     unnest(@content_types::bigint[]),
-    unnest(@last_read_ats::timestamptz[]),
-    unnest(@receipt_ids::uuid[]),
+    unnest(@estimate_ats::timestamptz[]),
+    unnest(@estimate_ids::uuid[]),
+    unnest(@by_message::boolean[]),
     @updated_at::timestamptz
 ON CONFLICT (user_id, group_id) DO UPDATE SET
-    unread_count = excluded.unread_count,
+    lag = excluded.lag,
+    relative = excluded.relative,
     content_type = excluded.content_type,
-    last_read_at = excluded.last_read_at,
-    receipt_id = excluded.receipt_id,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = excluded.estimate_by_message,
     updated_at = excluded.updated_at
-WHERE (s.last_read_at, s.receipt_id) < (excluded.last_read_at, excluded.receipt_id);
+WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id);
+
+-- name: MergeExacts :exec
+-- Exact read positions, one row per pair, in key order: forward only.
+INSERT INTO states AS s (
+    user_id, group_id, content_type, read_seq, exact_at, exact_by_message, read_at, updated_at
+)
+SELECT
+    e.user_id, e.group_id, 0, e.read_seq, e.exact_at, e.by_message,
+    CASE WHEN e.read_seq > 0 THEN e.exact_at END, @updated_at::timestamptz
+FROM (
+    SELECT
+        unnest(@user_ids::text[]) AS user_id,
+        unnest(@group_ids::text[]) AS group_id,
+        unnest(@read_seqs::bigint[]) AS read_seq,
+        unnest(@exact_ats::timestamptz[]) AS exact_at,
+        unnest(@by_message::boolean[]) AS by_message
+) AS e
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    read_seq = greatest(s.read_seq, excluded.read_seq),
+    exact_at = greatest(s.exact_at, excluded.exact_at),
+    exact_by_message = CASE WHEN s.exact_at > excluded.exact_at
+        THEN s.exact_by_message ELSE excluded.exact_by_message END,
+    read_at = CASE
+        WHEN s.read_seq IS NULL OR s.read_seq < excluded.read_seq THEN excluded.read_at
+        WHEN s.read_seq = excluded.read_seq THEN least(s.read_at, excluded.read_at)
+        ELSE s.read_at
+    END,
+    updated_at = excluded.updated_at;
+
+-- name: MergeMembership :exec
+-- Who joined, left or was listed, one row per pair, in key order; the year 1 where
+-- nothing is told.
+INSERT INTO states AS s (user_id, group_id, content_type, joined_at, left_at, listed_at, updated_at)
+SELECT
+    m.user_id, m.group_id, 0,
+    nullif(m.joined_at, '0001-01-01 00:00:00+00'), nullif(m.left_at, '0001-01-01 00:00:00+00'), nullif(m.listed_at, '0001-01-01 00:00:00+00'),
+    @updated_at::timestamptz
+FROM (
+    SELECT
+        unnest(@user_ids::text[]) AS user_id,
+        unnest(@group_ids::text[]) AS group_id,
+        unnest(@joined_ats::timestamptz[]) AS joined_at,
+        unnest(@left_ats::timestamptz[]) AS left_at,
+        unnest(@listed_ats::timestamptz[]) AS listed_at
+) AS m
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    joined_at = greatest(s.joined_at, excluded.joined_at),
+    left_at = greatest(s.left_at, excluded.left_at),
+    listed_at = greatest(s.listed_at, excluded.listed_at),
+    updated_at = excluded.updated_at;
+
+-- name: LockStates :many
+-- The states that a batch will write, locked in key order.
+SELECT s.user_id, s.group_id, s.lag, s.relative, s.estimate_at, s.read_seq, s.exact_at,
+    s.joined_at, s.left_at, s.listed_at
+FROM states AS s
+JOIN (
+    SELECT DISTINCT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
+) AS pair ON pair.user_id = s.user_id AND pair.group_id = s.group_id
+ORDER BY s.user_id, s.group_id
+FOR UPDATE OF s;
 
 -- name: GetState :one
-SELECT user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
-FROM states
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
 WHERE user_id = @user_id AND group_id = @group_id;
 
 -- name: ListStatesByUser :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
-FROM states
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
 WHERE user_id = @user_id
   AND group_id > @after_group_id
   AND unread_count >= @min_unread
@@ -36,8 +136,8 @@ ORDER BY group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroup :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at
-FROM states
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
 WHERE group_id = @group_id
   AND user_id > @after_user_id
   AND unread_count >= @min_unread
@@ -46,11 +146,11 @@ LIMIT @max_rows;
 
 -- name: ListStatesByPairs :many
 -- Only the known ones of the given pairs, in no particular order.
-SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.receipt_id, s.updated_at
+SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.updated_at
 FROM (
     SELECT DISTINCT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
 ) AS pair
-JOIN states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id;
+JOIN current_states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id;
 
 -- name: SumStatesByUsers :many
 -- Only the known ones of the given users, in no particular order. Sums stop at
@@ -60,7 +160,7 @@ SELECT
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     count(*) FILTER (WHERE unread_count > 0) AS unread_groups,
     count(*) AS groups
-FROM states
+FROM current_states
 WHERE user_id = ANY (@user_ids::text[])
 GROUP BY user_id;
 
@@ -72,7 +172,15 @@ SELECT
     count(*) FILTER (WHERE unread_count > 0) AS users_with_unread,
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     max(unread_count)::bigint AS max_unread,
-    max(last_read_at)::timestamptz AS last_read_at
-FROM states
+    -- The year 1 when nobody is known to have read.
+    coalesce(max(last_read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at
+FROM current_states
 WHERE group_id = @group_id
 GROUP BY group_id;
+
+-- name: SomeMember :many
+-- One user of a group who is still in it, or none.
+SELECT user_id
+FROM current_states
+WHERE group_id = @group_id AND NOT user_id = ANY (@not_user_ids::text[])
+LIMIT 1;

@@ -169,7 +169,7 @@ FROM generate_series($1::bigint, $2::bigint) AS n`
 	fillNumbered = `INSERT INTO read_states (user_id, group_id, unread_count, content_type, updated_at)
 SELECT (100000000000 + n / 5)::text, (1000000000000 + n % 10000)::text, 0, 101, now()
 FROM generate_series($1::bigint, $2::bigint) AS n`
-	fillStates = `INSERT INTO states (user_id, group_id, unread_count, content_type, last_read_at, receipt_id, updated_at)
+	fillStates = `INSERT INTO states (user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at)
 SELECT 'user' || lpad((n / 5)::text, 8, '0'), 'group' || lpad((n % 10000)::text, 8, '0'), 0, 101,
 	now() - interval '1 day', gen_random_uuid(), now() - interval '1 day'
 FROM generate_series($1::bigint, $2::bigint) AS n`

@@ -29,8 +29,8 @@ func TestMigrateCommands(t *testing.T) {
 	require.Contains(t, command("up"), "applied 00001_states.sql\n")
 	require.Contains(t, command("up"), "nothing to apply")
 	require.Equal(t, "5\n", command("version"))
-	require.Contains(t, command("status"), "applied  00005_states_fillfactor.sql")
-	for range 5 {
+	require.Contains(t, command("status"), "applied  00007_checks.sql")
+	for range 7 {
 		require.Contains(t, command("down"), "took back 0000")
 	}
 	require.Contains(t, command("down"), "nothing to take back")

@@ -100,7 +100,7 @@ func TestCapturedRequests(t *testing.T) {
 	require.Equal(t, 9, reads)
 	var journaled, states, rejected int
 	require.NoError(t, pgtest.Connect(t, database).QueryRow(t.Context(),
-		`SELECT (SELECT count(*) FROM journal WHERE dialect = 2 AND group_id IS NULL),
+		`SELECT (SELECT count(*) FROM journal WHERE kind = 2 AND group_id IS NULL),
 		        (SELECT count(*) FROM states), (SELECT count(*) FROM rejected_callbacks)`).
 		Scan(&journaled, &states, &rejected))
 	require.Equal(t, []int{9, 0, 0}, []int{journaled, states, rejected})

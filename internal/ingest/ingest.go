@@ -25,7 +25,9 @@ const maxGroup = 1000
 
 // A second transaction may be under way beside one of few callbacks: two lone
 // callers need not wait for each other. Beside a larger one it would only make
-// groups smaller, which costs the database more than it gains.
+// groups smaller, which costs the database more than it gains. Messages and
+// changes of membership are always written alone: their place in the order of
+// arrival decides what receipts beside them mean.
 const (
 	maxWriters = 2
 	fewAtOnce  = 4
@@ -138,6 +140,24 @@ func (in *Ingest) Submit(ctx context.Context, receipt readstate.Receipt) error {
 	})
 }
 
+// SubmitMessage blocks until what a message callback tells is durable, as
+// [Ingest.Submit] does.
+func (in *Ingest) SubmitMessage(ctx context.Context, message readstate.Message) error {
+	return in.add(ctx, func(batch *readstate.Batch, id readstate.ID, arrival time.Time) {
+		message.ID, message.ReceivedAt = id, arrival
+		batch.Messages = append(batch.Messages, message)
+	})
+}
+
+// SubmitChange blocks until what a membership callback tells is durable, as
+// [Ingest.Submit] does.
+func (in *Ingest) SubmitChange(ctx context.Context, change readstate.Change) error {
+	return in.add(ctx, func(batch *readstate.Batch, id readstate.ID, arrival time.Time) {
+		change.ID, change.ReceivedAt = id, arrival
+		batch.Changes = append(batch.Changes, change)
+	})
+}
+
 // Reject blocks until the record of a rejected callback is durable, as
 // [Ingest.Submit] does.
 func (in *Ingest) Reject(ctx context.Context, rejection readstate.Rejection) error {
@@ -245,7 +265,7 @@ func (in *Ingest) next(ctx context.Context) {
 
 // mayWrite reports whether one more transaction may begin; in.mu is held.
 func (in *Ingest) mayWrite() bool {
-	return in.writing == 0 || in.writing < maxWriters && in.largest <= fewAtOnce
+	return in.writing == 0 || in.writing < maxWriters && in.largest <= fewAtOnce && in.gathering.batch.OnlyReceipts()
 }
 
 // begin counts a transaction of the gathering group in; in.mu is held.
@@ -255,6 +275,9 @@ func (in *Ingest) begin(g *group) {
 	}
 	in.writing++
 	in.largest = max(in.largest, g.batch.Len())
+	if !g.batch.OnlyReceipts() {
+		in.largest = maxGroup
+	}
 	in.gathering = nil
 }
 

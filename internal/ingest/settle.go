@@ -129,11 +129,11 @@ func (c *commit) write(ctx context.Context, batch readstate.Batch) {
 	case errors.Is(err, readstate.ErrUnavailable) || ctx.Err() != nil:
 		c.leave(batch, err)
 	case batch.Len() > 1:
-		first, second := halves(batch)
+		first, second := batch.Halves()
 		c.write(ctx, first)
 		c.write(ctx, second)
-	case len(batch.Receipts) == 1:
-		c.refuse(ctx, &batch.Receipts[0], err)
+	case len(batch.Rejections) == 0:
+		c.refuse(ctx, batch, err)
 	default:
 		c.options.Logger.ErrorContext(ctx, "record of a rejected callback refused by the database", "error", err)
 		c.fail(batch, err)
@@ -156,20 +156,24 @@ func (c *commit) attempt(ctx context.Context, batch readstate.Batch) error {
 	}
 }
 
-// refuse records a receipt that the database refuses alone.
-func (c *commit) refuse(ctx context.Context, receipt *readstate.Receipt, cause error) {
+// refuse records a callback that the database refuses alone.
+func (c *commit) refuse(ctx context.Context, batch readstate.Batch, cause error) {
 	c.metrics.refused.Inc()
-	c.options.Logger.ErrorContext(ctx, "receipt refused by the database: recorded among the rejected callbacks",
+	c.options.Logger.ErrorContext(ctx, "callback refused by the database: recorded among the rejected callbacks",
 		"error", cause)
+	var subject readstate.Subject
+	for subject = range batch.All() { // there is one
+		break
+	}
 	input := &readstate.InputError{
 		Code: readstate.CodeRefused, Field: "body", Message: "body was refused by the database", Detail: "see Readmark's log",
-		UserID: receipt.UserID, GroupID: receipt.GroupID,
+		UserID: subject.UserID, GroupID: subject.GroupID,
 	}
 	record := readstate.Batch{Rejections: []readstate.Rejection{{
-		ID: receipt.ID, ReceivedAt: receipt.ReceivedAt, Code: input.Code, Field: input.Field,
-		Reason: fmt.Sprintf("%s: %v", input.Message, cause), UserID: receipt.UserID, GroupID: receipt.GroupID,
+		ID: subject.ID, ReceivedAt: subject.ReceivedAt, Code: input.Code, Field: input.Field,
+		Reason: fmt.Sprintf("%s: %v", input.Message, cause), UserID: subject.UserID, GroupID: subject.GroupID,
 	}}}
-	c.fail(readstate.Batch{Receipts: []readstate.Receipt{*receipt}}, input)
+	c.fail(batch, input)
 	if err := c.attempt(ctx, record); err == nil {
 		return
 	} else if errors.Is(err, readstate.ErrUnavailable) || ctx.Err() != nil {
@@ -185,8 +189,7 @@ func (c *commit) refuse(ctx context.Context, receipt *readstate.Receipt, cause e
 
 // leave keeps a batch for the spool.
 func (c *commit) leave(batch readstate.Batch, cause error) {
-	c.left.Receipts = append(c.left.Receipts, batch.Receipts...)
-	c.left.Rejections = append(c.left.Rejections, batch.Rejections...)
+	c.left.Append(batch)
 	c.cause = cause
 }
 
@@ -194,25 +197,11 @@ func (c *commit) fail(batch readstate.Batch, err error) {
 	if c.failed == nil {
 		c.failed = outcome{}
 	}
-	for i := range batch.Receipts {
-		c.failed[batch.Receipts[i].ID] = err
-	}
-	for i := range batch.Rejections {
-		if id := batch.Rejections[i].ID; c.failed[id] == nil { // the record of a refused receipt has its ID
-			c.failed[id] = err
+	for subject := range batch.All() {
+		if c.failed[subject.ID] == nil { // the record of a refused callback has its ID
+			c.failed[subject.ID] = err
 		}
 	}
-}
-
-// halves splits a batch of two callbacks or more.
-func halves(batch readstate.Batch) (first, second readstate.Batch) {
-	r, j := len(batch.Receipts)/2, len(batch.Rejections)/2
-	if r+j == 0 { // one of each
-		r = 1
-	}
-	first = readstate.Batch{Receipts: batch.Receipts[:r], Rejections: batch.Rejections[:j]}
-	second = readstate.Batch{Receipts: batch.Receipts[r:], Rejections: batch.Rejections[j:]}
-	return first, second
 }
 
 // jitter gives half the duration to the whole of it, so that replicas do not

@@ -22,6 +22,10 @@ const (
 	// DialectServer is what released OpenIM servers (v3.6.1-beta.0 and later)
 	// send: the reader twice, no group, and a hasReadSeq instead of a count.
 	DialectServer Dialect = 2
+	// DialectConversation is the read callback of single messages, which names the
+	// conversation and no count (callbackAfterSingleMsgReadCommand, v3.7 and later
+	// send it for groups too).
+	DialectConversation Dialect = 3
 )
 
 // String gives the dialect's name as used in metrics and logs.
@@ -31,6 +35,8 @@ func (d Dialect) String() string {
 		return "documented"
 	case DialectServer:
 		return "server"
+	case DialectConversation:
+		return "conversation"
 	default:
 		return "none"
 	}
@@ -61,8 +67,30 @@ type Receipt struct {
 	ContentType int64
 }
 
-// Attributed reports whether the receipt names its group.
+// Attributed reports whether the receipt tells a count of a group by itself.
 func (r *Receipt) Attributed() bool { return r.Dialect == DialectDocumented }
+
+// Conversation types of OpenIM: what the server dialect has as content type.
+const (
+	ConversationSingle       = 1
+	ConversationGroup        = 2
+	ConversationSuperGroup   = 3
+	ConversationNotification = 4
+)
+
+// Unresolved reports whether only OpenIM can tell which count the receipt means:
+// it has to be asked. A receipt of the server dialect that is about a single chat
+// or a notification means none.
+func (r *Receipt) Unresolved() bool {
+	switch r.Dialect {
+	case DialectServer:
+		return r.ContentType == ConversationGroup || r.ContentType == ConversationSuperGroup
+	case DialectConversation:
+		return true
+	default:
+		return false
+	}
+}
 
 // After reports whether r comes later than o in the order of everything:
 // by time of arrival, then by identity.

@@ -21,8 +21,14 @@ var ErrRetry = errors.New("try again")
 // Source says where a state's count comes from.
 type Source string
 
-// SourceReceipt is a count that a documented read callback reported.
-const SourceReceipt Source = "receipt"
+const (
+	// SourceReceipt is a read position that a documented read callback reported.
+	SourceReceipt Source = "receipt"
+	// SourceMessage is a read position that a message of the user's own tells.
+	SourceMessage Source = "message"
+	// SourceFact is a read position that OpenIM's REST API gave.
+	SourceFact Source = "fact"
+)
 
 // Pair names the subject of a state: one user in one group.
 type Pair struct {
@@ -37,10 +43,18 @@ type State struct {
 	UnreadCount int64
 	// ContentType is that of the receipt which made the state.
 	ContentType int64
-	// LastReadAt is the arrival of the last receipt, UTC, whole microseconds.
+	// LastReadAt is when the user last read, as far as known: the arrival of a
+	// receipt or of an own message, or when OpenIM said so. UTC, whole microseconds;
+	// zero for a member who never read.
 	LastReadAt time.Time
 	Source     Source
-	// UpdatedAt is when the state was last written, UTC, whole microseconds.
+	// Exact reports whether the count is what OpenIM itself would show, as far as
+	// callbacks and its REST API tell; otherwise it is an estimate.
+	Exact bool
+	// Pending reports that OpenIM is still to be asked about the user.
+	Pending bool
+	// UpdatedAt is when the state or its group's position was last written, UTC,
+	// whole microseconds.
 	UpdatedAt time.Time
 }
 
@@ -59,5 +73,5 @@ type GroupSum struct {
 	UsersWithUnread int64
 	UnreadCount     int64
 	MaxUnread       int64
-	LastReadAt      time.Time // the newest of all
+	LastReadAt      time.Time // the newest of all; zero when nobody is known to have read
 }

@@ -22,9 +22,9 @@ import (
 const (
 	magicSize  = 8
 	headerSize = magicSize + 4 + 4
-	// maxRecord is far above what a record can be: IDs have 255 bytes, which
-	// JSON writes as six each at most.
-	maxRecord = 64 << 10
+	// maxRecord is above what a record can be: the list of a group's members fills
+	// a body, each byte of which JSON writes as six at most.
+	maxRecord = 8 << 20
 	// salvageBatch is how many callbacks one entry holds that were salvaged.
 	salvageBatch = 1000
 )
@@ -33,8 +33,9 @@ func magic() []byte { return []byte("rmk\x00sp1\n") }
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
-// record is one callback, a receipt or, where Code is set, a rejection. Its
-// names are a format on disk: one may be added, none changes its meaning.
+// record is one callback: a rejection where Code is set, a message where Message
+// is, a change of membership where Change is, else a receipt. Its names are a
+// format on disk: one may be added, none changes its meaning.
 type record struct {
 	ID          uuid.UUID `json:"id"`
 	ReceivedAt  time.Time `json:"at"`
@@ -44,6 +45,10 @@ type record struct {
 	UnreadCount int64     `json:"unread,omitempty"`
 	ReadSeq     int64     `json:"seq,omitempty"`
 	ContentType int64     `json:"content_type,omitempty"`
+	Message     string    `json:"message,omitempty"`
+	SentAt      int64     `json:"sent,omitempty"` // Unix milliseconds
+	Change      int16     `json:"change,omitempty"`
+	Members     []string  `json:"members,omitempty"`
 	Code        int32     `json:"code,omitempty"`
 	Command     string    `json:"command,omitempty"`
 	Field       string    `json:"field,omitempty"`
@@ -58,6 +63,23 @@ func receiptRecord(r *readstate.Receipt) record {
 	}
 }
 
+func messageRecord(m *readstate.Message) record {
+	r := record{
+		ID: uuid.UUID(m.ID), ReceivedAt: m.ReceivedAt, UserID: m.UserID, GroupID: m.GroupID,
+		Message: m.MessageID, ReadSeq: m.Seq, ContentType: m.ContentType,
+	}
+	if !m.SentAt.IsZero() {
+		r.SentAt = m.SentAt.UnixMilli()
+	}
+	return r
+}
+
+func changeRecord(c *readstate.Change) record {
+	return record{
+		ID: uuid.UUID(c.ID), ReceivedAt: c.ReceivedAt, GroupID: c.GroupID, Change: int16(c.Kind), Members: c.UserIDs,
+	}
+}
+
 func rejectionRecord(r *readstate.Rejection) record {
 	return record{
 		ID: uuid.UUID(r.ID), ReceivedAt: r.ReceivedAt, UserID: r.UserID, GroupID: r.GroupID,
@@ -67,34 +89,56 @@ func rejectionRecord(r *readstate.Rejection) record {
 
 // addTo puts the callback into a batch.
 func (r *record) addTo(batch *readstate.Batch) {
-	if r.Code != 0 {
+	switch {
+	case r.Code != 0:
 		batch.Rejections = append(batch.Rejections, readstate.Rejection{
 			ID: readstate.ID(r.ID), ReceivedAt: r.ReceivedAt, UserID: r.UserID, GroupID: r.GroupID,
 			Code: readstate.Code(r.Code), Command: r.Command, Field: r.Field, Reason: r.Reason, Size: r.Size,
 		})
-		return
+	case r.Message != "":
+		message := readstate.Message{
+			ID: readstate.ID(r.ID), ReceivedAt: r.ReceivedAt, UserID: r.UserID, GroupID: r.GroupID,
+			MessageID: r.Message, Seq: r.ReadSeq, ContentType: r.ContentType,
+		}
+		if r.SentAt != 0 {
+			message.SentAt = time.UnixMilli(r.SentAt).UTC()
+		}
+		batch.Messages = append(batch.Messages, message)
+	case r.Change != 0:
+		batch.Changes = append(batch.Changes, readstate.Change{
+			ID: readstate.ID(r.ID), ReceivedAt: r.ReceivedAt, GroupID: r.GroupID,
+			Kind: readstate.ChangeKind(r.Change), UserIDs: r.Members,
+		})
+	default:
+		batch.Receipts = append(batch.Receipts, readstate.Receipt{
+			ID: readstate.ID(r.ID), ReceivedAt: r.ReceivedAt, UserID: r.UserID, GroupID: r.GroupID,
+			Dialect: readstate.Dialect(r.Dialect), UnreadCount: r.UnreadCount, ReadSeq: r.ReadSeq, ContentType: r.ContentType,
+		})
 	}
-	batch.Receipts = append(batch.Receipts, readstate.Receipt{
-		ID: readstate.ID(r.ID), ReceivedAt: r.ReceivedAt, UserID: r.UserID, GroupID: r.GroupID,
-		Dialect: readstate.Dialect(r.Dialect), UnreadCount: r.UnreadCount, ReadSeq: r.ReadSeq, ContentType: r.ContentType,
-	})
 }
 
 // encode gives the frames of a batch.
 func encode(batch readstate.Batch) ([]byte, error) {
 	var value []byte
 	var err error
-	for i := range batch.Receipts {
-		if value, err = appendFrame(value, receiptRecord(&batch.Receipts[i])); err != nil {
-			return nil, err
+	add := func(r record) {
+		if err == nil {
+			value, err = appendFrame(value, r)
 		}
+	}
+	for i := range batch.Receipts {
+		add(receiptRecord(&batch.Receipts[i]))
+	}
+	for i := range batch.Messages {
+		add(messageRecord(&batch.Messages[i]))
+	}
+	for i := range batch.Changes {
+		add(changeRecord(&batch.Changes[i]))
 	}
 	for i := range batch.Rejections {
-		if value, err = appendFrame(value, rejectionRecord(&batch.Rejections[i])); err != nil {
-			return nil, err
-		}
+		add(rejectionRecord(&batch.Rejections[i]))
 	}
-	return value, nil
+	return value, err
 }
 
 func appendFrame(value []byte, r record) ([]byte, error) {
@@ -140,19 +184,14 @@ func frame(b []byte) (r record, size int, ok bool) {
 
 // span gives the first and the last arrival of a batch.
 func span(batch readstate.Batch) (first, last time.Time) {
-	note := func(at time.Time) {
+	for subject := range batch.All() {
+		at := subject.ReceivedAt
 		if first.IsZero() || at.Before(first) {
 			first = at
 		}
 		if at.After(last) {
 			last = at
 		}
-	}
-	for i := range batch.Receipts {
-		note(batch.Receipts[i].ReceivedAt)
-	}
-	for i := range batch.Rejections {
-		note(batch.Rejections[i].ReceivedAt)
 	}
 	return first, last
 }
@@ -170,29 +209,37 @@ func salvage(path string) (batches []readstate.Batch, err error) {
 	var found readstate.Batch
 	err = scan(file, func(r record) { r.addTo(&found) })
 
-	receipts, rejections := found.Receipts, found.Rejections
-	slices.SortFunc(receipts, func(a, b readstate.Receipt) int {
-		switch {
-		case a.ID == b.ID:
-			return 0
-		case b.After(&a):
-			return -1
-		default:
-			return 1
-		}
-	})
-	receipts = slices.CompactFunc(receipts, func(a, b readstate.Receipt) bool { return a.ID == b.ID })
-	slices.SortFunc(rejections, func(a, b readstate.Rejection) int {
-		return bytes.Compare(a.ID[:], b.ID[:]) // UUIDv7: by time
-	})
-	rejections = slices.CompactFunc(rejections, func(a, b readstate.Rejection) bool { return a.ID == b.ID })
-	for chunk := range slices.Chunk(receipts, salvageBatch) {
-		batches = append(batches, readstate.Batch{Receipts: chunk})
+	found = readstate.Batch{
+		Receipts:   distinct(found.Receipts, func(r *readstate.Receipt) readstate.ID { return r.ID }),
+		Messages:   distinct(found.Messages, func(m *readstate.Message) readstate.ID { return m.ID }),
+		Changes:    distinct(found.Changes, func(c *readstate.Change) readstate.ID { return c.ID }),
+		Rejections: distinct(found.Rejections, func(r *readstate.Rejection) readstate.ID { return r.ID }),
 	}
-	for chunk := range slices.Chunk(rejections, salvageBatch) {
-		batches = append(batches, readstate.Batch{Rejections: chunk})
+	return chunks(found, salvageBatch), err
+}
+
+// distinct sorts callbacks by identity, a UUIDv7, and so by the time of their
+// making, and drops repeats.
+func distinct[T any](list []T, id func(*T) readstate.ID) []T {
+	compare := func(a, b T) int {
+		first, second := id(&a), id(&b)
+		return bytes.Compare(first[:], second[:])
 	}
-	return batches, err
+	slices.SortFunc(list, compare)
+	return slices.CompactFunc(list, func(a, b T) bool { return compare(a, b) == 0 })
+}
+
+// chunks splits a batch into batches of so many callbacks at most; those of one
+// kind keep their order.
+func chunks(batch readstate.Batch, size int) []readstate.Batch {
+	switch {
+	case batch.Len() == 0:
+		return nil
+	case batch.Len() <= size:
+		return []readstate.Batch{batch}
+	}
+	first, second := batch.Halves()
+	return append(chunks(first, size), chunks(second, size)...)
 }
 
 // scan calls visit for each whole frame that the reader holds.

@@ -180,8 +180,7 @@ func (s *Spool) next(limit int) (readstate.Batch, Mark, error) {
 		if err != nil {
 			return false, err
 		}
-		batch.Receipts = append(batch.Receipts, part.Receipts...)
-		batch.Rejections = append(batch.Rejections, part.Rejections...)
+		batch.Append(part)
 		mark.key = key
 		return batch.Len() < limit, nil
 	})

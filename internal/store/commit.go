@@ -16,9 +16,9 @@ import (
 )
 
 // Commit makes a batch durable in one transaction: when it returns nil, every
-// receipt is in the journal and in its pair's state, and survives a crash of
-// either side. Writing the same batch again changes nothing. On an error
-// nothing of the batch may be relied upon.
+// callback is in the journal and in the states and positions, and survives a crash
+// of either side. Writing the same batch again changes nothing. On an error nothing
+// of the batch may be relied upon.
 func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 	err := s.commit(ctx, &batch)
 	if !noPartition(err) {
@@ -26,8 +26,14 @@ func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 	}
 	// A day without a partition: make the days and try once more.
 	var days []time.Time
-	for i := range batch.Receipts {
-		days = append(days, day(batch.Receipts[i].ReceivedAt))
+	for subject := range batch.All() {
+		days = append(days, day(subject.ReceivedAt))
+	}
+	for i := range batch.Facts {
+		days = append(days, day(batch.Facts[i].AskedAt))
+	}
+	for i := range batch.Listings {
+		days = append(days, day(batch.Listings[i].AskedAt))
 	}
 	slices.SortFunc(days, time.Time.Compare)
 	days = slices.CompactFunc(days, time.Time.Equal)
@@ -37,28 +43,46 @@ func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 	return s.commit(ctx, &batch)
 }
 
-// commit sends all statements in one round trip. PostgreSQL runs what comes
-// before one Sync message as one transaction.
 func (s *Store) commit(ctx context.Context, batch *readstate.Batch) error {
 	recordedAt := s.now().UTC().Truncate(time.Microsecond)
-	var queue pipeline
 	var err error
-	if len(batch.Receipts) > 0 {
-		err = errors.Join(err, s.queries.InsertJournal(ctx, &queue, journalParams(batch.Receipts, recordedAt)))
-	}
-	if last := readstate.Fold(batch.Receipts); len(last) > 0 {
-		err = errors.Join(err, s.queries.UpsertStates(ctx, &queue, stateParams(last, recordedAt)))
-	}
-	for i := range batch.Rejections {
-		err = errors.Join(err, s.queries.InsertRejection(ctx, &queue, rejectionParams(&batch.Rejections[i])))
-	}
-	if err == nil {
-		err = s.pool.SendBatch(ctx, &queue.Batch).Close()
+	if batch.OnlyReceipts() {
+		err = s.commitReceipts(ctx, batch, recordedAt)
+	} else {
+		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.apply(ctx, tx, batch, recordedAt) })
 	}
 	if err != nil {
 		return fmt.Errorf("commit batch: %w", translate(err))
 	}
 	return nil
+}
+
+// commitReceipts sends all statements in one round trip. PostgreSQL runs what
+// comes before one Sync message as one transaction.
+func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch, recordedAt time.Time) error {
+	var queue pipeline
+	var err error
+	if len(batch.Receipts) > 0 {
+		err = errors.Join(err, s.queries.InsertReceipts(ctx, &queue, receiptParams(batch.Receipts, recordedAt)))
+	}
+	if last := readstate.Fold(batch.Receipts); len(last) > 0 {
+		err = errors.Join(err, s.queries.UpsertStates(ctx, &queue, stateParams(last, recordedAt)))
+	}
+	var m marks
+	m.receipts(batch.Receipts, s.asks, recordedAt)
+	err = errors.Join(err, s.raise(ctx, &queue, &m, recordedAt))
+	err = errors.Join(err, s.insertRejections(ctx, &queue, batch.Rejections))
+	if err != nil {
+		return err
+	}
+	return s.pool.SendBatch(ctx, &queue.Batch).Close()
+}
+
+func (s *Store) insertRejections(ctx context.Context, conn db.DBTX, rejections []readstate.Rejection) (err error) {
+	for i := range rejections {
+		err = errors.Join(err, s.queries.InsertRejection(ctx, conn, rejectionParams(&rejections[i])))
+	}
+	return err
 }
 
 // pipeline is a db.DBTX that queues statements instead of executing them.
@@ -83,14 +107,14 @@ type refusedRow struct{}
 // Scan implements pgx.Row.
 func (refusedRow) Scan(...any) error { return errNotQueued }
 
-func journalParams(receipts []readstate.Receipt, recordedAt time.Time) db.InsertJournalParams {
+func receiptParams(receipts []readstate.Receipt, recordedAt time.Time) db.InsertReceiptsParams {
 	n := len(receipts)
-	p := db.InsertJournalParams{
+	p := db.InsertReceiptsParams{
 		RecordedAt:   recordedAt,
 		UserIDs:      make([]string, n),
 		ReceivedAts:  make([]time.Time, n),
 		Ids:          make([]pgtype.UUID, n),
-		Dialects:     make([]int16, n),
+		Kinds:        make([]int16, n),
 		GroupIDs:     make([]string, n),
 		Reported:     make([]int64, n),
 		ContentTypes: make([]int64, n),
@@ -98,9 +122,9 @@ func journalParams(receipts []readstate.Receipt, recordedAt time.Time) db.Insert
 	for i := range receipts {
 		r := &receipts[i]
 		p.UserIDs[i], p.ReceivedAts[i], p.Ids[i] = r.UserID, r.ReceivedAt, identity(r.ID)
-		p.Dialects[i], p.GroupIDs[i], p.ContentTypes[i] = int16(r.Dialect), r.GroupID, r.ContentType
+		p.Kinds[i], p.GroupIDs[i], p.ContentTypes[i] = int16(r.Dialect), r.GroupID, r.ContentType
 		p.Reported[i] = r.UnreadCount
-		if r.Dialect == readstate.DialectServer {
+		if r.Dialect != readstate.DialectDocumented {
 			p.Reported[i] = r.ReadSeq
 		}
 	}
@@ -115,13 +139,13 @@ func stateParams(last []*readstate.Receipt, updatedAt time.Time) db.UpsertStates
 		GroupIDs:     make([]string, n),
 		UnreadCounts: make([]int64, n),
 		ContentTypes: make([]int64, n),
-		LastReadAts:  make([]time.Time, n),
-		ReceiptIds:   make([]pgtype.UUID, n),
+		EstimateAts:  make([]time.Time, n),
+		EstimateIds:  make([]pgtype.UUID, n),
 	}
 	for i, r := range last {
 		p.UserIDs[i], p.GroupIDs[i] = r.UserID, r.GroupID
 		p.UnreadCounts[i], p.ContentTypes[i] = r.UnreadCount, r.ContentType
-		p.LastReadAts[i], p.ReceiptIds[i] = r.ReceivedAt, identity(r.ID)
+		p.EstimateAts[i], p.EstimateIds[i] = r.ReceivedAt, identity(r.ID)
 	}
 	return p
 }

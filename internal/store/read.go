@@ -131,7 +131,7 @@ func (s *Store) badges(ctx context.Context, conn db.DBTX, userIDs []string) (map
 	return badges, nil
 }
 
-func states(rows []db.State) []readstate.State {
+func states(rows []db.CurrentState) []readstate.State {
 	list := make([]readstate.State, len(rows))
 	for i, row := range rows {
 		list[i] = state(row)
@@ -139,13 +139,15 @@ func states(rows []db.State) []readstate.State {
 	return list
 }
 
-func state(row db.State) readstate.State {
+func state(row db.CurrentState) readstate.State {
 	return readstate.State{
 		Pair:        readstate.Pair{UserID: row.UserID, GroupID: row.GroupID},
 		UnreadCount: row.UnreadCount,
 		ContentType: row.ContentType,
-		LastReadAt:  row.LastReadAt.UTC(),
-		Source:      readstate.SourceReceipt,
+		LastReadAt:  moment(row.LastReadAt),
+		Source:      readstate.Source(row.Source),
+		Exact:       row.Exact,
+		Pending:     row.Pending,
 		UpdatedAt:   row.UpdatedAt.UTC(),
 	}
 }

@@ -36,9 +36,11 @@ type Replay struct {
 
 // ReplayCount is what a replay has done so far.
 type ReplayCount struct {
-	Receipts int64 // read from the journal
+	Receipts int64 // rows read from the journal
 	Pairs    int64 // that had receipts
 	Changed  int64 // states that were, or would be, written
+	// Positions of groups that were, or would be, written; counted at the end.
+	Positions int64
 }
 
 // ReplayProgress is how far a replay is.
@@ -88,6 +90,11 @@ func (s *Store) Replay(ctx context.Context, replay Replay, progress func(ReplayP
 			progress(p)
 		}
 	}
+	positions, err := s.replayPositions(ctx, &replay)
+	if err != nil {
+		return ReplayResult{ReplayCount: p.ReplayCount, Resumed: p.Resumed}, err
+	}
+	p.Positions = positions
 	return ReplayResult{ReplayCount: p.ReplayCount, Resumed: p.Resumed}, nil
 }
 
@@ -201,10 +208,10 @@ func (s *Store) nextUsers(ctx context.Context, tx pgx.Tx, replay *Replay, after 
 func (s *Store) replayUsers(ctx context.Context, tx pgx.Tx, dry bool, params db.ReplayBatchParams) (ReplayCount, error) {
 	if dry {
 		row, err := s.queries.ReplayBatchDry(ctx, tx, db.ReplayBatchDryParams(params))
-		return ReplayCount(row), err
+		return ReplayCount{Receipts: row.Receipts, Pairs: row.Pairs, Changed: row.Changed}, err
 	}
 	row, err := s.queries.ReplayBatch(ctx, tx, params)
-	return ReplayCount(row), err
+	return ReplayCount{Receipts: row.Receipts, Pairs: row.Pairs, Changed: row.Changed}, err
 }
 
 // bound turns a moment into a parameter; the zero time is no bound.

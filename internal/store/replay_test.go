@@ -81,15 +81,15 @@ func TestReplayRebuilds(t *testing.T) {
 	require.Equal(t, before, allStates(t, conn))
 
 	// A spoiled value is repaired, a newer state is left alone.
-	_, err = conn.Exec(t.Context(), `UPDATE states SET unread_count = 777 WHERE user_id < 'u20'`)
+	_, err = conn.Exec(t.Context(), `UPDATE states SET lag = 777 WHERE user_id < 'u20'`)
 	require.NoError(t, err)
-	_, err = conn.Exec(t.Context(), `UPDATE states SET last_read_at = last_read_at + interval '1 year', unread_count = 1 WHERE user_id = 'u30'`)
+	_, err = conn.Exec(t.Context(), `UPDATE states SET estimate_at = estimate_at + interval '1 year', lag = 1 WHERE user_id = 'u30'`)
 	require.NoError(t, err)
-	newer := `user_id = 'u30' AND unread_count = 1`
+	newer := `user_id = 'u30' AND lag = 1`
 	dry = replay(store.Replay{DryRun: true})
 	require.Equal(t, dry, replay(store.Replay{}))
 	var spoiled, left int
-	require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE unread_count = 777), count(*) FILTER (WHERE `+newer+`) FROM states`).Scan(&spoiled, &left))
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE lag = 777), count(*) FILTER (WHERE `+newer+`) FROM states`).Scan(&spoiled, &left))
 	require.Zero(t, spoiled)
 	require.Positive(t, left)
 }
@@ -157,8 +157,8 @@ func TestReplayBesideIngest(t *testing.T) {
 	wait.Wait()
 	var wrong int
 	require.NoError(t, conn.QueryRow(t.Context(), `
-		SELECT count(*) FILTER (WHERE s.receipt_id IS DISTINCT FROM j.id OR s.unread_count IS DISTINCT FROM j.unread_count)
-		FROM (SELECT DISTINCT ON (user_id, group_id) * FROM journal WHERE dialect = 1
+		SELECT count(*) FILTER (WHERE s.estimate_id IS DISTINCT FROM j.id OR s.lag IS DISTINCT FROM j.unread_count)
+		FROM (SELECT DISTINCT ON (user_id, group_id) * FROM journal WHERE kind = 1
 			ORDER BY user_id, group_id, received_at DESC, id DESC) AS j
 		FULL JOIN states AS s USING (user_id, group_id)`).Scan(&wrong))
 	require.Zero(t, wrong)
@@ -172,7 +172,7 @@ func TestReplaySurvivesDeadlock(t *testing.T) {
 	commit(t, s, documented("a", "g", 1, 1), documented("b", "g", 2, 2))
 	conn := pgtest.Connect(t, url)
 	before := allStates(t, conn)
-	_, err := conn.Exec(t.Context(), "UPDATE states SET unread_count = 77")
+	_, err := conn.Exec(t.Context(), "UPDATE states SET lag = 77")
 	require.NoError(t, err)
 	// Locks b, then, when the replay holds a and waits for b, a. The replay's
 	// own patience ends first.

@@ -141,7 +141,7 @@ func TestDayBesideOpenWriter(t *testing.T) {
 	commit(t, s, documented("u", "g", 1, 0))
 	tx, err := pgtest.Connect(t, url).Begin(t.Context())
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), "INSERT INTO journal SELECT 'x', received_at, id, recorded_at, dialect, group_id, unread_count, read_seq, content_type FROM journal")
+	_, err = tx.Exec(t.Context(), "INSERT INTO journal SELECT 'x', received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type FROM journal")
 	require.NoError(t, err)
 	other := documented("u", "h", 1, 0)
 	other.ReceivedAt = other.ReceivedAt.AddDate(0, 0, 40)

@@ -31,6 +31,7 @@ type Store struct {
 	url     string
 	logger  *slog.Logger
 	now     func() time.Time
+	asks    bool // OpenIM's REST API can be asked
 }
 
 // Open prepares a pool for a PostgreSQL URL (or keyword/value string); it does
@@ -60,6 +61,10 @@ func Open(url string, logger *slog.Logger) (*Store, error) {
 	}
 	return &Store{pool: pool, reads: readPool, queries: db.New(), url: url, logger: logger, now: time.Now}, nil
 }
+
+// AskOpenIM has callbacks that tell a group mark their pair as pending, because
+// there is somebody who asks OpenIM. It must be called before the first Commit.
+func (s *Store) AskOpenIM() { s.asks = true }
 
 // Close waits for the connections in use to come back and closes all.
 func (s *Store) Close() {
