@@ -111,6 +111,43 @@ func (q *Queries) LeasePending(ctx context.Context, db DBTX, arg LeasePendingPar
 	return items, nil
 }
 
+const listStrangers = `-- name: ListStrangers :many
+SELECT wanted.user_id::text
+FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) AS wanted
+WHERE NOT EXISTS (
+    SELECT 1 FROM current_states AS s
+    WHERE s.user_id = wanted.user_id AND s.group_id = $2
+)
+ORDER BY wanted.user_id
+`
+
+type ListStrangersParams struct {
+	UserIDs []string
+	GroupID string
+}
+
+// Of the given users those of whom no read position in the group is known, or who
+// are known to have left it.
+func (q *Queries) ListStrangers(ctx context.Context, db DBTX, arg ListStrangersParams) ([]string, error) {
+	rows, err := db.Query(ctx, listStrangers, arg.UserIDs, arg.GroupID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var wanted_user_id string
+		if err := rows.Scan(&wanted_user_id); err != nil {
+			return nil, err
+		}
+		items = append(items, wanted_user_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const postponePending = `-- name: PostponePending :exec
 UPDATE pending SET leased_until = NULL, due_at = $1::timestamptz
 WHERE user_id = $2 AND group_id = $3

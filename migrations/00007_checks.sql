@@ -3,14 +3,15 @@
 
 -- +goose Up
 CREATE TABLE checks (
-    user_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL, -- '' where the members of a group are compared
+    group_id text COLLATE "C" NOT NULL, -- '' where a user is
     due_at timestamptz NOT NULL,
     checked_at timestamptz, -- null: not yet
     pairs bigint NOT NULL DEFAULT 0,
     pairs_off bigint NOT NULL DEFAULT 0,
     repaired bigint NOT NULL DEFAULT 0,
     largest_difference bigint NOT NULL DEFAULT 0,
-    CONSTRAINT checks_pkey PRIMARY KEY (user_id)
+    CONSTRAINT checks_pkey PRIMARY KEY (user_id, group_id)
 );
 
 CREATE INDEX checks_due_at_idx ON checks (due_at);

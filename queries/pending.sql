@@ -44,3 +44,14 @@ WHERE user_id = @user_id AND group_id = @group_id;
 -- name: CountPending :one
 SELECT count(*) AS marks, coalesce(min(since), '0001-01-01 00:00:00+00')::timestamptz AS since
 FROM pending;
+
+-- name: ListStrangers :many
+-- Of the given users those of whom no read position in the group is known, or who
+-- are known to have left it.
+SELECT wanted.user_id::text
+FROM (SELECT DISTINCT unnest(@user_ids::text[]) AS user_id) AS wanted
+WHERE NOT EXISTS (
+    SELECT 1 FROM current_states AS s
+    WHERE s.user_id = wanted.user_id AND s.group_id = @group_id
+)
+ORDER BY wanted.user_id;

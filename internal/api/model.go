@@ -33,20 +33,31 @@ func (i id) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 
 // State is the answer for one user in one group.
 type State struct {
-	UserID      string    `json:"userID" doc:"the user"`
-	GroupID     string    `json:"groupID" doc:"the group"`
-	UnreadCount int64     `json:"unreadCount" minimum:"0" doc:"unread messages, exact and uncapped"`
-	ContentType int64     `json:"contentType" doc:"OpenIM's content type in the last receipt, 0 when it had none"`
-	LastReadAt  time.Time `json:"lastReadAt" doc:"arrival of the last receipt, UTC"`
-	Source      string    `json:"source" doc:"where the count comes from" enum:"receipt"`
-	UpdatedAt   time.Time `json:"updatedAt" doc:"when this state was last written, UTC"`
+	UserID      string `json:"userID" doc:"the user"`
+	GroupID     string `json:"groupID" doc:"the group"`
+	UnreadCount int64  `json:"unreadCount" minimum:"0" doc:"unread messages, exact and uncapped"`
+	ContentType int64  `json:"contentType" doc:"OpenIM's content type in the last receipt, 0 when it had none"`
+	// LastReadAt is null for a member who is not known to have read anything.
+	LastReadAt *time.Time `json:"lastReadAt" nullable:"true" doc:"when the user last read, as far as known, UTC; null when never"`
+	Source     string     `json:"source" doc:"where the read position comes from: a documented receipt, a message of the user's own, or OpenIM's REST API" enum:"receipt,message,fact"`
+	Exact      bool       `json:"exact" doc:"whether the count is what OpenIM itself would show, as far as callbacks and its REST API tell; else an estimate"`
+	Pending    bool       `json:"pending" doc:"whether OpenIM is still to be asked about this user: the count may be about to change"`
+	UpdatedAt  time.Time  `json:"updatedAt" doc:"when this state or its group's position was last written, UTC"`
 }
 
 func newState(s readstate.State) State {
 	return State{
 		UserID: s.UserID, GroupID: s.GroupID, UnreadCount: s.UnreadCount, ContentType: s.ContentType,
-		LastReadAt: s.LastReadAt, Source: string(s.Source), UpdatedAt: s.UpdatedAt,
+		LastReadAt: optionalTime(s.LastReadAt), Source: string(s.Source), Exact: s.Exact, Pending: s.Pending,
+		UpdatedAt: s.UpdatedAt,
 	}
+}
+
+func optionalTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 // StateList is one page of states.
@@ -73,11 +84,12 @@ func newBadge(b readstate.Badge, asOf time.Time) Badge {
 
 // GroupSum is the sum over one group's readers.
 type GroupSum struct {
-	GroupID         string    `json:"groupID"`
-	Users           int64     `json:"users" minimum:"0" doc:"users with a known state"`
-	UsersWithUnread int64     `json:"usersWithUnread" minimum:"0"`
-	UnreadCount     int64     `json:"unreadCount" minimum:"0" doc:"unread messages of all users"`
-	MaxUnread       int64     `json:"maxUnread" minimum:"0" doc:"the largest count of one user"`
-	LastReadAt      time.Time `json:"lastReadAt" doc:"the newest receipt of the group, UTC"`
-	AsOf            time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`
+	GroupID         string `json:"groupID"`
+	Users           int64  `json:"users" minimum:"0" doc:"users with a known state"`
+	UsersWithUnread int64  `json:"usersWithUnread" minimum:"0"`
+	UnreadCount     int64  `json:"unreadCount" minimum:"0" doc:"unread messages of all users"`
+	MaxUnread       int64  `json:"maxUnread" minimum:"0" doc:"the largest count of one user"`
+	// LastReadAt is null when nobody is known to have read.
+	LastReadAt *time.Time `json:"lastReadAt" nullable:"true" doc:"when one of the group last read, as far as known, UTC; null when never"`
+	AsOf       time.Time  `json:"asOf" doc:"the answer is not older than this, UTC"`
 }

@@ -50,6 +50,6 @@ func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOut
 	}
 	return &groupSumOutput{Body: GroupSum{
 		GroupID: sum.GroupID, Users: sum.Users, UsersWithUnread: sum.UsersWithUnread,
-		UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, LastReadAt: sum.LastReadAt, AsOf: asOf,
+		UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, LastReadAt: optionalTime(sum.LastReadAt), AsOf: asOf,
 	}}, nil
 }

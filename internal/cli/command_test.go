@@ -28,7 +28,7 @@ func TestMigrateCommands(t *testing.T) {
 	require.Contains(t, command("status"), "pending  00001_states.sql")
 	require.Contains(t, command("up"), "applied 00001_states.sql\n")
 	require.Contains(t, command("up"), "nothing to apply")
-	require.Equal(t, "5\n", command("version"))
+	require.Equal(t, "7\n", command("version"))
 	require.Contains(t, command("status"), "applied  00007_checks.sql")
 	for range 7 {
 		require.Contains(t, command("down"), "took back 0000")

@@ -91,6 +91,10 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		return fmt.Errorf("open database: %w", err)
 	}
 	defer s.Close()
+	var openim *rest.Client
+	if c.OpenIM.Configured() {
+		s.AskOpenIM()
+	}
 	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
 	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, logger: logger}
 	return v.run(ctx, &preparation{store: s, migrate: migrate, logger: logger})

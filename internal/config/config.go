@@ -41,6 +41,7 @@ type Config struct {
 	SpoolMaxBytes int64
 	// Retention is how long the journal is kept.
 	Retention time.Duration
+	OpenIM    OpenIM
 	LogLevel  slog.Level
 	// LogFormat is "text", "json", or "" to let the terminal decide.
 	LogFormat string
@@ -64,6 +65,7 @@ type variables struct {
 	LogLevel       string `env:"READMARK_LOG_LEVEL, default=info"`
 	LogFormat      string `env:"READMARK_LOG_FORMAT"`
 	PGBin          string `env:"PG_BIN"`
+	OpenIM         openIMVariables
 }
 
 // Load reads the environment. Each variable may instead be named with _FILE
@@ -110,6 +112,7 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	check("READMARK_SPOOL_MAX_BYTES", err)
 	config.Retention, err = positive(v.Retention)
 	check("READMARK_RETENTION", err)
+	config.OpenIM = v.OpenIM.load(check)
 	if err := config.LogLevel.UnmarshalText([]byte(v.LogLevel)); err != nil {
 		check("READMARK_LOG_LEVEL", errors.New("must be debug, info, warn or error"))
 	}
@@ -219,6 +222,11 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_COMMIT_BUDGET", c.CommitBudget.String()},
 		{"READMARK_SPOOL_MAX_BYTES", strconv.FormatInt(c.SpoolMaxBytes, 10)},
 		{"READMARK_RETENTION", c.Retention.String()},
+		{"READMARK_OPENIM_API_URL", redactURL(c.OpenIM.APIURL)},
+		{"READMARK_OPENIM_ADMIN_USER_ID", c.OpenIM.AdminUserID},
+		{"READMARK_OPENIM_SECRET", redact(c.OpenIM.Secret)},
+		{"READMARK_OPENIM_MAX_RPS", strconv.FormatFloat(c.OpenIM.MaxRPS, 'g', -1, 64)},
+		{"READMARK_RECONCILE_INTERVAL", c.OpenIM.ReconcileInterval.String()},
 		{"READMARK_LOG_LEVEL", strings.ToLower(c.LogLevel.String())},
 		{"READMARK_LOG_FORMAT", c.LogFormat},
 		{"PG_BIN", c.PGBin},

@@ -136,5 +136,5 @@ func TestPrintRedacts(t *testing.T) {
 	require.NotContains(t, out.String(), "hunter")
 	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://user:xxxxx@h:5432/db")
 	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
-	require.Equal(t, 13, strings.Count(out.String(), "\n"))
+	require.Equal(t, 18, strings.Count(out.String(), "\n"))
 }

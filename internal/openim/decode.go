@@ -75,57 +75,62 @@ type number struct {
 // beside the error.
 func readReport(body []byte) (report, error) {
 	var r report
+	err := readObject(body, func(dec *jsontext.Decoder, name string) error {
+		switch name {
+		case fieldCommand:
+			return r.command.read(dec, fieldCommand)
+		case fieldSendID:
+			return r.sendID.read(dec, fieldSendID)
+		case fieldReceiveID:
+			return r.receiveID.read(dec, fieldReceiveID)
+		case fieldUnread:
+			return r.unread.read(dec, fieldUnread)
+		case fieldContentType:
+			return r.contentType.read(dec, fieldContentType)
+		default:
+			return skip(dec)
+		}
+	})
+	return r, err
+}
+
+// readObject reads a body that must be one JSON object: visit reads the value of
+// each member, or skips it.
+func readObject(body []byte, visit func(dec *jsontext.Decoder, name string) error) error {
 	dec, _ := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(dec)
 	dec.Reset(bytes.NewReader(body))
-
 	if kind := dec.PeekKind(); kind != '{' {
 		if _, err := dec.ReadToken(); err != nil {
-			return r, malformed(err)
+			return malformed(err)
 		}
-		return r, &readstate.InputError{
+		return &readstate.InputError{
 			Code: readstate.CodeMalformedBody, Field: fieldBody,
 			Message: "body is not a JSON object", Detail: "expected one JSON object",
 		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return r, malformed(err)
+		return malformed(err)
 	}
 	for dec.PeekKind() != '}' {
 		name, err := dec.ReadToken()
 		if err != nil {
-			return r, malformed(err)
+			return malformed(err)
 		}
-		switch name.String() {
-		case fieldCommand:
-			err = r.command.read(dec, fieldCommand)
-		case fieldSendID:
-			err = r.sendID.read(dec, fieldSendID)
-		case fieldReceiveID:
-			err = r.receiveID.read(dec, fieldReceiveID)
-		case fieldUnread:
-			err = r.unread.read(dec, fieldUnread)
-		case fieldContentType:
-			err = r.contentType.read(dec, fieldContentType)
-		default:
-			if err = dec.SkipValue(); err != nil {
-				err = malformed(err)
-			}
-		}
-		if err != nil {
-			return r, err
+		if err := visit(dec, name.String()); err != nil {
+			return err
 		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return r, malformed(err)
+		return malformed(err)
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return r, &readstate.InputError{
+		return &readstate.InputError{
 			Code: readstate.CodeMalformedBody, Field: fieldBody,
 			Message: "body has data after the JSON object", Detail: "expected one JSON object",
 		}
 	}
-	return r, nil
+	return nil
 }
 
 func (t *text) read(dec *jsontext.Decoder, field string) error {
@@ -164,15 +169,23 @@ func (n *number) read(dec *jsontext.Decoder, field string) error {
 	}
 }
 
+// checkCommand holds the body's command, if any, against the path's.
+func checkCommand(body, path string) error {
+	if body == "" || sameCommand(body, path) {
+		return nil
+	}
+	return &readstate.InputError{
+		Code: readstate.CodeCommandMismatch, Field: fieldCommand,
+		Message: "callbackCommand contradicts the path's command",
+		Detail:  "expected " + path,
+	}
+}
+
 // check applies the rules that hold beyond syntax, in the order in which the
 // documentation lists the fields.
 func (r *report) check(command string) error {
-	if r.command.text != "" && !sameCommand(r.command.text, command) {
-		return &readstate.InputError{
-			Code: readstate.CodeCommandMismatch, Field: fieldCommand,
-			Message: "callbackCommand contradicts the path's command",
-			Detail:  "expected " + CommandGroupMsgRead + " or " + CommandAfterGroupMsgRead,
-		}
+	if err := checkCommand(r.command.text, command); err != nil {
+		return err
 	}
 	if err := r.sendID.checkID(fieldSendID); err != nil {
 		return err
@@ -187,10 +200,6 @@ func (r *report) check(command string) error {
 		return invalid(fieldUnread, "is negative", "expected zero or more")
 	}
 	return nil
-}
-
-func sameCommand(a, b string) bool {
-	return a == b || IsReadReport(a) && IsReadReport(b)
 }
 
 func (t *text) checkID(field string) error {
@@ -210,18 +219,12 @@ func (t *text) checkID(field string) error {
 	return nil
 }
 
-// Conversation types of OpenIM: what the server dialect sends as contentType.
-const (
-	conversationSingle       = 1
-	conversationNotification = 4
-)
-
 // receipt tells the dialect: released servers send the reader twice and a
 // conversation type where the documentation has the group and the content type
 // of the message (message contents begin at 101).
 func (r *report) receipt() readstate.Receipt {
 	ct := r.contentType.value
-	if r.sendID.text == r.receiveID.text && ct >= conversationSingle && ct <= conversationNotification {
+	if r.sendID.text == r.receiveID.text && ct >= readstate.ConversationSingle && ct <= readstate.ConversationNotification {
 		return readstate.Receipt{
 			Dialect: readstate.DialectServer, UserID: r.sendID.text,
 			ReadSeq: r.unread.value, ContentType: ct,
@@ -290,7 +293,9 @@ func malformed(err error) error {
 // repeats nothing that the caller made up.
 func knownField(name string) string {
 	switch name {
-	case fieldCommand, fieldSendID, fieldReceiveID, fieldUnread, fieldContentType:
+	case fieldCommand, fieldSendID, fieldReceiveID, fieldUnread, fieldContentType,
+		fieldConversationID, fieldConversationRef, fieldUserID, fieldSeqs, fieldServerMsgID, fieldSessionType, fieldSeq,
+		fieldSendTime, fieldGroupID, fieldGroupRef, fieldInviter, fieldKicked, fieldMembers:
 		return name
 	default:
 		return ""

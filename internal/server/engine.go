@@ -34,8 +34,15 @@ type Options struct {
 	Logger        *slog.Logger
 }
 
+// Handler answers all requests of the public address.
+type Handler struct {
+	http.Handler
+	// Heard takes out which callbacks were heard since it was called before.
+	Heard func() []webhook.Heard
+}
+
 // New returns the handler of callbacks, read API and docs.
-func New(options Options) http.Handler {
+func New(options Options) Handler {
 	releaseMode()
 	engine := gin.New()
 	// IDs in paths are percent-encoded and may hold anything: gin routes on the
@@ -61,7 +68,7 @@ func New(options Options) http.Handler {
 		}
 		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path for "+c.Request.Method)
 	})
-	return engine
+	return Handler{Handler: engine, Heard: callbacks.Heard}
 }
 
 // identify gives each request an ID, and tells it to the caller.

@@ -35,6 +35,8 @@ type sink struct {
 	hold     chan struct{} // Submit waits for it when set
 	entered  chan struct{} // and tells so here
 	receipts []readstate.Receipt
+	messages []readstate.Message
+	changes  []readstate.Change
 	rejected []readstate.Rejection
 }
 
@@ -48,6 +50,20 @@ func (s *sink) Submit(_ context.Context, r readstate.Receipt) error {
 	if s.err == nil {
 		s.receipts = append(s.receipts, r)
 	}
+	return s.err
+}
+
+func (s *sink) SubmitMessage(_ context.Context, m readstate.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.messages = append(s.messages, m)
+	return s.err
+}
+
+func (s *sink) SubmitChange(_ context.Context, c readstate.Change) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes = append(s.changes, c)
 	return s.err
 }
 

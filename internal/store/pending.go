@@ -183,3 +183,13 @@ func (s *Store) CountPending(ctx context.Context) (marks int64, since time.Time,
 	}
 	return row.Marks, row.Since.UTC(), nil
 }
+
+// Strangers gives those of a group's members of whom no count is known: nothing
+// was heard of them yet, or that they left.
+func (s *Store) Strangers(ctx context.Context, groupID string, userIDs []string) ([]string, error) {
+	strangers, err := s.queries.ListStrangers(ctx, s.reads, db.ListStrangersParams{UserIDs: userIDs, GroupID: groupID})
+	if err != nil {
+		return nil, fmt.Errorf("list strangers: %w", translate(err))
+	}
+	return strangers, nil
+}

@@ -22,11 +22,13 @@ import (
 	"readmark/internal/readstate"
 )
 
-// Sink makes callbacks durable. Both methods block until that is done and
-// return an error when it could not be; Submit a [readstate.InputError], which it
-// has recorded, when the receipt can never be stored.
+// Sink makes callbacks durable. Its methods block until that is done and return an
+// error when it could not be; those that submit a [readstate.InputError], which
+// they have recorded, when the callback can never be stored.
 type Sink interface {
 	Submit(ctx context.Context, receipt readstate.Receipt) error
+	SubmitMessage(ctx context.Context, message readstate.Message) error
+	SubmitChange(ctx context.Context, change readstate.Change) error
 	Reject(ctx context.Context, rejection readstate.Rejection) error
 }
 
@@ -39,6 +41,7 @@ type Handler struct {
 	// unknownLog lets one log line about unknown paths through a minute.
 	unknownLog *rate.Limiter
 	success    []byte // the answer, encoded
+	heard      heard
 }
 
 // New returns a handler whose callbacks must carry the token; an empty token
@@ -73,46 +76,62 @@ func (h *Handler) Serve(c *gin.Context) {
 	case err != nil:
 		h.unknownPath(c)
 		h.metrics.observe("", 0, resultUnknownPath, time.Since(started))
-	case openim.IsReadReport(command):
-		dialect, r := h.readReport(c, command)
+	case openim.IsUsed(command):
+		dialect, r := h.callback(c, command)
 		h.metrics.observe(command, dialect, r, time.Since(started))
+		if r == resultAccepted || r == resultAcknowledged {
+			h.heard.note(openim.CommandLabel(command), dialect, started)
+		}
 	default:
 		// Not used: acknowledged without a look at the body, which is drained
 		// so that the connection can carry the next callback.
 		_, _ = io.Copy(io.Discard, io.LimitReader(c.Request.Body, readstate.MaxBodyBytes))
 		h.succeed(c)
 		h.metrics.observe(command, 0, resultAcknowledged, time.Since(started))
+		h.heard.note(openim.CommandLabel(command), 0, started)
 	}
 }
 
-// readReport takes a read callback from its body to its answer.
-func (h *Handler) readReport(c *gin.Context, command string) (readstate.Dialect, result) {
+// callback takes a callback that is used from its body to its answer.
+func (h *Handler) callback(c *gin.Context, command string) (readstate.Dialect, result) {
 	// A client that goes away must not undo what it has sent.
 	ctx := context.WithoutCancel(c.Request.Context())
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, readstate.MaxBodyBytes))
 	if err != nil {
 		return 0, h.reject(ctx, c, command, int64(len(body)), unreadable(err))
 	}
-	receipt, err := openim.Decode(command, body)
+	told, err := openim.DecodeCallback(command, body)
 	if err != nil {
 		return 0, h.reject(ctx, c, command, int64(len(body)), err)
 	}
+	dialect, accepted := readstate.Dialect(0), resultAccepted
+	switch {
+	case told.Receipt != nil:
+		dialect = told.Receipt.Dialect
+		err = h.sink.Submit(ctx, *told.Receipt)
+	case told.Message != nil:
+		err = h.sink.SubmitMessage(ctx, *told.Message)
+	case told.Change != nil:
+		err = h.sink.SubmitChange(ctx, *told.Change)
+	default:
+		accepted = resultAcknowledged
+	}
 	var refused *readstate.InputError
-	if err := h.sink.Submit(ctx, receipt); errors.As(err, &refused) { // recorded and logged by the sink
+	if errors.As(err, &refused) { // recorded and logged by the sink
 		h.fail(c, http.StatusBadRequest, refused.Code, refused.Message, refused.Detail)
-		return receipt.Dialect, resultRejected
+		return dialect, resultRejected
 	} else if err != nil {
-		h.logger.ErrorContext(ctx, "receipt not durable", "command", command, "error", err,
+		h.logger.ErrorContext(ctx, "callback not durable", "command", command, "error", err,
 			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 		h.fail(c, http.StatusServiceUnavailable, readstate.CodeNotDurable,
-			"the receipt could not be stored", "neither database nor spool took it; it is lost unless it is sent again")
-		return receipt.Dialect, resultFailed
+			"the callback could not be stored", "neither database nor spool took it; it is lost unless it is sent again")
+		return dialect, resultFailed
 	}
-	if !receipt.Attributed() {
+	if dialect == readstate.DialectServer {
 		h.metrics.unattributed.Inc()
 	}
 	h.succeed(c)
-	return receipt.Dialect, resultAccepted
+	return dialect, accepted
 }
 
 // unreadable says why a body could not be read.

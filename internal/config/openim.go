@@ -1,0 +1,57 @@
+package config
+
+import (
+	"errors"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// OpenIM says how OpenIM's REST API is reached.
+type OpenIM struct {
+	APIURL      string // empty: it cannot be asked
+	AdminUserID string
+	Secret      string
+	MaxRPS      float64 // requests per second
+	// ReconcileInterval is how often each user is compared with OpenIM.
+	ReconcileInterval time.Duration
+}
+
+// Configured reports whether OpenIM can be asked.
+func (o *OpenIM) Configured() bool { return o.APIURL != "" }
+
+type openIMVariables struct {
+	APIURL            string `env:"READMARK_OPENIM_API_URL"`
+	AdminUserID       string `env:"READMARK_OPENIM_ADMIN_USER_ID, default=imAdmin"`
+	Secret            string `env:"READMARK_OPENIM_SECRET"`
+	MaxRPS            string `env:"READMARK_OPENIM_MAX_RPS, default=50"`
+	ReconcileInterval string `env:"READMARK_RECONCILE_INTERVAL, default=1h"`
+}
+
+func (v *openIMVariables) load(check func(name string, err error)) OpenIM {
+	o := OpenIM{APIURL: v.APIURL, AdminUserID: v.AdminUserID, Secret: v.Secret}
+	check("READMARK_OPENIM_API_URL", checkAPIURL(v.APIURL))
+	if o.Configured() && o.Secret == "" {
+		check("READMARK_OPENIM_SECRET", errors.New("is needed with READMARK_OPENIM_API_URL: OpenIM's share.yml has it"))
+	}
+	var err error
+	o.MaxRPS, err = strconv.ParseFloat(v.MaxRPS, 64)
+	if err != nil || !(o.MaxRPS > 0 && o.MaxRPS <= 1e6) {
+		check("READMARK_OPENIM_MAX_RPS", errors.New("must be a number of requests per second above zero, such as 50"))
+	}
+	o.ReconcileInterval, err = positive(v.ReconcileInterval)
+	check("READMARK_RECONCILE_INTERVAL", err)
+	return o
+}
+
+// checkAPIURL never quotes the URL: it may hold a password.
+func checkAPIURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" {
+		return errors.New("must be a URL such as http://openim:10002, without a query")
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+// Package rest is a client of OpenIM's REST API, as far as read state needs it. The
+// facts about the API come from OpenIM's public sources and recorded answers
+// (testdata/rest.jsonl).
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// attemptTimeout bounds one request, attempts how often it is sent.
+	attemptTimeout = 5 * time.Second
+	attempts       = 3
+	// firstPause is before the second attempt; each further one waits twice as long.
+	firstPause = 100 * time.Millisecond
+	// maxConcurrent bounds the requests under way.
+	maxConcurrent = 16
+	maxAnswer     = 64 << 20
+)
+
+// ErrUnavailable says that OpenIM could not be asked: the same call may succeed
+// later.
+var ErrUnavailable = errors.New("openim unavailable")
+
+// Error is OpenIM's refusal of a call: an errCode that is not zero.
+type Error struct {
+	Path    string
+	Code    int
+	Message string
+	Detail  string
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	return fmt.Sprintf("openim refused %s: errCode %d, %s: %s", e.Path, e.Code, e.Message, e.Detail)
+}
+
+// Options configures a Client.
+type Options struct {
+	URL         string // base URL of OpenIM's API; a trailing slash is fine
+	AdminUserID string
+	Secret      string
+	MaxRPS      float64               // requests per second, above zero
+	Registry    prometheus.Registerer // nil: no metrics
+	Now         func() time.Time      // nil: the machine's clock
+	Logger      *slog.Logger
+}
+
+// Client asks OpenIM. It is safe for concurrent use; its calls block until they are
+// answered, also while the rate limit holds them.
+type Client struct {
+	options Options
+	base    string
+	http    *http.Client
+	limiter *rate.Limiter
+	slots   chan struct{}
+	metrics *metrics
+
+	tokens  chan struct{} // holds an element while somebody uses what follows
+	token   string
+	renewAt time.Time
+	older   bool // the server knows user_token only
+}
+
+// New returns a client; it does not connect.
+func New(o Options) *Client {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: maxConcurrent, IdleConnTimeout: 90 * time.Second,
+		TLSHandshakeTimeout: attemptTimeout,
+	}
+	return &Client{
+		options: o, base: strings.TrimRight(o.URL, "/"),
+		http: &http.Client{
+			Transport:     transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		limiter: rate.NewLimiter(rate.Limit(o.MaxRPS), max(1, int(o.MaxRPS/10))),
+		slots:   make(chan struct{}, maxConcurrent),
+		tokens:  make(chan struct{}, 1),
+		metrics: newMetrics(o.Registry),
+	}
+}
+
+// Close closes connections that are idle.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// envelope is the shape of every answer.
+type envelope struct {
+	ErrCode *int            `json:"errCode"`
+	ErrMsg  string          `json:"errMsg"`
+	ErrDlt  string          `json:"errDlt"`
+	Data    json.RawMessage `json:"data"`
+}
+
+// call posts a request with the token and decodes the answer's data, with retries
+// of what may pass, and one new login when the token has ended.
+func (c *Client) call(ctx context.Context, path string, request, data any) error {
+	token, err := c.login(ctx, "")
+	if err != nil {
+		return err
+	}
+	err = c.post(ctx, path, token, request, data)
+	var refused *Error
+	if errors.As(err, &refused) && tokenEnded(refused.Code) {
+		if token, err = c.login(ctx, token); err != nil {
+			return err
+		}
+		err = c.post(ctx, path, token, request, data)
+	}
+	return err
+}
+
+// post sends a request until it is answered, or attempts or context end.
+func (c *Client) post(ctx context.Context, path, token string, request, data any) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return fmt.Errorf("encode request of %s: %w", path, err)
+	}
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		err = c.attempt(ctx, path, token, body, data)
+		if !errors.Is(err, ErrUnavailable) || attempt == attempts || ctx.Err() != nil {
+			return err
+		}
+		c.options.Logger.DebugContext(ctx, "openim asked again", "path", path, "error", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // no secret
+		}
+		pause *= 2
+	}
+}
+
+// attempt sends a request once.
+func (c *Client) attempt(ctx context.Context, path, token string, body []byte, data any) error {
+	if err := c.limiter.Wait(ctx); err != nil {
+		return fmt.Errorf("%w: %s: rate limit: %w", ErrUnavailable, path, err)
+	}
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, ctx.Err())
+	}
+	started := c.options.Now()
+	err := c.send(ctx, path, token, body, data)
+	c.metrics.observe(path, err, c.options.Now().Sub(started))
+	return err
+}
+
+func (c *Client) send(ctx context.Context, path, token string, body []byte, data any) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make request of %s: %w", path, err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("operationID", uuid.NewString())
+	if token != "" {
+		request.Header.Set("token", token)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %s: read answer: %w", ErrUnavailable, path, err)
+	case response.StatusCode == http.StatusNotFound:
+		return &Error{Path: path, Code: http.StatusNotFound, Message: "HTTP 404", Detail: "the server does not know the path"}
+	case response.StatusCode != http.StatusOK:
+		return fmt.Errorf("%w: %s: HTTP status %d", ErrUnavailable, path, response.StatusCode)
+	case len(answer) > maxAnswer:
+		return fmt.Errorf("%w: %s: the answer is too large", ErrUnavailable, path)
+	}
+	var e envelope
+	if err := json.Unmarshal(answer, &e); err != nil || e.ErrCode == nil {
+		return fmt.Errorf("%w: %s: the answer is not OpenIM's", ErrUnavailable, path)
+	}
+	if *e.ErrCode != 0 {
+		return &Error{Path: path, Code: *e.ErrCode, Message: e.ErrMsg, Detail: e.ErrDlt}
+	}
+	if err := json.Unmarshal(e.Data, data); err != nil {
+		return fmt.Errorf("%w: %s: the answer's data are not as expected", ErrUnavailable, path)
+	}
+	return nil
+}

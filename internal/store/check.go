@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"readmark/db"
+	"readmark/internal/readstate"
+)
+
+// SeedChecks has everybody and every group compared with OpenIM that is not yet,
+// spread over the given time.
+func (s *Store) SeedChecks(ctx context.Context, spread time.Duration) error {
+	err := s.queries.SeedChecks(ctx, s.pool, db.SeedChecksParams{
+		Moment: s.now().UTC(), Spread: pgtype.Interval{Microseconds: spread.Microseconds(), Valid: true},
+	})
+	if err != nil {
+		return fmt.Errorf("seed checks: %w", translate(err))
+	}
+	return nil
+}
+
+// TakeChecks takes up to limit users and groups (pairs without the other ID) whose
+// comparison is due; each is due again an interval later.
+func (s *Store) TakeChecks(ctx context.Context, limit int32, interval time.Duration) ([]readstate.Pair, error) {
+	now := s.now().UTC()
+	rows, err := s.queries.TakeChecks(ctx, s.pool, db.TakeChecksParams{
+		NextAt: now.Add(interval), Moment: now, MaxRows: limit,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("take checks: %w", translate(err))
+	}
+	pairs := make([]readstate.Pair, len(rows))
+	for i, row := range rows {
+		pairs[i] = readstate.Pair{UserID: row.UserID, GroupID: row.GroupID}
+	}
+	return pairs, nil
+}
+
+// SaveCheck keeps what a comparison of a user or a group has found.
+func (s *Store) SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error {
+	now := s.now().UTC()
+	err := s.queries.SaveCheck(ctx, s.pool, db.SaveCheckParams{
+		UserID: subject.UserID, GroupID: subject.GroupID, DueAt: now.Add(interval), CheckedAt: &now,
+		Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired, LargestDifference: d.Largest,
+	})
+	if err != nil {
+		return fmt.Errorf("save check: %w", translate(err))
+	}
+	return nil
+}
+
+// Drift sums the newest comparison of each user up.
+func (s *Store) Drift(ctx context.Context) (readstate.Drift, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	row, err := s.queries.SumChecks(ctx, s.reads)
+	if err != nil {
+		return readstate.Drift{}, fmt.Errorf("sum checks: %w", translate(err))
+	}
+	return readstate.Drift{
+		Difference: readstate.Difference{
+			Pairs: row.Pairs, Off: row.PairsOff, Repaired: row.Repaired, Largest: row.LargestDifference,
+		},
+		Users: row.Users, UsersChecked: row.UsersChecked,
+		OldestCheckAt: row.OldestCheckAt.UTC(), NewestCheckAt: row.NewestCheckAt.UTC(),
+	}, nil
+}
+
+// KnownUsers lists up to limit users, of one group or of all (""), that something is
+// known of, in key order after the given one.
+func (s *Store) KnownUsers(ctx context.Context, groupID, after string, limit int32) ([]string, error) {
+	users, err := s.queries.ListKnownUsers(ctx, s.pool, db.ListKnownUsersParams{
+		AfterUserID: after, GroupID: groupID, MaxRows: limit,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list known users: %w", translate(err))
+	}
+	return users, nil
+}
+
+// KnownGroups lists up to limit groups that something is known of, in key order
+// after the given one.
+func (s *Store) KnownGroups(ctx context.Context, after string, limit int32) ([]string, error) {
+	groups, err := s.queries.ListKnownGroups(ctx, s.pool, db.ListKnownGroupsParams{AfterGroupID: after, MaxRows: limit})
+	if err != nil {
+		return nil, fmt.Errorf("list known groups: %w", translate(err))
+	}
+	return groups, nil
+}
+
+// HiddenGroups gives the groups that a user is known to have left, or that are gone.
+func (s *Store) HiddenGroups(ctx context.Context, userID string) (map[string]bool, error) {
+	groups, err := s.queries.ListHiddenGroups(ctx, s.pool, userID)
+	if err != nil {
+		return nil, fmt.Errorf("list hidden groups: %w", translate(err))
+	}
+	hidden := make(map[string]bool, len(groups))
+	for _, groupID := range groups {
+		hidden[groupID] = true
+	}
+	return hidden, nil
+}
+
+// KnownSeqs gives the highest seq learnt of each given group that has one.
+func (s *Store) KnownSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error) {
+	rows, err := s.queries.ListKnownSeqs(ctx, s.pool, groupIDs)
+	if err != nil {
+		return nil, fmt.Errorf("list known seqs: %w", translate(err))
+	}
+	seqs := make(map[string]int64, len(rows))
+	for _, row := range rows {
+		seqs[row.GroupID] = row.Known
+	}
+	return seqs, nil
+}
+
+// Dismissed reports whether a group is known to have been dismissed.
+func (s *Store) Dismissed(ctx context.Context, groupID string) (bool, error) {
+	dismissed, err := s.queries.IsDismissed(ctx, s.pool, groupID)
+	if err != nil {
+		return false, fmt.Errorf("ask dismissal: %w", translate(err))
+	}
+	return dismissed, nil
+}
+
+// Heard says how often a callback has been taken, by all processes.
+type Heard struct {
+	Command, Dialect string
+	Count            int64
+	FirstAt, LastAt  time.Time
+}
+
+// NoteHeard adds what a process has heard.
+func (s *Store) NoteHeard(ctx context.Context, list []Heard) error {
+	for _, h := range list {
+		err := s.queries.NoteHeard(ctx, s.pool, db.NoteHeardParams{
+			Command: h.Command, Dialect: h.Dialect, Callbacks: h.Count, FirstAt: h.FirstAt, LastAt: h.LastAt,
+		})
+		if err != nil {
+			return fmt.Errorf("note what was heard: %w", translate(err))
+		}
+	}
+	return nil
+}
+
+// Heard lists what has been heard.
+func (s *Store) Heard(ctx context.Context) ([]Heard, error) {
+	rows, err := s.queries.ListHeard(ctx, s.pool)
+	if err != nil {
+		return nil, fmt.Errorf("list what was heard: %w", translate(err))
+	}
+	list := make([]Heard, len(rows))
+	for i, row := range rows {
+		list[i] = Heard{row.Command, row.Dialect, row.Callbacks, row.FirstAt.UTC(), row.LastAt.UTC()}
+	}
+	return list, nil
+}

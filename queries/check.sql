@@ -1,0 +1,94 @@
+-- name: SeedChecks :exec
+-- Everybody and every group that something is known of is compared with OpenIM,
+-- spread over an interval.
+INSERT INTO checks (user_id, group_id, due_at)
+SELECT known.user_id, known.group_id, @moment::timestamptz + random() * @spread::interval
+FROM (
+    SELECT DISTINCT s.user_id, '' AS group_id FROM states AS s
+    UNION ALL
+    SELECT DISTINCT '', s.group_id FROM states AS s
+) AS known
+ON CONFLICT (user_id, group_id) DO NOTHING;
+
+-- name: TakeChecks :many
+-- Some of what is due, the oldest first; it is due again an interval later.
+UPDATE checks AS c SET due_at = @next_at::timestamptz
+FROM (
+    SELECT user_id, group_id
+    FROM checks
+    WHERE due_at <= @moment::timestamptz
+    ORDER BY due_at
+    LIMIT @max_rows
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE c.user_id = due.user_id AND c.group_id = due.group_id
+RETURNING c.user_id, c.group_id;
+
+-- name: SaveCheck :exec
+INSERT INTO checks (user_id, group_id, due_at, checked_at, pairs, pairs_off, repaired, largest_difference)
+VALUES (@user_id, @group_id, @due_at, @checked_at, @pairs, @pairs_off, @repaired, @largest_difference)
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    checked_at = excluded.checked_at,
+    pairs = excluded.pairs,
+    pairs_off = excluded.pairs_off,
+    repaired = excluded.repaired,
+    largest_difference = excluded.largest_difference;
+
+-- name: SumChecks :one
+-- What the newest comparison of each user has found.
+SELECT
+    count(*) AS users,
+    count(checked_at) AS users_checked,
+    coalesce(sum(pairs), 0)::bigint AS pairs,
+    coalesce(sum(pairs_off), 0)::bigint AS pairs_off,
+    coalesce(sum(repaired), 0)::bigint AS repaired,
+    coalesce(max(largest_difference), 0)::bigint AS largest_difference,
+    coalesce(min(checked_at), '0001-01-01 00:00:00+00')::timestamptz AS oldest_check_at,
+    coalesce(max(checked_at), '0001-01-01 00:00:00+00')::timestamptz AS newest_check_at
+FROM checks
+WHERE group_id = '';
+
+-- name: ListKnownUsers :many
+-- Users that something is known of, in key order.
+SELECT DISTINCT user_id::text FROM states
+WHERE user_id > @after_user_id AND (@group_id::text = '' OR group_id = @group_id)
+ORDER BY user_id
+LIMIT @max_rows;
+
+-- name: ListKnownGroups :many
+-- Groups that somebody is known to be or have been in, in key order.
+SELECT DISTINCT group_id::text FROM states
+WHERE group_id > @after_group_id
+ORDER BY group_id
+LIMIT @max_rows;
+
+-- name: ListHiddenGroups :many
+-- Groups that a user has left, or that are gone.
+SELECT s.group_id
+FROM states AS s
+LEFT JOIN positions AS p ON p.group_id = s.group_id
+WHERE s.user_id = @user_id
+  AND (s.left_at IS NOT NULL AND coalesce(s.left_at >= greatest(s.joined_at, s.listed_at), true)
+    OR p.dismissed_at IS NOT NULL AND coalesce(p.dismissed_at >= s.joined_at, true));
+
+-- name: ListKnownSeqs :many
+-- The highest seqs that are known of groups.
+SELECT group_id, known
+FROM positions
+WHERE group_id = ANY (@group_ids::text[]) AND origin IS NOT NULL;
+
+-- name: IsDismissed :one
+SELECT coalesce((SELECT p.dismissed_at IS NOT NULL FROM positions AS p WHERE p.group_id = @group_id), false)::boolean;
+
+-- name: NoteHeard :exec
+INSERT INTO heard_callbacks AS h (command, dialect, callbacks, first_at, last_at)
+VALUES (@command, @dialect, @callbacks, @first_at, @last_at)
+ON CONFLICT (command, dialect) DO UPDATE SET
+    callbacks = h.callbacks + excluded.callbacks,
+    first_at = least(h.first_at, excluded.first_at),
+    last_at = greatest(h.last_at, excluded.last_at);
+
+-- name: ListHeard :many
+SELECT command, dialect, callbacks, first_at, last_at
+FROM heard_callbacks
+ORDER BY command, dialect;
