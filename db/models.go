@@ -20,6 +20,14 @@ type CurrentState struct {
 	UpdatedAt   time.Time
 }
 
+type HeardCallback struct {
+	Command   string
+	Dialect   string
+	Callbacks int64
+	FirstAt   time.Time
+	LastAt    time.Time
+}
+
 type Message struct {
 	GroupID    string
 	MessageID  string

@@ -82,7 +82,7 @@ func (q *Queries) GetReplay(ctx context.Context, db DBTX, arg GetReplayParams) (
 const listJournalGroups = `-- name: ListJournalGroups :many
 SELECT DISTINCT group_id::text
 FROM journal
-WHERE kind IN (4, 5, 6, 7, 8) AND group_id > $1::text
+WHERE kind IN (4, 5, 6, 7, 8, 10) AND group_id > $1::text
   AND ($2::text = '' OR group_id = $2)
 ORDER BY group_id
 LIMIT $3
@@ -118,7 +118,7 @@ func (q *Queries) ListJournalGroups(ctx context.Context, db DBTX, arg ListJourna
 const listPositionEvents = `-- name: ListPositionEvents :many
 SELECT kind, received_at, id, recorded_at, read_seq, max_seq, message_id
 FROM journal
-WHERE group_id = $1::text AND kind IN (4, 5, 6, 7, 8)
+WHERE group_id = $1::text AND kind IN (4, 5, 6, 7, 8, 10)
 ORDER BY received_at, id
 `
 
@@ -180,20 +180,31 @@ estimates AS (
     WHERE r.kind = 1 OR r.kind = 4 AND r.read_seq IS NULL AND r.read_position IS NOT NULL
     ORDER BY r.user_id, r.group_id, r.received_at DESC, r.id DESC
 ),
+lowered AS (
+    SELECT r.user_id, r.group_id, max(r.received_at) AS received_at
+    FROM rows AS r
+    WHERE r.kind = 10
+    GROUP BY r.user_id, r.group_id
+),
+seqs AS (
+    SELECT r.user_id, r.group_id, r.kind, r.read_seq, r.received_at, r.recorded_at
+    FROM rows AS r
+    LEFT JOIN lowered AS w ON w.user_id = r.user_id AND w.group_id = r.group_id
+    WHERE (r.kind IN (5, 10) OR r.kind = 4 AND r.read_seq IS NOT NULL)
+      AND (w.received_at IS NULL OR r.received_at >= w.received_at)
+),
 exacts AS (
     SELECT r.user_id, r.group_id, max(r.read_seq) AS read_seq, max(r.received_at) AS exact_at,
         max(r.recorded_at) AS recorded_at
-    FROM rows AS r
-    WHERE r.kind = 5 OR r.kind = 4 AND r.read_seq IS NOT NULL
+    FROM seqs AS r
     GROUP BY r.user_id, r.group_id
 ),
 arrivals AS (
     SELECT r.user_id, r.group_id,
         bool_or(r.kind = 4 AND r.received_at = x.exact_at) AS by_message,
         min(r.received_at) FILTER (WHERE r.read_seq = x.read_seq AND x.read_seq > 0) AS read_at
-    FROM rows AS r
+    FROM seqs AS r
     JOIN exacts AS x ON x.user_id = r.user_id AND x.group_id = r.group_id
-    WHERE r.kind = 5 OR r.kind = 4 AND r.read_seq IS NOT NULL
     GROUP BY r.user_id, r.group_id
 ),
 memberships AS (
@@ -345,20 +356,31 @@ estimates AS (
     WHERE r.kind = 1 OR r.kind = 4 AND r.read_seq IS NULL AND r.read_position IS NOT NULL
     ORDER BY r.user_id, r.group_id, r.received_at DESC, r.id DESC
 ),
+lowered AS (
+    SELECT r.user_id, r.group_id, max(r.received_at) AS received_at
+    FROM rows AS r
+    WHERE r.kind = 10
+    GROUP BY r.user_id, r.group_id
+),
+seqs AS (
+    SELECT r.user_id, r.group_id, r.kind, r.read_seq, r.received_at, r.recorded_at
+    FROM rows AS r
+    LEFT JOIN lowered AS w ON w.user_id = r.user_id AND w.group_id = r.group_id
+    WHERE (r.kind IN (5, 10) OR r.kind = 4 AND r.read_seq IS NOT NULL)
+      AND (w.received_at IS NULL OR r.received_at >= w.received_at)
+),
 exacts AS (
     SELECT r.user_id, r.group_id, max(r.read_seq) AS read_seq, max(r.received_at) AS exact_at,
         max(r.recorded_at) AS recorded_at
-    FROM rows AS r
-    WHERE r.kind = 5 OR r.kind = 4 AND r.read_seq IS NOT NULL
+    FROM seqs AS r
     GROUP BY r.user_id, r.group_id
 ),
 arrivals AS (
     SELECT r.user_id, r.group_id,
         bool_or(r.kind = 4 AND r.received_at = x.exact_at) AS by_message,
         min(r.received_at) FILTER (WHERE r.read_seq = x.read_seq AND x.read_seq > 0) AS read_at
-    FROM rows AS r
+    FROM seqs AS r
     JOIN exacts AS x ON x.user_id = r.user_id AND x.group_id = r.group_id
-    WHERE r.kind = 5 OR r.kind = 4 AND r.read_seq IS NOT NULL
     GROUP BY r.user_id, r.group_id
 ),
 memberships AS (

@@ -249,6 +249,40 @@ func (q *Queries) LockStates(ctx context.Context, db DBTX, arg LockStatesParams)
 	return items, nil
 }
 
+const lowerExacts = `-- name: LowerExacts :exec
+UPDATE states AS s SET
+    read_seq = e.read_seq, exact_at = e.exact_at, exact_by_message = false,
+    read_at = CASE WHEN e.read_seq > 0 THEN e.exact_at END, updated_at = $1::timestamptz
+FROM (
+    SELECT
+        unnest($2::text[]) AS user_id,
+        unnest($3::text[]) AS group_id,
+        unnest($4::bigint[]) AS read_seq,
+        unnest($5::timestamptz[]) AS exact_at
+) AS e
+WHERE s.user_id = e.user_id AND s.group_id = e.group_id AND s.read_seq > e.read_seq
+`
+
+type LowerExactsParams struct {
+	UpdatedAt time.Time
+	UserIDs   []string
+	GroupIDs  []string
+	ReadSeqs  []int64
+	ExactAts  []time.Time
+}
+
+// Exact read positions that replace higher ones.
+func (q *Queries) LowerExacts(ctx context.Context, db DBTX, arg LowerExactsParams) error {
+	_, err := db.Exec(ctx, lowerExacts,
+		arg.UpdatedAt,
+		arg.UserIDs,
+		arg.GroupIDs,
+		arg.ReadSeqs,
+		arg.ExactAts,
+	)
+	return err
+}
+
 const mergeEstimates = `-- name: MergeEstimates :exec
 INSERT INTO states AS s (
     user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at

@@ -2,7 +2,7 @@
 -- Everybody and every group that something is known of is compared with OpenIM,
 -- spread over an interval.
 INSERT INTO checks (user_id, group_id, due_at)
-SELECT known.user_id, known.group_id, @moment::timestamptz + random() * @spread::interval
+SELECT known.user_id, known.group_id, sqlc.arg('moment')::timestamptz + make_interval(secs => random() * sqlc.arg('spread_seconds')::double precision)
 FROM (
     SELECT DISTINCT s.user_id, '' AS group_id FROM states AS s
     UNION ALL

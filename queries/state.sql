@@ -110,6 +110,20 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     listed_at = greatest(s.listed_at, excluded.listed_at),
     updated_at = excluded.updated_at;
 
+-- name: LowerExacts :exec
+-- Exact read positions that replace higher ones.
+UPDATE states AS s SET
+    read_seq = e.read_seq, exact_at = e.exact_at, exact_by_message = false,
+    read_at = CASE WHEN e.read_seq > 0 THEN e.exact_at END, updated_at = @updated_at::timestamptz
+FROM (
+    SELECT
+        unnest(@user_ids::text[]) AS user_id,
+        unnest(@group_ids::text[]) AS group_id,
+        unnest(@read_seqs::bigint[]) AS read_seq,
+        unnest(@exact_ats::timestamptz[]) AS exact_at
+) AS e
+WHERE s.user_id = e.user_id AND s.group_id = e.group_id AND s.read_seq > e.read_seq;
+
 -- name: LockStates :many
 -- The states that a batch will write, locked in key order.
 SELECT s.user_id, s.group_id, s.lag, s.relative, s.estimate_at, s.read_seq, s.exact_at,

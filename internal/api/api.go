@@ -32,6 +32,7 @@ type SumReader interface {
 	GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error)
 	Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
 		map[readstate.Pair]readstate.State, map[string]readstate.Badge, error)
+	Drift(ctx context.Context) (readstate.Drift, error)
 }
 
 // Reader is all that the API reads. Its errors wrap [readstate.ErrUnknown] and

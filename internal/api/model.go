@@ -82,6 +82,19 @@ func newBadge(b readstate.Badge, asOf time.Time) Badge {
 	}
 }
 
+// Drift is how far counts were from OpenIM's when they were last compared.
+type Drift struct {
+	Users             int64      `json:"users" minimum:"0" doc:"users that are compared with OpenIM"`
+	UsersChecked      int64      `json:"usersChecked" minimum:"0" doc:"of these, those that have been compared"`
+	Pairs             int64      `json:"pairs" minimum:"0" doc:"counts compared, in each user's newest comparison"`
+	PairsOff          int64      `json:"pairsOff" minimum:"0" doc:"of these, those that differed"`
+	Repaired          int64      `json:"repaired" minimum:"0" doc:"of these, those that were repaired"`
+	LargestDifference int64      `json:"largestDifference" minimum:"0" doc:"the largest difference of a count"`
+	OldestCheckAt     *time.Time `json:"oldestCheckAt" nullable:"true" doc:"the oldest of these comparisons, UTC; null when there is none"`
+	NewestCheckAt     *time.Time `json:"newestCheckAt" nullable:"true" doc:"the newest of these comparisons, UTC; null when there is none"`
+	AsOf              time.Time  `json:"asOf" doc:"the answer is not older than this, UTC"`
+}
+
 // GroupSum is the sum over one group's readers.
 type GroupSum struct {
 	GroupID         string `json:"groupID"`

@@ -18,6 +18,7 @@ type groupInput struct {
 type (
 	badgeOutput    struct{ Body Badge }
 	groupSumOutput struct{ Body GroupSum }
+	driftOutput    struct{ Body Drift }
 )
 
 func (h *handler) registerSums(api huma.API) {
@@ -31,6 +32,24 @@ func (h *handler) registerSums(api huma.API) {
 		Summary: "Unread messages over all readers of one group", Tags: []string{"sums"},
 		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
 	}, h.getGroupSum)
+	huma.Register(api, huma.Operation{
+		OperationID: "get-drift", Method: http.MethodGet, Path: "/v1/drift",
+		Summary: "How far counts were from OpenIM's when they were last compared", Tags: []string{"operation"},
+		Errors: []int{http.StatusServiceUnavailable},
+	}, h.getDrift)
+}
+
+func (h *handler) getDrift(ctx context.Context, _ *struct{}) (*driftOutput, error) {
+	asOf := h.asOf()
+	d, err := h.reader.Drift(ctx)
+	if err != nil {
+		return nil, h.problem(ctx, err, "")
+	}
+	return &driftOutput{Body: Drift{
+		Users: d.Users, UsersChecked: d.UsersChecked, Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired,
+		LargestDifference: d.Largest, OldestCheckAt: optionalTime(d.OldestCheckAt),
+		NewestCheckAt: optionalTime(d.NewestCheckAt), AsOf: asOf,
+	}}, nil
 }
 
 func (h *handler) getBadge(ctx context.Context, in *userInput) (*badgeOutput, error) {

@@ -21,6 +21,7 @@ import (
 	"readmark/internal/server"
 	"readmark/internal/spool"
 	"readmark/internal/store"
+	"readmark/internal/webhook"
 )
 
 const (
@@ -91,23 +92,25 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		return fmt.Errorf("open database: %w", err)
 	}
 	defer s.Close()
-	var openim *rest.Client
 	if c.OpenIM.Configured() {
 		s.AskOpenIM()
 	}
 	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
-	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, logger: logger}
+	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
+	v.asker = newAsker(&c.OpenIM, s, v.registry, logger)
 	return v.run(ctx, &preparation{store: s, migrate: migrate, logger: logger})
 }
 
 // service is a serving readmark.
 type service struct {
-	config *config.Config
-	build  build
-	store  *store.Store
-	spool  *spool.Spool
-	ingest *ingest.Ingest
-	logger *slog.Logger
+	config   *config.Config
+	build    build
+	store    *store.Store
+	spool    *spool.Spool
+	ingest   *ingest.Ingest
+	asker    *asker // nil where OpenIM cannot be asked
+	registry *prometheus.Registry
+	logger   *slog.Logger
 }
 
 // run serves until the context ends or a part fails.
@@ -127,6 +130,9 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 		}
 		v.ingest.Start(serving, newest)
 		close(prepared)
+		if v.asker != nil {
+			background.Go(func() { v.asker.run(serving) })
+		}
 		housekeep(serving, v.logger, v.chores()...)
 	})
 	select {
@@ -146,6 +152,7 @@ func (v *service) chores() []chore {
 	return []chore{
 		{"make days ahead", v.store.MakeDaysAhead},
 		{"drop old days", v.retire},
+		{"forget old messages", v.store.ForgetMessages},
 	}
 }
 
@@ -163,7 +170,8 @@ func (v *service) retire(ctx context.Context) error {
 // listen serves both listeners until serving ends, and stops gracefully.
 func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseFunc) (err error) {
 	c, logger := v.config, v.logger
-	registry := v.registry()
+	v.register()
+	registry := v.registry
 	if c.AuthRequired {
 		logger.WarnContext(ctx, "the read api answers 401 to everybody: this release has no API keys yet, "+
 			"set READMARK_AUTH=off where only trusted callers can connect")
@@ -176,16 +184,26 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 		v.ingest.Stop(ctx)
 		return err
 	}
-	public, err := server.Listen(ctx, "public", c.Addr, server.New(server.Options{
-		Sink: v.ingest, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
+	var sink webhook.Sink = v.ingest
+	if v.asker == nil {
+		sink = &notice{Sink: v.ingest, logger: logger}
+	}
+	handler := server.New(server.Options{
+		Sink: sink, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
 		API: api.Options{
 			Reader: v.store, Version: v.build.Version, AuthRequired: c.AuthRequired, Now: time.Now, Logger: logger,
 		},
-	}), logger)
+	})
+	public, err := server.Listen(ctx, "public", c.Addr, handler, logger)
 	if err != nil {
 		v.ingest.Stop(ctx)
 		return errors.Join(err, ops.Close())
 	}
+	hearing, stopHearing := context.WithCancel(context.WithoutCancel(ctx))
+	var listening sync.WaitGroup
+	listening.Go(func() { noteHeard(hearing, v.store, handler.Heard, logger) })
+	defer listening.Wait()
+	defer stopHearing()
 	ops.Serve(fail)
 	public.Serve(fail)
 	<-serving.Done()
@@ -211,8 +229,9 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	return err
 }
 
-func (v *service) registry() *prometheus.Registry {
-	registry := prometheus.NewRegistry()
+// register registers the metrics of all parts.
+func (v *service) register() {
+	registry := v.registry
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "readmark_build_info", Help: "Always 1; the labels tell which Readmark this is.",
 	}, []string{"version", "commit", "goversion"})
@@ -220,5 +239,4 @@ func (v *service) registry() *prometheus.Registry {
 	registry.MustRegister(info, v.store.Collector(), v.spool.Collector(), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	v.ingest.Register(registry)
-	return registry
 }

@@ -21,6 +21,7 @@ const (
 	EntryLeft         EntryKind = 7
 	EntryDismissed    EntryKind = 8
 	EntryListed       EntryKind = 9
+	EntryLowered      EntryKind = 10
 )
 
 // None stands for a number that an [Entry] does not have.
@@ -63,6 +64,7 @@ type Exact struct {
 	ReadSeq   int64
 	At        time.Time
 	ByMessage bool // by an own message, else by a fact
+	Lowers    bool // replaces a higher one too
 }
 
 // Membership is what is known of a user's being in a group: the newest of each;
@@ -272,13 +274,19 @@ func (a *applying) fact(f *Fact) {
 	if m.Left() || !l.DismissedAt.IsZero() && !l.DismissedAt.Before(m.JoinedAt) {
 		return
 	}
-	if known && c.ReadSeq == f.ReadSeq && !c.EstimateAt.After(c.ExactAt) && l.Exact() && l.Known >= f.MaxSeq {
+	if f.Lowers {
+		l.Lower(f.MaxSeq, f.AskedAt)
+	} else if known && c.ReadSeq == f.ReadSeq && !c.EstimateAt.After(c.ExactAt) && l.Exact() && l.Known >= f.MaxSeq {
 		return
 	}
 	l.Ask(f.MaxSeq, f.AskedAt)
-	a.exact(Exact{Pair: f.Pair, ReadSeq: f.ReadSeq, At: f.AskedAt})
+	a.exact(Exact{Pair: f.Pair, ReadSeq: f.ReadSeq, At: f.AskedAt, Lowers: f.Lowers})
+	kind := EntryFact
+	if f.Lowers {
+		kind = EntryLowered
+	}
 	a.out.Entries = append(a.out.Entries, Entry{
-		Kind: EntryFact, ID: f.ID, At: f.AskedAt, UserID: f.UserID, GroupID: f.GroupID,
+		Kind: kind, ID: f.ID, At: f.AskedAt, UserID: f.UserID, GroupID: f.GroupID,
 		UnreadCount: None, ReadSeq: f.ReadSeq, MaxSeq: f.MaxSeq, Read: f.ReadSeq, Produced: true,
 	})
 }
@@ -343,7 +351,9 @@ func mergeExacts(list []Exact) []Exact {
 	for _, e := range list {
 		if n := len(merged); n > 0 && merged[n-1].Pair == e.Pair {
 			last := &merged[n-1]
-			last.ReadSeq = max(last.ReadSeq, e.ReadSeq)
+			if last.ReadSeq = max(last.ReadSeq, e.ReadSeq); e.Lowers {
+				last.ReadSeq, last.Lowers = e.ReadSeq, true
+			}
 			if e.At.After(last.At) {
 				last.At, last.ByMessage = e.At, e.ByMessage
 			}

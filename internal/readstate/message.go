@@ -55,6 +55,9 @@ type Fact struct {
 	Pair
 	MaxSeq  int64
 	ReadSeq int64 // OpenIM's hasReadSeq; may lie above MaxSeq
+	// Lowers has the fact replace what was learnt before, also by less: OpenIM has
+	// said so twice.
+	Lowers bool
 }
 
 // Listing is what OpenIM said of a group's members.

@@ -123,6 +123,13 @@ func (l *Ledger) learn(seq int64) {
 	l.Known = max(l.Known, seq)
 }
 
+// Lower replaces the highest seq by what OpenIM says now.
+func (l *Ledger) Lower(maxSeq int64, at time.Time) {
+	l.StoredAt = time.Time{}
+	l.Ask(maxSeq, at)
+	l.Known = maxSeq
+}
+
 // Doubt notes that a seq was taken that nobody named.
 func (l *Ledger) Doubt(at time.Time) {
 	if at.After(l.DoubtAt) {

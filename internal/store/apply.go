@@ -182,6 +182,9 @@ func (s *Store) writeEffects(ctx context.Context, queue db.DBTX, e *readstate.Ef
 	}
 	if len(e.Exacts) > 0 {
 		err = errors.Join(err, s.queries.MergeExacts(ctx, queue, exactParams(e.Exacts, recordedAt)))
+		if lower := lowerParams(e.Exacts, recordedAt); len(lower.UserIDs) > 0 {
+			err = errors.Join(err, s.queries.LowerExacts(ctx, queue, lower))
+		}
 	}
 	if len(e.Memberships) > 0 {
 		err = errors.Join(err, s.queries.MergeMembership(ctx, queue, membershipParams(e.Memberships, recordedAt)))
@@ -269,6 +272,17 @@ func exactParams(exacts []readstate.Exact, updatedAt time.Time) db.MergeExactsPa
 		p.UserIDs, p.GroupIDs = append(p.UserIDs, e.UserID), append(p.GroupIDs, e.GroupID)
 		p.ReadSeqs, p.ExactAts = append(p.ReadSeqs, e.ReadSeq), append(p.ExactAts, e.At)
 		p.ByMessage = append(p.ByMessage, e.ByMessage)
+	}
+	return p
+}
+
+func lowerParams(exacts []readstate.Exact, updatedAt time.Time) db.LowerExactsParams {
+	p := db.LowerExactsParams{UpdatedAt: updatedAt}
+	for i := range exacts {
+		if e := &exacts[i]; e.Lowers {
+			p.UserIDs, p.GroupIDs = append(p.UserIDs, e.UserID), append(p.GroupIDs, e.GroupID)
+			p.ReadSeqs, p.ExactAts = append(p.ReadSeqs, e.ReadSeq), append(p.ExactAts, e.At)
+		}
 	}
 	return p
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"readmark/db"
 	"readmark/internal/readstate"
 )
@@ -15,7 +13,7 @@ import (
 // spread over the given time.
 func (s *Store) SeedChecks(ctx context.Context, spread time.Duration) error {
 	err := s.queries.SeedChecks(ctx, s.pool, db.SeedChecksParams{
-		Moment: s.now().UTC(), Spread: pgtype.Interval{Microseconds: spread.Microseconds(), Valid: true},
+		Moment: s.now().UTC(), SpreadSeconds: spread.Seconds(),
 	})
 	if err != nil {
 		return fmt.Errorf("seed checks: %w", translate(err))

@@ -193,3 +193,24 @@ func (s *Store) Strangers(ctx context.Context, groupID string, userIDs []string)
 	}
 	return strangers, nil
 }
+
+const (
+	// rememberMessages is how long a message is told from its repeats.
+	rememberMessages = 7 * 24 * time.Hour
+	// forgetRows is how many messages are forgotten in one transaction.
+	forgetRows = 10_000
+)
+
+// ForgetMessages drops old rows that only tell repeats of a message apart.
+func (s *Store) ForgetMessages(ctx context.Context) error {
+	moment := s.now().UTC().Add(-rememberMessages)
+	for {
+		n, err := s.queries.DeleteMessages(ctx, s.pool, db.DeleteMessagesParams{Moment: moment, MaxRows: forgetRows})
+		if err != nil {
+			return fmt.Errorf("forget messages: %w", translate(err))
+		}
+		if n < forgetRows {
+			return nil
+		}
+	}
+}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -60,12 +61,15 @@ func (s *Store) replayPosition(ctx context.Context, groupID string, dry bool) (m
 			return err
 		}
 		told, messages, recordedAt := fold(groupID, events)
+		lowered := slices.ContainsFunc(events, func(e db.ListPositionEventsRow) bool {
+			return readstate.EntryKind(e.Kind) == readstate.EntryLowered
+		})
 		var now readstate.Position
 		if len(stored) > 0 {
 			now = ledger(&stored[0]).Position
 		}
 		now.GroupID = groupID
-		moved = told.Position != now && told.Known >= now.Known && (told.Placed || !now.Placed && told.Counted >= now.Counted)
+		moved = told.Position != now && (told.Known >= now.Known || lowered) && (told.Placed || !now.Placed && told.Counted >= now.Counted)
 		if dry || !moved {
 			return nil
 		}
@@ -112,6 +116,8 @@ func fold(groupID string, events []db.ListPositionEventsRow) (
 			}
 		case readstate.EntryFact:
 			l.Ask(value(e.MaxSeq), at)
+		case readstate.EntryLowered:
+			l.Lower(value(e.MaxSeq), at)
 		case readstate.EntryDismissed:
 			l.Doubt(at)
 			l.Dismiss(at)
