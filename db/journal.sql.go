@@ -12,6 +12,20 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const eraseJournal = `-- name: EraseJournal :exec
+DELETE FROM journal WHERE user_id = $1 AND group_id = $2::text
+`
+
+type EraseJournalParams struct {
+	UserID  string
+	GroupID string
+}
+
+func (q *Queries) EraseJournal(ctx context.Context, db DBTX, arg EraseJournalParams) error {
+	_, err := db.Exec(ctx, eraseJournal, arg.UserID, arg.GroupID)
+	return err
+}
+
 const insertJournal = `-- name: InsertJournal :exec
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,

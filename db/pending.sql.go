@@ -27,6 +27,20 @@ func (q *Queries) CountPending(ctx context.Context, db DBTX) (CountPendingRow, e
 	return i, err
 }
 
+const erasePending = `-- name: ErasePending :exec
+DELETE FROM pending WHERE user_id = $1 AND group_id = $2
+`
+
+type ErasePendingParams struct {
+	UserID  string
+	GroupID string
+}
+
+func (q *Queries) ErasePending(ctx context.Context, db DBTX, arg ErasePendingParams) error {
+	_, err := db.Exec(ctx, erasePending, arg.UserID, arg.GroupID)
+	return err
+}
+
 const finishPending = `-- name: FinishPending :execrows
 DELETE FROM pending
 WHERE user_id = $1 AND group_id = $2

@@ -12,6 +12,20 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const erasePair = `-- name: ErasePair :exec
+DELETE FROM states WHERE user_id = $1 AND group_id = $2
+`
+
+type ErasePairParams struct {
+	UserID  string
+	GroupID string
+}
+
+func (q *Queries) ErasePair(ctx context.Context, db DBTX, arg ErasePairParams) error {
+	_, err := db.Exec(ctx, erasePair, arg.UserID, arg.GroupID)
+	return err
+}
+
 const getState = `-- name: GetState :one
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states

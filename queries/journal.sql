@@ -69,3 +69,6 @@ ON CONFLICT (user_id, received_at, id) DO NOTHING;
 SELECT coalesce(max(received_at), @moment)::timestamptz AS newest
 FROM journal
 WHERE received_at > @moment;
+
+-- name: EraseJournal :exec
+DELETE FROM journal WHERE user_id = @user_id AND group_id = @group_id::text;

@@ -55,3 +55,6 @@ WHERE NOT EXISTS (
     WHERE s.user_id = wanted.user_id AND s.group_id = @group_id
 )
 ORDER BY wanted.user_id;
+
+-- name: ErasePending :exec
+DELETE FROM pending WHERE user_id = @user_id AND group_id = @group_id;

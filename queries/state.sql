@@ -198,3 +198,6 @@ SELECT user_id
 FROM current_states
 WHERE group_id = @group_id AND NOT user_id = ANY (@not_user_ids::text[])
 LIMIT 1;
+
+-- name: ErasePair :exec
+DELETE FROM states WHERE user_id = @user_id AND group_id = @group_id;

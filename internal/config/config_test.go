@@ -29,6 +29,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, config.Config{
 		DataDir: "./data", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:8081", LogLevel: slog.LevelInfo,
 		CommitBudget: 800 * time.Millisecond, SpoolMaxBytes: 1 << 30, Retention: 90 * 24 * time.Hour,
+		OpenIM: config.OpenIM{AdminUserID: "imAdmin", MaxRPS: 50, ReconcileInterval: time.Hour},
 	}, c)
 }
 

@@ -77,7 +77,7 @@ func TestClones(t *testing.T) {
 	t.Parallel()
 	first, second := pgtest.New(t), pgtest.New(t)
 	require.NotEqual(t, first, second)
-	_, err := pgtest.Connect(t, first).Exec(t.Context(), "DROP TABLE states")
+	_, err := pgtest.Connect(t, first).Exec(t.Context(), "DROP TABLE states CASCADE")
 	require.NoError(t, err)
 	var templates int
 	require.NoError(t, pgtest.Connect(t, second).QueryRow(t.Context(),

@@ -1,0 +1,291 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"readmark/internal/config"
+	"readmark/internal/openim"
+	"readmark/internal/openim/rest"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+)
+
+const (
+	// doctorTimeout bounds each of the doctor's questions.
+	doctorTimeout = 10 * time.Second
+	// pendingTooLong is how long OpenIM may leave a user unresolved.
+	pendingTooLong = time.Minute
+	// doctorID is the user and, with a suffix, the group of the doctor's own callback.
+	doctorID = "readmark-doctor"
+)
+
+var errUnwell = errors.New("not all is well: see above")
+
+func (p *program) doctorCommand() *cobra.Command {
+	var noCallback bool
+	command := &cobra.Command{
+		Use: "doctor", Args: cobra.NoArgs,
+		Short: "Check the configuration, the database, a running serve and OpenIM, and say what to do",
+		RunE: func(command *cobra.Command, _ []string) error {
+			d := &doctor{program: p}
+			d.run(command.Context(), !noCallback)
+			if d.unwell {
+				return errUnwell
+			}
+			return nil
+		},
+	}
+	command.Flags().BoolVar(&noCallback, "no-callback", false, "do not send a callback through the public address")
+	p.variableFlag(command, "addr", "READMARK_ADDR", "host:port of callbacks and read API")
+	p.variableFlag(command, "ops-addr", "READMARK_OPS_ADDR", "host:port of health and metrics")
+	p.variableFlag(command, "database-url", "READMARK_DATABASE_URL", "PostgreSQL; none: the embedded one")
+	p.variableFlag(command, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
+	return command
+}
+
+// doctor checks one thing after the other and writes a line for each.
+type doctor struct {
+	*program
+	config config.Config
+	unwell bool
+}
+
+func (d *doctor) say(word, topic, format string, values ...any) {
+	_, _ = fmt.Fprintf(d.Stdout, "%-4s  %s: %s\n", word, topic, fmt.Sprintf(format, values...))
+}
+
+func (d *doctor) well(topic, format string, values ...any) { d.say("ok", topic, format, values...) }
+func (d *doctor) note(topic, format string, values ...any) { d.say("note", topic, format, values...) }
+
+func (d *doctor) ill(topic, format string, values ...any) {
+	d.unwell = true
+	d.say("FAIL", topic, format, values...)
+}
+
+func (d *doctor) run(ctx context.Context, callback bool) {
+	var err error
+	if d.config, err = d.program.config(ctx); err != nil {
+		d.ill("configuration", "%v", err)
+		return
+	}
+	d.well("configuration", "every variable has a usable value")
+	serving := d.serving(ctx)
+	d.restAPI(ctx)
+	err = d.withStore(ctx, func(ctx context.Context, s *store.Store) error {
+		if !d.schema(ctx, s) {
+			return nil
+		}
+		d.heard(ctx, s)
+		d.pending(ctx, s)
+		d.drift(ctx, s)
+		switch {
+		case !callback:
+			d.note("callback", "none is sent, as asked")
+		case serving:
+			d.callback(ctx, s)
+		default:
+			d.note("callback", "none is sent: readmark does not serve")
+		}
+		return nil
+	})
+	if err != nil {
+		d.ill("database", "it cannot be used: %v. Check READMARK_DATABASE_URL, and that PostgreSQL runs and lets this user in", err)
+	}
+}
+
+// serving asks the running serve how it is: its database, and its spool.
+func (d *doctor) serving(ctx context.Context) bool {
+	status, body, err := d.ask(ctx, http.MethodGet, "http://"+reachable(d.config.OpsAddr)+"/readyz", "")
+	if err != nil {
+		d.ill("serve", "nothing answers at READMARK_OPS_ADDR %s: start it with readmark serve, or say where it listens", d.config.OpsAddr)
+		return false
+	}
+	word, notes, _ := strings.Cut(strings.TrimSpace(body), "\n")
+	switch {
+	case status != http.StatusOK:
+		d.ill("serve", "it says %q: it can keep no receipt. %s", word, oneLine(notes))
+	case word != "ready":
+		d.ill("serve", "it says %q: receipts go to the spool until the database takes them. %s", word, oneLine(notes))
+	default:
+		d.well("serve", "it is ready")
+	}
+	if strings.Contains(notes, "spool: ") {
+		d.ill("spool", "%s. Look into the log; the manual of operation says what to do with a damaged file", oneLine(notes))
+	} else {
+		d.well("spool", "it is empty and whole")
+	}
+	return true
+}
+
+func oneLine(notes string) string { return strings.Join(strings.Fields(notes), " ") }
+
+// restAPI logs in to OpenIM.
+func (d *doctor) restAPI(ctx context.Context) {
+	const topic = "openim's rest api"
+	o := &d.config.OpenIM
+	if !o.Configured() {
+		d.note(topic, "it is not configured. Released OpenIM servers send no counts: set READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	client := newClient(o, nil, d.logger(&d.config))
+	defer client.Close()
+	err := client.Login(ctx)
+	if err == nil {
+		_, err = client.Conversations(ctx, o.AdminUserID)
+	}
+	var refused *rest.Error
+	switch {
+	case err == nil:
+		d.well(topic, "it answers, and takes the secret of %s", o.AdminUserID)
+	case errors.As(err, &refused):
+		d.ill(topic, "it refuses: %v. Check READMARK_OPENIM_SECRET (share.yml) and READMARK_OPENIM_ADMIN_USER_ID", refused)
+	default:
+		d.ill(topic, "it does not answer: %v. Check READMARK_OPENIM_API_URL, the address of openim-api (port 10002 by default)", err)
+	}
+}
+
+func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
+	version, skew, err := s.Check(ctx)
+	if err == nil {
+		err = schemaCurrent(ctx, s)
+	}
+	switch {
+	case err != nil:
+		d.ill("database", "%v. Run readmark migrate up", err)
+		return false
+	case skew.Abs() > skewWarning:
+		d.ill("database", "its clock is %v from this machine's: keep both by NTP", skew.Round(time.Millisecond))
+	default:
+		d.well("database", "PostgreSQL %s, the schema is current", version)
+	}
+	return true
+}
+
+// heard says which dialect arrives, and which callbacks never did.
+func (d *doctor) heard(ctx context.Context, s *store.Store) {
+	list, err := s.Heard(ctx)
+	if err != nil {
+		d.ill("callbacks", "%v", err)
+		return
+	}
+	seen := map[string]bool{}
+	for _, h := range list {
+		seen[h.Command] = true
+		if h.Dialect != "none" {
+			d.well("callbacks", "read receipts in the %s dialect: %d, the last at %s", h.Dialect, h.Count, h.LastAt.Format(time.RFC3339))
+			seen[h.Dialect] = true
+		}
+	}
+	if len(list) == 0 {
+		d.note("callbacks", "none has arrived yet. Point OpenIM's webhooks.url at this readmark")
+	}
+	if seen["server"] && !d.config.OpenIM.Configured() {
+		d.ill("callbacks", "receipts come without group and count, and OpenIM's REST API is not configured: they stay unresolved. "+
+			"Set READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET")
+	}
+	for _, wanted := range []struct{ why, names string }{
+		{"counts then rise only when OpenIM is asked", openim.CommandAfterSendGroupMsg + " " + openim.CommandAfterMsgSaveDB},
+		{"reads are then found by the sweep only", openim.CommandAfterGroupMsgRead + " " + openim.CommandGroupMsgRead},
+		{"who left is then found by the sweep only", openim.CommandAfterQuitGroup + " " + openim.CommandQuitGroup},
+		{"who was kicked is then found by the sweep only", openim.CommandAfterKickGroup + " " + openim.CommandKillGroup},
+		{"dismissed groups then stay in lists", openim.CommandAfterDismissGroup + " " + openim.CommandDismissGroup},
+		{"new members are then found by the sweep only", openim.CommandAfterJoinGroup + " " + openim.CommandGroupConversations},
+	} {
+		names := strings.Fields(wanted.names)
+		if !seen[names[0]] && !seen[names[1]] {
+			d.note("callbacks", "never heard: %s; %s", strings.Join(names, " or "), wanted.why)
+		}
+	}
+}
+
+func (d *doctor) pending(ctx context.Context, s *store.Store) {
+	marks, since, err := s.CountPending(ctx)
+	switch {
+	case err != nil:
+		d.ill("pending", "%v", err)
+	case marks == 0:
+		d.well("pending", "nobody waits for an answer of OpenIM")
+	case time.Since(since) > pendingTooLong:
+		d.ill("pending", "%d wait for an answer of OpenIM, the oldest since %s: see OpenIM's REST API above, and raise READMARK_OPENIM_MAX_RPS "+
+			"if it answers", marks, since.Format(time.RFC3339))
+	default:
+		d.well("pending", "%d wait for an answer of OpenIM, not longer than usual", marks)
+	}
+}
+
+func (d *doctor) drift(ctx context.Context, s *store.Store) {
+	drift, err := s.Drift(ctx)
+	switch {
+	case err != nil:
+		d.ill("drift", "%v", err)
+	case drift.UsersChecked == 0:
+		d.note("drift", "nobody has been compared with OpenIM yet")
+	case drift.Off > drift.Repaired:
+		d.ill("drift", "%d of %d counts differ from OpenIM's and could not be repaired, by up to %d: run readmark reconcile --all, and look into the log",
+			drift.Off-drift.Repaired, drift.Pairs, drift.Largest)
+	default:
+		d.well("drift", "%d counts of %d users compared with OpenIM; %d differed and were repaired", drift.Pairs, drift.UsersChecked, drift.Off)
+	}
+}
+
+// callback sends a callback of a reserved user and group through the public address,
+// reads it back, and erases it.
+func (d *doctor) callback(ctx context.Context, s *store.Store) {
+	pair := readstate.Pair{UserID: doctorID, GroupID: doctorID + "-group"}
+	path := "/" + openim.CommandAfterGroupMsgRead
+	if d.config.CallbackToken != "" {
+		path = "/" + d.config.CallbackToken + path
+	}
+	body := fmt.Sprintf(`{"callbackCommand":%q,"sendID":%q,"receiveID":%q,"unreadMsgNum":1,"contentType":101}`,
+		openim.CommandGroupMsgRead, pair.UserID, pair.GroupID)
+	address := reachable(d.config.Addr)
+	started := time.Now()
+	status, answer, err := d.ask(ctx, http.MethodPost, "http://"+address+path, body)
+	took := time.Since(started)
+	switch {
+	case err != nil:
+		d.ill("callback", "nothing answers at READMARK_ADDR %s", d.config.Addr)
+		return
+	case status != http.StatusOK:
+		d.ill("callback", "the answer was %d: %s", status, oneLine(answer))
+		return
+	}
+	state, err := s.State(ctx, pair)
+	if err = errors.Join(err, s.ErasePair(ctx, pair)); err != nil {
+		d.ill("callback", "it was acknowledged, but could not be read back and erased: %v. Does serve use the same database?", err)
+		return
+	}
+	if state.UnreadCount != 1 {
+		d.ill("callback", "1 was sent and %d read back", state.UnreadCount)
+		return
+	}
+	d.well("callback", "one was sent, acknowledged in %v, read back and erased", took.Round(time.Microsecond))
+}
+
+// ask sends a request; the error names no URL, which may hold the token.
+func (d *doctor) ask(ctx context.Context, method, url, body string) (status int, answer string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", errors.New("the address cannot be used")
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", errors.New("no answer")
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	return response.StatusCode, string(text), err
+}

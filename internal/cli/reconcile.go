@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"readmark/internal/config"
+	"readmark/internal/readstate"
+	"readmark/internal/reconcile"
+	"readmark/internal/store"
+)
+
+// reconcilePage is how many users or groups are listed at once.
+const reconcilePage = 1000
+
+var (
+	errNoOpenIM = errors.New("OpenIM's REST API is not configured: set READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET")
+	errDrift    = errors.New("counts differ from OpenIM's")
+)
+
+// reconciling is what the command was asked to do.
+type reconciling struct {
+	users, groups    []string
+	all, check, json bool
+}
+
+func (p *program) reconcileCommand() *cobra.Command {
+	var r reconciling
+	command := &cobra.Command{
+		Use: "reconcile", Args: cobra.NoArgs,
+		Short: "Compare counts with OpenIM, and repair those that differ",
+		Long: "Compare counts with OpenIM's, and repair those that differ: of the users and groups given, or of all that are " +
+			"known, with the members that OpenIM lists. With --check nothing is changed, and the exit status is 1 when a count differs.",
+		RunE: func(command *cobra.Command, _ []string) error {
+			if !r.all && len(r.users)+len(r.groups) == 0 {
+				return errors.New("say --user, --group or --all")
+			}
+			if r.all && len(r.users)+len(r.groups) > 0 {
+				return errors.New("--all stands alone")
+			}
+			for _, id := range append(append([]string{}, r.users...), r.groups...) {
+				if err := readstate.CheckID(id); err != nil {
+					return fmt.Errorf("ID %q %w", id, err)
+				}
+			}
+			c, err := p.config(command.Context())
+			if err != nil {
+				return err
+			}
+			if !c.OpenIM.Configured() {
+				return errNoOpenIM
+			}
+			return p.withStore(command.Context(), func(ctx context.Context, s *store.Store) error {
+				return p.reconcile(ctx, &c, s, &r)
+			})
+		},
+	}
+	flags := command.Flags()
+	flags.StringSliceVar(&r.users, "user", nil, "this user, in all groups (may be repeated)")
+	flags.StringSliceVar(&r.groups, "group", nil, "this group, all its members (may be repeated)")
+	flags.BoolVar(&r.all, "all", false, "every group and every user that is known")
+	flags.BoolVar(&r.check, "check", false, "change nothing; exit status 1 when a count differs")
+	flags.BoolVar(&r.json, "json", false, "report as JSON")
+	p.variableFlag(command, "database-url", "READMARK_DATABASE_URL", "PostgreSQL with the counts")
+	p.variableFlag(command, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
+	return command
+}
+
+func (p *program) reconcile(ctx context.Context, c *config.Config, s *store.Store, r *reconciling) error {
+	if err := schemaCurrent(ctx, s); err != nil {
+		return fmt.Errorf("%w: run readmark migrate up first", err)
+	}
+	client := newClient(&c.OpenIM, nil, p.logger(c))
+	defer client.Close()
+	reconciler := reconcile.New(reconcile.Options{
+		Store: s, OpenIM: client, Check: r.check, Interval: c.OpenIM.ReconcileInterval, Now: time.Now, Logger: p.logger(c),
+	})
+	show, finish := p.reconcileProgress()
+	report, err := r.run(ctx, s, reconciler, show)
+	finish()
+	if err != nil {
+		return err
+	}
+	if err := p.report(r, &report); err != nil {
+		return err
+	}
+	if r.check && report.Off > 0 {
+		return errDrift
+	}
+	return nil
+}
+
+// reconciled is what the command has found.
+type reconciled struct {
+	readstate.Difference
+	Users int64
+}
+
+// run compares groups first: their members may be users of whom nothing is known.
+func (r *reconciling) run(
+	ctx context.Context, s *store.Store, reconciler *reconcile.Reconciler, show func(),
+) (report reconciled, err error) {
+	for _, groupID := range r.groups {
+		d, err := reconciler.Group(ctx, groupID)
+		if err != nil {
+			return report, fmt.Errorf("reconcile group %q: %w", groupID, err)
+		}
+		report.Add(d)
+		report.Users += d.Pairs
+		show()
+	}
+	user := func(userID string) error {
+		d, err := reconciler.User(ctx, userID)
+		if err != nil {
+			return fmt.Errorf("reconcile user %q: %w", userID, err)
+		}
+		report.Add(d)
+		report.Users++
+		show()
+		if r.check {
+			return nil
+		}
+		return s.SaveCheck(ctx, readstate.Pair{UserID: userID}, d, time.Hour)
+	}
+	for _, userID := range r.users {
+		if err := user(userID); err != nil {
+			return report, err
+		}
+	}
+	if !r.all {
+		return report, nil
+	}
+	strangers := map[string]bool{} // listed, and not known
+	err = pages(func(after string) ([]string, error) { return s.KnownGroups(ctx, after, reconcilePage) },
+		func(groupID string) error {
+			members, err := reconciler.Members(ctx, groupID)
+			if err != nil {
+				return fmt.Errorf("reconcile group %q: %w", groupID, err)
+			}
+			unknown, err := s.Strangers(ctx, groupID, members)
+			for _, userID := range unknown {
+				strangers[userID] = true
+			}
+			return err
+		})
+	if err != nil {
+		return report, err
+	}
+	err = pages(func(after string) ([]string, error) { return s.KnownUsers(ctx, "", after, reconcilePage) },
+		func(userID string) error {
+			delete(strangers, userID)
+			return user(userID)
+		})
+	for userID := range strangers {
+		if err == nil {
+			err = user(userID)
+		}
+	}
+	return report, err
+}
+
+// pages visits everything that is listed in key order, page by page.
+func pages(list func(after string) ([]string, error), visit func(id string) error) error {
+	for after := ""; ; {
+		page, err := list(after)
+		if err != nil {
+			return err
+		}
+		for _, id := range page {
+			if err := visit(id); err != nil {
+				return err
+			}
+		}
+		if len(page) < reconcilePage {
+			return nil
+		}
+		after = page[len(page)-1]
+	}
+}
+
+func (p *program) report(r *reconciling, report *reconciled) error {
+	if r.json {
+		return json.NewEncoder(p.Stdout).Encode(map[string]any{
+			"users": report.Users, "pairs": report.Pairs, "pairsOff": report.Off, "repaired": report.Repaired,
+			"largestDifference": report.Largest,
+		})
+	}
+	table := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "users\tpairs\toff\trepaired\tlargest difference")
+	_, _ = fmt.Fprintf(table, "%d\t%d\t%d\t%d\t%d\n", report.Users, report.Pairs, report.Off, report.Repaired, report.Largest)
+	return table.Flush()
+}
+
+// reconcileProgress gives a bar on a terminal, and a line now and then elsewhere.
+func (p *program) reconcileProgress() (show, finish func()) {
+	var bar *progressbar.ProgressBar
+	if p.Terminal {
+		bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(p.Stderr),
+			progressbar.OptionSetDescription("users"), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+	}
+	told, done := time.Now(), 0
+	show = func() {
+		done++
+		switch {
+		case bar != nil:
+			_ = bar.Add(1) // it only draws
+		case time.Since(told) > replayLineInterval:
+			told = time.Now()
+			p.tell("compared %d users", done)
+		}
+	}
+	finish = func() {
+		if bar != nil {
+			_ = bar.Finish()
+		}
+	}
+	return show, finish
+}
