@@ -150,20 +150,19 @@ func (q *Queries) ListKnownSeqs(ctx context.Context, db DBTX, groupIds []string)
 
 const listKnownUsers = `-- name: ListKnownUsers :many
 SELECT DISTINCT user_id::text FROM states
-WHERE user_id > $1 AND ($2::text = '' OR group_id = $2)
+WHERE user_id > $1
 ORDER BY user_id
-LIMIT $3
+LIMIT $2
 `
 
 type ListKnownUsersParams struct {
 	AfterUserID string
-	GroupID     string
 	MaxRows     int32
 }
 
 // Users that something is known of, in key order.
 func (q *Queries) ListKnownUsers(ctx context.Context, db DBTX, arg ListKnownUsersParams) ([]string, error) {
-	rows, err := db.Query(ctx, listKnownUsers, arg.AfterUserID, arg.GroupID, arg.MaxRows)
+	rows, err := db.Query(ctx, listKnownUsers, arg.AfterUserID, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ ALTER TABLE states
 -- The journal keeps messages, facts and membership beside receipts:
 -- 1 documented receipt, 2 server receipt, 3 receipt that names a group and no
 -- count, 4 message, 5 fact, 6 joined, 7 left, 8 dismissed (user_id ''), 9 listed as
--- a member, 10 a fact that lowered the known seq.
+-- a member, 10 a fact that lowered the known seq, 11 not listed as a member.
 ALTER TABLE journal RENAME COLUMN dialect TO kind;
 ALTER TABLE journal RENAME CONSTRAINT journal_dialect_check TO journal_kind_check;
 ALTER TABLE journal DROP CONSTRAINT journal_kind_check;
@@ -104,7 +104,7 @@ ALTER TABLE journal
             WHEN 4 THEN group_id IS NOT NULL AND message_id IS NOT NULL AND coalesce(read_seq, 1) >= 1
             WHEN 5 THEN group_id IS NOT NULL AND read_seq >= 0 AND max_seq >= 0
             WHEN 10 THEN group_id IS NOT NULL AND read_seq >= 0 AND max_seq >= 0
-            ELSE kind BETWEEN 6 AND 9 AND group_id IS NOT NULL
+            ELSE kind IN (6, 7, 8, 9, 11) AND group_id IS NOT NULL
         END
     );
 

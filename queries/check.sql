@@ -51,7 +51,7 @@ WHERE group_id = '';
 -- name: ListKnownUsers :many
 -- Users that something is known of, in key order.
 SELECT DISTINCT user_id::text FROM states
-WHERE user_id > @after_user_id AND (@group_id::text = '' OR group_id = @group_id)
+WHERE user_id > @after_user_id
 ORDER BY user_id
 LIMIT @max_rows;
 

@@ -67,11 +67,11 @@ arrivals AS (
 memberships AS (
     SELECT r.user_id, r.group_id,
         max(r.received_at) FILTER (WHERE r.kind = 6) AS joined_at,
-        max(r.received_at) FILTER (WHERE r.kind = 7) AS left_at,
+        max(r.received_at) FILTER (WHERE r.kind IN (7, 11)) AS left_at,
         max(r.received_at) FILTER (WHERE r.kind = 9) AS listed_at,
         max(r.recorded_at) AS recorded_at
     FROM rows AS r
-    WHERE r.kind IN (6, 7, 9)
+    WHERE r.kind IN (6, 7, 9, 11)
     GROUP BY r.user_id, r.group_id
 ),
 found AS (
@@ -171,11 +171,11 @@ arrivals AS (
 memberships AS (
     SELECT r.user_id, r.group_id,
         max(r.received_at) FILTER (WHERE r.kind = 6) AS joined_at,
-        max(r.received_at) FILTER (WHERE r.kind = 7) AS left_at,
+        max(r.received_at) FILTER (WHERE r.kind IN (7, 11)) AS left_at,
         max(r.received_at) FILTER (WHERE r.kind = 9) AS listed_at,
         max(r.recorded_at) AS recorded_at
     FROM rows AS r
-    WHERE r.kind IN (6, 7, 9)
+    WHERE r.kind IN (6, 7, 9, 11)
     GROUP BY r.user_id, r.group_id
 ),
 found AS (

@@ -153,7 +153,7 @@ func (r *reconciling) run(
 	if err != nil {
 		return report, err
 	}
-	err = pages(func(after string) ([]string, error) { return s.KnownUsers(ctx, "", after, reconcilePage) },
+	err = pages(func(after string) ([]string, error) { return s.KnownUsers(ctx, after, reconcilePage) },
 		func(userID string) error {
 			delete(strangers, userID)
 			return user(userID)

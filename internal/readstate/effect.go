@@ -22,6 +22,7 @@ const (
 	EntryDismissed    EntryKind = 8
 	EntryListed       EntryKind = 9
 	EntryLowered      EntryKind = 10
+	EntryAbsent       EntryKind = 11
 )
 
 // None stands for a number that an [Entry] does not have.
@@ -239,20 +240,24 @@ func (a *applying) note(m KnownMessage, seen bool) {
 
 func (a *applying) change(c *Change) {
 	l := a.before.Ledgers[c.GroupID]
-	l.Doubt(c.ReceivedAt)
+	if c.Kind != ChangeAbsent {
+		l.Doubt(c.ReceivedAt) // the notification takes a seq
+	}
 	entry := Entry{
 		ID: c.ID, At: c.ReceivedAt, GroupID: c.GroupID, UnreadCount: None, ReadSeq: None, MaxSeq: None, Relative: true,
 	}
 	switch c.Kind {
-	case ChangeJoined, ChangeLeft:
+	case ChangeJoined, ChangeLeft, ChangeAbsent:
 		for _, userID := range c.UserIDs {
 			entry.UserID = userID
 			m := a.membership(Pair{userID, c.GroupID})
-			if entry.Kind = EntryJoined; c.Kind == ChangeLeft {
-				entry.Kind = EntryLeft
-				m.LeftAt = later(m.LeftAt, c.ReceivedAt)
-			} else {
-				m.JoinedAt = later(m.JoinedAt, c.ReceivedAt)
+			switch c.Kind {
+			case ChangeJoined:
+				entry.Kind, m.JoinedAt = EntryJoined, later(m.JoinedAt, c.ReceivedAt)
+			case ChangeLeft:
+				entry.Kind, m.LeftAt = EntryLeft, later(m.LeftAt, c.ReceivedAt)
+			default:
+				entry.Kind, m.LeftAt = EntryAbsent, later(m.LeftAt, c.ReceivedAt)
 			}
 			a.members[m.Pair] = m
 			a.out.Entries = append(a.out.Entries, entry)

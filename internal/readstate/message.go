@@ -35,6 +35,9 @@ const (
 	// ChangeMembers is a group whose members changed, without saying who: OpenIM
 	// has to be asked.
 	ChangeMembers ChangeKind = 4
+	// ChangeAbsent is users whom OpenIM does not list as members: they left some time
+	// before.
+	ChangeAbsent ChangeKind = 5
 )
 
 // Change is what a membership callback tells.

@@ -28,10 +28,9 @@ const (
 type Store interface {
 	Commit(ctx context.Context, batch readstate.Batch) error
 	UserStates(ctx context.Context, userID, afterGroupID string, minUnread int64, limit int32) ([]readstate.State, error)
+	GroupStates(ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32) ([]readstate.State, error)
 	HiddenGroups(ctx context.Context, userID string) (map[string]bool, error)
 	KnownSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error)
-	KnownUsers(ctx context.Context, groupID, after string, limit int32) ([]string, error)
-	KnownGroups(ctx context.Context, after string, limit int32) ([]string, error)
 	Dismissed(ctx context.Context, groupID string) (bool, error)
 	SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error
 	SeedChecks(ctx context.Context, spread time.Duration) error
@@ -129,7 +128,7 @@ func (r *Reconciler) Members(ctx context.Context, groupID string) ([]string, err
 			return nil, fmt.Errorf("make identity: %w", err)
 		}
 		batch.Changes = []readstate.Change{{
-			ID: readstate.ID(id), ReceivedAt: askedAt, Kind: readstate.ChangeLeft, GroupID: groupID, UserIDs: left,
+			ID: readstate.ID(id), ReceivedAt: askedAt, Kind: readstate.ChangeAbsent, GroupID: groupID, UserIDs: left,
 		}}
 	}
 	if err := r.Store.Commit(ctx, batch); err != nil {
@@ -141,19 +140,18 @@ func (r *Reconciler) Members(ctx context.Context, groupID string) ([]string, err
 // absent gives the users of a group who are not listed.
 func (r *Reconciler) absent(ctx context.Context, groupID string, list memberList) (left []string, err error) {
 	for after := ""; ; {
-		known, err := r.Store.KnownUsers(ctx, groupID, after, page)
+		known, err := r.Store.GroupStates(ctx, groupID, after, 0, page)
 		if err != nil {
 			return nil, err
 		}
-		for _, userID := range known {
-			if !list.users[userID] {
-				left = append(left, userID)
+		for _, state := range known {
+			if after = state.UserID; !list.users[after] {
+				left = append(left, after)
 			}
 		}
 		if len(known) < page {
 			return left, nil
 		}
-		after = known[len(known)-1]
 	}
 }
 

@@ -68,12 +68,10 @@ func (s *Store) Drift(ctx context.Context) (readstate.Drift, error) {
 	}, nil
 }
 
-// KnownUsers lists up to limit users, of one group or of all (""), that something is
-// known of, in key order after the given one.
-func (s *Store) KnownUsers(ctx context.Context, groupID, after string, limit int32) ([]string, error) {
-	users, err := s.queries.ListKnownUsers(ctx, s.pool, db.ListKnownUsersParams{
-		AfterUserID: after, GroupID: groupID, MaxRows: limit,
-	})
+// KnownUsers lists up to limit users that something is known of, in key order after
+// the given one.
+func (s *Store) KnownUsers(ctx context.Context, after string, limit int32) ([]string, error) {
+	users, err := s.queries.ListKnownUsers(ctx, s.pool, db.ListKnownUsersParams{AfterUserID: after, MaxRows: limit})
 	if err != nil {
 		return nil, fmt.Errorf("list known users: %w", translate(err))
 	}

@@ -85,7 +85,7 @@ func (s *Store) markChanges(ctx context.Context, conn db.DBTX, m *marks, changes
 			for _, userID := range member {
 				m.add(readstate.Pair{UserID: userID, GroupID: c.GroupID}, due, settled)
 			}
-		case readstate.ChangeDismissed:
+		case readstate.ChangeDismissed, readstate.ChangeAbsent:
 		}
 	}
 	return nil

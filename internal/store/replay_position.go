@@ -123,7 +123,8 @@ func fold(groupID string, events []db.ListPositionEventsRow) (
 			l.Dismiss(at)
 		case readstate.EntryJoined, readstate.EntryLeft:
 			l.Doubt(at)
-		case readstate.EntryDocumented, readstate.EntryServer, readstate.EntryConversation, readstate.EntryListed:
+		case readstate.EntryDocumented, readstate.EntryServer, readstate.EntryConversation,
+			readstate.EntryListed, readstate.EntryAbsent:
 		}
 	}
 	return l, messages, recordedAt

@@ -1,0 +1,255 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/openimtest"
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+)
+
+// withOpenIM gives the environment of a readmark that can ask a model of OpenIM.
+func withOpenIM(t testing.TB, model http.Handler) map[string]string {
+	t.Helper()
+	api := httptest.NewServer(model)
+	t.Cleanup(api.Close)
+	return map[string]string{
+		"DATABASE_URL": pgtest.New(t), "READMARK_OPENIM_API_URL": api.URL + "/", "READMARK_OPENIM_SECRET": openimtest.Secret,
+		"READMARK_OPENIM_MAX_RPS": "10000",
+	}
+}
+
+// deliver posts callbacks as OpenIM's two workers do.
+func (s *service) deliver(events []openimtest.Event) {
+	s.t.Helper()
+	queue := make(chan openimtest.Event)
+	var workers sync.WaitGroup
+	for range 2 {
+		workers.Go(func() {
+			for event := range queue {
+				body, err := json.Marshal(event.Body)
+				if err != nil {
+					s.t.Error(err)
+				}
+				status, answer := s.do(http.MethodPost, s.URL+"/callbackExample/"+event.Command, string(body)+"\n")
+				if status != http.StatusOK {
+					s.t.Errorf("%s %s: %d %s", event.Command, body, status, answer)
+				}
+			}
+		})
+	}
+	for _, event := range events {
+		queue <- event
+	}
+	close(queue)
+	workers.Wait()
+}
+
+// resolved waits until OpenIM has been asked for everybody.
+func resolved(t testing.TB, url string) {
+	t.Helper()
+	conn := pgtest.Connect(t, url)
+	require.Eventually(t, func() bool {
+		var waiting int
+		return conn.QueryRow(t.Context(), "SELECT count(*) FROM pending").Scan(&waiting) == nil && waiting == 0
+	}, time.Minute, 10*time.Millisecond)
+}
+
+// shown is what the read API says of all pairs of the given users.
+func (s *service) shown(users []string) map[readstate.Pair]map[string]any {
+	s.t.Helper()
+	all := map[readstate.Pair]map[string]any{}
+	for _, userID := range users {
+		status, list := s.get("/v1/users/" + userID + "/groups?limit=1000")
+		require.Equal(s.t, 200, status)
+		items, _ := list["items"].([]any)
+		for _, item := range items {
+			state, _ := item.(map[string]any)
+			all[readstate.Pair{UserID: userID, GroupID: fmt.Sprint(state["groupID"])}] = state
+		}
+	}
+	return all
+}
+
+// The captured session of a real server: the reader twice, a seq in the count's
+// place, and yet the counts are right.
+func TestServerDialectIsResolved(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand", "callbackAfterSingleMsgReadCommand"}})
+	model.CreateGroup("g", "u1", "u2", "u3")
+	for range 4 {
+		model.Send("g", "u1")
+	}
+	environment := withOpenIM(t, model)
+	s := serve(t, environment)
+	random := rand.New(rand.NewPCG(1, 1))
+	model.Read("g", "u2", 3)
+	s.deliver(model.Take(random, 1, 0))
+	status, pending := s.get("/v1/users/u2/groups/g")
+	if status == 200 {
+		require.Contains(t, []any{true, false}, pending["pending"])
+	}
+	resolved(t, environment["DATABASE_URL"])
+	status, state := s.get("/v1/users/u2/groups/g")
+	require.Equal(t, 200, status)
+	require.EqualValues(t, 2, state["unreadCount"])
+	require.Equal(t, "fact", state["source"])
+	require.Equal(t, true, state["exact"])
+	require.Equal(t, false, state["pending"])
+	model.Read("g", "u2", 1005)
+	model.ReadMessages("g", "u3", 2, 3)
+	s.deliver(model.Take(random, 1, 0))
+	resolved(t, environment["DATABASE_URL"])
+	_, state = s.get("/v1/users/u2/groups/g")
+	require.EqualValues(t, 0, state["unreadCount"], "a hasReadSeq above maxSeq")
+	_, state = s.get("/v1/users/u3/groups/g")
+	require.EqualValues(t, 2, state["unreadCount"], "a read of single messages")
+	status, _ = s.get("/v1/users/u1/groups/g")
+	require.Equal(t, 404, status, "nothing is known of who never read")
+	s.end()
+	require.NotContains(t, s.log.String(), openimtest.Secret)
+	require.NotContains(t, s.log.String(), "token-1")
+}
+
+// webhookSets are what an operator can enable.
+func webhookSets() map[string]openimtest.Options {
+	read := []string{"callbackAfterGroupMsgReadCommand", "callbackAfterSingleMsgReadCommand"}
+	membership := []string{
+		"callbackAfterCreateGroupCommand", "callbackAfterJoinGroupCommand", "callbackAfterQuitGroupCommand",
+		"callbackAfterKickGroupCommand", "callbackAfterDisMissGroupCommand",
+	}
+	send, save := "callbackAfterSendGroupMsgCommand", "callbackAfterMsgSaveDBCommand"
+	created := "callbackAfterCreateGroupChatConversationsCommand"
+	set := func(documented bool, lists ...[]string) openimtest.Options {
+		o := openimtest.Options{Documented: documented}
+		for _, list := range lists {
+			o.Webhooks = append(o.Webhooks, list...)
+		}
+		return o
+	}
+	return map[string]openimtest.Options{
+		"read":                   set(false, read),
+		"read and membership":    set(false, read, membership),
+		"read and send":          set(false, read, membership, []string{send}),
+		"read and save":          set(false, read, membership, []string{save, created}),
+		"all":                    set(false, read, membership, []string{send, save, created}),
+		"messages only":          set(false, []string{send, save}),
+		"documented":             set(true, read[:1]),
+		"documented and send":    set(true, read[:1], []string{send}),
+		"documented, everything": set(true, read, membership, []string{send, save, created}),
+	}
+}
+
+// play has random things happen on the model, and delivers callbacks now and then.
+func play(s *service, model *openimtest.Server, random *rand.Rand, operations, window int, drop float64) {
+	users := []string{"a", "b", "c", "d", "e"}
+	user := func() string { return users[random.IntN(len(users))] }
+	groups := []string{"g1", "g2", "g3"}
+	model.CreateGroup("g1", "a", "b", "c")
+	model.CreateGroup("g2", "b", "d")
+	model.CreateGroup("g3", "e", "a", "b", "c", "d")
+	for range operations {
+		g := groups[random.IntN(len(groups))]
+		switch n := random.IntN(100); {
+		case n < 45:
+			model.Send(g, user())
+		case n < 70:
+			model.Read(g, user(), 1+random.Int64N(model.MaxSeq(g)+2))
+		case n < 75:
+			model.ReadMessages(g, user(), 1+random.Int64N(max(1, model.MaxSeq(g))))
+		case n < 78:
+			model.SetRead(g, user(), random.Int64N(model.MaxSeq(g)+1))
+		case n < 83:
+			model.Join(g, user(), random.IntN(2) == 0)
+		case n < 87:
+			model.Leave(g, user(), random.IntN(2) == 0)
+		case n < 89:
+			model.Rename(g)
+		case n < 90 && g == "g2":
+			model.Dismiss(g)
+		case n < 95:
+			s.deliver(model.Take(random, window, drop))
+		}
+	}
+	s.deliver(model.Take(random, window, drop))
+}
+
+// Whatever webhooks are enabled, and whatever of them is dropped and reordered:
+// after one reconcile every count is what OpenIM shows.
+func TestCountsEqualOpenIMs(t *testing.T) {
+	t.Parallel()
+	for name, options := range webhookSets() {
+		for _, drop := range []float64{0, .3} {
+			t.Run(fmt.Sprintf("%s, %v dropped", name, drop), func(t *testing.T) {
+				t.Parallel()
+				seed := rand.Uint64()
+				t.Log("seed", seed)
+				random := rand.New(rand.NewPCG(seed, 2))
+				model := openimtest.New(options)
+				environment := withOpenIM(t, model)
+				s := serve(t, environment)
+				play(s, model, random, 150, 4, drop)
+				resolved(t, environment["DATABASE_URL"])
+				users := []string{"a", "b", "c", "d", "e"}
+				if drop == 0 {
+					announced(t, model, s.shown(users))
+				}
+				status, out, errs := run(t, environment, "reconcile", "--all")
+				require.Equal(t, 0, status, errs)
+				require.Contains(t, out, "largest difference")
+				equal(t, model, s.shown(users))
+				s.end()
+			})
+		}
+	}
+}
+
+// announced holds the counts against the model's: where the group's last seq was
+// announced they are right, and elsewhere, if they are not, they say so.
+func announced(t *testing.T, model *openimtest.Server, shown map[readstate.Pair]map[string]any) {
+	t.Helper()
+	for pair, count := range model.Counts() {
+		state, found := shown[pair]
+		if !found {
+			continue
+		}
+		got, _ := state["unreadCount"].(float64)
+		if int64(got) == count.Unread {
+			continue
+		}
+		if count.Announced || state["exact"] == true {
+			t.Errorf("%v: shown %v, OpenIM shows %d (announced: %v)", pair, state, count.Unread, count.Announced)
+		}
+	}
+}
+
+// equal holds all counts against the model's.
+func equal(t *testing.T, model *openimtest.Server, shown map[readstate.Pair]map[string]any) {
+	t.Helper()
+	counts := model.Counts()
+	for pair, count := range counts {
+		state, found := shown[pair]
+		if !found {
+			t.Errorf("%v is not shown, OpenIM shows %d", pair, count.Unread)
+			continue
+		}
+		if got, _ := state["unreadCount"].(float64); int64(got) != count.Unread || state["exact"] != true {
+			t.Errorf("%v: shown %v, OpenIM shows %d", pair, state, count.Unread)
+		}
+	}
+	for pair := range shown {
+		// OpenIM goes on listing the members of a dismissed group: only the callback tells.
+		if _, member := counts[pair]; !member && !model.Dismissed(pair.GroupID) {
+			t.Errorf("%v is shown, and is no member", pair)
+		}
+	}
+}

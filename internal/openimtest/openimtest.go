@@ -1,0 +1,320 @@
+// Package openimtest is a model of an OpenIM server, for tests: groups with seqs and
+// cursors, notifications that take seqs, webhooks through a queue that reorders and
+// drops, and the REST API. It answers as the captured requests and answers show.
+package openimtest
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"readmark/internal/readstate"
+)
+
+// Options says what kind of server it is.
+type Options struct {
+	// Webhooks are the enabled callbacks, by their path's name.
+	Webhooks []string
+	// Documented has reads reported as the documentation says, with group and count.
+	Documented bool
+}
+
+// Server is the model. It is safe for concurrent use.
+type Server struct {
+	options Options
+
+	mu     sync.Mutex
+	groups map[string]*group
+	last   int     // numbers messages
+	queue  []Event // not delivered yet
+	Calls  map[string]int
+	Fail   func(path string) int // HTTP status to answer with in place of an answer; nil or 0: none
+	token  string
+	logins int
+}
+
+// Event is a callback on its way.
+type Event struct {
+	Command string
+	Body    map[string]any
+}
+
+type group struct {
+	maxSeq int64
+	// said is the highest seq that an enabled callback has told, or after which one had
+	// OpenIM asked.
+	said      int64
+	members   map[string]*member
+	dismissed bool
+}
+
+type member struct {
+	in     bool
+	read   int64
+	frozen int64 // what a leaver sees; 0: nothing frozen
+}
+
+// New returns a server without groups.
+func New(options Options) *Server {
+	return &Server{options: options, groups: map[string]*group{}, Calls: map[string]int{}}
+}
+
+func (s *Server) enabled(command string) bool { return slices.Contains(s.options.Webhooks, command) }
+
+// say queues a callback if it is enabled.
+func (s *Server) say(command string, body map[string]any) bool {
+	if !s.enabled(command) {
+		return false
+	}
+	body["callbackCommand"] = command
+	s.queue = append(s.queue, Event{command, body})
+	return true
+}
+
+// notify takes a seq for a notification, which no message callback tells.
+func (g *group) notify() { g.maxSeq++ }
+
+// CreateGroup makes a group with its first members; the first owns it.
+func (s *Server) CreateGroup(groupID string, users ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := &group{members: map[string]*member{}}
+	s.groups[groupID] = g
+	g.notify()
+	list := make([]map[string]any, 0, len(users)+1)
+	for i, userID := range users {
+		g.members[userID] = &member{in: true}
+		if i == 0 {
+			g.members[userID].read = 1 // its own notification
+		}
+		list = append(list, map[string]any{"userID": userID, "roleLevel": 20})
+	}
+	list = append(list, map[string]any{"userID": users[0], "roleLevel": 20}) // the owner, twice
+	created := s.say("callbackAfterCreateGroupCommand", map[string]any{"groupID": groupID, "initMemberList": list})
+	if s.say("callbackAfterCreateGroupChatConversationsCommand",
+		map[string]any{"groupId": groupID, "conversationId": "sg_" + groupID, "conversationType": 3}) || created {
+		g.said = g.maxSeq
+	}
+}
+
+// Join lets a user in, by the user's own doing or by an invitation.
+func (s *Server) Join(groupID, userID string, invited bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[groupID]
+	if g == nil || g.dismissed || g.is(userID) {
+		return
+	}
+	m := g.members[userID]
+	if m == nil {
+		m = &member{}
+		g.members[userID] = m
+	}
+	m.in, m.frozen = true, 0
+	g.notify()
+	told := false
+	if !invited {
+		told = s.say("callbackAfterJoinGroupCommand", map[string]any{"groupID": groupID, "inviterUserID": userID, "joinSource": 3})
+	}
+	if s.say("callbackAfterCreateGroupChatConversationsCommand",
+		map[string]any{"groupId": groupID, "conversationId": "sg_" + groupID, "conversationType": 3}) || told {
+		g.said = g.maxSeq
+	}
+}
+
+// Leave takes a user out, by quitting or by being kicked.
+func (s *Server) Leave(groupID, userID string, kicked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[groupID]
+	if g == nil || g.dismissed || !g.is(userID) {
+		return
+	}
+	g.notify()
+	m := g.members[userID]
+	m.in, m.frozen = false, g.maxSeq
+	told := false
+	if kicked {
+		told = s.say("callbackAfterKickGroupCommand", map[string]any{"groupID": groupID, "kickedUserIDs": []string{userID}})
+	} else {
+		m.read = max(m.read, g.maxSeq)
+		told = s.say("callbackAfterQuitGroupCommand", map[string]any{"groupID": groupID, "userID": userID})
+	}
+	if told {
+		g.said = g.maxSeq
+	}
+}
+
+// Dismiss ends a group; its members stay in OpenIM's lists.
+func (s *Server) Dismiss(groupID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[groupID]
+	if g == nil || g.dismissed {
+		return
+	}
+	g.dismissed = true
+	s.say("callbackAfterDisMissGroupCommand", map[string]any{"groupID": groupID, "membersID": g.in()})
+	s.say("callbackAfterDisMissGroupCommand", map[string]any{"groupID": groupID, "membersID": []string{}})
+}
+
+// Send has a member send a message.
+func (s *Server) Send(groupID, userID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[groupID]
+	if g == nil || g.dismissed || !g.is(userID) {
+		return
+	}
+	s.last++
+	body := map[string]any{
+		"sendID": userID, "serverMsgID": fmt.Sprintf("%032x", s.last), "sessionType": 3, "contentType": 101,
+		"sendTime": 1795471312460 + int64(s.last), "content": `{"content":"secret"}`, "seq": 0, "groupID": groupID,
+	}
+	told := s.say("callbackAfterSendGroupMsgCommand", maps.Clone(body))
+	g.maxSeq++
+	g.members[userID].read = g.maxSeq
+	body["seq"] = g.maxSeq
+	if s.say("callbackAfterMsgSaveDBCommand", body) || told {
+		g.said = g.maxSeq
+	}
+}
+
+// Rename changes the group's name: a notification that no enabled callback tells.
+func (s *Server) Rename(groupID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g := s.groups[groupID]; g != nil && !g.dismissed {
+		g.notify()
+	}
+}
+
+// Read has a member read up to a seq, which may lie behind or beyond.
+func (s *Server) Read(groupID, userID string, seq int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[groupID]
+	if g == nil || !g.is(userID) || seq < 1 {
+		return
+	}
+	m := g.members[userID]
+	m.read = max(m.read, seq)
+	body := map[string]any{"sendID": userID, "receiveID": userID, "unreadMsgNum": seq, "contentType": 3}
+	if s.options.Documented {
+		body["receiveID"], body["unreadMsgNum"], body["contentType"] = groupID, max(0, g.maxSeq-m.read), 101
+	}
+	if s.say("callbackAfterGroupMsgReadCommand", body) && !g.dismissed {
+		g.said = g.maxSeq // OpenIM is asked then
+	}
+}
+
+// ReadMessages has a member read single messages.
+func (s *Server) ReadMessages(groupID, userID string, seqs ...int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[groupID]
+	if g == nil || !g.is(userID) {
+		return
+	}
+	m := g.members[userID]
+	m.read = max(m.read, slices.Max(seqs))
+	if s.say("callbackAfterSingleMsgReadCommand",
+		map[string]any{"conversationID": "sg_" + groupID, "userID": userID, "Seqs": seqs, "contentType": 3}) {
+		g.said = g.maxSeq
+	}
+}
+
+// SetRead moves a cursor without any callback.
+func (s *Server) SetRead(groupID, userID string, seq int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g := s.groups[groupID]; g != nil && g.is(userID) {
+		g.members[userID].read = max(g.members[userID].read, seq)
+	}
+}
+
+func (g *group) is(userID string) bool {
+	m := g.members[userID]
+	return m != nil && m.in
+}
+
+func (g *group) in() []string {
+	var users []string
+	for userID, m := range g.members {
+		if m.in {
+			users = append(users, userID)
+		}
+	}
+	slices.Sort(users)
+	return users
+}
+
+// MaxSeq gives a group's highest seq.
+func (s *Server) MaxSeq(groupID string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g := s.groups[groupID]; g != nil {
+		return g.maxSeq
+	}
+	return 0
+}
+
+// Count is what OpenIM itself would show.
+type Count struct {
+	Unread int64
+	// Announced reports whether an enabled callback told the group's last seq.
+	Announced bool
+}
+
+// Dismissed reports whether a group is gone.
+func (s *Server) Dismissed(groupID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[groupID]
+	return g != nil && g.dismissed
+}
+
+// Counts gives the count of every member of every group that is not dismissed.
+func (s *Server) Counts() map[readstate.Pair]Count {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := map[readstate.Pair]Count{}
+	for groupID, g := range s.groups {
+		if g.dismissed {
+			continue
+		}
+		for _, userID := range g.in() {
+			counts[readstate.Pair{UserID: userID, GroupID: groupID}] = Count{
+				Unread: max(0, g.maxSeq-g.members[userID].read), Announced: g.said == g.maxSeq,
+			}
+		}
+	}
+	return counts
+}
+
+// Take takes callbacks from the queue as its two workers would under a backlog: in
+// an order that is not that of sending, each of the next few as likely. A part of
+// them is dropped.
+func (s *Server) Take(random *rand.Rand, window int, drop float64) []Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var taken []Event
+	for len(s.queue) > 0 {
+		i := random.IntN(min(max(1, window), len(s.queue)))
+		if random.Float64() >= drop {
+			taken = append(taken, s.queue[i])
+		}
+		s.queue = slices.Delete(s.queue, i, i+1)
+	}
+	return taken
+}
+
+// Groups gives the IDs of the groups, sorted.
+func (s *Server) Groups() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(s.groups), cmp.Compare)
+}
