@@ -55,6 +55,8 @@ type member struct {
 	in     bool
 	read   int64
 	frozen int64 // what a leaver sees; 0: nothing frozen
+	// told reports whether an enabled callback told of the last move of read.
+	told bool
 }
 
 // New returns a server without groups.
@@ -97,6 +99,9 @@ func (s *Server) CreateGroup(groupID string, users ...string) {
 	if s.say("callbackAfterCreateGroupChatConversationsCommand",
 		map[string]any{"groupId": groupID, "conversationId": "sg_" + groupID, "conversationType": 3}) || created {
 		g.said = g.maxSeq
+		for _, m := range g.members {
+			m.told = true
+		}
 	}
 }
 
@@ -113,7 +118,7 @@ func (s *Server) Join(groupID, userID string, invited bool) {
 		m = &member{}
 		g.members[userID] = m
 	}
-	m.in, m.frozen = true, 0
+	m.in, m.frozen, m.told = true, 0, false
 	g.notify()
 	told := false
 	if !invited {
@@ -121,16 +126,16 @@ func (s *Server) Join(groupID, userID string, invited bool) {
 	}
 	if s.say("callbackAfterCreateGroupChatConversationsCommand",
 		map[string]any{"groupId": groupID, "conversationId": "sg_" + groupID, "conversationType": 3}) || told {
-		g.said = g.maxSeq
+		g.said, m.told = g.maxSeq, true
 	}
 }
 
-// Leave takes a user out, by quitting or by being kicked.
+// Leave takes a user out, by quitting or by being kicked; somebody stays.
 func (s *Server) Leave(groupID, userID string, kicked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.groups[groupID]
-	if g == nil || g.dismissed || !g.is(userID) {
+	if g == nil || g.dismissed || !g.is(userID) || len(g.in()) == 1 { // somebody owns it
 		return
 	}
 	g.notify()
@@ -176,11 +181,12 @@ func (s *Server) Send(groupID, userID string) {
 	}
 	told := s.say("callbackAfterSendGroupMsgCommand", maps.Clone(body))
 	g.maxSeq++
-	g.members[userID].read = g.maxSeq
 	body["seq"] = g.maxSeq
-	if s.say("callbackAfterMsgSaveDBCommand", body) || told {
+	told = s.say("callbackAfterMsgSaveDBCommand", body) || told
+	if told {
 		g.said = g.maxSeq
 	}
+	g.members[userID].read, g.members[userID].told = g.maxSeq, told
 }
 
 // Rename changes the group's name: a notification that no enabled callback tells.
@@ -201,13 +207,16 @@ func (s *Server) Read(groupID, userID string, seq int64) {
 		return
 	}
 	m := g.members[userID]
+	moved := seq > m.read
 	m.read = max(m.read, seq)
 	body := map[string]any{"sendID": userID, "receiveID": userID, "unreadMsgNum": seq, "contentType": 3}
 	if s.options.Documented {
 		body["receiveID"], body["unreadMsgNum"], body["contentType"] = groupID, max(0, g.maxSeq-m.read), 101
 	}
-	if s.say("callbackAfterGroupMsgReadCommand", body) && !g.dismissed {
-		g.said = g.maxSeq // OpenIM is asked then
+	if s.say("callbackAfterGroupMsgReadCommand", body) {
+		g.said, m.told = g.maxSeq, true // OpenIM is asked then
+	} else if moved {
+		m.told = false
 	}
 }
 
@@ -220,10 +229,13 @@ func (s *Server) ReadMessages(groupID, userID string, seqs ...int64) {
 		return
 	}
 	m := g.members[userID]
+	moved := slices.Max(seqs) > m.read
 	m.read = max(m.read, slices.Max(seqs))
 	if s.say("callbackAfterSingleMsgReadCommand",
 		map[string]any{"conversationID": "sg_" + groupID, "userID": userID, "Seqs": seqs, "contentType": 3}) {
-		g.said = g.maxSeq
+		g.said, m.told = g.maxSeq, true
+	} else if moved {
+		m.told = false
 	}
 }
 
@@ -231,8 +243,8 @@ func (s *Server) ReadMessages(groupID, userID string, seqs ...int64) {
 func (s *Server) SetRead(groupID, userID string, seq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g := s.groups[groupID]; g != nil && g.is(userID) {
-		g.members[userID].read = max(g.members[userID].read, seq)
+	if g := s.groups[groupID]; g != nil && g.is(userID) && seq > g.members[userID].read {
+		g.members[userID].read, g.members[userID].told = seq, false
 	}
 }
 
@@ -265,7 +277,8 @@ func (s *Server) MaxSeq(groupID string) int64 {
 // Count is what OpenIM itself would show.
 type Count struct {
 	Unread int64
-	// Announced reports whether an enabled callback told the group's last seq.
+	// Announced reports whether an enabled callback told the group's last seq, and the
+	// last move of the user's cursor.
 	Announced bool
 }
 
@@ -288,7 +301,7 @@ func (s *Server) Counts() map[readstate.Pair]Count {
 		}
 		for _, userID := range g.in() {
 			counts[readstate.Pair{UserID: userID, GroupID: groupID}] = Count{
-				Unread: max(0, g.maxSeq-g.members[userID].read), Announced: g.said == g.maxSeq,
+				Unread: max(0, g.maxSeq-g.members[userID].read), Announced: g.said == g.maxSeq && g.members[userID].told,
 			}
 		}
 	}

@@ -116,6 +116,9 @@ type Effects struct {
 	Messages    []KnownMessage
 	// Fresh is the messages that are counted anew: seqless, and never seen before.
 	Fresh []Message
+	// Unsure is groups that somebody left and joined, or the reverse, so shortly one
+	// after the other that OpenIM has to say which was last.
+	Unsure []string
 }
 
 // Apply moves the ledgers through a batch in the order of arrival, and gives what
@@ -251,6 +254,9 @@ func (a *applying) change(c *Change) {
 		for _, userID := range c.UserIDs {
 			entry.UserID = userID
 			m := a.membership(Pair{userID, c.GroupID})
+			if c.Kind == ChangeJoined && near(m.LeftAt, c.ReceivedAt) || c.Kind == ChangeLeft && near(m.JoinedAt, c.ReceivedAt) {
+				a.out.Unsure = append(a.out.Unsure, c.GroupID)
+			}
 			switch c.Kind {
 			case ChangeJoined:
 				entry.Kind, m.JoinedAt = EntryJoined, later(m.JoinedAt, c.ReceivedAt)
@@ -372,6 +378,8 @@ func mergeExacts(list []Exact) []Exact {
 func (p Pair) compare(o Pair) int {
 	return cmp.Or(cmp.Compare(p.UserID, o.UserID), cmp.Compare(p.GroupID, o.GroupID))
 }
+
+func near(a, b time.Time) bool { return b.Sub(a).Abs() < Disorder }
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -11,6 +11,10 @@ import (
 // notifications of a membership change, which take seqs too.
 const Settling = time.Second
 
+// Disorder is how far apart two callbacks can arrive that OpenIM sent the other way
+// round: its queue of webhooks has two workers, and there are several queues.
+const Disorder = 10 * time.Second
+
 // Position is a group's running message number, see docs/counting.md. What
 // changes it is a set of events whose order of arrival decides; the zero value
 // is a group that nothing is known of.

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"readmark/internal/readstate"
 	"readmark/internal/resolve"
 )
@@ -26,12 +24,10 @@ const (
 
 // Store is what is compared, see [store.Store].
 type Store interface {
-	Commit(ctx context.Context, batch readstate.Batch) error
+	resolve.MemberStore
 	UserStates(ctx context.Context, userID, afterGroupID string, minUnread int64, limit int32) ([]readstate.State, error)
-	GroupStates(ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32) ([]readstate.State, error)
 	HiddenGroups(ctx context.Context, userID string) (map[string]bool, error)
 	KnownSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error)
-	Dismissed(ctx context.Context, groupID string) (bool, error)
 	SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error
 	SeedChecks(ctx context.Context, spread time.Duration) error
 	TakeChecks(ctx context.Context, limit int32, interval time.Duration) ([]readstate.Pair, error)
@@ -90,69 +86,29 @@ func (r *Reconciler) Group(ctx context.Context, groupID string) (readstate.Diffe
 	return sum, nil
 }
 
-// Members asks OpenIM who is in a group, and takes that over: tombstones of those
-// who are, are lifted; who is not, has left. A group of which OpenIM lists nobody,
-// or that is known to be dismissed, is left as it is.
-func (r *Reconciler) Members(ctx context.Context, groupID string) ([]string, error) {
+// Members asks OpenIM who is in a group and takes that over, see [resolve.Members],
+// unless it only checks.
+func (r *Reconciler) Members(ctx context.Context, groupID string) (members []string, err error) {
 	askedAt := r.now()
-	members, err := r.OpenIM.Members(ctx, groupID)
+	if r.Check {
+		members, err = r.OpenIM.Members(ctx, groupID)
+	} else {
+		members, askedAt, err = resolve.Members(ctx, r.Store, r.OpenIM, r.Now, groupID)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("ask members: %w", err)
+		return nil, err
 	}
 	list := memberList{users: make(map[string]bool, len(members)), askedAt: askedAt}
 	for _, userID := range members {
 		list.users[userID] = true
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if len(r.members) > page { // a cache, not a copy of OpenIM
 		clear(r.members)
 	}
 	r.members[groupID] = list
-	r.mu.Unlock()
-	dismissed, err := r.Store.Dismissed(ctx, groupID)
-	if err != nil || dismissed || len(members) == 0 || r.Check {
-		return members, err
-	}
-	listing, err := resolve.NewListing(groupID, members, askedAt)
-	if err != nil {
-		return nil, err
-	}
-	batch := readstate.Batch{Listings: []readstate.Listing{listing}}
-	left, err := r.absent(ctx, groupID, list)
-	if err != nil {
-		return nil, err
-	}
-	if len(left) > 0 {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return nil, fmt.Errorf("make identity: %w", err)
-		}
-		batch.Changes = []readstate.Change{{
-			ID: readstate.ID(id), ReceivedAt: askedAt, Kind: readstate.ChangeAbsent, GroupID: groupID, UserIDs: left,
-		}}
-	}
-	if err := r.Store.Commit(ctx, batch); err != nil {
-		return nil, fmt.Errorf("commit members: %w", err)
-	}
-	return listing.UserIDs, nil
-}
-
-// absent gives the users of a group who are not listed.
-func (r *Reconciler) absent(ctx context.Context, groupID string, list memberList) (left []string, err error) {
-	for after := ""; ; {
-		known, err := r.Store.GroupStates(ctx, groupID, after, 0, page)
-		if err != nil {
-			return nil, err
-		}
-		for _, state := range known {
-			if after = state.UserID; !list.users[after] {
-				left = append(left, after)
-			}
-		}
-		if len(known) < page {
-			return left, nil
-		}
-	}
+	return members, nil
 }
 
 // compare asks OpenIM for a user in all groups or in one. What differs is asked
@@ -172,8 +128,16 @@ func (r *Reconciler) compare(ctx context.Context, pair readstate.Pair) (readstat
 	batch := readstate.Batch{}
 	for _, fact := range second.off {
 		before, found := first.seqs[fact.Pair]
-		// Lower seqs are believed when they are said twice.
-		fact.Lowers = found && before == seqs{fact.MaxSeq, fact.ReadSeq} && second.lower[fact.Pair]
+		// Lower seqs are believed when they are said twice, of a member: who left sees the
+		// seq of then.
+		if found && before == (seqs{fact.MaxSeq, fact.ReadSeq}) && second.lower[fact.Pair] {
+			if fact.Lowers, err = r.isMember(ctx, fact.Pair); err != nil {
+				return second.Difference, err
+			}
+			if !fact.Lowers {
+				continue
+			}
+		}
 		batch.Facts = append(batch.Facts, fact)
 	}
 	if err := r.Store.Commit(ctx, batch); err != nil {
@@ -189,7 +153,7 @@ type seqs struct{ max, read int64 }
 // looked is one look at OpenIM and at what is stored.
 type looked struct {
 	readstate.Difference
-	off   []readstate.Fact
+	off   []readstate.Fact // also where only the seqs differ, and not the count
 	seqs  map[readstate.Pair]seqs
 	lower map[readstate.Pair]bool // OpenIM's highest seq is below the one learnt
 }
@@ -232,9 +196,10 @@ func (r *Reconciler) look(ctx context.Context, pair readstate.Pair) (looked, err
 		}
 		l.Pairs++
 		l.seqs[fact.Pair] = seqs{fact.MaxSeq, fact.ReadSeq}
-		l.lower[fact.Pair] = fact.MaxSeq < known[fact.GroupID]
+		highest, placed := known[fact.GroupID]
+		l.lower[fact.Pair] = fact.MaxSeq < highest
 		want := unread(fact)
-		if found && state.UnreadCount == want && state.Exact {
+		if found && state.UnreadCount == want && state.Exact && placed && highest == fact.MaxSeq {
 			continue
 		}
 		if !found || state.UnreadCount != want {

@@ -29,6 +29,8 @@ const (
 	// The pauses after a failure, with jitter.
 	minRetry = time.Second
 	maxRetry = 5 * time.Second
+	// page is how many states are read at once.
+	page = 1000
 	// groupPrefix begins the conversation ID of a group (OpenIM's msgprocessor).
 	groupPrefix = "sg_"
 )
@@ -45,7 +47,7 @@ type Store interface {
 	Resolve(ctx context.Context, p store.Pending, askedAt time.Time) error
 	Postpone(ctx context.Context, p store.Pending, after time.Duration) error
 	Ask(ctx context.Context, pairs []readstate.Pair) error
-	Commit(ctx context.Context, batch readstate.Batch) error
+	MemberStore
 	Strangers(ctx context.Context, groupID string, userIDs []string) ([]string, error)
 }
 
@@ -145,11 +147,9 @@ func (r *Resolver) ask(ctx context.Context, p store.Pending) (askedAt time.Time,
 	return askedAt, nil
 }
 
-// askMembers asks who is in a group, lifts the tombstones of those who are, and
-// marks whom nothing is known of.
+// askMembers asks who is in a group, and marks whom nothing is known of.
 func (r *Resolver) askMembers(ctx context.Context, groupID string) (askedAt time.Time, err error) {
-	askedAt = now(r.Now)
-	members, err := r.OpenIM.Members(ctx, groupID)
+	members, askedAt, err := Members(ctx, r.Store, r.OpenIM, r.Now, groupID)
 	if err != nil || len(members) == 0 {
 		return askedAt, err
 	}
@@ -161,13 +161,6 @@ func (r *Resolver) askMembers(ctx context.Context, groupID string) (askedAt time
 		// Everybody is known: what changed is the position, which any member tells.
 		strangers = members[:1]
 	}
-	listing, err := NewListing(groupID, strangers, askedAt)
-	if err != nil {
-		return askedAt, err
-	}
-	if err := r.Store.Commit(ctx, readstate.Batch{Listings: []readstate.Listing{listing}}); err != nil {
-		return askedAt, fmt.Errorf("commit members: %w", err)
-	}
 	pairs := make([]readstate.Pair, len(strangers))
 	for i, userID := range strangers {
 		pairs[i] = readstate.Pair{UserID: userID, GroupID: groupID}
@@ -175,17 +168,73 @@ func (r *Resolver) askMembers(ctx context.Context, groupID string) (askedAt time
 	return askedAt, r.Store.Ask(ctx, pairs)
 }
 
-// NewListing is what OpenIM said of a group's members, with identity. IDs that
-// cannot be stored are left out.
-func NewListing(groupID string, userIDs []string, askedAt time.Time) (readstate.Listing, error) {
-	id, err := identity()
-	listing := readstate.Listing{ID: id, GroupID: groupID, AskedAt: askedAt}
-	for _, userID := range userIDs {
+// MemberStore takes over who is in a group.
+type MemberStore interface {
+	Commit(ctx context.Context, batch readstate.Batch) error
+	Dismissed(ctx context.Context, groupID string) (bool, error)
+	GroupStates(ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32) ([]readstate.State, error)
+}
+
+// Members asks OpenIM who is in a group, and takes that over: tombstones of those who
+// are, are lifted; whoever is shown and is not listed has left. A group of which
+// OpenIM lists nobody, or that is known to be dismissed, is left as it is.
+func Members(ctx context.Context, s MemberStore, openim OpenIM, clock func() time.Time, groupID string) (
+	members []string, askedAt time.Time, err error,
+) {
+	askedAt = now(clock)
+	listed, err := openim.Members(ctx, groupID)
+	if err != nil {
+		return nil, askedAt, fmt.Errorf("ask members: %w", err)
+	}
+	for _, userID := range listed { // what cannot be stored is left out
 		if readstate.CheckID(userID) == nil {
-			listing.UserIDs = append(listing.UserIDs, userID)
+			members = append(members, userID)
 		}
 	}
-	return listing, err
+	dismissed, err := s.Dismissed(ctx, groupID)
+	if err != nil || dismissed || len(members) == 0 {
+		return members, askedAt, err
+	}
+	left, err := absent(ctx, s, groupID, members)
+	if err != nil {
+		return nil, askedAt, err
+	}
+	id, err := identity()
+	if err != nil {
+		return nil, askedAt, err
+	}
+	batch := readstate.Batch{Listings: []readstate.Listing{{ID: id, GroupID: groupID, AskedAt: askedAt, UserIDs: members}}}
+	if len(left) > 0 {
+		batch.Changes = []readstate.Change{{
+			ID: id, ReceivedAt: askedAt, Kind: readstate.ChangeAbsent, GroupID: groupID, UserIDs: left,
+		}}
+	}
+	if err := s.Commit(ctx, batch); err != nil {
+		return nil, askedAt, fmt.Errorf("commit members: %w", err)
+	}
+	return members, askedAt, nil
+}
+
+// absent gives the users who are shown in a group and are not listed.
+func absent(ctx context.Context, s MemberStore, groupID string, members []string) (left []string, err error) {
+	listed := make(map[string]bool, len(members))
+	for _, userID := range members {
+		listed[userID] = true
+	}
+	for after := ""; ; {
+		shown, err := s.GroupStates(ctx, groupID, after, 0, page)
+		if err != nil {
+			return nil, err
+		}
+		for i := range shown {
+			if after = shown[i].UserID; !listed[after] {
+				left = append(left, after)
+			}
+		}
+		if len(shown) < page {
+			return left, nil
+		}
+	}
 }
 
 // Facts asks OpenIM for all group conversations of a user (no GroupID), or for one.

@@ -62,6 +62,9 @@ func (m *marks) effects(e *readstate.Effects, now time.Time) {
 	for i := range e.Fresh {
 		m.add(readstate.Pair{UserID: e.Fresh[i].UserID, GroupID: e.Fresh[i].GroupID}, settled, settled)
 	}
+	for _, groupID := range e.Unsure {
+		m.add(readstate.Pair{GroupID: groupID}, now.Add(debounce), settled)
+	}
 }
 
 // markChanges marks who has joined, groups whose members are not told, and some
