@@ -57,6 +57,8 @@ type member struct {
 	frozen int64 // what a leaver sees; 0: nothing frozen
 	// told reports whether an enabled callback told of the last move of read.
 	told bool
+	// silent reports whether the user came back without an enabled callback.
+	silent bool
 }
 
 // New returns a server without groups.
@@ -118,7 +120,7 @@ func (s *Server) Join(groupID, userID string, invited bool) {
 		m = &member{}
 		g.members[userID] = m
 	}
-	m.in, m.frozen, m.told = true, 0, false
+	m.in, m.frozen, m.told, m.silent = true, 0, false, true
 	g.notify()
 	told := false
 	if !invited {
@@ -126,7 +128,7 @@ func (s *Server) Join(groupID, userID string, invited bool) {
 	}
 	if s.say("callbackAfterCreateGroupChatConversationsCommand",
 		map[string]any{"groupId": groupID, "conversationId": "sg_" + groupID, "conversationType": 3}) || told {
-		g.said, m.told = g.maxSeq, true
+		g.said, m.told, m.silent = g.maxSeq, true, false
 	}
 }
 
@@ -301,7 +303,7 @@ func (s *Server) Counts() map[readstate.Pair]Count {
 		}
 		for _, userID := range g.in() {
 			counts[readstate.Pair{UserID: userID, GroupID: groupID}] = Count{
-				Unread: max(0, g.maxSeq-g.members[userID].read), Announced: g.said == g.maxSeq && g.members[userID].told,
+				Unread: max(0, g.maxSeq-g.members[userID].read), Announced: g.said == g.maxSeq && g.members[userID].told && !g.members[userID].silent,
 			}
 		}
 	}

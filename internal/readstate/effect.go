@@ -204,10 +204,10 @@ func (a *applying) message(m *Message) {
 	pair := Pair{m.UserID, m.GroupID}
 	switch {
 	case m.Seq > 0:
+		l.Store(m.Seq, m.ReceivedAt)
 		if seen && known.Seq == 0 {
 			l.Uncount(known.ReceivedAt)
 		}
-		l.Store(m.Seq, m.ReceivedAt)
 		a.note(KnownMessage{m.GroupID, m.MessageID, m.ReceivedAt, m.Seq}, seen)
 		a.exact(Exact{Pair: pair, ReadSeq: m.Seq, At: m.ReceivedAt, ByMessage: true})
 		entry.ReadSeq, entry.Read = m.Seq, m.Seq

@@ -61,7 +61,8 @@ func (p *Position) Exact() bool {
 
 // Ledger moves one group's position from callback to callback, in the order of
 // arrival. Waiting holds the arrivals of the messages that are counted, as far as
-// they may come to be told apart: those not before the first event.
+// they may come to be told apart: those from [Settling] before the first seq on that
+// is learnt.
 type Ledger struct {
 	Position
 	Waiting []time.Time // ascending
@@ -69,8 +70,8 @@ type Ledger struct {
 
 // Count adds a message that came without a seq, for the first time.
 func (l *Ledger) Count(at time.Time) {
-	l.Doubt(at)
 	if at.Before(l.Cover()) {
+		l.unsettled(at)
 		return
 	}
 	l.Counted = add(l.Counted, 1)
@@ -110,7 +111,20 @@ func (l *Ledger) Ask(maxSeq int64, at time.Time) {
 	if at.After(l.AskedAt) {
 		l.AskedAt = at
 	}
+	for _, arrival := range l.Waiting {
+		if arrival.Before(l.Cover()) {
+			l.unsettled(arrival)
+		}
+	}
 	l.learn(maxSeq)
+}
+
+// unsettled notes a message that is covered by a fact for which OpenIM was asked so
+// shortly after the message's arrival that it may not have stored it.
+func (l *Ledger) unsettled(arrival time.Time) {
+	if !arrival.Before(l.StoredAt) && arrival.Add(Settling).After(l.AskedAt) {
+		l.Doubt(arrival)
+	}
 }
 
 func (l *Ledger) learn(seq int64) {

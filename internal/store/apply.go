@@ -98,6 +98,7 @@ func (s *Store) loadWaiting(
 		if l.Counted == 0 {
 			continue
 		}
+		moment = moment.Add(-readstate.Settling)
 		if cover := l.Cover(); cover.After(moment) {
 			moment = cover
 		}

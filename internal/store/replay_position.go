@@ -106,11 +106,11 @@ func fold(groupID string, events []db.ListPositionEventsRow) (
 			}
 			switch m := &messages[n]; {
 			case e.ReadSeq != nil:
+				l.Store(*e.ReadSeq, at)
 				if seen && m.Seq == 0 {
 					l.Uncount(m.ReceivedAt)
 				}
 				m.Seq = *e.ReadSeq
-				l.Store(m.Seq, at)
 			case !seen:
 				l.Count(at)
 			}
