@@ -33,6 +33,9 @@ func (c *Client) Conversations(ctx context.Context, userID string, ids ...string
 			return nil, fmt.Errorf("%w: %s: a seq is negative", ErrUnavailable, path)
 		}
 	}
+	if data.Seqs == nil { // null
+		data.Seqs = map[string]Seqs{}
+	}
 	return data.Seqs, nil
 }
 
@@ -44,8 +47,9 @@ type pagination struct {
 
 // Members lists the user IDs of a group's members, without repeats.
 func (c *Client) Members(ctx context.Context, groupID string) ([]string, error) {
-	return pages(func(page pagination) ([]string, error) {
+	return pages(func(page pagination) ([]string, int, error) {
 		var data struct {
+			Total   int `json:"total"`
 			Members []struct {
 				UserID string `json:"userID"`
 			} `json:"members"`
@@ -57,14 +61,15 @@ func (c *Client) Members(ctx context.Context, groupID string) ([]string, error) 
 		for i := range data.Members {
 			list[i] = data.Members[i].UserID
 		}
-		return list, err
+		return list, data.Total, err
 	})
 }
 
 // JoinedGroups lists the IDs of the groups that a user is in, without repeats.
 func (c *Client) JoinedGroups(ctx context.Context, userID string) ([]string, error) {
-	return pages(func(page pagination) ([]string, error) {
+	return pages(func(page pagination) ([]string, int, error) {
 		var data struct {
+			Total  int `json:"total"`
 			Groups []struct {
 				GroupID string `json:"groupID"`
 			} `json:"groups"`
@@ -74,15 +79,16 @@ func (c *Client) JoinedGroups(ctx context.Context, userID string) ([]string, err
 		for i := range data.Groups {
 			list[i] = data.Groups[i].GroupID
 		}
-		return list, err
+		return list, data.Total, err
 	})
 }
 
-// pages asks for page after page until one is not full, or brings nothing new.
-func pages(ask func(pagination) ([]string, error)) (all []string, err error) {
+// pages asks for page after page until one is not full, brings nothing new, or the
+// total is reached, which is zero where the server gives none.
+func pages(ask func(pagination) (list []string, total int, err error)) (all []string, err error) {
 	seen := map[string]bool{}
 	for number := 1; ; number++ {
-		list, err := ask(pagination{PageNumber: number, ShowNumber: pageSize})
+		list, total, err := ask(pagination{PageNumber: number, ShowNumber: pageSize})
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +99,7 @@ func pages(ask func(pagination) ([]string, error)) (all []string, err error) {
 				all = append(all, id)
 			}
 		}
-		if len(list) < pageSize || len(all) == before {
+		if len(list) < pageSize || len(all) == before || total > 0 && number*pageSize >= total {
 			return all, nil
 		}
 	}

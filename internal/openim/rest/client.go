@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,6 +57,7 @@ type Options struct {
 	Secret      string
 	MaxRPS      float64               // requests per second, above zero
 	Registry    prometheus.Registerer // nil: no metrics
+	Transport   http.RoundTripper     // nil: connections of its own, which are reused
 	Now         func() time.Time      // nil: the machine's clock
 	Logger      *slog.Logger
 }
@@ -73,7 +75,9 @@ type Client struct {
 	tokens  chan struct{} // holds an element while somebody uses what follows
 	token   string
 	renewAt time.Time
-	older   bool // the server knows user_token only
+	older   bool         // the server knows user_token only
+	failed  error        // of the last login, nil after one that succeeded
+	logins  atomic.Int64 // ended ones; read without tokens
 }
 
 // New returns a client; it does not connect.
@@ -81,14 +85,16 @@ func New(o Options) *Client {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: maxConcurrent, IdleConnTimeout: 90 * time.Second,
-		TLSHandshakeTimeout: attemptTimeout,
+	if o.Transport == nil {
+		o.Transport = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: maxConcurrent, IdleConnTimeout: 90 * time.Second,
+			TLSHandshakeTimeout: attemptTimeout,
+		}
 	}
 	return &Client{
 		options: o, base: strings.TrimRight(o.URL, "/"),
 		http: &http.Client{
-			Transport:     transport,
+			Transport:     o.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		limiter: rate.NewLimiter(rate.Limit(o.MaxRPS), max(1, int(o.MaxRPS/10))),
@@ -142,7 +148,7 @@ func (c *Client) post(ctx context.Context, path, token string, request, data any
 		c.options.Logger.DebugContext(ctx, "openim asked again", "path", path, "error", err)
 		select {
 		case <-ctx.Done():
-			return err
+			return fmt.Errorf("%w: %w", err, ctx.Err())
 		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // no secret
 		}
 		pause *= 2
@@ -151,14 +157,16 @@ func (c *Client) post(ctx context.Context, path, token string, request, data any
 
 // attempt sends a request once.
 func (c *Client) attempt(ctx context.Context, path, token string, body []byte, data any) error {
-	if err := c.limiter.Wait(ctx); err != nil {
-		return fmt.Errorf("%w: %s: rate limit: %w", ErrUnavailable, path, err)
-	}
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, ctx.Err())
+	}
+	// After the slot: callers whom slow answers hold up must not be let through
+	// before, to be sent all at once.
+	if err := c.limiter.Wait(ctx); err != nil {
+		return fmt.Errorf("%w: %s: rate limit: %w", ErrUnavailable, path, err)
 	}
 	started := c.options.Now()
 	err := c.send(ctx, path, token, body, data)
@@ -199,10 +207,20 @@ func (c *Client) send(ctx context.Context, path, token string, body []byte, data
 		return fmt.Errorf("%w: %s: the answer is not OpenIM's", ErrUnavailable, path)
 	}
 	if *e.ErrCode != 0 {
-		return &Error{Path: path, Code: *e.ErrCode, Message: e.ErrMsg, Detail: e.ErrDlt}
+		return &Error{Path: path, Code: *e.ErrCode, Message: c.redact(e.ErrMsg, token), Detail: c.redact(e.ErrDlt, token)}
 	}
-	if err := json.Unmarshal(e.Data, data); err != nil {
+	if err := json.Unmarshal(e.Data, data); err != nil || string(e.Data) == "null" {
 		return fmt.Errorf("%w: %s: the answer's data are not as expected", ErrUnavailable, path)
 	}
 	return nil
+}
+
+// redact takes out of a server's words what it may repeat of a request.
+func (c *Client) redact(text, token string) string {
+	for _, secret := range []string{c.options.Secret, token} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	return text
 }

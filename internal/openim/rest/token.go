@@ -14,6 +14,11 @@ const (
 	lastTokenCode  = 1507
 	// platformAdmin is OpenIM's number of the admin platform.
 	platformAdmin = 10
+	// unimplemented is gRPC's code of a method that a service does not have, which
+	// OpenIM's gateway hands on.
+	unimplemented = 12
+	// endlessToken is how long a token is used whose end the server does not tell.
+	endlessToken = 24 * time.Hour
 	// renewBefore is how long before its end a token is renewed, at most.
 	renewBefore = time.Minute
 )
@@ -31,9 +36,17 @@ func (c *Client) Login(ctx context.Context) error {
 	return err
 }
 
+// unknown reports whether the server has no such path or method.
+func unknown(err error) bool {
+	var refused *Error
+	return errors.As(err, &refused) && (refused.Code == http.StatusNotFound || refused.Code == unimplemented)
+}
+
 // login gives the token, a new one when the current is about to end or is the one
-// that has ended. Of many callers one logs in; the others wait.
+// that has ended. Of many callers one logs in; the others wait and share what comes of
+// it, unless that caller went away.
 func (c *Client) login(ctx context.Context, ended string) (string, error) {
+	before := c.logins.Load()
 	if err := c.lock(ctx); err != nil {
 		return "", err
 	}
@@ -41,33 +54,50 @@ func (c *Client) login(ctx context.Context, ended string) (string, error) {
 	if c.token != "" && c.token != ended && c.options.Now().Before(c.renewAt) {
 		return c.token, nil
 	}
+	if c.failed != nil && c.logins.Load() != before {
+		return "", c.failed
+	}
+	token, valid, err := c.newToken(ctx)
+	if ctx.Err() == nil || err == nil {
+		c.failed = err
+		c.logins.Add(1)
+	}
+	if err != nil {
+		return "", err
+	}
+	c.token, c.renewAt = token, c.options.Now().Add(valid-min(renewBefore, valid/10))
+	return c.token, nil
+}
+
+// newToken logs in, and gives the token and how long it is good for.
+func (c *Client) newToken(ctx context.Context) (token string, valid time.Duration, err error) {
 	var data struct {
 		Token             string `json:"token"`
 		ExpireTimeSeconds int64  `json:"expireTimeSeconds"`
 	}
-	var err error
 	if !c.older {
 		err = c.post(ctx, "/auth/get_admin_token", "", map[string]any{
 			"secret": c.options.Secret, "userID": c.options.AdminUserID,
 		}, &data)
 	}
-	var refused *Error
-	if c.older || errors.As(err, &refused) && refused.Code == http.StatusNotFound {
+	if c.older || unknown(err) {
 		// Before v3.8.1.
 		err = c.post(ctx, "/auth/user_token", "", map[string]any{
 			"secret": c.options.Secret, "platformID": platformAdmin, "userID": c.options.AdminUserID,
 		}, &data)
-		c.older = c.older || err == nil
+		// A server that has been upgraded since may know the newer path only.
+		c.older = err == nil || c.older && !unknown(err)
 	}
 	if err == nil && data.Token == "" {
 		err = fmt.Errorf("%w: the answer to the login has no token", ErrUnavailable)
 	}
 	if err != nil {
-		return "", fmt.Errorf("log in to openim: %w", err)
+		return "", 0, fmt.Errorf("log in to openim: %w", err)
 	}
-	valid := max(0, time.Duration(min(data.ExpireTimeSeconds, 1<<32))*time.Second)
-	c.token, c.renewAt = data.Token, c.options.Now().Add(valid-min(renewBefore, valid/10))
-	return c.token, nil
+	if data.ExpireTimeSeconds <= 0 {
+		return data.Token, endlessToken, nil
+	}
+	return data.Token, time.Duration(min(data.ExpireTimeSeconds, 1<<32)) * time.Second, nil
 }
 
 // lock waits for the right to use and change the token, within the context.
