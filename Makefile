@@ -36,8 +36,9 @@ bench: ## Readmark against a quick service and pgbench, at 1 and 10 million stat
 	$(GO) run ./internal/bench $(BENCHFLAGS)
 	$(PGTEST) $(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
-fuzz: ## fuzz the callback decoder for FUZZTIME (30s)
+fuzz: ## fuzz the callback decoders for FUZZTIME each (30s)
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./internal/openim
+	$(GO) test -run '^$$' -fuzz '^FuzzDecodeCallback$$' -fuzztime $(FUZZTIME) ./internal/openim
 
 lint: ## golangci-lint with the set of .golangci.yml
 	$(TOOL) golangci-lint run ./...

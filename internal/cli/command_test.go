@@ -48,7 +48,7 @@ func TestMigrateBesideEmbedded(t *testing.T) {
 	s := serve(t, environment)
 	status, out, errs := run(t, environment, "migrate", "version")
 	require.Equal(t, 0, status, errs)
-	require.Equal(t, "5\n", out)
+	require.Equal(t, "7\n", out)
 	s.read("u", "g", 1)
 	s.end()
 }

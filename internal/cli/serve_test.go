@@ -39,6 +39,7 @@ func TestCallbackToCount(t *testing.T) {
 	}
 	require.Equal(t, map[string]any{
 		"userID": "user123", "groupID": "group789", "unreadCount": 5.0, "contentType": 101.0, "source": "receipt",
+		"exact": false, "pending": false,
 	}, state)
 
 	s.read("user123", "group789", 0)
@@ -73,7 +74,7 @@ func TestCallbackToCount(t *testing.T) {
 
 // Every captured request of a real OpenIM, as it came over the wire on one
 // keep-alive connection, is answered with success; its read reports are in the
-// journal, unattributed.
+// journal, unattributed, and its messages and members are known.
 func TestCapturedRequests(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Empty(t)
@@ -98,12 +99,13 @@ func TestCapturedRequests(t *testing.T) {
 		}
 	}
 	require.Equal(t, 9, reads)
-	var journaled, states, rejected int
+	var journaled, messages, rejected int
 	require.NoError(t, pgtest.Connect(t, database).QueryRow(t.Context(),
 		`SELECT (SELECT count(*) FROM journal WHERE kind = 2 AND group_id IS NULL),
-		        (SELECT count(*) FROM states), (SELECT count(*) FROM rejected_callbacks)`).
-		Scan(&journaled, &states, &rejected))
-	require.Equal(t, []int{9, 0, 0}, []int{journaled, states, rejected})
+		        (SELECT count(*) FROM messages WHERE seq IS NOT NULL), (SELECT count(*) FROM rejected_callbacks)`).
+		Scan(&journaled, &messages, &rejected))
+	require.Equal(t, []int{9, 6, 0}, []int{journaled, messages, rejected})
+	require.Equal(t, 1, strings.Count(s.log.String(), "READMARK_OPENIM_API_URL"), "told once what to configure")
 	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
 	require.Contains(t, metrics, "readmark_unattributed_receipts_total 9")
 	require.Contains(t, s.log.String(), "op-220151-24206-31314", "OpenIM's operation ID")

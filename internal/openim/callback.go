@@ -55,7 +55,7 @@ func DecodeCallback(command string, body []byte) (Told, error) {
 		return Told{Receipt: &receipt}, nil
 	}
 	var f fields
-	err := readObject(body, func(dec *jsontext.Decoder, name string) error { return f.read(dec, name) })
+	err := readObject(body, f.read)
 	if err == nil {
 		err = checkCommand(f.command.text, command)
 	}

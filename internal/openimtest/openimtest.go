@@ -143,7 +143,7 @@ func (s *Server) Leave(groupID, userID string, kicked bool) {
 	g.notify()
 	m := g.members[userID]
 	m.in, m.frozen = false, g.maxSeq
-	told := false
+	var told bool
 	if kicked {
 		told = s.say("callbackAfterKickGroupCommand", map[string]any{"groupID": groupID, "kickedUserIDs": []string{userID}})
 	} else {

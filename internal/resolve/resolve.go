@@ -82,7 +82,7 @@ func (r *Resolver) Run(ctx context.Context) {
 		var found []store.Pending
 		if free > 0 {
 			var err error
-			if found, err = r.Store.Lease(ctx, int32(free), lease); err != nil && ctx.Err() == nil && !failing { //nolint:gosec // at most workers
+			if found, err = r.Store.Lease(ctx, int32(free), lease); err != nil && ctx.Err() == nil && !failing {
 				r.Logger.WarnContext(ctx, "pending users cannot be read", "error", err)
 			}
 			failing = err != nil

@@ -313,4 +313,3 @@ func moment(t *time.Time) time.Time {
 	}
 	return t.UTC()
 }
-

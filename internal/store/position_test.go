@@ -40,7 +40,7 @@ func receipt(user, group string, unread int64, µs int) readstate.Batch {
 	return readstate.Batch{Receipts: []readstate.Receipt{documented(user, group, unread, µs)}}
 }
 
-// asserting commits batches, each twice, and looks at counts.
+// asserting commits batches, each twice, and looks at counts in group g.
 type asserting struct {
 	*testing.T
 	*store.Store
@@ -54,21 +54,21 @@ func (a asserting) tell(batches ...readstate.Batch) {
 	}
 }
 
-func (a asserting) shows(user, group string, unread int64, source readstate.Source, exact bool) {
+func (a asserting) shows(user string, unread int64, source readstate.Source, exact bool) {
 	a.Helper()
-	state, err := a.State(a.Context(), readstate.Pair{UserID: user, GroupID: group})
+	state, err := a.State(a.Context(), readstate.Pair{UserID: user, GroupID: "g"})
 	require.NoError(a, err)
 	require.Equal(a, []any{unread, source, exact}, []any{state.UnreadCount, state.Source, state.Exact}, "%+v", state)
 }
 
-func (a asserting) unknown(user, group string) {
+func (a asserting) unknown(user string) {
 	a.Helper()
-	_, err := a.State(a.Context(), readstate.Pair{UserID: user, GroupID: group})
+	_, err := a.State(a.Context(), readstate.Pair{UserID: user, GroupID: "g"})
 	require.ErrorIs(a, err, readstate.ErrUnknown)
 	list, err := a.UserStates(a.Context(), user, "", 0, 10)
 	require.NoError(a, err)
 	for _, state := range list {
-		require.NotEqual(a, group, state.GroupID)
+		require.NotEqual(a, "g", state.GroupID)
 	}
 }
 
@@ -83,21 +83,21 @@ func TestMessagesWithoutSeq(t *testing.T) {
 	t.Parallel()
 	a := newAsserting(t)
 	a.tell(receipt("u", "g", 3, 1))
-	a.shows("u", "g", 3, readstate.SourceReceipt, false)
+	a.shows("u", 3, readstate.SourceReceipt, false)
 	a.tell(message("s", "g", "m1", 0, 2), message("s", "g", "m2", 0, 3), message("s", "g", "m1", 0, 4), message("s", "h", "m3", 0, 5))
-	a.shows("u", "g", 5, readstate.SourceReceipt, false)
-	a.shows("s", "g", 0, readstate.SourceMessage, false)
-	a.unknown("x", "g")
+	a.shows("u", 5, readstate.SourceReceipt, false)
+	a.shows("s", 0, readstate.SourceMessage, false)
+	a.unknown("x")
 	a.tell(receipt("u", "g", 0, 6), message("u", "g", "m4", 0, 7))
-	a.shows("u", "g", 0, readstate.SourceMessage, false)
-	a.shows("s", "g", 1, readstate.SourceMessage, false)
+	a.shows("u", 0, readstate.SourceMessage, false)
+	a.shows("s", 1, readstate.SourceMessage, false)
 	// One batch, folded in the order of arrival.
 	batch := readstate.Batch{Receipts: []readstate.Receipt{documented("u", "g", 1, 11)}}
 	for i, µs := range []int{10, 12} {
 		batch.Messages = append(batch.Messages, message("s", "g", fmt.Sprint("n", i), 0, µs).Messages...)
 	}
 	a.tell(batch)
-	a.shows("u", "g", 2, readstate.SourceReceipt, false)
+	a.shows("u", 2, readstate.SourceReceipt, false)
 }
 
 // Stored messages have seqs: they cover those without, in whatever order they come.
@@ -105,14 +105,14 @@ func TestMessagesWithSeq(t *testing.T) {
 	t.Parallel()
 	a := newAsserting(t)
 	a.tell(receipt("u", "g", 2, 1), message("s", "g", "m1", 0, 2), message("s", "g", "m1", 7, 3))
-	a.shows("u", "g", 3, readstate.SourceReceipt, false) // its place moved with the origin
-	a.shows("s", "g", 0, readstate.SourceMessage, true)
+	a.shows("u", 3, readstate.SourceReceipt, false) // its place moved with the origin
+	a.shows("s", 0, readstate.SourceMessage, true)
 	a.tell(message("s", "g", "m2", 8, 4), message("s", "g", "m2", 0, 5), message("s", "g", "m4", 10, 6)) // seqs have gaps
-	a.shows("u", "g", 6, readstate.SourceReceipt, false)
+	a.shows("u", 6, readstate.SourceReceipt, false)
 	a.tell(receipt("u", "g", 0, 7), message("s", "g", "m5", 11, 8))
-	a.shows("u", "g", 1, readstate.SourceReceipt, false)
+	a.shows("u", 1, readstate.SourceReceipt, false)
 	a.tell(message("u", "g", "m6", 12, 9), message("s", "g", "m7", 13, 10))
-	a.shows("u", "g", 1, readstate.SourceMessage, true)
+	a.shows("u", 1, readstate.SourceMessage, true)
 }
 
 // What OpenIM says replaces estimates in either direction, and only moves forward.
@@ -120,33 +120,33 @@ func TestFacts(t *testing.T) {
 	t.Parallel()
 	a := newAsserting(t)
 	a.tell(receipt("u", "g", 9, 1), message("s", "g", "m1", 0, 2))
-	a.shows("u", "g", 10, readstate.SourceReceipt, false)
+	a.shows("u", 10, readstate.SourceReceipt, false)
 	a.tell(fact("u", "g", 57, 50, 3_000_000))
-	a.shows("u", "g", 7, readstate.SourceFact, true)
+	a.shows("u", 7, readstate.SourceFact, true)
 	a.tell(fact("u", "g", 50, 40, 2_000_000), fact("u", "g", 56, 49, 4_000_000))
-	a.shows("u", "g", 7, readstate.SourceFact, true)
+	a.shows("u", 7, readstate.SourceFact, true)
 	a.tell(message("s", "g", "m2", 0, 5_000_000))
-	a.shows("u", "g", 8, readstate.SourceFact, false)
+	a.shows("u", 8, readstate.SourceFact, false)
 	a.tell(message("s", "g", "m2", 58, 5_000_001), message("s", "g", "m2", 0, 5_000_002))
-	a.shows("u", "g", 8, readstate.SourceFact, true)
-	a.shows("s", "g", 0, readstate.SourceMessage, true)
+	a.shows("u", 8, readstate.SourceFact, true)
+	a.shows("s", 0, readstate.SourceMessage, true)
 	a.tell(message("s", "g", "m4", 60, 5_000_003), message("s", "g", "m3", 0, 5_000_004))
-	a.shows("u", "g", 11, readstate.SourceFact, false) // m3 comes late, without its seq
+	a.shows("u", 11, readstate.SourceFact, false) // m3 comes late, without its seq
 	a.tell(message("s", "g", "m3", 59, 5_000_005))
-	a.shows("u", "g", 10, readstate.SourceFact, true)
+	a.shows("u", 10, readstate.SourceFact, true)
 	a.tell(fact("u", "g", 60, 1005, 6_000_000)) // a client may push hasReadSeq above maxSeq
-	a.shows("u", "g", 0, readstate.SourceFact, true)
+	a.shows("u", 0, readstate.SourceFact, true)
 	a.tell(fact("v", "g", 1006, 0, 7_000_000))
-	a.shows("u", "g", 1, readstate.SourceFact, true)
+	a.shows("u", 1, readstate.SourceFact, true)
 	state, err := a.State(t.Context(), readstate.Pair{UserID: "v", GroupID: "g"})
 	require.NoError(t, err)
 	require.True(t, state.LastReadAt.IsZero(), "never read")
 	a.tell(receipt("u", "g", 4, 8_000_000)) // a later estimate
-	a.shows("u", "g", 4, readstate.SourceReceipt, false)
+	a.shows("u", 4, readstate.SourceReceipt, false)
 	lower := fact("u", "g", 10, 3, 9_000_000)
 	lower.Facts[0].Lowers = true
 	a.tell(lower)
-	a.shows("u", "g", 7, readstate.SourceFact, true)
+	a.shows("u", 7, readstate.SourceFact, true)
 }
 
 // Who left, or whose group is gone, is shown nowhere until a join, a creation or a
@@ -155,12 +155,12 @@ func TestMembership(t *testing.T) {
 	t.Parallel()
 	a := newAsserting(t)
 	a.tell(change(readstate.ChangeJoined, "g", 1, "u", "v"))
-	a.unknown("u", "g")
+	a.unknown("u")
 	a.tell(fact("u", "g", 8, 2, 2), fact("v", "g", 8, 8, 3), fact("u", "h", 1, 0, 4))
 	a.tell(change(readstate.ChangeLeft, "g", 5, "u"))
 	gone := func() {
 		t.Helper()
-		a.unknown("u", "g")
+		a.unknown("u")
 		badge, err := a.Badge(t.Context(), "u")
 		require.NoError(t, err)
 		require.Equal(t, []int64{1, 1}, []int64{badge.UnreadCount, badge.Groups})
@@ -182,18 +182,18 @@ func TestMembership(t *testing.T) {
 	a.tell(list(4))
 	gone()
 	a.tell(list(9))
-	a.shows("u", "g", 0, readstate.SourceMessage, false)
+	a.shows("u", 0, readstate.SourceMessage, false)
 	a.tell(change(readstate.ChangeLeft, "g", 10, "u", "v"), change(readstate.ChangeJoined, "g", 11, "v"))
 	gone()
 	a.tell(change(readstate.ChangeDismissed, "g", 12), change(readstate.ChangeDismissed, "g", 13))
-	a.unknown("v", "g")
+	a.unknown("v")
 	_, err := a.GroupSum(t.Context(), "g")
 	require.ErrorIs(t, err, readstate.ErrUnknown)
 	a.tell(list(14), fact("v", "g", 9, 1, 15))
-	a.unknown("v", "g")
+	a.unknown("v")
 	a.tell(change(readstate.ChangeJoined, "g", 16, "v"), fact("v", "g", 17, 9, 2_000_000)) // created anew
-	a.shows("v", "g", 8, readstate.SourceFact, true)
-	a.unknown("u", "g")
+	a.shows("v", 8, readstate.SourceFact, true)
+	a.unknown("u")
 }
 
 // A receipt that needs OpenIM marks its user in the same transaction; who resolves
