@@ -229,7 +229,7 @@ func announced(t *testing.T, model *openimtest.Server, shown map[readstate.Pair]
 }
 
 // equal holds all counts against the model's.
-func equal(t *testing.T, model *openimtest.Server, shown map[readstate.Pair]map[string]any) {
+func equal(t testing.TB, model *openimtest.Server, shown map[readstate.Pair]map[string]any) {
 	t.Helper()
 	counts := model.Counts()
 	for pair, count := range counts {

@@ -242,8 +242,11 @@ func TestDecodeCallback(t *testing.T) {
 		want          openim.Told
 		field         string
 	}{
-		"read of a group": {openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g_1","userID":"u","Seqs":[2,9,3],"contentType":3}`,
-			openim.Told{Receipt: &readstate.Receipt{Dialect: readstate.DialectConversation, UserID: "u", GroupID: "g_1", ReadSeq: 9, ContentType: 3}}, ""},
+		"read of a group": {
+			openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g_1","userID":"u","Seqs":[2,9,3],"contentType":3}`,
+			openim.Told{Receipt: &readstate.Receipt{Dialect: readstate.DialectConversation, UserID: "u", GroupID: "g_1", ReadSeq: 9, ContentType: 3}},
+			"",
+		},
 		"read of a single chat":  {openim.CommandAfterSingleMsgRead, `{"conversationID":"si_a_b","userID":"u","Seqs":null}`, openim.Told{}, ""},
 		"read of no group":       {openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_","userID":"u"}`, openim.Told{}, "conversationID"},
 		"read by nobody":         {openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g"}`, openim.Told{}, "userID"},

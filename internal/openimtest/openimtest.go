@@ -30,7 +30,7 @@ type Server struct {
 	groups map[string]*group
 	last   int     // numbers messages
 	queue  []Event // not delivered yet
-	Calls  map[string]int
+	calls  map[string]int
 	Fail   func(path string) int // HTTP status to answer with in place of an answer; nil or 0: none
 	token  string
 	logins int
@@ -63,7 +63,7 @@ type member struct {
 
 // New returns a server without groups.
 func New(options Options) *Server {
-	return &Server{options: options, groups: map[string]*group{}, Calls: map[string]int{}}
+	return &Server{options: options, groups: map[string]*group{}, calls: map[string]int{}}
 }
 
 func (s *Server) enabled(command string) bool { return slices.Contains(s.options.Webhooks, command) }
@@ -264,6 +264,13 @@ func (g *group) in() []string {
 	}
 	slices.Sort(users)
 	return users
+}
+
+// CallsOf gives how often a path of the REST API was asked for.
+func (s *Server) CallsOf(path string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[path]
 }
 
 // MaxSeq gives a group's highest seq.

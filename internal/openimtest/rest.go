@@ -13,7 +13,7 @@ const Secret = "openIM123"
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.Calls[r.URL.Path]++
+	s.calls[r.URL.Path]++
 	if s.Fail != nil {
 		if status := s.Fail(r.URL.Path); status != 0 {
 			http.Error(w, "not OpenIM's answer", status)
