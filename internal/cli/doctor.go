@@ -16,6 +16,7 @@ import (
 	"readmark/internal/openim/rest"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
+	"readmark/internal/webhook"
 )
 
 const (
@@ -23,8 +24,6 @@ const (
 	doctorTimeout = 10 * time.Second
 	// pendingTooLong is how long OpenIM may leave a user unresolved.
 	pendingTooLong = time.Minute
-	// doctorID is the user and, with a suffix, the group of the doctor's own callback.
-	doctorID = "readmark-doctor"
 )
 
 var errUnwell = errors.New("not all is well: see above")
@@ -161,7 +160,7 @@ func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
 	}
 	switch {
 	case err != nil:
-		d.ill("database", "%v. Run readmark migrate up", err)
+		d.ill("database", "%v: run readmark migrate up", err)
 		return false
 	case skew.Abs() > skewWarning:
 		d.ill("database", "its clock is %v from this machine's: keep both by NTP", skew.Round(time.Millisecond))
@@ -241,7 +240,7 @@ func (d *doctor) drift(ctx context.Context, s *store.Store) {
 // callback sends a callback of a reserved user and group through the public address,
 // reads it back, and erases it.
 func (d *doctor) callback(ctx context.Context, s *store.Store) {
-	pair := readstate.Pair{UserID: doctorID, GroupID: doctorID + "-group"}
+	pair := readstate.Pair{UserID: webhook.ProbeUserID, GroupID: webhook.ProbeUserID + "-group"}
 	path := "/" + openim.CommandAfterGroupMsgRead
 	if d.config.CallbackToken != "" {
 		path = "/" + d.config.CallbackToken + path

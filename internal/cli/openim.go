@@ -18,7 +18,7 @@ import (
 )
 
 // heardInterval is how often it is stored which callbacks were heard.
-const heardInterval = 10 * time.Second
+const heardInterval = 2 * time.Second
 
 // asker is what asks OpenIM while serving.
 type asker struct {

@@ -291,6 +291,17 @@ type Count struct {
 	Announced bool
 }
 
+// Reset puts a group back to lower seqs, as a restored backup of OpenIM would.
+func (s *Server) Reset(groupID string, maxSeq, read int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[groupID]
+	g.maxSeq = maxSeq
+	for _, m := range g.members {
+		m.read = read
+	}
+}
+
 // Dismissed reports whether a group is gone.
 func (s *Server) Dismissed(groupID string) bool {
 	s.mu.Lock()

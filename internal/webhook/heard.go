@@ -7,6 +7,10 @@ import (
 	"readmark/internal/readstate"
 )
 
+// ProbeUserID is the user of callbacks that are sent to try the way out; they are
+// not counted as heard.
+const ProbeUserID = "readmark-doctor"
+
 // Heard says how often a callback was taken.
 type Heard struct {
 	Command string // known ones; else "other"

@@ -79,9 +79,6 @@ func (h *Handler) Serve(c *gin.Context) {
 	case openim.IsUsed(command):
 		dialect, r := h.callback(c, command)
 		h.metrics.observe(command, dialect, r, time.Since(started))
-		if r == resultAccepted || r == resultAcknowledged {
-			h.heard.note(openim.CommandLabel(command), dialect, started)
-		}
 	default:
 		// Not used: acknowledged without a look at the body, which is drained
 		// so that the connection can carry the next callback.
@@ -129,6 +126,9 @@ func (h *Handler) callback(c *gin.Context, command string) (readstate.Dialect, r
 	}
 	if dialect == readstate.DialectServer {
 		h.metrics.unattributed.Inc()
+	}
+	if told.Receipt == nil || told.Receipt.UserID != ProbeUserID {
+		h.heard.note(openim.CommandLabel(command), dialect, time.Now())
 	}
 	h.succeed(c)
 	return dialect, accepted

@@ -1,0 +1,242 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/openimtest"
+	"readmark/internal/pgtest"
+)
+
+func inOrder() *rand.Rand { return rand.New(rand.NewPCG(1, 1)) }
+
+// Receipts without a count are kept while OpenIM cannot be asked, told of once, and
+// resolved when it can be.
+func TestUnattributedUntilConfigured(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model.CreateGroup("g", "a", "b")
+	for range 5 {
+		model.Send("g", "a")
+	}
+	configured := withOpenIM(t, model)
+	s := serve(t, map[string]string{"DATABASE_URL": configured["DATABASE_URL"]})
+	for range 3 {
+		model.Read("g", "b", 2)
+		s.deliver(model.Take(inOrder(), 1, 0))
+	}
+	status, _ := s.get("/v1/users/b/groups/g")
+	require.Equal(t, 404, status)
+	require.Equal(t, 1, strings.Count(s.log.String(), "READMARK_OPENIM_API_URL"))
+	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
+	require.Contains(t, metrics, "readmark_unattributed_receipts_total 3")
+	s.end()
+	s = serve(t, configured)
+	resolved(t, configured["DATABASE_URL"])
+	status, state := s.get("/v1/users/b/groups/g")
+	require.Equal(t, 200, status)
+	require.EqualValues(t, 4, state["unreadCount"])
+	s.end()
+}
+
+// While OpenIM is away users stay pending, also over a restart; then they are
+// resolved.
+func TestOpenIMAway(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model.CreateGroup("g", "a", "b")
+	model.Send("g", "a")
+	model.Send("g", "a")
+	var away atomic.Bool
+	gate := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if away.Load() {
+			http.Error(w, "bad gateway", http.StatusBadGateway)
+			return
+		}
+		model.ServeHTTP(w, r)
+	})
+	environment := withOpenIM(t, gate)
+	s := serve(t, environment)
+	model.Read("g", "b", 1)
+	s.deliver(model.Take(inOrder(), 1, 0))
+	resolved(t, environment["DATABASE_URL"])
+	away.Store(true)
+	model.Expire()
+	model.Read("g", "b", 2)
+	s.deliver(model.Take(inOrder(), 1, 0))
+	_, state := s.get("/v1/users/b/groups/g")
+	require.Equal(t, []any{2.0, true, false}, []any{state["unreadCount"], state["pending"], state["exact"]})
+	require.Eventually(t, func() bool {
+		_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
+		return !strings.Contains(metrics, "readmark_resolve_failures_total 0")
+	}, time.Minute, 10*time.Millisecond)
+	s.end()
+	away.Store(false)
+	s = serve(t, environment)
+	resolved(t, environment["DATABASE_URL"])
+	_, state = s.get("/v1/users/b/groups/g")
+	require.Equal(t, []any{1.0, false, true}, []any{state["unreadCount"], state["pending"], state["exact"]})
+	s.end()
+}
+
+// The documented dialect with messages, without a REST API: delivered in order,
+// every count is right, and says that it is an estimate.
+func TestDocumentedWithMessages(t *testing.T) {
+	t.Parallel()
+	for _, message := range []string{"callbackAfterSendGroupMsgCommand", "callbackAfterMsgSaveDBCommand"} {
+		t.Run(message, func(t *testing.T) {
+			t.Parallel()
+			model := openimtest.New(openimtest.Options{Documented: true, Webhooks: []string{"callbackAfterGroupMsgReadCommand", message}})
+			users := []string{"a", "b", "c"}
+			model.CreateGroup("g", users...)
+			s := serve(t, map[string]string{"DATABASE_URL": pgtest.New(t)})
+			random := inOrder()
+			for range 60 {
+				if user := users[random.IntN(3)]; random.IntN(3) > 0 {
+					model.Send("g", user)
+				} else {
+					model.Read("g", user, 1+random.Int64N(model.MaxSeq("g")))
+				}
+				for _, event := range model.Take(random, 1, 0) { // one after the other
+					s.deliver([]openimtest.Event{event})
+				}
+			}
+			shown := s.shown(users)
+			require.Len(t, shown, 3)
+			for pair, count := range model.Counts() {
+				require.EqualValues(t, count.Unread, shown[pair]["unreadCount"], "%v %v", pair, shown[pair])
+			}
+			s.end()
+		})
+	}
+}
+
+// The sweep heals what no callback told, and says what it found.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model.CreateGroup("g", "a", "b", "c")
+	model.Send("g", "a")
+	environment := withOpenIM(t, model)
+	environment["READMARK_RECONCILE_INTERVAL"] = "500ms"
+	s := serve(t, environment)
+	model.Read("g", "b", 1)
+	model.Read("g", "c", 2)
+	s.deliver(model.Take(inOrder(), 1, 0))
+	resolved(t, environment["DATABASE_URL"])
+	model.Send("g", "a")
+	model.Leave("g", "c", true)
+	healed := func() bool {
+		_, b := s.get("/v1/users/b/groups/g")
+		status, _ := s.get("/v1/users/c/groups/g")
+		return b["unreadCount"] == 3.0 && status == 404
+	}
+	require.Eventually(t, healed, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		status, drift := s.get("/v1/drift")
+		return status == 200 && drift["usersChecked"].(float64) >= 2 && drift["pairs"].(float64) >= 1 && drift["newestCheckAt"] != nil
+	}, time.Minute, 10*time.Millisecond)
+	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
+	require.Regexp(t, `readmark_reconcile_users_total [1-9]`, metrics)
+	s.end()
+}
+
+// reconcile --check changes nothing and fails on drift; reconcile repairs; a lower
+// seq is believed when OpenIM says it twice.
+func TestReconcileCommand(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model.CreateGroup("g", "a", "b", "c")
+	environment := withOpenIM(t, model)
+	s := serve(t, environment)
+	model.Read("g", "b", 1)
+	s.deliver(model.Take(inOrder(), 1, 0))
+	resolved(t, environment["DATABASE_URL"])
+	for range 4 {
+		model.Send("g", "a")
+	}
+	count := func(user string) any {
+		_, state := s.get("/v1/users/" + user + "/groups/g")
+		return state["unreadCount"]
+	}
+	report := func(want int, args ...string) map[string]any {
+		t.Helper()
+		status, out, errs := run(t, environment, append([]string{"reconcile", "--json"}, args...)...)
+		require.Equal(t, want, status, errs)
+		var found map[string]any
+		require.NoError(t, json.Unmarshal([]byte(out), &found), out)
+		return found
+	}
+	require.EqualValues(t, 0, count("b"))
+	found := report(1, "--all", "--check")
+	require.EqualValues(t, 0, found["repaired"])
+	require.EqualValues(t, 5, found["largestDifference"], "of c, of whom nothing is known")
+	require.EqualValues(t, 0, count("b"), "nothing is changed")
+	found = report(0, "--user", "b")
+	require.Equal(t, map[string]any{"users": 1.0, "pairs": 1.0, "pairsOff": 1.0, "repaired": 1.0, "largestDifference": 4.0}, found)
+	require.EqualValues(t, 4, count("b"))
+	require.Nil(t, count("c"))
+	require.EqualValues(t, 3, report(0, "--group", "g")["pairs"])
+	require.EqualValues(t, 5, count("c"))
+	require.EqualValues(t, 0, report(0, "--all", "--check")["pairsOff"])
+	model.Reset("g", 3, 1)
+	require.EqualValues(t, 1, report(1, "--user", "b", "--check")["pairsOff"])
+	report(0, "--all")
+	require.EqualValues(t, 2, count("b"))
+	for _, wrong := range [][]string{{}, {"--all", "--user", "b"}, {"--user", "\n"}} {
+		status, _, errs := run(t, environment, append([]string{"reconcile"}, wrong...)...)
+		require.Equal(t, 1, status, "%v", wrong)
+		require.NotEmpty(t, errs)
+	}
+	status, _, errs := run(t, map[string]string{"DATABASE_URL": environment["DATABASE_URL"]}, "reconcile", "--all")
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "READMARK_OPENIM_API_URL")
+	s.end()
+}
+
+// The doctor says what is wrong, and leaves nothing behind.
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model.CreateGroup("g", "a", "b")
+	environment := withOpenIM(t, model)
+	environment["READMARK_CALLBACK_TOKEN"] = "hidden-token"
+	s := serve(t, environment)
+	environment["READMARK_ADDR"] = strings.TrimPrefix(s.URL, "http://")
+	environment["READMARK_OPS_ADDR"] = strings.TrimPrefix(s.Ops, "http://")
+	status, out, errs := run(t, environment, "doctor")
+	require.Equal(t, 0, status, out+errs)
+	for _, sentence := range []string{"ok    database", "ok    openim's rest api", "ok    callback: one was sent", "never heard: callbackAfterSendGroupMsgCommand"} {
+		require.Contains(t, out, sentence)
+	}
+	require.NotContains(t, out+errs, "hidden-token")
+	require.NotContains(t, out+errs, openimtest.Secret)
+	var left int
+	require.NoError(t, pgtest.Connect(t, environment["DATABASE_URL"]).QueryRow(t.Context(),
+		"SELECT (SELECT count(*) FROM states) + (SELECT count(*) FROM journal) + (SELECT count(*) FROM heard_callbacks)").Scan(&left))
+	require.Zero(t, left)
+	wrong := func(sentence string, changes map[string]string, args ...string) {
+		t.Helper()
+		changed := maps.Clone(environment)
+		maps.Copy(changed, changes)
+		status, out, _ := run(t, changed, append([]string{"doctor"}, args...)...)
+		require.Equal(t, 1, status, out)
+		require.Contains(t, out, sentence)
+	}
+	wrong("it refuses", map[string]string{"READMARK_OPENIM_SECRET": "wrong"})
+	wrong("it does not answer", map[string]string{"READMARK_OPENIM_API_URL": "http://127.0.0.1:1"})
+	wrong("FAIL  callback: the answer was 401", map[string]string{"READMARK_CALLBACK_TOKEN": "other"})
+	wrong("READMARK_ADDR must be host:port", map[string]string{"READMARK_ADDR": "nowhere"})
+	wrong("run readmark migrate up", map[string]string{"DATABASE_URL": pgtest.Empty(t)}, "--no-callback")
+	wrong("FAIL  database", map[string]string{"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"})
+	s.end()
+	wrong("FAIL  serve: nothing answers", nil)
+}
