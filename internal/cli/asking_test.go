@@ -202,6 +202,24 @@ func TestReconcileCommand(t *testing.T) {
 	s.end()
 }
 
+// A group that OpenIM does not know keeps nobody pending, and stops no reconcile.
+func TestUnknownToOpenIM(t *testing.T) {
+	t.Parallel()
+	environment := withOpenIM(t, openimtest.New(openimtest.Options{}))
+	s := serve(t, environment)
+	s.read("u", "elsewhere", 4)
+	status, _ := s.post("/callbackAfterCreateGroupChatConversationsCommand", `{"groupId":"elsewhere","conversationId":"sg_elsewhere"}`)
+	require.Equal(t, 200, status)
+	resolved(t, environment["DATABASE_URL"])
+	_, state := s.get("/v1/users/u/groups/elsewhere")
+	require.Equal(t, []any{4.0, "receipt", false}, []any{state["unreadCount"], state["source"], state["exact"]})
+	for _, args := range [][]string{{"--all"}, {"--all", "--check"}} {
+		status, _, errs := run(t, environment, append([]string{"reconcile"}, args...)...)
+		require.Equal(t, 0, status, errs)
+	}
+	s.end()
+}
+
 // The doctor says what is wrong, and leaves nothing behind.
 func TestDoctor(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"readmark/internal/openim/rest"
 	"readmark/internal/readstate"
 	"readmark/internal/resolve"
 )
@@ -91,7 +92,9 @@ func (r *Reconciler) Group(ctx context.Context, groupID string) (readstate.Diffe
 func (r *Reconciler) Members(ctx context.Context, groupID string) (members []string, err error) {
 	askedAt := r.now()
 	if r.Check {
-		members, err = r.OpenIM.Members(ctx, groupID)
+		if members, err = r.OpenIM.Members(ctx, groupID); rest.IsUnknown(err) {
+			err = nil
+		}
 	} else {
 		members, askedAt, err = resolve.Members(ctx, r.Store, r.OpenIM, r.Now, groupID)
 	}
@@ -237,6 +240,9 @@ func (r *Reconciler) isMember(ctx context.Context, pair readstate.Pair) (bool, e
 		return list.users[pair.UserID], nil
 	}
 	members, err := r.OpenIM.Members(ctx, pair.GroupID)
+	if rest.IsUnknown(err) {
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("ask members: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ const (
 	maxRetry = 5 * time.Second
 	// page is how many states are read at once.
 	page = 1000
+	// onePage is below what OpenIM gives in one answer.
+	onePage = 100
 	// groupPrefix begins the conversation ID of a group (OpenIM's msgprocessor).
 	groupPrefix = "sg_"
 )
@@ -183,6 +186,9 @@ func Members(ctx context.Context, s MemberStore, openim OpenIM, clock func() tim
 ) {
 	askedAt = now(clock)
 	listed, err := openim.Members(ctx, groupID)
+	if rest.IsUnknown(err) {
+		return nil, askedAt, nil
+	}
 	if err != nil {
 		return nil, askedAt, fmt.Errorf("ask members: %w", err)
 	}
@@ -196,6 +202,10 @@ func Members(ctx context.Context, s MemberStore, openim OpenIM, clock func() tim
 		return members, askedAt, err
 	}
 	left, err := absent(ctx, s, groupID, members)
+	if err == nil && len(left) > 0 && len(listed) >= onePage {
+		// A member may have slipped from one page to another while they were read.
+		left, err = listedNever(ctx, openim, groupID, left)
+	}
 	if err != nil {
 		return nil, askedAt, err
 	}
@@ -213,6 +223,19 @@ func Members(ctx context.Context, s MemberStore, openim OpenIM, clock func() tim
 		return nil, askedAt, fmt.Errorf("commit members: %w", err)
 	}
 	return members, askedAt, nil
+}
+
+// listedNever gives those who are not listed when OpenIM is asked again either.
+func listedNever(ctx context.Context, openim OpenIM, groupID string, userIDs []string) ([]string, error) {
+	again, err := openim.Members(ctx, groupID)
+	if err != nil {
+		return nil, fmt.Errorf("ask members again: %w", err)
+	}
+	listed := make(map[string]bool, len(again))
+	for _, userID := range again {
+		listed[userID] = true
+	}
+	return slices.DeleteFunc(userIDs, func(userID string) bool { return listed[userID] }), nil
 }
 
 // absent gives the users who are shown in a group and are not listed.
@@ -248,6 +271,9 @@ func Facts(ctx context.Context, openim OpenIM, clock func() time.Time, pair read
 	}
 	askedAt = now(clock)
 	conversations, err := openim.Conversations(ctx, pair.UserID, ids...)
+	if rest.IsUnknown(err) {
+		return nil, askedAt, nil
+	}
 	if err != nil {
 		return nil, askedAt, fmt.Errorf("ask conversations: %w", err)
 	}

@@ -50,6 +50,16 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("openim refused %s: errCode %d, %s: %s", e.Path, e.Code, e.Message, e.Detail)
 }
 
+// codeNotFound is the errCode of what OpenIM does not know (RecordNotFoundError).
+const codeNotFound = 1004
+
+// IsUnknown reports whether OpenIM answered that it does not know the group or user
+// that it was asked about: asking again would not help.
+func IsUnknown(err error) bool {
+	var refused *Error
+	return errors.As(err, &refused) && refused.Code == codeNotFound
+}
+
 // Options configures a Client.
 type Options struct {
 	URL         string // base URL of OpenIM's API; a trailing slash is fine
