@@ -323,3 +323,28 @@ func TestReplayRebuildsPositions(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, result.Positions, "nothing to do")
 }
+
+// Counts of before live counts are what they were, in either direction.
+func TestPositionsMigrateStates(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	a, conn := asserting{t, open(t, url)}, pgtest.Connect(t, url)
+	a.tell(receipt("u", "g", 5, 1), receipt("v", "g", 1<<63-1, 2))
+	for range 2 {
+		_, err := a.MigrateDown(t.Context())
+		require.NoError(t, err)
+	}
+	var unread int64
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT unread_count FROM states WHERE user_id = 'u'").Scan(&unread))
+	require.EqualValues(t, 5, unread)
+	_, err := a.MigrateUp(t.Context())
+	require.NoError(t, err)
+	a.shows("u", 5, readstate.SourceReceipt, false)
+	a.shows("v", 1<<63-1, readstate.SourceReceipt, false)
+	a.tell(message("s", "g", "m", 0, 3))
+	a.shows("u", 6, readstate.SourceReceipt, false)
+	a.shows("v", 1<<63-1, readstate.SourceReceipt, false)
+	result, err := a.Replay(t.Context(), store.Replay{}, ignore)
+	require.NoError(t, err)
+	require.Zero(t, result.Changed+result.Positions, "older rows of the journal tell the same")
+}
