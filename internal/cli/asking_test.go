@@ -258,3 +258,63 @@ func TestDoctor(t *testing.T) {
 	s.end()
 	wrong("FAIL  serve: nothing answers", nil)
 }
+
+// While the database is away, messages, reads and leaves go to the spool, and count
+// as they came; two replicas share the work of asking.
+func TestFaultOutageWithMessages(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(openimtest.Options{Webhooks: []string{
+		"callbackAfterGroupMsgReadCommand", "callbackAfterSendGroupMsgCommand", "callbackAfterMsgSaveDBCommand",
+		"callbackAfterCreateGroupCommand", "callbackAfterJoinGroupCommand", "callbackAfterQuitGroupCommand",
+		"callbackAfterKickGroupCommand", "callbackAfterCreateGroupChatConversationsCommand",
+	}})
+	users := []string{"a", "b", "c", "d", "e"}
+	environment := withOpenIM(t, model)
+	database := environment["DATABASE_URL"]
+	proxy, through := proxied(t, database)
+	environment["DATABASE_URL"] = through
+	first, second := serve(t, environment), serve(t, environment)
+	for _, g := range []string{"g1", "g2", "g3"} {
+		model.CreateGroup(g, users...)
+	}
+	random := inOrder()
+	for round := range 3 {
+		if round == 1 {
+			proxy.Stop()
+		}
+		for range 60 {
+			g, user := "g"+string(rune('1'+random.IntN(3))), users[random.IntN(5)]
+			switch random.IntN(10) {
+			case 0, 1, 2, 3:
+				model.Read(g, user, 1+random.Int64N(model.MaxSeq(g)))
+			case 4:
+				model.Leave(g, user, true)
+			case 5:
+				model.Join(g, user, false)
+			default:
+				model.Send(g, user)
+			}
+		}
+		first.deliver(model.Take(random, 2, 0))
+		model.Read("g1", "a", 1)
+		second.deliver(model.Take(random, 1, 0))
+		if round == 1 {
+			_, metrics := first.do(http.MethodGet, first.Ops+"/metrics", "")
+			require.Contains(t, metrics, "readmark_spooling 1")
+			require.NoError(t, proxy.Start())
+		}
+	}
+	for _, s := range []*service{first, second} {
+		require.Eventually(t, func() bool {
+			_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
+			return strings.Contains(metrics, "readmark_spooling 0")
+		}, time.Minute, 10*time.Millisecond)
+	}
+	resolved(t, database)
+	announced(t, model, first.shown(users))
+	status, _, errs := run(t, environment, "reconcile", "--all")
+	require.Equal(t, 0, status, errs)
+	equal(t, model, second.shown(users))
+	first.end()
+	second.end()
+}

@@ -188,7 +188,8 @@ func (s *Server) Send(groupID, userID string) {
 	if told {
 		g.said = g.maxSeq
 	}
-	g.members[userID].read, g.members[userID].told = g.maxSeq, told
+	m := g.members[userID] // may have read beyond, which stays
+	m.read, m.told = max(m.read, g.maxSeq), told
 }
 
 // Rename changes the group's name: a notification that no enabled callback tells.

@@ -23,8 +23,9 @@ import (
 const (
 	// workers is how many questions are under way at once, at most.
 	workers = 16
-	// lease is how long a mark is this process's: longer than a question takes.
-	lease = 2 * time.Minute
+	// lease is how long a mark is this process's: longer than most questions take.
+	// Who takes longer may be overtaken, which changes nothing.
+	lease = 30 * time.Second
 	// pollInterval is how often marks are looked for.
 	pollInterval = 50 * time.Millisecond
 	// The pauses after a failure, with jitter.
@@ -126,14 +127,29 @@ func (r *Resolver) resolve(ctx context.Context, p store.Pending) {
 		level = slog.LevelWarn
 	}
 	r.Logger.Log(ctx, level, "openim not asked: tried again", "error", err)
-	// Also when the context has ended: another process, or the next, need not wait
-	// for the lease.
+	// The lease is given back as soon as the database takes that, also when the context
+	// has ended: nobody need wait for its end.
+	for given := r.Now(); r.Now().Sub(given) < lease; {
+		if r.giveBack(ctx, p) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(minRetry):
+		}
+	}
+}
+
+func (r *Resolver) giveBack(ctx context.Context, p store.Pending) bool {
 	giving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	wait := minRetry + rand.N(maxRetry-minRetry) //nolint:gosec // no secret
-	if err := r.Store.Postpone(giving, p, wait); err != nil {
+	err := r.Store.Postpone(giving, p, wait)
+	if err != nil {
 		r.Logger.DebugContext(ctx, "lease not given back", "error", err)
 	}
+	return err == nil
 }
 
 func (r *Resolver) ask(ctx context.Context, p store.Pending) (askedAt time.Time, err error) {
