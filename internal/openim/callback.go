@@ -42,7 +42,7 @@ type Told struct {
 	Change  *readstate.Change
 }
 
-// DecodeCallback reads the body of a callback that [IsUsed]. What it tells has
+// DecodeCallback reads the body of a callback that [IsUsed]; others tell nothing. What it tells has
 // neither identity nor time of arrival yet. The error, if any, is a
 // [*readstate.InputError] as in [Decode]; so are the rules of reading. A message's
 // content is skipped.
@@ -54,8 +54,12 @@ func DecodeCallback(command string, body []byte) (Told, error) {
 		}
 		return Told{Receipt: &receipt}, nil
 	}
+	wanted := fieldsOf(meaning(command))
+	if wanted == nil {
+		return Told{}, nil
+	}
 	var f fields
-	err := readObject(body, f.read)
+	err := readBody(body, wanted, f.read)
 	if err == nil {
 		err = checkCommand(f.command.text, command)
 	}
@@ -77,6 +81,45 @@ func DecodeCallback(command string, body []byte) (Told, error) {
 		return Told{}, err
 	}
 	return told, nil
+}
+
+// The fields of each callback; what belongs to another one is skipped.
+//
+//nolint:gochecknoglobals // constant
+var (
+	readFields          = names{fieldCommand, fieldConversationID, fieldUserID, fieldSeqs, fieldContentType}
+	messageFields       = names{fieldCommand, fieldSendID, fieldGroupID, fieldServerMsgID, fieldSessionType, fieldSeq, fieldSendTime, fieldContentType}
+	createFields        = names{fieldCommand, fieldGroupID, fieldMembers}
+	joinFields          = names{fieldCommand, fieldGroupID, fieldInviter}
+	quitFields          = names{fieldCommand, fieldGroupID, fieldUserID}
+	kickFields          = names{fieldCommand, fieldGroupID, fieldKicked}
+	dismissFields       = names{fieldCommand, fieldGroupID}
+	conversationsFields = names{fieldCommand, fieldGroupRef, fieldConversationRef}
+	memberFields        = names{fieldUserID}
+)
+
+// fieldsOf gives the fields that a command is read for, nil if its body is not read.
+func fieldsOf(command string) names {
+	switch command {
+	case CommandAfterSingleMsgRead:
+		return readFields
+	case CommandAfterSendGroupMsg, CommandAfterMsgSaveDB:
+		return messageFields
+	case CommandAfterCreateGroup:
+		return createFields
+	case CommandAfterJoinGroup:
+		return joinFields
+	case CommandAfterQuitGroup:
+		return quitFields
+	case CommandAfterKickGroup:
+		return kickFields
+	case CommandAfterDismissGroup:
+		return dismissFields
+	case CommandGroupConversations:
+		return conversationsFields
+	default:
+		return nil
+	}
 }
 
 // fields is every field that one of the callbacks is read for.
@@ -129,7 +172,7 @@ func (f *fields) read(dec *jsontext.Decoder, name string) error {
 	case fieldMembers:
 		return list(dec, name, func() error { return f.readMember(dec) })
 	default:
-		return skip(dec)
+		return dec.SkipValue()
 	}
 }
 
@@ -142,58 +185,46 @@ func (f *fields) readSeqs(dec *jsontext.Decoder) error {
 	})
 }
 
-// readMember reads one element of a group's first members.
+// readMember reads one element of a group's first members; one that has no legible
+// ID harms no other.
 func (f *fields) readMember(dec *jsontext.Decoder) error {
-	if dec.PeekKind() != '{' {
+	switch dec.PeekKind() {
+	case 'n':
+		return dec.SkipValue()
+	case '{', 0:
+	default:
 		return invalid(fieldMembers, "holds something else than members", "expected a list of objects with a userID")
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return malformed(err)
-	}
-	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return malformed(err)
-		}
-		if name.String() != fieldUserID {
-			if err := skip(dec); err != nil {
-				return err
-			}
-			continue
+	return readObject(dec, memberFields, func(dec *jsontext.Decoder, name string) error {
+		if kind := dec.PeekKind(); kind != '"' && kind != 0 {
+			return dec.SkipValue()
 		}
 		var user text
-		if err := user.read(dec, fieldMembers); err != nil {
-			return err
-		}
+		err := user.read(dec, name)
 		f.members = appendID(f.members, user.text)
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return malformed(err)
-	}
-	return nil
+		return err
+	})
 }
 
 // list reads an array, element by element; null is an empty one.
 func list(dec *jsontext.Decoder, field string, element func() error) error {
 	switch dec.PeekKind() {
 	case 'n':
-		return skip(dec)
+		return dec.SkipValue()
 	case '[', 0:
 	default:
 		return invalid(field, "is not a list", "expected a list")
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return malformed(err)
+		return err
 	}
 	for dec.PeekKind() != ']' {
 		if err := element(); err != nil {
 			return err
 		}
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return malformed(err)
-	}
-	return nil
+	_, err := dec.ReadToken()
+	return err
 }
 
 // appendID adds an ID that can be stored; a list names some in one body, of which
@@ -233,18 +264,19 @@ func (f *fields) tell(command string) (Told, error) {
 // conversationRead is the read of single messages, which released servers send for
 // groups too (from mark_msgs_as_read).
 func (f *fields) conversationRead() (Told, error) {
-	if err := f.conversationID.checkID(fieldConversationID); err != nil {
-		return Told{}, err
+	if f.conversationID.text == "" {
+		return Told{}, f.conversationID.checkID(fieldConversationID)
 	}
 	if err := f.userID.checkID(fieldUserID); err != nil {
 		return Told{}, err
 	}
+	// No other rule holds for conversations: those of two users may be long.
 	groupID, group := strings.CutPrefix(f.conversationID.text, groupConversation)
 	if !group {
 		return Told{}, nil
 	}
-	if groupID == "" {
-		return Told{}, invalid(fieldConversationID, "names no group", "expected sg_ and the group's ID")
+	if err := readstate.CheckID(groupID); err != nil {
+		return Told{}, invalid(fieldConversationID, "names a group whose ID "+err.Error(), "expected sg_ and the group's ID")
 	}
 	return Told{Receipt: &readstate.Receipt{
 		Dialect: readstate.DialectConversation, UserID: f.userID.text, GroupID: groupID,

@@ -46,6 +46,22 @@ func meaning(command string) string {
 	}
 }
 
+// otherName gives the other spelling of a command's [meaning], if it has one.
+func otherName(command string) string {
+	switch command {
+	case CommandAfterGroupMsgRead:
+		return CommandGroupMsgRead
+	case CommandAfterQuitGroup:
+		return CommandQuitGroup
+	case CommandAfterKickGroup:
+		return CommandKillGroup
+	case CommandAfterDismissGroup:
+		return CommandDismissGroup
+	default:
+		return ""
+	}
+}
+
 func sameCommand(a, b string) bool { return a == b || meaning(a) == meaning(b) }
 
 // IsUsed reports whether a callback's body is read, see [DecodeCallback]; all others

@@ -71,58 +71,62 @@ type number struct {
 	present bool
 }
 
+// names are the fields that a callback is read for; it may hold any others.
+type names []string
+
+// The fields of the group read callback.
+//
+//nolint:gochecknoglobals // constant
+var reportFields = names{fieldCommand, fieldSendID, fieldReceiveID, fieldUnread, fieldContentType}
+
+// known gives the list's own copy of a name, or nothing: the one that was read needs
+// no memory of its own.
+func (n names) known(name string) string {
+	for _, known := range n {
+		if name == known {
+			return known
+		}
+	}
+	return ""
+}
+
 // readReport parses the body; what it could read before an error is returned
 // beside the error.
 func readReport(body []byte) (report, error) {
 	var r report
-	err := readObject(body, func(dec *jsontext.Decoder, name string) error {
+	err := readBody(body, reportFields, func(dec *jsontext.Decoder, name string) error {
 		switch name {
 		case fieldCommand:
-			return r.command.read(dec, fieldCommand)
+			return r.command.read(dec, name)
 		case fieldSendID:
-			return r.sendID.read(dec, fieldSendID)
+			return r.sendID.read(dec, name)
 		case fieldReceiveID:
-			return r.receiveID.read(dec, fieldReceiveID)
+			return r.receiveID.read(dec, name)
 		case fieldUnread:
-			return r.unread.read(dec, fieldUnread)
-		case fieldContentType:
-			return r.contentType.read(dec, fieldContentType)
+			return r.unread.read(dec, name)
 		default:
-			return skip(dec)
+			return r.contentType.read(dec, name)
 		}
 	})
 	return r, err
 }
 
-// readObject reads a body that must be one JSON object: visit reads the value of
-// each member, or skips it.
-func readObject(body []byte, visit func(dec *jsontext.Decoder, name string) error) error {
+// readBody reads a body that must be one JSON object, see [readObject].
+func readBody(body []byte, wanted names, visit func(dec *jsontext.Decoder, name string) error) error {
 	dec, _ := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(dec)
 	dec.Reset(bytes.NewReader(body))
 	if kind := dec.PeekKind(); kind != '{' {
 		if _, err := dec.ReadToken(); err != nil {
-			return malformed(err)
+			return wanted.explain(err)
 		}
 		return &readstate.InputError{
 			Code: readstate.CodeMalformedBody, Field: fieldBody,
 			Message: "body is not a JSON object", Detail: "expected one JSON object",
 		}
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return malformed(err)
-	}
-	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return malformed(err)
-		}
-		if err := visit(dec, name.String()); err != nil {
-			return err
-		}
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return malformed(err)
+	if err := readObject(dec, wanted, visit); err != nil {
+		return wanted.explain(err)
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return &readstate.InputError{
@@ -133,14 +137,38 @@ func readObject(body []byte, visit func(dec *jsontext.Decoder, name string) erro
 	return nil
 }
 
+// readObject reads an object: visit reads the values of the wanted members, all
+// others are skipped.
+func readObject(dec *jsontext.Decoder, wanted names, visit func(dec *jsontext.Decoder, name string) error) error {
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != '}' {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if name := wanted.known(token.String()); name != "" {
+			err = visit(dec, name)
+		} else {
+			err = dec.SkipValue()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
 func (t *text) read(dec *jsontext.Decoder, field string) error {
 	switch dec.PeekKind() {
 	case 'n':
-		return skip(dec)
+		return dec.SkipValue()
 	case '"', 0: // 0: a syntax error, which reading it tells
 		token, err := dec.ReadToken()
 		if err != nil {
-			return malformed(err)
+			return err
 		}
 		t.text, t.present = token.String(), true
 		return nil
@@ -152,11 +180,11 @@ func (t *text) read(dec *jsontext.Decoder, field string) error {
 func (n *number) read(dec *jsontext.Decoder, field string) error {
 	switch dec.PeekKind() {
 	case 'n':
-		return skip(dec)
+		return dec.SkipValue()
 	case '0', 0:
 		value, err := dec.ReadValue()
 		if err != nil {
-			return malformed(err)
+			return err
 		}
 		// Not Token.Int: that would round 1.5 and saturate 1e30.
 		if n.value, err = strconv.ParseInt(string(value), 10, 64); err != nil {
@@ -174,10 +202,14 @@ func checkCommand(body, path string) error {
 	if body == "" || sameCommand(body, path) {
 		return nil
 	}
+	expected := meaning(path)
+	if other := otherName(expected); other != "" {
+		expected = other + " or " + expected
+	}
 	return &readstate.InputError{
 		Code: readstate.CodeCommandMismatch, Field: fieldCommand,
 		Message: "callbackCommand contradicts the path's command",
-		Detail:  "expected " + path,
+		Detail:  "expected " + expected,
 	}
 }
 
@@ -244,13 +276,6 @@ func legible(id string) string {
 	return id
 }
 
-func skip(dec *jsontext.Decoder) error {
-	if err := dec.SkipValue(); err != nil {
-		return malformed(err)
-	}
-	return nil
-}
-
 func missing(field, detail string) error {
 	return &readstate.InputError{
 		Code: readstate.CodeMissingField, Field: field,
@@ -265,39 +290,36 @@ func invalid(field, problem, detail string) error {
 	}
 }
 
-// malformed turns the decoder's error into one that names the field but never
-// quotes the body.
-func malformed(err error) error {
+// explain turns the JSON decoder's error into one that names a field of the list, but
+// never quotes the body: nothing that the caller made up is repeated.
+func (n names) explain(err error) error {
 	input := &readstate.InputError{
 		Code: readstate.CodeMalformedBody, Field: fieldBody,
 		Message: "body is not valid JSON", Detail: "expected one JSON object",
 	}
 	var syntactic *jsontext.SyntacticError
 	switch {
+	case errors.As(err, &input): // explained where it was found
 	case errors.Is(err, io.EOF):
 		input.Message = "body is empty"
 	case errors.As(err, &syntactic):
 		input.Detail = fmt.Sprintf("syntax error at byte %d", syntactic.ByteOffset)
-		if field := knownField(syntactic.JSONPointer.LastToken()); field != "" {
+		at := syntactic.JSONPointer
+		if field := n.known(at.LastToken()); field != "" {
 			input.Field = field
 			input.Message = field + " is not valid JSON"
 			if errors.Is(err, jsontext.ErrDuplicateName) {
 				input.Message = field + " comes twice"
 			}
+			break
+		}
+		for top := range at.Tokens() { // inside a list
+			if field := n.known(top); field != "" {
+				input.Field = field
+				input.Message = field + " is not valid JSON"
+			}
+			break
 		}
 	}
 	return input
-}
-
-// knownField gives a name back only if it is one of ours, so that a message
-// repeats nothing that the caller made up.
-func knownField(name string) string {
-	switch name {
-	case fieldCommand, fieldSendID, fieldReceiveID, fieldUnread, fieldContentType,
-		fieldConversationID, fieldConversationRef, fieldUserID, fieldSeqs, fieldServerMsgID, fieldSessionType, fieldSeq,
-		fieldSendTime, fieldGroupID, fieldGroupRef, fieldInviter, fieldKicked, fieldMembers:
-		return name
-	default:
-		return ""
-	}
 }

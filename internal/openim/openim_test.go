@@ -134,6 +134,8 @@ func TestDecodeBadInput(t *testing.T) {
 	}{
 		"empty":                {``, "body", "body is empty", readstate.CodeMalformedBody},
 		"not JSON":             {`hello`, "body", "body is not valid JSON", readstate.CodeMalformedBody},
+		"a broken word":        {`tru`, "body", "body is not valid JSON", readstate.CodeMalformedBody},
+		"others' field twice":  {`{"seq":1,"seq":2}`, "body", "body is not valid JSON", readstate.CodeMalformedBody},
 		"cut":                  {`{"sendID":"u","receiveID":"g"`, "body", "body is not valid JSON", readstate.CodeMalformedBody},
 		"an array":             {`[1]`, "body", "body is not a JSON object", readstate.CodeMalformedBody},
 		"trailing data":        {`{"sendID":"u","receiveID":"g","unreadMsgNum":1}{}`, "body", "body has data after the JSON object", readstate.CodeMalformedBody},
@@ -227,107 +229,6 @@ func FuzzDecode(f *testing.F) {
 		if readstate.CheckID(receipt.UserID) != nil || receipt.UnreadCount < 0 || receipt.ReadSeq < 0 ||
 			receipt.Attributed() != (readstate.CheckID(receipt.GroupID) == nil) {
 			t.Fatalf("accepted what cannot be stored: %+v", receipt)
-		}
-	})
-}
-
-// Each of the other callbacks tells what it means, and names the field that is wrong.
-func TestDecodeCallback(t *testing.T) {
-	t.Parallel()
-	member := func(kind readstate.ChangeKind, users ...string) openim.Told {
-		return openim.Told{Change: &readstate.Change{Kind: kind, GroupID: "g", UserIDs: users}}
-	}
-	for name, test := range map[string]struct {
-		command, body string
-		want          openim.Told
-		field         string
-	}{
-		"read of a group": {
-			openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g_1","userID":"u","Seqs":[2,9,3],"contentType":3}`,
-			openim.Told{Receipt: &readstate.Receipt{Dialect: readstate.DialectConversation, UserID: "u", GroupID: "g_1", ReadSeq: 9, ContentType: 3}},
-			"",
-		},
-		"read of a single chat":  {openim.CommandAfterSingleMsgRead, `{"conversationID":"si_a_b","userID":"u","Seqs":null}`, openim.Told{}, ""},
-		"read of no group":       {openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_","userID":"u"}`, openim.Told{}, "conversationID"},
-		"read by nobody":         {openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g"}`, openim.Told{}, "userID"},
-		"seqs that are none":     {openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g","userID":"u","Seqs":["a"]}`, openim.Told{}, "Seqs"},
-		"seqs that are no list":  {openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g","userID":"u","Seqs":7}`, openim.Told{}, "Seqs"},
-		"single message":         {openim.CommandAfterMsgSaveDB, `{"sessionType":1,"sendID":"u","recvID":"v","groupID":"","seq":1}`, openim.Told{}, ""},
-		"message without ID":     {openim.CommandAfterSendGroupMsg, `{"sessionType":3,"sendID":"u","groupID":"g"}`, openim.Told{}, "serverMsgID"},
-		"message of nobody":      {openim.CommandAfterSendGroupMsg, `{"sessionType":3,"groupID":"g","serverMsgID":"m"}`, openim.Told{}, "sendID"},
-		"message to no group":    {openim.CommandAfterSendGroupMsg, `{"sessionType":3,"sendID":"u","serverMsgID":"m"}`, openim.Told{}, "groupID"},
-		"negative seq":           {openim.CommandAfterMsgSaveDB, `{"sessionType":3,"sendID":"u","groupID":"g","serverMsgID":"m","seq":-1}`, openim.Told{}, "seq"},
-		"another command":        {openim.CommandAfterQuitGroup, `{"callbackCommand":"callbackAfterKickGroupCommand","groupID":"g"}`, openim.Told{}, "callbackCommand"},
-		"created":                {openim.CommandAfterCreateGroup, `{"groupID":"g","initMemberList":[{"userID":"a","x":{"userID":"z"}},{"userID":""},{"userID":"b"},{"userID":"a"}]}`, member(readstate.ChangeJoined, "a", "b"), ""},
-		"created without a list": {openim.CommandAfterCreateGroup, `{"groupID":"g","initMemberList":null}`, member(readstate.ChangeMembers), ""},
-		"created with nonsense":  {openim.CommandAfterCreateGroup, `{"groupID":"g","initMemberList":[7]}`, openim.Told{}, "initMemberList"},
-		"joined":                 {openim.CommandAfterJoinGroup, `{"groupID":"g","inviterUserID":"a"}`, member(readstate.ChangeJoined, "a"), ""},
-		"joined by nobody":       {openim.CommandAfterJoinGroup, `{"groupID":"g"}`, openim.Told{}, "inviterUserID"},
-		"quit":                   {openim.CommandAfterQuitGroup, `{"groupID":"g","userID":"a"}`, member(readstate.ChangeLeft, "a"), ""},
-		"quit, up to v3.6":       {openim.CommandQuitGroup, `{"callbackCommand":"callbackAfterQuitGroupCommand","groupID":"g","userID":"a"}`, member(readstate.ChangeLeft, "a"), ""},
-		"kicked":                 {openim.CommandKillGroup, `{"groupID":"g","kickedUserIDs":["a","b","a"]}`, member(readstate.ChangeLeft, "a", "b"), ""},
-		"nobody was kicked":      {openim.CommandAfterKickGroup, `{"groupID":"g","kickedUserIDs":[]}`, openim.Told{}, ""},
-		"dismissed":              {openim.CommandDismissGroup, `{"groupID":"g","membersID":[]}`, member(readstate.ChangeDismissed), ""},
-		"dismissed nothing":      {openim.CommandAfterDismissGroup, `{}`, openim.Told{}, "groupID"},
-		"conversations":          {openim.CommandGroupConversations, `{"groupId":"g"}`, member(readstate.ChangeMembers), ""},
-		"conversations by ID":    {openim.CommandGroupConversations, `{"groupId":"","conversationId":"sg_g"}`, member(readstate.ChangeMembers), ""},
-		"conversations of none":  {openim.CommandGroupConversations, `{"conversationId":"si_a_b"}`, openim.Told{}, "groupId"},
-		"not JSON":               {openim.CommandAfterQuitGroup, `{"groupID":`, openim.Told{}, "groupID"},
-		"not an object":          {openim.CommandAfterQuitGroup, `[]`, openim.Told{}, "body"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			got, err := openim.DecodeCallback(test.command, []byte(test.body))
-			if test.field == "" {
-				require.NoError(t, err)
-				require.Equal(t, test.want, got)
-				return
-			}
-			var input *readstate.InputError
-			require.ErrorAs(t, err, &input)
-			require.Equal(t, test.field, input.Field)
-			require.Contains(t, input.Message, test.field)
-		})
-	}
-}
-
-// FuzzDecodeCallback: whatever comes, an error names a field, and what is told can
-// be stored.
-func FuzzDecodeCallback(f *testing.F) {
-	commands := []string{
-		openim.CommandAfterSingleMsgRead, openim.CommandAfterSendGroupMsg, openim.CommandAfterMsgSaveDB, openim.CommandAfterCreateGroup,
-		openim.CommandAfterJoinGroup, openim.CommandQuitGroup, openim.CommandAfterKickGroup, openim.CommandAfterDismissGroup,
-		openim.CommandGroupConversations,
-	}
-	for _, c := range captures(f) {
-		for i, command := range commands {
-			if command == c.command {
-				f.Add(uint8(i), c.body)
-			}
-		}
-	}
-	f.Fuzz(func(t *testing.T, n uint8, body []byte) {
-		told, err := openim.DecodeCallback(commands[int(n)%len(commands)], body)
-		if err != nil {
-			var input *readstate.InputError
-			require.ErrorAs(t, err, &input)
-			require.NotEmpty(t, input.Field)
-			require.True(t, utf8.ValidString(input.Message))
-			return
-		}
-		switch {
-		case told.Receipt != nil:
-			require.NoError(t, errors.Join(readstate.CheckID(told.Receipt.UserID), readstate.CheckID(told.Receipt.GroupID)))
-			require.GreaterOrEqual(t, told.Receipt.ReadSeq, int64(0))
-		case told.Message != nil:
-			m := told.Message
-			require.NoError(t, errors.Join(readstate.CheckID(m.UserID), readstate.CheckID(m.GroupID), readstate.CheckID(m.MessageID)))
-			require.GreaterOrEqual(t, m.Seq, int64(0))
-		case told.Change != nil:
-			require.NoError(t, readstate.CheckID(told.Change.GroupID))
-			for _, userID := range told.Change.UserIDs {
-				require.NoError(t, readstate.CheckID(userID))
-			}
 		}
 	})
 }

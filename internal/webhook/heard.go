@@ -40,10 +40,16 @@ func (h *heard) note(command string, dialect readstate.Dialect, at time.Time) {
 	key := heardKey{command, dialect}
 	entry := h.seen[key]
 	if entry.Count == 0 {
-		entry = Heard{Command: command, Dialect: dialect.String(), FirstAt: at}
+		entry = Heard{Command: command, Dialect: dialect.String(), FirstAt: at, LastAt: at}
 	}
 	entry.Count++
-	entry.LastAt = at
+	// Concurrent callers come here in any order.
+	if at.Before(entry.FirstAt) {
+		entry.FirstAt = at
+	}
+	if at.After(entry.LastAt) {
+		entry.LastAt = at
+	}
 	h.seen[key] = entry
 }
 

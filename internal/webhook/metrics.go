@@ -13,8 +13,8 @@ import (
 type result string
 
 const (
-	resultAccepted     result = "accepted"     // a receipt, durable
-	resultAcknowledged result = "acknowledged" // a command that is not used
+	resultAccepted     result = "accepted"     // what it tells is durable
+	resultAcknowledged result = "acknowledged" // of no use: a command, or what it tells
 	resultRejected     result = "rejected"     // bad input
 	resultUnauthorized result = "unauthorized"
 	resultUnknownPath  result = "unknown_path"

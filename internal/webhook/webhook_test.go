@@ -1,0 +1,220 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/openim"
+	"readmark/internal/readstate"
+)
+
+// sink remembers what it was given, and answers with err.
+type sink struct {
+	err   error
+	taken readstate.Batch
+}
+
+func (s *sink) Submit(_ context.Context, r readstate.Receipt) error {
+	s.taken.Receipts = append(s.taken.Receipts, r)
+	return s.err
+}
+
+func (s *sink) SubmitMessage(_ context.Context, m readstate.Message) error {
+	s.taken.Messages = append(s.taken.Messages, m)
+	return s.err
+}
+
+func (s *sink) SubmitChange(_ context.Context, c readstate.Change) error {
+	s.taken.Changes = append(s.taken.Changes, c)
+	return s.err
+}
+
+func (s *sink) Reject(_ context.Context, r readstate.Rejection) error {
+	s.taken.Rejections = append(s.taken.Rejections, r)
+	return nil
+}
+
+type fixture struct {
+	sink    *sink
+	handler *Handler
+	engine  *gin.Engine
+}
+
+func newFixture(token string) *fixture {
+	f := &fixture{sink: &sink{}, engine: gin.New()}
+	f.handler = New(f.sink, token, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	f.handler.Register(f.engine)
+	return f
+}
+
+func (f *fixture) post(target, body string) int {
+	recorder := httptest.NewRecorder()
+	f.engine.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, target, strings.NewReader(body)))
+	return recorder.Code
+}
+
+// used is one body of each kind of callback that is used.
+var used = []struct {
+	command, body, dialect string
+	want                   readstate.Batch
+}{
+	{
+		openim.CommandAfterGroupMsgRead, `{"sendID":"u","receiveID":"g","unreadMsgNum":5}`, "documented",
+		readstate.Batch{Receipts: []readstate.Receipt{{Dialect: readstate.DialectDocumented, UserID: "u", GroupID: "g", UnreadCount: 5}}},
+	},
+	{
+		openim.CommandAfterGroupMsgRead, `{"sendID":"u","receiveID":"u","unreadMsgNum":5,"contentType":3}`, "server",
+		readstate.Batch{Receipts: []readstate.Receipt{{Dialect: readstate.DialectServer, UserID: "u", ReadSeq: 5, ContentType: 3}}},
+	},
+	{
+		openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g","userID":"u","Seqs":[7],"contentType":3}`, "conversation",
+		readstate.Batch{Receipts: []readstate.Receipt{{Dialect: readstate.DialectConversation, UserID: "u", GroupID: "g", ReadSeq: 7, ContentType: 3}}},
+	},
+	{
+		openim.CommandAfterMsgSaveDB, `{"sendID":"u","groupID":"g","serverMsgID":"m","seq":7}`, "none",
+		readstate.Batch{Messages: []readstate.Message{{UserID: "u", GroupID: "g", MessageID: "m", Seq: 7}}},
+	},
+	{
+		openim.CommandQuitGroup, `{"groupID":"g","userID":"u"}`, "none",
+		readstate.Batch{Changes: []readstate.Change{{Kind: readstate.ChangeLeft, GroupID: "g", UserIDs: []string{"u"}}}},
+	},
+}
+
+// What a callback tells goes to its own method of the sink, under its own labels.
+func TestUsedCallbacks(t *testing.T) {
+	t.Parallel()
+	for _, test := range used {
+		t.Run(test.command+" "+test.dialect, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture("")
+			require.Equal(t, http.StatusOK, f.post("/"+test.command+"?key=x", test.body))
+			require.Equal(t, test.want, f.sink.taken)
+			callbacks := f.handler.metrics.callbacks
+			require.InDelta(t, 1, testutil.ToFloat64(callbacks.WithLabelValues(test.command, test.dialect, "accepted")), 0)
+			unattributed := 0
+			if test.dialect == "server" {
+				unattributed = 1
+			}
+			require.InDelta(t, unattributed, testutil.ToFloat64(f.handler.metrics.unattributed), 0)
+
+			f.sink.err = errors.New("disk on fire")
+			require.Equal(t, http.StatusServiceUnavailable, f.post("/"+test.command, test.body))
+			require.InDelta(t, 1, testutil.ToFloat64(callbacks.WithLabelValues(test.command, test.dialect, "failed")), 0)
+
+			f.sink.err = &readstate.InputError{Code: readstate.CodeRefused, Field: "body", Message: "refused"}
+			require.Equal(t, http.StatusBadRequest, f.post("/"+test.command, test.body))
+			require.InDelta(t, 1, testutil.ToFloat64(callbacks.WithLabelValues(test.command, test.dialect, "rejected")), 0)
+			require.Empty(t, f.sink.taken.Rejections, "the sink has recorded it")
+			require.InDelta(t, unattributed, testutil.ToFloat64(f.handler.metrics.unattributed), 0)
+			require.Len(t, f.handler.Heard(), 1)
+
+			f.sink.taken = readstate.Batch{}
+			require.Equal(t, http.StatusBadRequest, f.post("/"+test.command, `{"groupID":7`))
+			require.Len(t, f.sink.taken.Rejections, 1)
+			require.Equal(t, 1, f.sink.taken.Len())
+			require.Equal(t, test.command, f.sink.taken.Rejections[0].Command)
+			require.Empty(t, f.handler.Heard())
+		})
+	}
+}
+
+// A callback that tells nothing is acknowledged, like one that is not read.
+func TestTellsNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture("")
+	require.Equal(t, http.StatusOK, f.post("/"+openim.CommandAfterMsgSaveDB, `{"sessionType":1,"sendID":"u","recvID":"v","groupID":""}`))
+	require.Equal(t, http.StatusOK, f.post("/callbackBeforeAfterMsgCommand", `{"conversationID":"sg_g","seq":5,"userID":"u"}`))
+	require.Zero(t, f.sink.taken.Len())
+	for _, command := range []string{openim.CommandAfterMsgSaveDB, "callbackBeforeAfterMsgCommand"} {
+		require.InDelta(t, 1, testutil.ToFloat64(f.handler.metrics.callbacks.WithLabelValues(command, "none", "acknowledged")), 0)
+	}
+}
+
+// Heard takes out what was answered with success, and nothing else.
+func TestHeard(t *testing.T) {
+	t.Parallel()
+	f := newFixture("s3cret")
+	started := time.Now()
+	for range 3 {
+		for _, test := range used {
+			require.Equal(t, http.StatusOK, f.post("/s3cret/"+test.command, test.body))
+		}
+	}
+	require.Equal(t, http.StatusOK, f.post("/s3cret/callbackMadeUpCommand", ""))
+	require.Equal(t, http.StatusOK, f.post("/s3cret/callbackAlsoMadeUpCommand", ""))
+	require.Equal(t, http.StatusOK, f.post("/s3cret/"+openim.CommandAfterKickGroup, `{"groupID":"g"}`))
+	require.Equal(t, http.StatusOK, f.post("/s3cret/"+openim.CommandAfterGroupMsgRead,
+		`{"sendID":"`+ProbeUserID+`","receiveID":"g","unreadMsgNum":0}`))
+	require.Equal(t, http.StatusUnauthorized, f.post("/"+openim.CommandAfterJoinGroup, `{"groupID":"g","inviterUserID":"u"}`))
+	require.Equal(t, http.StatusBadRequest, f.post("/s3cret/"+openim.CommandAfterJoinGroup, `{}`))
+	require.Equal(t, http.StatusNotFound, f.post("/s3cret/hello", ""))
+
+	want := map[Heard]bool{
+		{Command: "other", Dialect: "none", Count: 2}:                      true,
+		{Command: openim.CommandAfterKickGroup, Dialect: "none", Count: 1}: true,
+	}
+	for _, test := range used {
+		want[Heard{Command: test.command, Dialect: test.dialect, Count: 3}] = true
+	}
+	got := map[Heard]bool{}
+	for _, heard := range f.handler.Heard() {
+		require.False(t, heard.FirstAt.Before(started) || heard.LastAt.Before(heard.FirstAt) || time.Now().Before(heard.LastAt))
+		heard.FirstAt, heard.LastAt = time.Time{}, time.Time{}
+		got[heard] = true
+	}
+	require.Equal(t, want, got)
+	require.Empty(t, f.handler.Heard())
+}
+
+// Counting costs the hot path no memory.
+//
+//nolint:paralleltest // AllocsPerRun counts everybody's
+func TestHeardAllocatesNothing(t *testing.T) {
+	var h Handler
+	at := time.Now()
+	h.heard.note(openim.CommandAfterMsgSaveDB, 0, at)
+	require.Zero(t, testing.AllocsPerRun(100, func() { h.heard.note(openim.CommandAfterMsgSaveDB, 0, at) }))
+}
+
+// Callbacks that come while others are taken out are not lost, nor their order.
+func TestHeardConcurrently(t *testing.T) {
+	t.Parallel()
+	var h Handler
+	var wait sync.WaitGroup
+	var count atomic.Int64
+	for range 4 {
+		wait.Go(func() {
+			for i := range 1000 {
+				h.heard.note(openim.CommandAfterMsgSaveDB, 0, time.Now())
+				if i%100 == 0 {
+					count.Add(total(t, &h))
+				}
+			}
+		})
+	}
+	wait.Wait()
+	require.EqualValues(t, 4000, count.Load()+total(t, &h))
+}
+
+func total(t *testing.T, h *Handler) (count int64) {
+	t.Helper()
+	for _, heard := range h.Heard() {
+		assert.False(t, heard.LastAt.Before(heard.FirstAt))
+		count += heard.Count
+	}
+	return count
+}
