@@ -26,49 +26,23 @@ func (q *Queries) ErasePair(ctx context.Context, db DBTX, arg ErasePairParams) e
 	return err
 }
 
-const getState = `-- name: GetState :one
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
-FROM current_states
-WHERE user_id = $1 AND group_id = $2
-`
-
-type GetStateParams struct {
-	UserID  string
-	GroupID string
-}
-
-func (q *Queries) GetState(ctx context.Context, db DBTX, arg GetStateParams) (CurrentState, error) {
-	row := db.QueryRow(ctx, getState, arg.UserID, arg.GroupID)
-	var i CurrentState
-	err := row.Scan(
-		&i.UserID,
-		&i.GroupID,
-		&i.UnreadCount,
-		&i.ContentType,
-		&i.LastReadAt,
-		&i.Source,
-		&i.Exact,
-		&i.Pending,
-		&i.UpdatedAt,
-	)
-	return i, err
-}
-
 const listStatesByGroup = `-- name: ListStatesByGroup :many
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states
 WHERE group_id = $1
   AND user_id > $2
   AND unread_count >= $3
+  AND updated_at >= $4
 ORDER BY user_id
-LIMIT $4
+LIMIT $5
 `
 
 type ListStatesByGroupParams struct {
-	GroupID     string
-	AfterUserID string
-	MinUnread   int64
-	MaxRows     int32
+	GroupID      string
+	AfterUserID  string
+	MinUnread    int64
+	UpdatedSince time.Time
+	MaxRows      int32
 }
 
 func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStatesByGroupParams) ([]CurrentState, error) {
@@ -76,6 +50,125 @@ func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStates
 		arg.GroupID,
 		arg.AfterUserID,
 		arg.MinUnread,
+		arg.UpdatedSince,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CurrentState{}
+	for rows.Next() {
+		var i CurrentState
+		if err := rows.Scan(
+			&i.UserID,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ContentType,
+			&i.LastReadAt,
+			&i.Source,
+			&i.Exact,
+			&i.Pending,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listStatesByGroupOrderedByLastRead = `-- name: ListStatesByGroupOrderedByLastRead :many
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
+WHERE group_id = $1
+  AND coalesce(last_read_at, '0001-01-01 00:00:00+00') <= $2::timestamptz
+  AND (coalesce(last_read_at, '0001-01-01 00:00:00+00') < $2::timestamptz OR user_id > $3)
+  AND unread_count >= $4
+  AND updated_at >= $5
+ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, user_id
+LIMIT $6
+`
+
+type ListStatesByGroupOrderedByLastReadParams struct {
+	GroupID         string
+	AfterLastReadAt time.Time
+	AfterUserID     string
+	MinUnread       int64
+	UpdatedSince    time.Time
+	MaxRows         int32
+}
+
+// From behind a place on, the last read first; the year 1 stands for never.
+func (q *Queries) ListStatesByGroupOrderedByLastRead(ctx context.Context, db DBTX, arg ListStatesByGroupOrderedByLastReadParams) ([]CurrentState, error) {
+	rows, err := db.Query(ctx, listStatesByGroupOrderedByLastRead,
+		arg.GroupID,
+		arg.AfterLastReadAt,
+		arg.AfterUserID,
+		arg.MinUnread,
+		arg.UpdatedSince,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CurrentState{}
+	for rows.Next() {
+		var i CurrentState
+		if err := rows.Scan(
+			&i.UserID,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ContentType,
+			&i.LastReadAt,
+			&i.Source,
+			&i.Exact,
+			&i.Pending,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listStatesByGroupOrderedByUnread = `-- name: ListStatesByGroupOrderedByUnread :many
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
+WHERE group_id = $1
+  AND unread_count <= $2
+  AND (unread_count < $2 OR user_id > $3)
+  AND unread_count >= $4
+  AND updated_at >= $5
+ORDER BY unread_count DESC, user_id
+LIMIT $6
+`
+
+type ListStatesByGroupOrderedByUnreadParams struct {
+	GroupID          string
+	AfterUnreadCount int64
+	AfterUserID      string
+	MinUnread        int64
+	UpdatedSince     time.Time
+	MaxRows          int32
+}
+
+// From behind a place on, the largest count first.
+func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX, arg ListStatesByGroupOrderedByUnreadParams) ([]CurrentState, error) {
+	rows, err := db.Query(ctx, listStatesByGroupOrderedByUnread,
+		arg.GroupID,
+		arg.AfterUnreadCount,
+		arg.AfterUserID,
+		arg.MinUnread,
+		arg.UpdatedSince,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -156,14 +249,16 @@ FROM current_states
 WHERE user_id = $1
   AND group_id > $2
   AND unread_count >= $3
+  AND updated_at >= $4
 ORDER BY group_id
-LIMIT $4
+LIMIT $5
 `
 
 type ListStatesByUserParams struct {
 	UserID       string
 	AfterGroupID string
 	MinUnread    int64
+	UpdatedSince time.Time
 	MaxRows      int32
 }
 
@@ -172,6 +267,125 @@ func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesB
 		arg.UserID,
 		arg.AfterGroupID,
 		arg.MinUnread,
+		arg.UpdatedSince,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CurrentState{}
+	for rows.Next() {
+		var i CurrentState
+		if err := rows.Scan(
+			&i.UserID,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ContentType,
+			&i.LastReadAt,
+			&i.Source,
+			&i.Exact,
+			&i.Pending,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listStatesByUserOrderedByLastRead = `-- name: ListStatesByUserOrderedByLastRead :many
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
+WHERE user_id = $1
+  AND coalesce(last_read_at, '0001-01-01 00:00:00+00') <= $2::timestamptz
+  AND (coalesce(last_read_at, '0001-01-01 00:00:00+00') < $2::timestamptz OR group_id > $3)
+  AND unread_count >= $4
+  AND updated_at >= $5
+ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, group_id
+LIMIT $6
+`
+
+type ListStatesByUserOrderedByLastReadParams struct {
+	UserID          string
+	AfterLastReadAt time.Time
+	AfterGroupID    string
+	MinUnread       int64
+	UpdatedSince    time.Time
+	MaxRows         int32
+}
+
+// From behind a place on, the last read first; the year 1 stands for never.
+func (q *Queries) ListStatesByUserOrderedByLastRead(ctx context.Context, db DBTX, arg ListStatesByUserOrderedByLastReadParams) ([]CurrentState, error) {
+	rows, err := db.Query(ctx, listStatesByUserOrderedByLastRead,
+		arg.UserID,
+		arg.AfterLastReadAt,
+		arg.AfterGroupID,
+		arg.MinUnread,
+		arg.UpdatedSince,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CurrentState{}
+	for rows.Next() {
+		var i CurrentState
+		if err := rows.Scan(
+			&i.UserID,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ContentType,
+			&i.LastReadAt,
+			&i.Source,
+			&i.Exact,
+			&i.Pending,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listStatesByUserOrderedByUnread = `-- name: ListStatesByUserOrderedByUnread :many
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
+WHERE user_id = $1
+  AND unread_count <= $2
+  AND (unread_count < $2 OR group_id > $3)
+  AND unread_count >= $4
+  AND updated_at >= $5
+ORDER BY unread_count DESC, group_id
+LIMIT $6
+`
+
+type ListStatesByUserOrderedByUnreadParams struct {
+	UserID           string
+	AfterUnreadCount int64
+	AfterGroupID     string
+	MinUnread        int64
+	UpdatedSince     time.Time
+	MaxRows          int32
+}
+
+// From behind a place on, the largest count first.
+func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, arg ListStatesByUserOrderedByUnreadParams) ([]CurrentState, error) {
+	rows, err := db.Query(ctx, listStatesByUserOrderedByUnread,
+		arg.UserID,
+		arg.AfterUnreadCount,
+		arg.AfterGroupID,
+		arg.MinUnread,
+		arg.UpdatedSince,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -485,7 +699,8 @@ SELECT
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     max(unread_count)::bigint AS max_unread,
     -- The year 1 when nobody is known to have read.
-    coalesce(max(last_read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at
+    coalesce(max(last_read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at,
+    max(updated_at)::timestamptz AS updated_at
 FROM current_states
 WHERE group_id = $1
 GROUP BY group_id
@@ -498,6 +713,7 @@ type SumStatesByGroupRow struct {
 	UnreadCount     int64
 	MaxUnread       int64
 	LastReadAt      time.Time
+	UpdatedAt       time.Time
 }
 
 // No row when the group is unknown.
@@ -511,6 +727,7 @@ func (q *Queries) SumStatesByGroup(ctx context.Context, db DBTX, groupID string)
 		&i.UnreadCount,
 		&i.MaxUnread,
 		&i.LastReadAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }
@@ -520,7 +737,8 @@ SELECT
     user_id,
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     count(*) FILTER (WHERE unread_count > 0) AS unread_groups,
-    count(*) AS groups
+    count(*) AS groups,
+    max(updated_at)::timestamptz AS updated_at
 FROM current_states
 WHERE user_id = ANY ($1::text[])
 GROUP BY user_id
@@ -531,6 +749,7 @@ type SumStatesByUsersRow struct {
 	UnreadCount  int64
 	UnreadGroups int64
 	Groups       int64
+	UpdatedAt    time.Time
 }
 
 // Only the known ones of the given users, in no particular order. Sums stop at
@@ -549,6 +768,7 @@ func (q *Queries) SumStatesByUsers(ctx context.Context, db DBTX, userIds []strin
 			&i.UnreadCount,
 			&i.UnreadGroups,
 			&i.Groups,
+			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
 		}

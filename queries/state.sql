@@ -135,18 +135,38 @@ JOIN (
 ORDER BY s.user_id, s.group_id
 FOR UPDATE OF s;
 
--- name: GetState :one
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
-FROM current_states
-WHERE user_id = @user_id AND group_id = @group_id;
-
 -- name: ListStatesByUser :many
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states
 WHERE user_id = @user_id
   AND group_id > @after_group_id
   AND unread_count >= @min_unread
+  AND updated_at >= @updated_since
 ORDER BY group_id
+LIMIT @max_rows;
+
+-- name: ListStatesByUserOrderedByUnread :many
+-- From behind a place on, the largest count first.
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
+WHERE user_id = @user_id
+  AND unread_count <= @after_unread_count
+  AND (unread_count < @after_unread_count OR group_id > @after_group_id)
+  AND unread_count >= @min_unread
+  AND updated_at >= @updated_since
+ORDER BY unread_count DESC, group_id
+LIMIT @max_rows;
+
+-- name: ListStatesByUserOrderedByLastRead :many
+-- From behind a place on, the last read first; the year 1 stands for never.
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
+WHERE user_id = @user_id
+  AND coalesce(last_read_at, '0001-01-01 00:00:00+00') <= sqlc.arg('after_last_read_at')::timestamptz
+  AND (coalesce(last_read_at, '0001-01-01 00:00:00+00') < sqlc.arg('after_last_read_at')::timestamptz OR group_id > @after_group_id)
+  AND unread_count >= @min_unread
+  AND updated_at >= @updated_since
+ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroup :many
@@ -155,7 +175,32 @@ FROM current_states
 WHERE group_id = @group_id
   AND user_id > @after_user_id
   AND unread_count >= @min_unread
+  AND updated_at >= @updated_since
 ORDER BY user_id
+LIMIT @max_rows;
+
+-- name: ListStatesByGroupOrderedByUnread :many
+-- From behind a place on, the largest count first.
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
+WHERE group_id = @group_id
+  AND unread_count <= @after_unread_count
+  AND (unread_count < @after_unread_count OR user_id > @after_user_id)
+  AND unread_count >= @min_unread
+  AND updated_at >= @updated_since
+ORDER BY unread_count DESC, user_id
+LIMIT @max_rows;
+
+-- name: ListStatesByGroupOrderedByLastRead :many
+-- From behind a place on, the last read first; the year 1 stands for never.
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+FROM current_states
+WHERE group_id = @group_id
+  AND coalesce(last_read_at, '0001-01-01 00:00:00+00') <= sqlc.arg('after_last_read_at')::timestamptz
+  AND (coalesce(last_read_at, '0001-01-01 00:00:00+00') < sqlc.arg('after_last_read_at')::timestamptz OR user_id > @after_user_id)
+  AND unread_count >= @min_unread
+  AND updated_at >= @updated_since
+ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, user_id
 LIMIT @max_rows;
 
 -- name: ListStatesByPairs :many
@@ -173,7 +218,8 @@ SELECT
     user_id,
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     count(*) FILTER (WHERE unread_count > 0) AS unread_groups,
-    count(*) AS groups
+    count(*) AS groups,
+    max(updated_at)::timestamptz AS updated_at
 FROM current_states
 WHERE user_id = ANY (@user_ids::text[])
 GROUP BY user_id;
@@ -187,7 +233,8 @@ SELECT
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     max(unread_count)::bigint AS max_unread,
     -- The year 1 when nobody is known to have read.
-    coalesce(max(last_read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at
+    coalesce(max(last_read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at,
+    max(updated_at)::timestamptz AS updated_at
 FROM current_states
 WHERE group_id = @group_id
 GROUP BY group_id;

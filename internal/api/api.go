@@ -18,12 +18,12 @@ import (
 	"readmark/internal/readstate"
 )
 
-// StateReader reads single states and lists of them. Lists come in key order,
-// from the first key after the given one.
+// StateReader reads single states and lists of them. The keys of a page are group
+// IDs in the list of a user, and user IDs in that of a group.
 type StateReader interface {
 	State(ctx context.Context, pair readstate.Pair) (readstate.State, error)
-	UserStates(ctx context.Context, userID, afterGroupID string, minUnread int64, limit int32) ([]readstate.State, error)
-	GroupStates(ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32) ([]readstate.State, error)
+	UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error)
+	GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error)
 }
 
 // SumReader reads sums, and many pairs and users at one moment.

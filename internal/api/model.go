@@ -45,7 +45,13 @@ type State struct {
 	UpdatedAt  time.Time  `json:"updatedAt" doc:"when this state or its group's position was last written, UTC"`
 }
 
-func newState(s readstate.State) State {
+// StateAnswer is a state that is answered alone.
+type StateAnswer struct {
+	State
+	AsOf time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`
+}
+
+func newState(s *readstate.State) State {
 	return State{
 		UserID: s.UserID, GroupID: s.GroupID, UnreadCount: s.UnreadCount, ContentType: s.ContentType,
 		LastReadAt: optionalTime(s.LastReadAt), Source: string(s.Source), Exact: s.Exact, Pending: s.Pending,
@@ -62,7 +68,7 @@ func optionalTime(t time.Time) *time.Time {
 
 // StateList is one page of states.
 type StateList struct {
-	Items      []State   `json:"items" nullable:"false" doc:"states in key order"`
+	Items      []State   `json:"items" nullable:"false" doc:"states, in the order asked for"`
 	NextCursor string    `json:"nextCursor" doc:"pass it as cursor to get the next page; empty at the end"`
 	AsOf       time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`
 }

@@ -85,7 +85,7 @@ func (h *handler) queryUnread(ctx context.Context, in *queryInput) (*queryOutput
 	for i, pair := range pairs {
 		answer := PairAnswer{UserID: pair.UserID, GroupID: pair.GroupID, Status: statusUnknown}
 		if known, ok := states[pair]; ok {
-			state := newState(known)
+			state := newState(&known)
 			answer.Status, answer.State = statusKnown, &state
 		}
 		out.Body.Pairs[i] = answer

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -10,103 +11,148 @@ import (
 )
 
 type pairInput struct {
+	Poll
+
 	UserID  id `path:"userID"`
 	GroupID id `path:"groupID"`
 }
 
-type stateOutput struct{ Body State }
+type stateOutput struct {
+	Polled
+
+	Status int
+	Body   *StateAnswer
+}
+
+// Selection is what narrows, orders and divides a list of states.
+type Selection struct {
+	Poll
+
+	Unread       bool      `query:"unread" doc:"only states with unread messages"`
+	MinUnread    int64     `query:"minUnread" minimum:"0" doc:"only states with at least as many unread messages"`
+	UpdatedSince time.Time `query:"updatedSince" doc:"only states whose updatedAt is not earlier, RFC 3339. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before"`
+	Sort         string    `query:"sort" enum:"-unreadCount,-lastReadAt" doc:"the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one"`
+	Limit        int32     `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
+	Cursor       string    `query:"cursor" maxLength:"512" doc:"nextCursor of the page before, of the same list in the same order"`
+}
 
 type userListInput struct {
-	UserID id     `path:"userID"`
-	Unread bool   `query:"unread" doc:"only groups with unread messages"`
-	Limit  int32  `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
-	Cursor string `query:"cursor" maxLength:"512" doc:"nextCursor of the page before"`
+	UserID id `path:"userID"`
+	Selection
 }
 
 type groupListInput struct {
-	GroupID   id     `path:"groupID"`
-	MinUnread int64  `query:"minUnread" minimum:"0" doc:"only users with at least as many unread messages"`
-	Limit     int32  `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
-	Cursor    string `query:"cursor" maxLength:"512" doc:"nextCursor of the page before"`
+	GroupID id `path:"groupID"`
+	Selection
 }
 
-type listOutput struct{ Body StateList }
+type listOutput struct {
+	Polled
+
+	Status int
+	Body   *StateList
+}
 
 func (h *handler) registerStates(api huma.API) {
-	huma.Register(api, huma.Operation{
+	huma.Register(api, pollable(huma.Operation{
 		OperationID: "get-state", Method: http.MethodGet, Path: "/v1/users/{userID}/groups/{groupID}",
 		Summary: "The unread count of one user in one group", Tags: []string{"states"},
 		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
-	}, h.getState)
-	huma.Register(api, huma.Operation{
+	}), h.getState)
+	huma.Register(api, pollable(huma.Operation{
 		OperationID: "list-user-groups", Method: http.MethodGet, Path: "/v1/users/{userID}/groups",
 		Summary: "The groups of one user", Tags: []string{"states"},
 		Errors: []int{http.StatusServiceUnavailable},
-	}, h.listUserGroups)
-	huma.Register(api, huma.Operation{
+	}), h.listUserGroups)
+	huma.Register(api, pollable(huma.Operation{
 		OperationID: "list-group-users", Method: http.MethodGet, Path: "/v1/groups/{groupID}/users",
 		Summary: "The readers of one group", Tags: []string{"states"},
 		Errors: []int{http.StatusServiceUnavailable},
-	}, h.listGroupUsers)
+	}), h.listGroupUsers)
 }
 
 func (h *handler) getState(ctx context.Context, in *pairInput) (*stateOutput, error) {
+	asOf := h.asOf()
 	state, err := h.reader.State(ctx, readstate.Pair{UserID: string(in.UserID), GroupID: string(in.GroupID)})
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this user in this group")
 	}
-	return &stateOutput{Body: newState(state)}, nil
+	v := newVersion()
+	v.state(&state)
+	out := &stateOutput{}
+	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
+		out.Body = &StateAnswer{State: newState(&state), AsOf: asOf}
+	}
+	return out, nil
 }
 
 func (h *handler) listUserGroups(ctx context.Context, in *userListInput) (*listOutput, error) {
-	var minUnread int64
-	if in.Unread {
-		minUnread = 1
-	}
-	return h.page(ctx, cursorOfUser, in.Cursor, in.Limit, func(after string, limit int32) ([]readstate.State, error) {
-		return h.reader.UserStates(ctx, string(in.UserID), after, minUnread, limit)
+	return h.page(ctx, listOfUser, &in.Selection, func(page readstate.Page) ([]readstate.State, error) {
+		return h.reader.UserStates(ctx, string(in.UserID), page)
 	})
 }
 
 func (h *handler) listGroupUsers(ctx context.Context, in *groupListInput) (*listOutput, error) {
-	return h.page(ctx, cursorOfGroup, in.Cursor, in.Limit, func(after string, limit int32) ([]readstate.State, error) {
-		return h.reader.GroupStates(ctx, string(in.GroupID), after, in.MinUnread, limit)
+	return h.page(ctx, listOfGroup, &in.Selection, func(page readstate.Page) ([]readstate.State, error) {
+		return h.reader.GroupStates(ctx, string(in.GroupID), page)
 	})
 }
 
-// page reads one page of a list, and one row more to know whether it is the
-// last.
+// asked is the page that the parameters name, with one state more, which tells
+// whether it is the last one.
+func (in *Selection) asked(list string) (page readstate.Page, err error) {
+	page = readstate.Page{MinUnread: in.MinUnread, UpdatedSince: in.UpdatedSince.UTC(), Limit: in.Limit + 1}
+	switch in.Sort {
+	case "-unreadCount":
+		page.Order = readstate.OrderUnread
+	case "-lastReadAt":
+		page.Order = readstate.OrderLastRead
+	}
+	if in.Unread {
+		page.MinUnread = max(page.MinUnread, 1)
+	}
+	page.After, err = decodeCursor(list, page.Order, in.Cursor)
+	return page, err
+}
+
 func (h *handler) page(
-	ctx context.Context, mark, cursor string, limit int32,
-	read func(after string, limit int32) ([]readstate.State, error),
+	ctx context.Context, list string, in *Selection, read func(readstate.Page) ([]readstate.State, error),
 ) (*listOutput, error) {
-	after, err := decodeCursor(mark, cursor)
+	page, err := in.asked(list)
 	if err != nil {
 		return nil, err
 	}
 	asOf := h.asOf()
-	states, err := read(after, limit+1)
+	states, err := read(page)
 	if err != nil {
 		return nil, h.problem(ctx, err, "")
 	}
-	list := StateList{AsOf: asOf}
-	if len(states) > int(limit) {
-		states = states[:limit]
-		last := states[limit-1]
-		if mark == cursorOfUser {
-			list.NextCursor = encodeCursor(mark, last.GroupID)
-		} else {
-			list.NextCursor = encodeCursor(mark, last.UserID)
+	next := ""
+	if len(states) > int(in.Limit) {
+		states = states[:in.Limit]
+		last := &states[in.Limit-1]
+		place := readstate.Place{Key: last.GroupID, UnreadCount: last.UnreadCount, LastReadAt: last.LastReadAt}
+		if list == listOfGroup {
+			place.Key = last.UserID
 		}
+		next = encodeCursor(list, page.Order, place)
 	}
-	list.Items = newStates(states)
-	return &listOutput{Body: list}, nil
+	v := newVersion()
+	for i := range states {
+		v.state(&states[i])
+	}
+	v.text(next)
+	out := &listOutput{}
+	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
+		out.Body = &StateList{Items: newStates(states), NextCursor: next, AsOf: asOf}
+	}
+	return out, nil
 }
 
 func newStates(states []readstate.State) []State {
 	items := make([]State, len(states))
-	for i, state := range states {
-		items[i] = newState(state)
+	for i := range states {
+		items[i] = newState(&states[i])
 	}
 	return items
 }

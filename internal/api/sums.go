@@ -8,30 +8,44 @@ import (
 )
 
 type userInput struct {
+	Poll
+
 	UserID id `path:"userID"`
 }
 
 type groupInput struct {
+	Poll
+
 	GroupID id `path:"groupID"`
 }
 
-type (
-	badgeOutput    struct{ Body Badge }
-	groupSumOutput struct{ Body GroupSum }
-	driftOutput    struct{ Body Drift }
-)
+type badgeOutput struct {
+	Polled
+
+	Status int
+	Body   *Badge
+}
+
+type groupSumOutput struct {
+	Polled
+
+	Status int
+	Body   *GroupSum
+}
+
+type driftOutput struct{ Body Drift }
 
 func (h *handler) registerSums(api huma.API) {
-	huma.Register(api, huma.Operation{
+	huma.Register(api, pollable(huma.Operation{
 		OperationID: "get-badge", Method: http.MethodGet, Path: "/v1/users/{userID}/unread",
 		Summary: "The badge of one user: unread messages over all groups", Tags: []string{"sums"},
 		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
-	}, h.getBadge)
-	huma.Register(api, huma.Operation{
+	}), h.getBadge)
+	huma.Register(api, pollable(huma.Operation{
 		OperationID: "get-group-sum", Method: http.MethodGet, Path: "/v1/groups/{groupID}/unread",
 		Summary: "Unread messages over all readers of one group", Tags: []string{"sums"},
 		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
-	}, h.getGroupSum)
+	}), h.getGroupSum)
 	huma.Register(api, huma.Operation{
 		OperationID: "get-drift", Method: http.MethodGet, Path: "/v1/drift",
 		Summary: "How far counts were from OpenIM's when they were last compared", Tags: []string{"operation"},
@@ -58,7 +72,15 @@ func (h *handler) getBadge(ctx context.Context, in *userInput) (*badgeOutput, er
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this user")
 	}
-	return &badgeOutput{Body: newBadge(badge, asOf)}, nil
+	v := newVersion()
+	v.number(badge.UnreadCount, badge.UnreadGroups, badge.Groups)
+	v.moment(badge.UpdatedAt)
+	out := &badgeOutput{}
+	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
+		body := newBadge(badge, asOf)
+		out.Body = &body
+	}
+	return out, nil
 }
 
 func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOutput, error) {
@@ -67,8 +89,16 @@ func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOut
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this group")
 	}
-	return &groupSumOutput{Body: GroupSum{
-		GroupID: sum.GroupID, Users: sum.Users, UsersWithUnread: sum.UsersWithUnread,
-		UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, LastReadAt: optionalTime(sum.LastReadAt), AsOf: asOf,
-	}}, nil
+	v := newVersion()
+	v.number(sum.Users, sum.UsersWithUnread, sum.UnreadCount, sum.MaxUnread)
+	v.moment(sum.LastReadAt)
+	v.moment(sum.UpdatedAt)
+	out := &groupSumOutput{}
+	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
+		out.Body = &GroupSum{
+			GroupID: sum.GroupID, Users: sum.Users, UsersWithUnread: sum.UsersWithUnread,
+			UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, LastReadAt: optionalTime(sum.LastReadAt), AsOf: asOf,
+		}
+	}
+	return out, nil
 }

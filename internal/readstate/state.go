@@ -64,6 +64,8 @@ type Badge struct {
 	UnreadCount  int64
 	UnreadGroups int64 // groups with at least one unread message
 	Groups       int64 // groups with a known state
+	// UpdatedAt is that of the state which was written last, see [State].
+	UpdatedAt time.Time
 }
 
 // GroupSum sums the states of one group. Counts saturate at the ends of int64.
@@ -74,4 +76,5 @@ type GroupSum struct {
 	UnreadCount     int64
 	MaxUnread       int64
 	LastReadAt      time.Time // the newest of all; zero when nobody is known to have read
+	UpdatedAt       time.Time // that of the state which was written last, see [State]
 }

@@ -26,7 +26,7 @@ const (
 // Store is what is compared, see [store.Store].
 type Store interface {
 	resolve.MemberStore
-	UserStates(ctx context.Context, userID, afterGroupID string, minUnread int64, limit int32) ([]readstate.State, error)
+	UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error)
 	HiddenGroups(ctx context.Context, userID string) (map[string]bool, error)
 	KnownSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error)
 	SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error
@@ -217,7 +217,7 @@ func (r *Reconciler) look(ctx context.Context, pair readstate.Pair) (looked, err
 func (r *Reconciler) states(ctx context.Context, userID string) (map[string]readstate.State, error) {
 	all := map[string]readstate.State{}
 	for after := ""; ; {
-		states, err := r.Store.UserStates(ctx, userID, after, 0, page)
+		states, err := r.Store.UserStates(ctx, userID, readstate.Page{After: readstate.Place{Key: after}, Limit: page})
 		if err != nil {
 			return nil, err
 		}

@@ -191,7 +191,7 @@ func (r *Resolver) askMembers(ctx context.Context, groupID string) (askedAt time
 type MemberStore interface {
 	Commit(ctx context.Context, batch readstate.Batch) error
 	Dismissed(ctx context.Context, groupID string) (bool, error)
-	GroupStates(ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32) ([]readstate.State, error)
+	GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error)
 }
 
 // Members asks OpenIM who is in a group, and takes that over: tombstones of those who
@@ -261,7 +261,7 @@ func absent(ctx context.Context, s MemberStore, groupID string, members []string
 		listed[userID] = true
 	}
 	for after := ""; ; {
-		shown, err := s.GroupStates(ctx, groupID, after, 0, page)
+		shown, err := s.GroupStates(ctx, groupID, readstate.Page{After: readstate.Place{Key: after}, Limit: page})
 		if err != nil {
 			return nil, err
 		}

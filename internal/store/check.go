@@ -52,10 +52,10 @@ func (s *Store) SaveCheck(ctx context.Context, subject readstate.Pair, d readsta
 }
 
 // Drift sums the newest comparison of each user up.
-func (s *Store) Drift(ctx context.Context) (readstate.Drift, error) {
+func (r *Reader) Drift(ctx context.Context) (readstate.Drift, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	row, err := s.queries.SumChecks(ctx, s.reads)
+	row, err := r.queries.SumChecks(ctx, r.reads)
 	if err != nil {
 		return readstate.Drift{}, fmt.Errorf("sum checks: %w", translate(err))
 	}

@@ -65,7 +65,7 @@ func (a asserting) unknown(user string) {
 	a.Helper()
 	_, err := a.State(a.Context(), readstate.Pair{UserID: user, GroupID: "g"})
 	require.ErrorIs(a, err, readstate.ErrUnknown)
-	list, err := a.UserStates(a.Context(), user, "", 0, 10)
+	list, err := a.UserStates(a.Context(), user, readstate.Page{Limit: 10})
 	require.NoError(a, err)
 	for _, state := range list {
 		require.NotEqual(a, "g", state.GroupID)

@@ -3,129 +3,218 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"readmark/db"
 	"readmark/internal/readstate"
 )
 
-// State gives the state of one pair, or [readstate.ErrUnknown].
-func (s *Store) State(ctx context.Context, pair readstate.Pair) (readstate.State, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	row, err := s.queries.GetState(ctx, s.reads, db.GetStateParams{UserID: pair.UserID, GroupID: pair.GroupID})
-	if err != nil {
-		return readstate.State{}, fmt.Errorf("get state: %w", translate(err))
-	}
-	return state(row), nil
+// readTimeout bounds one question of the read API, also to a database that
+// hangs.
+const readTimeout = 2 * time.Second
+
+// How many single states and badges one statement reads when they are asked for at
+// the same time.
+const (
+	statesTogether = 256
+	badgesTogether = 32
+)
+
+// Reader answers the questions of the read API. It is safe for concurrent use.
+type Reader struct {
+	reads   *pgxpool.Pool // reads that hang must not keep receipts from a connection
+	queries *db.Queries
+	single  gatherer[readstate.Pair, readstate.State]
+	sums    gatherer[string, readstate.Badge]
 }
 
-// UserStates lists up to limit states of a user in the order of group IDs,
-// from the first one after the given group ID, with at least minUnread
-// messages unread.
-func (s *Store) UserStates(
-	ctx context.Context, userID, afterGroupID string, minUnread int64, limit int32,
-) ([]readstate.State, error) {
+func newReader(pool *pgxpool.Pool) *Reader {
+	r := &Reader{reads: pool, queries: db.New()}
+	r.single.limit, r.single.ask = statesTogether, r.askStates
+	r.sums.limit, r.sums.ask = badgesTogether, r.askBadges
+	return r
+}
+
+// State gives the state of one pair, or [readstate.ErrUnknown].
+func (r *Reader) State(ctx context.Context, pair readstate.Pair) (readstate.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	rows, err := s.queries.ListStatesByUser(ctx, s.reads, db.ListStatesByUserParams{
-		UserID: userID, AfterGroupID: afterGroupID, MinUnread: minUnread, MaxRows: limit,
-	})
+	state, known, err := r.single.get(ctx, pair)
+	if err == nil && !known {
+		err = readstate.ErrUnknown
+	}
+	if err != nil {
+		return readstate.State{}, fmt.Errorf("get state: %w", err)
+	}
+	return state, nil
+}
+
+func (r *Reader) askStates(ctx context.Context, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return r.states(ctx, r.reads, pairs)
+}
+
+func (r *Reader) states(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
+	params := db.ListStatesByPairsParams{UserIDs: make([]string, len(pairs)), GroupIDs: make([]string, len(pairs))}
+	for i, pair := range pairs {
+		params.UserIDs[i], params.GroupIDs[i] = pair.UserID, pair.GroupID
+	}
+	rows, err := r.queries.ListStatesByPairs(ctx, conn, params)
+	if err != nil {
+		return nil, fmt.Errorf("list states of pairs: %w", translate(err))
+	}
+	known := make(map[readstate.Pair]readstate.State, len(rows))
+	for i := range rows {
+		known[readstate.Pair{UserID: rows[i].UserID, GroupID: rows[i].GroupID}] = state(&rows[i])
+	}
+	return known, nil
+}
+
+// UserStates lists states of a user; the keys of the page are group IDs.
+func (r *Reader) UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	var rows []db.CurrentState
+	var err error
+	switch unread, lastRead := begin(page.After); page.Order {
+	case readstate.OrderUnread:
+		rows, err = r.queries.ListStatesByUserOrderedByUnread(ctx, r.reads, db.ListStatesByUserOrderedByUnreadParams{
+			UserID: userID, AfterUnreadCount: unread, AfterGroupID: page.After.Key,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+		})
+	case readstate.OrderLastRead:
+		rows, err = r.queries.ListStatesByUserOrderedByLastRead(ctx, r.reads, db.ListStatesByUserOrderedByLastReadParams{
+			UserID: userID, AfterLastReadAt: lastRead, AfterGroupID: page.After.Key,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+		})
+	case readstate.OrderKey:
+		rows, err = r.queries.ListStatesByUser(ctx, r.reads, db.ListStatesByUserParams{
+			UserID: userID, AfterGroupID: page.After.Key,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list states of a user: %w", translate(err))
 	}
 	return states(rows), nil
 }
 
-// GroupStates lists up to limit states of a group in the order of user IDs,
-// from the first one after the given user ID, with at least minUnread messages
-// unread.
-func (s *Store) GroupStates(
-	ctx context.Context, groupID, afterUserID string, minUnread int64, limit int32,
-) ([]readstate.State, error) {
+// GroupStates lists states of a group; the keys of the page are user IDs.
+func (r *Reader) GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	rows, err := s.queries.ListStatesByGroup(ctx, s.reads, db.ListStatesByGroupParams{
-		GroupID: groupID, AfterUserID: afterUserID, MinUnread: minUnread, MaxRows: limit,
-	})
+	var rows []db.CurrentState
+	var err error
+	switch unread, lastRead := begin(page.After); page.Order {
+	case readstate.OrderUnread:
+		rows, err = r.queries.ListStatesByGroupOrderedByUnread(ctx, r.reads, db.ListStatesByGroupOrderedByUnreadParams{
+			GroupID: groupID, AfterUnreadCount: unread, AfterUserID: page.After.Key,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+		})
+	case readstate.OrderLastRead:
+		rows, err = r.queries.ListStatesByGroupOrderedByLastRead(ctx, r.reads, db.ListStatesByGroupOrderedByLastReadParams{
+			GroupID: groupID, AfterLastReadAt: lastRead, AfterUserID: page.After.Key,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+		})
+	case readstate.OrderKey:
+		rows, err = r.queries.ListStatesByGroup(ctx, r.reads, db.ListStatesByGroupParams{
+			GroupID: groupID, AfterUserID: page.After.Key,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list states of a group: %w", translate(err))
 	}
 	return states(rows), nil
 }
 
+// begin gives the values behind which a page in the order of a value begins.
+func begin(after readstate.Place) (unread int64, lastRead time.Time) {
+	if after.Key == "" { // before everything
+		return math.MaxInt64, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return after.UnreadCount, after.LastReadAt
+}
+
 // Badge sums the states of one user, or gives [readstate.ErrUnknown].
-func (s *Store) Badge(ctx context.Context, userID string) (readstate.Badge, error) {
+func (r *Reader) Badge(ctx context.Context, userID string) (readstate.Badge, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	badges, err := s.badges(ctx, s.reads, []string{userID})
-	if err != nil {
-		return readstate.Badge{}, err
+	badge, known, err := r.sums.get(ctx, userID)
+	if err == nil && !known {
+		err = readstate.ErrUnknown
 	}
-	badge, known := badges[userID]
-	if !known {
-		return readstate.Badge{}, fmt.Errorf("sum states of a user: %w", readstate.ErrUnknown)
+	if err != nil {
+		return readstate.Badge{}, fmt.Errorf("get badge: %w", err)
 	}
 	return badge, nil
 }
 
-// GroupSum sums the states of one group, or gives [readstate.ErrUnknown].
-func (s *Store) GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error) {
+func (r *Reader) askBadges(ctx context.Context, userIDs []string) (map[string]readstate.Badge, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	row, err := s.queries.SumStatesByGroup(ctx, s.reads, groupID)
+	return r.badges(ctx, r.reads, userIDs)
+}
+
+// GroupSum sums the states of one group, or gives [readstate.ErrUnknown].
+func (r *Reader) GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	row, err := r.queries.SumStatesByGroup(ctx, r.reads, groupID)
 	if err != nil {
 		return readstate.GroupSum{}, fmt.Errorf("sum states of a group: %w", translate(err))
 	}
 	return readstate.GroupSum{
 		GroupID: row.GroupID, Users: row.Users, UsersWithUnread: row.UsersWithUnread,
 		UnreadCount: row.UnreadCount, MaxUnread: row.MaxUnread, LastReadAt: row.LastReadAt.UTC(),
+		UpdatedAt: row.UpdatedAt.UTC(),
 	}, nil
 }
 
 // Snapshot gives the known ones of many pairs and users as they are at one
 // moment: no write is seen by a part of it only.
-func (s *Store) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
-	map[readstate.Pair]readstate.State, map[string]readstate.Badge, error,
+func (r *Reader) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
+	known map[readstate.Pair]readstate.State, badges map[string]readstate.Badge, err error,
 ) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	known := make(map[readstate.Pair]readstate.State, len(pairs))
-	var badges map[string]readstate.Badge
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := pgx.BeginTxFunc(ctx, s.reads, options, func(tx pgx.Tx) error {
-		params := db.ListStatesByPairsParams{
-			UserIDs: make([]string, len(pairs)), GroupIDs: make([]string, len(pairs)),
-		}
-		for i, pair := range pairs {
-			params.UserIDs[i], params.GroupIDs[i] = pair.UserID, pair.GroupID
-		}
-		rows, err := s.queries.ListStatesByPairs(ctx, tx, params)
-		if err != nil {
-			return fmt.Errorf("list states of pairs: %w", translate(err))
-		}
-		for _, row := range rows {
-			known[readstate.Pair{UserID: row.UserID, GroupID: row.GroupID}] = state(row)
-		}
-		badges, err = s.badges(ctx, tx, userIDs)
-		return err
-	})
+	switch { // one statement is a snapshot by itself
+	case len(userIDs) == 0:
+		known, err = r.states(ctx, r.reads, pairs)
+	case len(pairs) == 0:
+		badges, err = r.badges(ctx, r.reads, userIDs)
+	default:
+		options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+		err = pgx.BeginTxFunc(ctx, r.reads, options, func(tx pgx.Tx) error {
+			if known, err = r.states(ctx, tx, pairs); err != nil {
+				return err
+			}
+			badges, err = r.badges(ctx, tx, userIDs)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read snapshot: %w", translate(err))
 	}
 	return known, badges, nil
 }
 
-func (s *Store) badges(ctx context.Context, conn db.DBTX, userIDs []string) (map[string]readstate.Badge, error) {
-	rows, err := s.queries.SumStatesByUsers(ctx, conn, userIDs)
+func (r *Reader) badges(ctx context.Context, conn db.DBTX, userIDs []string) (map[string]readstate.Badge, error) {
+	rows, err := r.queries.SumStatesByUsers(ctx, conn, userIDs)
 	if err != nil {
 		return nil, fmt.Errorf("sum states of users: %w", translate(err))
 	}
 	badges := make(map[string]readstate.Badge, len(rows))
-	for _, row := range rows {
+	for i := range rows {
+		row := &rows[i]
 		badges[row.UserID] = readstate.Badge{
 			UserID: row.UserID, UnreadCount: row.UnreadCount, UnreadGroups: row.UnreadGroups, Groups: row.Groups,
+			UpdatedAt: row.UpdatedAt.UTC(),
 		}
 	}
 	return badges, nil
@@ -133,13 +222,13 @@ func (s *Store) badges(ctx context.Context, conn db.DBTX, userIDs []string) (map
 
 func states(rows []db.CurrentState) []readstate.State {
 	list := make([]readstate.State, len(rows))
-	for i, row := range rows {
-		list[i] = state(row)
+	for i := range rows {
+		list[i] = state(&rows[i])
 	}
 	return list
 }
 
-func state(row db.CurrentState) readstate.State {
+func state(row *db.CurrentState) readstate.State {
 	return readstate.State{
 		Pair:        readstate.Pair{UserID: row.UserID, GroupID: row.GroupID},
 		UnreadCount: row.UnreadCount,

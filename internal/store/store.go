@@ -11,27 +11,21 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"readmark/db"
 )
 
 // minVersion is the oldest PostgreSQL that Readmark runs on.
 const minVersion = 150000
 
-// readTimeout bounds one question of the read API, also to a database that
-// hangs.
-const readTimeout = 2 * time.Second
-
 // Store is a pool of connections to one database. It is safe for concurrent
 // use.
 type Store struct {
-	pool    *pgxpool.Pool // of writes and housekeeping
-	reads   *pgxpool.Pool // reads that hang must not keep receipts from a connection
-	queries *db.Queries
-	url     string
-	logger  *slog.Logger
-	now     func() time.Time
-	asks    bool // OpenIM's REST API can be asked
+	*Reader // on a pool of its own
+
+	pool   *pgxpool.Pool // of writes and housekeeping
+	url    string
+	logger *slog.Logger
+	now    func() time.Time
+	asks   bool // OpenIM's REST API can be asked
 }
 
 // Open prepares a pool for a PostgreSQL URL (or keyword/value string); it does
@@ -59,7 +53,7 @@ func Open(url string, logger *slog.Logger) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("prepare pool: %w", err)
 	}
-	return &Store{pool: pool, reads: readPool, queries: db.New(), url: url, logger: logger, now: time.Now}, nil
+	return &Store{Reader: newReader(readPool), pool: pool, url: url, logger: logger, now: time.Now}, nil
 }
 
 // AskOpenIM has callbacks that tell a group mark their pair as pending, because

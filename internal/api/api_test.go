@@ -1,0 +1,150 @@
+package api_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/api"
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/server"
+	"readmark/internal/store"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// service is the read API on a real store; what callbacks tell is committed to the
+// store itself.
+type service struct {
+	t       testing.TB
+	url     string // of the database
+	store   *store.Store
+	handler http.Handler
+	arrival time.Time // of the last callback
+}
+
+func newService(t testing.TB) *service {
+	t.Helper()
+	s := &service{t: t, url: pgtest.New(t), arrival: time.Now().UTC().Truncate(time.Microsecond)}
+	s.open()
+	require.NoError(t, s.store.MakeDaysAhead(t.Context()))
+	return s
+}
+
+// replica gives another service on the same database.
+func (s *service) replica() *service {
+	s.t.Helper()
+	other := &service{t: s.t, url: s.url, arrival: s.arrival}
+	other.open()
+	return other
+}
+
+func (s *service) open() {
+	s.t.Helper()
+	logger := slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var err error
+	s.store, err = store.Open(s.url, logger)
+	require.NoError(s.t, err)
+	s.t.Cleanup(s.store.Close)
+	s.handler = server.New(server.Options{
+		Registry: prometheus.NewRegistry(), Logger: logger,
+		API: api.Options{Reader: s.store, Version: "1", Now: time.Now, Logger: logger},
+	})
+}
+
+func (s *service) next() (readstate.ID, time.Time) {
+	s.arrival = s.arrival.Add(time.Microsecond)
+	return readstate.ID(uuid.Must(uuid.NewV7())), s.arrival
+}
+
+// read tells that a user has read a group.
+func (s *service) read(user, group string, unread int64) {
+	s.t.Helper()
+	id, at := s.next()
+	require.NoError(s.t, s.store.Commit(s.t.Context(), readstate.Batch{Receipts: []readstate.Receipt{{
+		ID: id, ReceivedAt: at, Dialect: readstate.DialectDocumented,
+		UserID: user, GroupID: group, UnreadCount: unread, ContentType: 101,
+	}}}))
+}
+
+// message tells that somebody has written to a group.
+func (s *service) message(sender, group string) {
+	s.t.Helper()
+	id, at := s.next()
+	require.NoError(s.t, s.store.Commit(s.t.Context(), readstate.Batch{Messages: []readstate.Message{{
+		ID: id, ReceivedAt: at, UserID: sender, GroupID: group, MessageID: uuid.NewString(), ContentType: 101,
+	}}}))
+}
+
+// ask sends a request and gives the answer as it is.
+func (s *service) ask(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	s.t.Helper()
+	request := httptest.NewRequest(method, target, strings.NewReader(body))
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	recorder := httptest.NewRecorder()
+	s.handler.ServeHTTP(recorder, request)
+	return recorder
+}
+
+// get asks for an answer with status 200.
+func (s *service) get(target string) map[string]any {
+	s.t.Helper()
+	answer := s.ask(http.MethodGet, target, "")
+	require.Equal(s.t, http.StatusOK, answer.Code, answer.Body)
+	return decoded(s.t, answer)
+}
+
+func decoded(t testing.TB, answer *httptest.ResponseRecorder) (value map[string]any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &value), answer.Body)
+	return value
+}
+
+// page gives the keys on one page and its cursor.
+func (s *service) page(target, key string) (keys []string, next string) {
+	s.t.Helper()
+	answer := s.get(target)
+	for _, one := range answer["items"].([]any) {
+		keys = append(keys, one.(map[string]any)[key].(string))
+	}
+	return keys, answer["nextCursor"].(string)
+}
+
+// refused asks for something wrong and gives the places that are named.
+func (s *service) refused(target string) (places []string) {
+	s.t.Helper()
+	answer := s.ask(http.MethodGet, target, "")
+	require.Equal(s.t, http.StatusUnprocessableEntity, answer.Code, "%s: %s", target, answer.Body)
+	require.Equal(s.t, "application/problem+json", answer.Header().Get("Content-Type"))
+	var problem struct {
+		Errors []struct{ Location string }
+	}
+	require.NoError(s.t, json.Unmarshal(answer.Body.Bytes(), &problem))
+	for _, one := range problem.Errors {
+		places = append(places, one.Location)
+	}
+	return places
+}
+
+func query(values ...string) string {
+	q := url.Values{}
+	for i := 0; i+1 < len(values); i += 2 {
+		q.Set(values[i], values[i+1])
+	}
+	return "?" + q.Encode()
+}
