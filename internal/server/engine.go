@@ -68,7 +68,7 @@ func New(options Options) Handler {
 		}
 		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path for "+c.Request.Method)
 	})
-	return Handler{Handler: engine, Heard: callbacks.Heard}
+	return Handler{Handler: compress(engine), Heard: callbacks.Heard}
 }
 
 // identify gives each request an ID, and tells it to the caller.
