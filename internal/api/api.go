@@ -49,12 +49,18 @@ type Options struct {
 	// AuthRequired refuses every request to /v1: keys do not exist yet.
 	AuthRequired bool
 	Now          func() time.Time
-	Logger       *slog.Logger
+	// AsOf gives a moment that no read which begins after the call is older than; the
+	// zero time while nothing can be read. Default: Now.
+	AsOf   func() time.Time
+	Logger *slog.Logger
 }
+
+const unreachable = "the database cannot be reached at the moment"
 
 type handler struct {
 	reader Reader
 	now    func() time.Time
+	read   func() time.Time // see Options.AsOf
 	logger *slog.Logger
 }
 
@@ -73,7 +79,11 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	if options.AuthRequired {
 		api.UseMiddleware(refuse(api))
 	}
-	h := &handler{reader: options.Reader, now: options.Now, logger: options.Logger}
+	h := &handler{reader: options.Reader, now: options.Now, read: options.AsOf, logger: options.Logger}
+	if h.read == nil {
+		h.read = options.Now
+	}
+	api.UseMiddleware(h.readable(api))
 	h.registerStates(api)
 	h.registerSums(api)
 	h.registerQuery(api)
@@ -106,7 +116,19 @@ func refuse(api huma.API) func(huma.Context, func(huma.Context)) {
 }
 
 // asOf is a moment that an answer read after it cannot be older than.
-func (h *handler) asOf() time.Time { return h.now().UTC().Truncate(time.Microsecond) }
+func (h *handler) asOf() time.Time { return h.read().UTC().Truncate(time.Microsecond) }
+
+// readable answers 503 while nothing can be read, and nobody knows as of when.
+func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if h.read().IsZero() {
+			ctx.SetHeader("Retry-After", "1")
+			_ = huma.WriteErr(api, ctx, http.StatusServiceUnavailable, unreachable)
+			return
+		}
+		next(ctx)
+	}
+}
 
 // problem turns a reader's error into an answer, and logs what the caller is
 // not told.
@@ -117,7 +139,7 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 	case errors.Is(err, readstate.ErrUnavailable), ctx.Err() != nil:
 		h.logger.WarnContext(ctx, "read api cannot reach the database", "error", err)
 		return huma.ErrorWithHeaders(
-			huma.Error503ServiceUnavailable("the database cannot be reached at the moment"),
+			huma.Error503ServiceUnavailable(unreachable),
 			http.Header{"Retry-After": {"1"}},
 		)
 	default:

@@ -97,6 +97,13 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	}
 	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
 	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
+	if c.ReplicaURL != "" {
+		if v.replica, err = s.OpenReplica(c.ReplicaURL); err != nil {
+			return fmt.Errorf("open replica: %w", err)
+		}
+		defer v.replica.Close()
+		v.replica.Register(v.registry)
+	}
 	v.asker = newAsker(&c.OpenIM, s, v.registry, logger)
 	return v.run(ctx, &preparation{store: s, migrate: migrate, logger: logger})
 }
@@ -106,6 +113,7 @@ type service struct {
 	config   *config.Config
 	build    build
 	store    *store.Store
+	replica  *store.Replica // nil where the database itself answers reads
 	spool    *spool.Spool
 	ingest   *ingest.Ingest
 	asker    *asker // nil where OpenIM cannot be asked
@@ -120,6 +128,9 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer fail(nil)
+	if v.replica != nil {
+		background.Go(func() { v.replica.Follow(serving) })
+	}
 	background.Go(func() {
 		newest, err := p.run(serving)
 		if err != nil {
@@ -190,9 +201,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	}
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
-		API: api.Options{
-			Reader: v.store, Version: v.build.Version, AuthRequired: c.AuthRequired, Now: time.Now, Logger: logger,
-		},
+		API: v.api(),
 	})
 	public, err := server.Listen(ctx, "public", c.Addr, handler, logger)
 	if err != nil {
@@ -227,6 +236,17 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	err = errors.Join(err, ops.Shutdown(ending))
 	logger.Info("stopped")
 	return err
+}
+
+// api is what the read API works with.
+func (v *service) api() api.Options {
+	options := api.Options{
+		Reader: v.store, Version: v.build.Version, AuthRequired: v.config.AuthRequired, Now: time.Now, Logger: v.logger,
+	}
+	if v.replica != nil {
+		options.Reader, options.AsOf = v.replica, v.replica.AsOf
+	}
+	return options
 }
 
 // register registers the metrics of all parts.

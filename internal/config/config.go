@@ -27,7 +27,9 @@ type Lookup func(name string) (value string, found bool)
 // Config is Readmark's configuration, validated.
 type Config struct {
 	// DatabaseURL is empty when the embedded PostgreSQL is wanted.
-	DatabaseURL   string
+	DatabaseURL string
+	// ReplicaURL is a streaming replica that answers the read API; empty: there is none.
+	ReplicaURL    string
 	DataDir       string
 	Addr          string
 	OpsAddr       string
@@ -53,6 +55,7 @@ type Config struct {
 type variables struct {
 	DatabaseURL    string `env:"READMARK_DATABASE_URL"`
 	AnyDatabaseURL string `env:"DATABASE_URL"`
+	ReplicaURL     string `env:"READMARK_REPLICA_URL"`
 	DataDir        string `env:"READMARK_DATA_DIR, default=./data"`
 	Addr           string `env:"READMARK_ADDR, default=127.0.0.1:8080"`
 	OpsAddr        string `env:"READMARK_OPS_ADDR, default=127.0.0.1:8081"`
@@ -79,7 +82,7 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 		return Config{}, fmt.Errorf("read the environment: %w", err)
 	}
 	config := Config{
-		DatabaseURL: v.DatabaseURL, DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
+		DatabaseURL: v.DatabaseURL, ReplicaURL: v.ReplicaURL, DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
 		CallbackToken: v.CallbackToken, PGBin: v.PGBin, LogFormat: v.LogFormat,
 	}
 	if config.DatabaseURL == "" {
@@ -95,6 +98,7 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	if v.DatabaseURL == "" {
 		check("DATABASE_URL", checkDatabaseURL(v.AnyDatabaseURL))
 	}
+	check("READMARK_REPLICA_URL", checkDatabaseURL(v.ReplicaURL))
 	check("READMARK_ADDR", checkAddr(v.Addr))
 	check("READMARK_OPS_ADDR", checkAddr(v.OpsAddr))
 	if v.Addr == v.OpsAddr && !strings.HasSuffix(v.Addr, ":0") {
@@ -213,6 +217,7 @@ func (c *Config) Print(w io.Writer) error {
 	}
 	lines := []struct{ name, value string }{
 		{"READMARK_DATABASE_URL", redactURL(c.DatabaseURL)},
+		{"READMARK_REPLICA_URL", redactURL(c.ReplicaURL)},
 		{"READMARK_DATA_DIR", c.DataDir},
 		{"READMARK_ADDR", c.Addr},
 		{"READMARK_OPS_ADDR", c.OpsAddr},
