@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/swaggest/swgui/v5emb"
 
+	"readmark/internal/auth/guard"
 	"readmark/internal/readstate"
 )
 
@@ -46,10 +47,10 @@ type Reader interface {
 type Options struct {
 	Reader  Reader
 	Version string // of the program, for the OpenAPI document
-	// AuthRequired refuses every request to /v1: keys do not exist yet.
-	AuthRequired bool
-	Now          func() time.Time
-	Logger       *slog.Logger
+	// Guard decides on every request to /v1; nil lets all through.
+	Guard  *guard.Guard
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 type handler struct {
@@ -69,10 +70,13 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	strict.Unmarshal = unmarshal
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
 	config.DocsPath, config.SchemasPath = "", ""
-	api := humagin.New(engine, config)
-	if options.AuthRequired {
-		api.UseMiddleware(refuse(api))
+	describeAuth(config.OpenAPI)
+	if options.Guard != nil {
+		engine.Use(admission(options.Guard)) // before any route below /v1
+	} else {
+		engine.Use(open)
 	}
+	api := humagin.New(engine, config)
 	h := &handler{reader: options.Reader, now: options.Now, logger: options.Logger}
 	h.registerStates(api)
 	h.registerSums(api)
@@ -95,14 +99,6 @@ func ownHostOnly(c *gin.Context) {
 // of two equal names.
 func unmarshal(data []byte, v any) error {
 	return json.Unmarshal(data, v, json.RejectUnknownMembers(true))
-}
-
-// refuse answers every operation with 401.
-func refuse(api huma.API) func(huma.Context, func(huma.Context)) {
-	return func(ctx huma.Context, _ func(huma.Context)) {
-		ctx.SetHeader("WWW-Authenticate", `Bearer realm="readmark"`)
-		_ = huma.WriteErr(api, ctx, http.StatusUnauthorized, "an API key is required")
-	}
 }
 
 // asOf is a moment that an answer read after it cannot be older than.

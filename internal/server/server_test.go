@@ -22,6 +22,8 @@ import (
 	"go.uber.org/goleak"
 
 	"readmark/internal/api"
+	"readmark/internal/auth"
+	"readmark/internal/auth/guard"
 	"readmark/internal/readstate"
 	"readmark/internal/server"
 )
@@ -87,6 +89,11 @@ func (reader) State(context.Context, readstate.Pair) (readstate.State, error) {
 
 func (reader) GroupSum(context.Context, string) (readstate.GroupSum, error) { panic("secret cause") }
 
+// noKeys stands for a database without keys.
+type noKeys struct{}
+
+func (noKeys) Find(context.Context, auth.Hash) (*auth.Key, error) { return nil, auth.ErrUnknownKey }
+
 type fixture struct {
 	sink     *sink
 	registry *prometheus.Registry
@@ -97,9 +104,13 @@ type fixture struct {
 func newFixture(token string, authRequired bool) *fixture {
 	f := &fixture{sink: &sink{}, registry: prometheus.NewRegistry(), log: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var g *guard.Guard
+	if authRequired {
+		g = guard.New(guard.Options{Keys: noKeys{}, Now: time.Now, Registry: f.registry, Logger: logger})
+	}
 	f.handler = server.New(server.Options{
 		Sink: f.sink, CallbackToken: token, Registry: f.registry, Logger: logger,
-		API: api.Options{Reader: reader{}, Version: "1", AuthRequired: authRequired, Now: time.Now, Logger: logger},
+		API: api.Options{Reader: reader{}, Version: "1", Guard: g, Now: time.Now, Logger: logger},
 	})
 	return f
 }
