@@ -97,6 +97,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	}
 	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
 	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
+	v.doorkeeper = newDoorkeeper(c, s, v.registry, logger)
 	v.asker = newAsker(&c.OpenIM, s, v.registry, logger)
 	return v.run(ctx, &preparation{store: s, migrate: migrate, logger: logger})
 }
@@ -111,6 +112,7 @@ type service struct {
 	asker    *asker // nil where OpenIM cannot be asked
 	registry *prometheus.Registry
 	logger   *slog.Logger
+	*doorkeeper
 }
 
 // run serves until the context ends or a part fails.
@@ -130,6 +132,7 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 		}
 		v.ingest.Start(serving, newest)
 		close(prepared)
+		v.noticeNoKeys(serving)
 		if v.asker != nil {
 			background.Go(func() { v.asker.run(serving) })
 		}
@@ -172,10 +175,6 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	c, logger := v.config, v.logger
 	v.register()
 	registry := v.registry
-	if c.AuthRequired {
-		logger.WarnContext(ctx, "the read api answers 401 to everybody: this release has no API keys yet, "+
-			"set READMARK_AUTH=off where only trusted callers can connect")
-	}
 	readiness := server.NewReadiness(func(ctx context.Context) server.Condition {
 		return condition(ctx, v.store, v.ingest, v.spool)
 	}, logger)
@@ -191,7 +190,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
 		API: api.Options{
-			Reader: v.store, Version: v.build.Version, AuthRequired: c.AuthRequired, Now: time.Now, Logger: logger,
+			Reader: v.store, Version: v.build.Version, Guard: v.guard, Now: time.Now, Logger: logger,
 		},
 	})
 	public, err := server.Listen(ctx, "public", c.Addr, handler, logger)
@@ -202,6 +201,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	hearing, stopHearing := context.WithCancel(context.WithoutCancel(ctx))
 	var listening sync.WaitGroup
 	listening.Go(func() { noteHeard(hearing, v.store, handler.Heard, logger) })
+	listening.Go(func() { v.watch(hearing) })
 	defer listening.Wait()
 	defer stopHearing()
 	ops.Serve(fail)

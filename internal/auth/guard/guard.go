@@ -173,7 +173,9 @@ func (g *Guard) stranger(err error) Decision {
 	return d
 }
 
-func (d *Decision) refuse(status int, detail string) { d.Refusal = &Refusal{Status: status, Detail: detail} }
+func (d *Decision) refuse(status int, detail string) {
+	d.Refusal = &Refusal{Status: status, Detail: detail}
+}
 
 func (d *Decision) set(name, value string) {
 	if d.Header == nil {
@@ -207,7 +209,7 @@ func (g *Guard) spend(d *Decision) bool {
 }
 
 // seconds rounds up to whole seconds, one at least.
-func seconds(s float64) string { return strconv.Itoa(int(max(1, math.Ceil(s)))) }
+func seconds(s float64) string { return strconv.Itoa(int(min(max(1, math.Ceil(s)), math.MaxInt32))) }
 
 // newBucket returns nil where nothing is limited.
 func (g *Guard) newBucket() *rate.Limiter {
