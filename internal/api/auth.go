@@ -94,7 +94,7 @@ func open(c *gin.Context) {
 // forbidden turns what a grant does not open into an answer that names the place in
 // the body.
 func forbidden(err error, location string) error {
-	var denial *auth.Denial
+	var denial *auth.DenialError
 	if !errors.As(err, &denial) {
 		return err
 	}

@@ -50,25 +50,25 @@ func Everything() Grant { return Grant{Scopes: []Scope{ScopeAdmin}} }
 // ErrDenied is wrapped by every error that says what a grant does not open.
 var ErrDenied = errors.New("access denied")
 
-// Denial is an access that a grant does not open. Its text is written for the
+// DenialError is an access that a grant does not open. Its text is written for the
 // key's holder.
-type Denial struct {
+type DenialError struct {
 	// Scope is what is missing, empty where the prefixes are the reason.
 	Scope  Scope
 	Detail string
 }
 
 // Error implements error.
-func (d *Denial) Error() string { return d.Detail }
+func (d *DenialError) Error() string { return d.Detail }
 
 // Unwrap gives [ErrDenied].
-func (d *Denial) Unwrap() error { return ErrDenied }
+func (d *DenialError) Unwrap() error { return ErrDenied }
 
-// Check returns a [*Denial] unless the grant opens the access. What a body names is
+// Check returns a [*DenialError] unless the grant opens the access. What a body names is
 // left to its handler.
 func (g *Grant) Check(a Access) error {
 	if !g.Has(a.Scope) {
-		return &Denial{Scope: a.Scope, Detail: fmt.Sprintf("the API key does not have the scope %q", a.Scope)}
+		return &DenialError{Scope: a.Scope, Detail: fmt.Sprintf("the API key does not have the scope %q", a.Scope)}
 	}
 	switch a.Reach {
 	case ReachBody:
@@ -81,7 +81,7 @@ func (g *Grant) Check(a Access) error {
 		return g.CheckPair(a.UserID, a.GroupID)
 	default:
 		if g.UserPrefix != "" || g.GroupPrefix != "" {
-			return &Denial{Detail: "the API key is limited by a prefix, and this is not about one user or group"}
+			return &DenialError{Detail: "the API key is limited by a prefix, and this is not about one user or group"}
 		}
 		return nil
 	}
@@ -92,23 +92,23 @@ func (g *Grant) Has(scope Scope) bool {
 	return slices.Contains(g.Scopes, scope) || slices.Contains(g.Scopes, ScopeAdmin)
 }
 
-// CheckUser returns a [*Denial] unless the grant opens all groups of a user.
+// CheckUser returns a [*DenialError] unless the grant opens all groups of a user.
 func (g *Grant) CheckUser(userID string) error {
 	if g.GroupPrefix != "" {
-		return &Denial{Detail: "the API key is limited to groups by a prefix, and this is about all groups of a user"}
+		return &DenialError{Detail: "the API key is limited to groups by a prefix, and this is about all groups of a user"}
 	}
 	return begins("userID", userID, g.UserPrefix)
 }
 
-// CheckGroup returns a [*Denial] unless the grant opens all users of a group.
+// CheckGroup returns a [*DenialError] unless the grant opens all users of a group.
 func (g *Grant) CheckGroup(groupID string) error {
 	if g.UserPrefix != "" {
-		return &Denial{Detail: "the API key is limited to users by a prefix, and this is about all users of a group"}
+		return &DenialError{Detail: "the API key is limited to users by a prefix, and this is about all users of a group"}
 	}
 	return begins("groupID", groupID, g.GroupPrefix)
 }
 
-// CheckPair returns a [*Denial] unless the grant opens a user in a group.
+// CheckPair returns a [*DenialError] unless the grant opens a user in a group.
 func (g *Grant) CheckPair(userID, groupID string) error {
 	if err := begins("userID", userID, g.UserPrefix); err != nil {
 		return err
@@ -120,7 +120,7 @@ func begins(name, id, prefix string) error {
 	if strings.HasPrefix(id, prefix) {
 		return nil
 	}
-	return &Denial{Detail: fmt.Sprintf("%s does not begin with %q, to which the API key is limited", name, prefix)}
+	return &DenialError{Detail: fmt.Sprintf("%s does not begin with %q, to which the API key is limited", name, prefix)}
 }
 
 type grantKey struct{}

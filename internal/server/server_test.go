@@ -353,6 +353,30 @@ func TestDocs(t *testing.T) {
 	} {
 		require.Contains(t, openapi.Paths, path)
 	}
+	for path, item := range openapi.Paths { // each says which key it needs, and how it refuses
+		operations, _ := item.(map[string]any)
+		for method, operation := range operations {
+			text, err := json.Marshal(operation)
+			require.NoError(t, err)
+			scope := map[bool]string{true: "erase", false: "read"}[method == "delete"]
+			require.Contains(t, string(text), `"security":[{"apiKey":["`+scope+`"]}]`, method+path)
+			var described struct {
+				Responses map[string]struct {
+					Headers map[string]any
+					Content map[string]struct {
+						Schema map[string]string
+					}
+				}
+			}
+			require.NoError(t, json.Unmarshal(text, &described))
+			for status, header := range map[string]string{"401": "WWW-Authenticate", "403": "WWW-Authenticate", "429": "RateLimit-Reset"} {
+				require.Contains(t, described.Responses[status].Headers, header, method+path)
+				require.Equal(t, map[string]string{"$ref": "#/components/schemas/ErrorModel"},
+					described.Responses[status].Content["application/problem+json"].Schema)
+			}
+		}
+	}
+	require.Contains(t, document.Body.String(), `"securitySchemes":{"apiKey":{`)
 	require.NotContains(t, document.Body.String(), "$schema")
 }
 

@@ -116,7 +116,7 @@ func (g *Guard) Admit(ctx context.Context, request Request) Decision {
 	}
 	if err := d.Grant.Check(request.Access); err != nil {
 		d.refuse(http.StatusForbidden, err.Error())
-		var denial *auth.Denial
+		var denial *auth.DenialError
 		if errors.As(err, &denial) && denial.Scope != "" {
 			d.set("WWW-Authenticate", challenge+`, error="insufficient_scope", scope="`+string(denial.Scope)+`"`)
 		}
@@ -151,7 +151,7 @@ func (g *Guard) identify(ctx context.Context, authorization []string) (*auth.Key
 // stranger refuses a request without a valid key.
 func (g *Guard) stranger(err error) Decision {
 	d := Decision{Grant: &auth.Grant{}, account: g.account(auth.NameNone)}
-	detail := ""
+	var detail string
 	switch {
 	case errors.Is(err, errNoKey):
 		d.set("WWW-Authenticate", challenge)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -151,8 +152,8 @@ func TestRateLimit(t *testing.T) {
 			for i := range test.burst {
 				d := ask(one)
 				require.Nil(t, d.Refusal)
-				require.Equal(t, fmt.Sprint(test.burst), d.Header.Get("RateLimit-Limit"))
-				require.Equal(t, fmt.Sprint(test.burst-i-1), d.Header.Get("RateLimit-Remaining"))
+				require.Equal(t, strconv.Itoa(test.burst), d.Header.Get("RateLimit-Limit"))
+				require.Equal(t, strconv.Itoa(test.burst-i-1), d.Header.Get("RateLimit-Remaining"))
 				require.Equal(t, test.policy, d.Header.Get("RateLimit-Policy"))
 				if i == 0 {
 					require.Equal(t, test.reset, d.Header.Get("RateLimit-Reset"))
