@@ -44,9 +44,11 @@ type Guard struct {
 	everything auth.Grant
 	limit      float64
 	burst      int
-	now        func() time.Time
-	logger     *slog.Logger
-	requests   *prometheus.CounterVec
+	// The header values that are always the same.
+	policy, quota []string
+	now           func() time.Time
+	logger        *slog.Logger
+	requests      *prometheus.CounterVec
 
 	mu       sync.RWMutex
 	accounts map[string]*account // by the key's name
@@ -65,6 +67,8 @@ func New(options Options) *Guard {
 		accounts: map[string]*account{},
 		labels:   map[string]bool{},
 	}
+	g.quota = []string{strconv.Itoa(g.burst)}
+	g.policy = []string{g.quota[0] + ";w=" + seconds(float64(g.burst)/g.limit)}
 	options.Registry.MustRegister(g.requests)
 	return g
 }
@@ -192,18 +196,18 @@ func (g *Guard) spend(d *Decision) bool {
 	allowed := bucket.AllowN(now, 1)
 	left := max(0, bucket.TokensAt(now))
 	full := (float64(g.burst) - left) / g.limit // seconds
-	d.set("RateLimit-Policy", strconv.Itoa(g.burst)+";w="+seconds(float64(g.burst)/g.limit))
-	d.set("RateLimit-Limit", strconv.Itoa(g.burst))
-	d.set("RateLimit-Remaining", strconv.Itoa(int(left)))
+	// In net/http's spelling of header names, which needs no conversion.
+	d.Header = http.Header{
+		"Ratelimit-Policy": g.policy, "Ratelimit-Limit": g.quota, "Ratelimit-Remaining": {strconv.Itoa(int(left))},
+	}
 	if allowed {
-		d.set("RateLimit-Reset", seconds(full))
+		d.Header["Ratelimit-Reset"] = []string{seconds(full)}
 		return true
 	}
 	// Both name the same moment: when the next request will be taken.
 	again := seconds((1 - left) / g.limit)
-	d.set("RateLimit-Remaining", "0")
-	d.set("RateLimit-Reset", again)
-	d.set("Retry-After", again)
+	d.Header["Ratelimit-Reset"] = []string{again}
+	d.Header["Retry-After"] = []string{again}
 	d.refuse(http.StatusTooManyRequests, "more than "+strconv.FormatFloat(g.limit, 'f', -1, 64)+" requests per second")
 	return false
 }
