@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/swaggest/swgui/v5emb"
 
+	"readmark/internal/auth/guard"
 	"readmark/internal/readstate"
 )
 
@@ -46,9 +47,9 @@ type Reader interface {
 type Options struct {
 	Reader  Reader
 	Version string // of the program, for the OpenAPI document
-	// AuthRequired refuses every request to /v1: keys do not exist yet.
-	AuthRequired bool
-	Now          func() time.Time
+	// Guard decides on every request to /v1; nil lets all through.
+	Guard *guard.Guard
+	Now   func() time.Time
 	// AsOf gives a moment that no read which begins after the call is older than; the
 	// zero time while nothing can be read. Default: Now.
 	AsOf   func() time.Time
@@ -75,10 +76,13 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	strict.Unmarshal = unmarshal
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
 	config.DocsPath, config.SchemasPath = "", ""
-	api := humagin.New(engine, config)
-	if options.AuthRequired {
-		api.UseMiddleware(refuse(api))
+	describeAuth(config.OpenAPI)
+	if options.Guard != nil {
+		engine.Use(admission(options.Guard)) // before any route below /v1
+	} else {
+		engine.Use(open)
 	}
+	api := humagin.New(engine, config)
 	h := &handler{reader: options.Reader, now: options.Now, read: options.AsOf, logger: options.Logger}
 	if h.read == nil {
 		h.read = options.Now
@@ -105,14 +109,6 @@ func ownHostOnly(c *gin.Context) {
 // of two equal names.
 func unmarshal(data []byte, v any) error {
 	return json.Unmarshal(data, v, json.RejectUnknownMembers(true))
-}
-
-// refuse answers every operation with 401.
-func refuse(api huma.API) func(huma.Context, func(huma.Context)) {
-	return func(ctx huma.Context, _ func(huma.Context)) {
-		ctx.SetHeader("WWW-Authenticate", `Bearer realm="readmark"`)
-		_ = huma.WriteErr(api, ctx, http.StatusUnauthorized, "an API key is required")
-	}
 }
 
 // asOf is a moment that an answer read after it cannot be older than.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"readmark/internal/auth"
 	"readmark/internal/readstate"
 )
 
@@ -66,6 +67,9 @@ func (h *handler) registerQuery(api huma.API) {
 }
 
 func (h *handler) queryUnread(ctx context.Context, in *queryInput) (*queryOutput, error) {
+	if err := in.permit(auth.GrantOf(ctx)); err != nil {
+		return nil, err
+	}
 	pairs := make([]readstate.Pair, len(in.Body.Pairs))
 	for i, pair := range in.Body.Pairs {
 		pairs[i] = readstate.Pair{UserID: string(pair.UserID), GroupID: string(pair.GroupID)}

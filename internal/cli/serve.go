@@ -104,6 +104,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		defer v.replica.Close()
 		v.replica.Register(v.registry)
 	}
+	v.doorkeeper = newDoorkeeper(c, s, v.registry, logger)
 	v.asker = newAsker(&c.OpenIM, s, v.registry, logger)
 	return v.run(ctx, &preparation{store: s, migrate: migrate, logger: logger})
 }
@@ -119,6 +120,7 @@ type service struct {
 	asker    *asker // nil where OpenIM cannot be asked
 	registry *prometheus.Registry
 	logger   *slog.Logger
+	*doorkeeper
 }
 
 // run serves until the context ends or a part fails.
@@ -141,6 +143,7 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 		}
 		v.ingest.Start(serving, newest)
 		close(prepared)
+		v.noticeNoKeys(serving)
 		if v.asker != nil {
 			background.Go(func() { v.asker.run(serving) })
 		}
@@ -183,10 +186,6 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	c, logger := v.config, v.logger
 	v.register()
 	registry := v.registry
-	if c.AuthRequired {
-		logger.WarnContext(ctx, "the read api answers 401 to everybody: this release has no API keys yet, "+
-			"set READMARK_AUTH=off where only trusted callers can connect")
-	}
 	readiness := server.NewReadiness(func(ctx context.Context) server.Condition {
 		return condition(ctx, v.store, v.ingest, v.spool)
 	}, logger)
@@ -211,6 +210,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	hearing, stopHearing := context.WithCancel(context.WithoutCancel(ctx))
 	var listening sync.WaitGroup
 	listening.Go(func() { noteHeard(hearing, v.store, handler.Heard, logger) })
+	listening.Go(func() { v.watch(hearing) })
 	defer listening.Wait()
 	defer stopHearing()
 	ops.Serve(fail)
@@ -241,7 +241,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 // api is what the read API works with.
 func (v *service) api() api.Options {
 	options := api.Options{
-		Reader: v.store, Version: v.build.Version, AuthRequired: v.config.AuthRequired, Now: time.Now, Logger: v.logger,
+		Reader: v.store, Version: v.build.Version, Guard: v.guard, Now: time.Now, Logger: v.logger,
 	}
 	if v.replica != nil {
 		options.Reader, options.AsOf = v.replica, v.replica.AsOf

@@ -35,7 +35,10 @@ type Config struct {
 	OpsAddr       string
 	CallbackToken string
 	// AuthRequired says whether /v1 asks for API keys.
-	AuthRequired  bool
+	AuthRequired bool
+	// RateLimit is how many requests per second to /v1 a key may make, zero any
+	// number.
+	RateLimit     float64
 	ShutdownDelay time.Duration
 	// CommitBudget is how long the database may take before callbacks go to
 	// the spool, SpoolMaxBytes the bound of the latter.
@@ -61,6 +64,7 @@ type variables struct {
 	OpsAddr        string `env:"READMARK_OPS_ADDR, default=127.0.0.1:8081"`
 	CallbackToken  string `env:"READMARK_CALLBACK_TOKEN"`
 	Auth           string `env:"READMARK_AUTH"`
+	RateLimit      string `env:"READMARK_RATE_LIMIT"`
 	ShutdownDelay  string `env:"READMARK_SHUTDOWN_DELAY, default=0s"`
 	CommitBudget   string `env:"READMARK_COMMIT_BUDGET, default=800ms"`
 	SpoolMaxBytes  string `env:"READMARK_SPOOL_MAX_BYTES, default=1GiB"`
@@ -108,6 +112,8 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	var err error
 	config.AuthRequired, err = authRequired(v.Auth, v.Addr)
 	check("READMARK_AUTH", err)
+	config.RateLimit, err = rateLimit(v.RateLimit)
+	check("READMARK_RATE_LIMIT", err)
 	config.ShutdownDelay, err = duration(v.ShutdownDelay)
 	check("READMARK_SHUTDOWN_DELAY", err)
 	config.CommitBudget, err = positive(v.CommitBudget)
@@ -223,6 +229,7 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_OPS_ADDR", c.OpsAddr},
 		{"READMARK_CALLBACK_TOKEN", redact(c.CallbackToken)},
 		{"READMARK_AUTH", auth},
+		{"READMARK_RATE_LIMIT", printRateLimit(c.RateLimit)},
 		{"READMARK_SHUTDOWN_DELAY", c.ShutdownDelay.String()},
 		{"READMARK_COMMIT_BUDGET", c.CommitBudget.String()},
 		{"READMARK_SPOOL_MAX_BYTES", strconv.FormatInt(c.SpoolMaxBytes, 10)},

@@ -92,6 +92,7 @@ func access(logger *slog.Logger) gin.HandlerFunc {
 		logger.DebugContext(c.Request.Context(), "request served",
 			"method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(),
 			"duration_ms", float64(time.Since(started).Microseconds())/1000,
+			"key_name", c.GetString(api.KeyName),
 			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 	}
 }
