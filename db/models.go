@@ -35,6 +35,11 @@ type CurrentState struct {
 	UpdatedAt   time.Time
 }
 
+type Erasure struct {
+	SubjectHash []byte
+	ErasedAt    time.Time
+}
+
 type HeardCallback struct {
 	Command   string
 	Dialect   string

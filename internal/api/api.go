@@ -46,6 +46,7 @@ type Reader interface {
 // Options configures the API.
 type Options struct {
 	Reader  Reader
+	Eraser  Eraser
 	Version string // of the program, for the OpenAPI document
 	// Guard decides on every request to /v1; nil lets all through.
 	Guard *guard.Guard
@@ -60,6 +61,7 @@ const unreachable = "the database cannot be reached at the moment"
 
 type handler struct {
 	reader Reader
+	eraser Eraser
 	now    func() time.Time
 	read   func() time.Time // see Options.AsOf
 	logger *slog.Logger
@@ -83,7 +85,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 		engine.Use(open)
 	}
 	api := humagin.New(engine, config)
-	h := &handler{reader: options.Reader, now: options.Now, read: options.AsOf, logger: options.Logger}
+	h := &handler{reader: options.Reader, eraser: options.Eraser, now: options.Now, read: options.AsOf, logger: options.Logger}
 	if h.read == nil {
 		h.read = options.Now
 	}
@@ -91,6 +93,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	h.registerStates(api)
 	h.registerSums(api)
 	h.registerQuery(api)
+	h.registerErasures(api)
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))
 	engine.GET("/docs", ownHostOnly, docs)

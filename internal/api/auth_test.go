@@ -61,8 +61,8 @@ func TestRoutesAreGuarded(t *testing.T) {
 	for _, route := range []struct{ method, route, path, open string }{
 		{"GET", "/v1/plain/:userID", "/v1/plain/u", "read admin users"},
 		{"HEAD", "/v1/plain/:userID", "/v1/plain/u", "read admin users"},
-		{"DELETE", "/v1/users/:userID", "/v1/users/u", "erase admin users"},
-		{"DELETE", "/v1/groups/:groupID", "/v1/groups/g", "erase admin groups"},
+		{"DELETE", "/v1/all/users/:userID", "/v1/all/users/u", "erase admin users"},
+		{"DELETE", "/v1/all/groups/:groupID", "/v1/all/groups/g", "erase admin groups"},
 		{"DELETE", "/v1/users/:userID/groups/:groupID", "/v1/users/u/groups/g", "erase admin users groups"},
 		{"GET", "/v1/everything", "/v1/everything", "read admin"},
 		{"DELETE", "/v1/everything", "/v1/everything", "erase admin"},

@@ -221,7 +221,9 @@ func (a *applying) message(m *Message) {
 			Pair: pair, Read: entry.Read, Relative: entry.Relative, ContentType: m.ContentType,
 			At: m.ReceivedAt, ID: m.ID, ByMessage: true,
 		})
-		a.out.Fresh = append(a.out.Fresh, *m)
+		if m.UserID != "" {
+			a.out.Fresh = append(a.out.Fresh, *m)
+		}
 	}
 	a.out.Entries = append(a.out.Entries, entry)
 }
@@ -331,8 +333,19 @@ func (a *applying) membership(pair Pair) Membership {
 	return m
 }
 
-func (a *applying) estimate(e Estimate) { a.out.Estimates = append(a.out.Estimates, e) }
-func (a *applying) exact(e Exact)       { a.out.Exacts = append(a.out.Exacts, e) }
+// A message of a user who was erased counts for the others only: it names nobody.
+
+func (a *applying) estimate(e Estimate) {
+	if e.UserID != "" {
+		a.out.Estimates = append(a.out.Estimates, e)
+	}
+}
+
+func (a *applying) exact(e Exact) {
+	if e.UserID != "" {
+		a.out.Exacts = append(a.out.Exacts, e)
+	}
+}
 
 // effects folds what was found to one row for each key.
 func (a *applying) effects() Effects {
