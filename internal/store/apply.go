@@ -241,6 +241,7 @@ func entryParams(entries []readstate.Entry, recordedAt time.Time) db.InsertJourn
 		p.MaxSeqs, p.MessageIds = append(p.MaxSeqs, e.MaxSeq), append(p.MessageIds, e.MessageID)
 		p.Produced, p.ReadPositions = append(p.Produced, e.Produced), append(p.ReadPositions, e.Read)
 		p.Relatives, p.SentAts = append(p.Relatives, e.Relative), append(p.SentAts, e.SentAt)
+		p.Positions = append(p.Positions, e.Position)
 	}
 	return p
 }
