@@ -40,6 +40,7 @@ type SumReader interface {
 type Reader interface {
 	StateReader
 	SumReader
+	HistoryReader
 }
 
 // Options configures the API.
@@ -48,14 +49,18 @@ type Options struct {
 	Version string // of the program, for the OpenAPI document
 	// AuthRequired refuses every request to /v1: keys do not exist yet.
 	AuthRequired bool
-	Now          func() time.Time
-	Logger       *slog.Logger
+	// Retention is how long the journal is kept: of an earlier moment nothing is
+	// said. Zero sets no bound.
+	Retention time.Duration
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 type handler struct {
-	reader Reader
-	now    func() time.Time
-	logger *slog.Logger
+	reader    Reader
+	retention time.Duration
+	now       func() time.Time
+	logger    *slog.Logger
 }
 
 // Register adds the routes of the read API, its OpenAPI document and its docs
@@ -73,10 +78,11 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	if options.AuthRequired {
 		api.UseMiddleware(refuse(api))
 	}
-	h := &handler{reader: options.Reader, now: options.Now, logger: options.Logger}
+	h := &handler{reader: options.Reader, retention: options.Retention, now: options.Now, logger: options.Logger}
 	h.registerStates(api)
 	h.registerSums(api)
 	h.registerQuery(api)
+	h.registerHistory(api)
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))
 	engine.GET("/docs", ownHostOnly, docs)

@@ -14,6 +14,11 @@ type pairInput struct {
 	GroupID id `path:"groupID"`
 }
 
+type stateInput struct {
+	pairInput
+	At moment `query:"at" doc:"the state as it was then, from the journal; exact and pending are false"`
+}
+
 type stateOutput struct{ Body State }
 
 type userListInput struct {
@@ -36,7 +41,7 @@ func (h *handler) registerStates(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "get-state", Method: http.MethodGet, Path: "/v1/users/{userID}/groups/{groupID}",
 		Summary: "The unread count of one user in one group", Tags: []string{"states"},
-		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable},
 	}, h.getState)
 	huma.Register(api, huma.Operation{
 		OperationID: "list-user-groups", Method: http.MethodGet, Path: "/v1/users/{userID}/groups",
@@ -50,8 +55,12 @@ func (h *handler) registerStates(api huma.API) {
 	}, h.listGroupUsers)
 }
 
-func (h *handler) getState(ctx context.Context, in *pairInput) (*stateOutput, error) {
-	state, err := h.reader.State(ctx, readstate.Pair{UserID: string(in.UserID), GroupID: string(in.GroupID)})
+func (h *handler) getState(ctx context.Context, in *stateInput) (*stateOutput, error) {
+	pair := readstate.Pair{UserID: string(in.UserID), GroupID: string(in.GroupID)}
+	if in.At != "" {
+		return h.stateAt(ctx, pair, in.At)
+	}
+	state, err := h.reader.State(ctx, pair)
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this user in this group")
 	}

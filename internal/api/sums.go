@@ -11,6 +11,11 @@ type userInput struct {
 	UserID id `path:"userID"`
 }
 
+type badgeInput struct {
+	userInput
+	At moment `query:"at" doc:"the badge as it was then, from the journal; it is asOf then"`
+}
+
 type groupInput struct {
 	GroupID id `path:"groupID"`
 }
@@ -25,7 +30,7 @@ func (h *handler) registerSums(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "get-badge", Method: http.MethodGet, Path: "/v1/users/{userID}/unread",
 		Summary: "The badge of one user: unread messages over all groups", Tags: []string{"sums"},
-		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable},
 	}, h.getBadge)
 	huma.Register(api, huma.Operation{
 		OperationID: "get-group-sum", Method: http.MethodGet, Path: "/v1/groups/{groupID}/unread",
@@ -52,7 +57,10 @@ func (h *handler) getDrift(ctx context.Context, _ *struct{}) (*driftOutput, erro
 	}}, nil
 }
 
-func (h *handler) getBadge(ctx context.Context, in *userInput) (*badgeOutput, error) {
+func (h *handler) getBadge(ctx context.Context, in *badgeInput) (*badgeOutput, error) {
+	if in.At != "" {
+		return h.badgeAt(ctx, string(in.UserID), in.At)
+	}
 	asOf := h.asOf()
 	badge, err := h.reader.Badge(ctx, string(in.UserID))
 	if err != nil {

@@ -28,9 +28,9 @@ func TestMigrateCommands(t *testing.T) {
 	require.Contains(t, command("status"), "pending  00001_states.sql")
 	require.Contains(t, command("up"), "applied 00001_states.sql\n")
 	require.Contains(t, command("up"), "nothing to apply")
-	require.Equal(t, "7\n", command("version"))
-	require.Contains(t, command("status"), "applied  00007_checks.sql")
-	for range 7 {
+	require.Equal(t, "8\n", command("version"))
+	require.Contains(t, command("status"), "applied  00008_history.sql")
+	for range 8 {
 		require.Contains(t, command("down"), "took back 0000")
 	}
 	require.Contains(t, command("down"), "nothing to take back")
@@ -48,7 +48,7 @@ func TestMigrateBesideEmbedded(t *testing.T) {
 	s := serve(t, environment)
 	status, out, errs := run(t, environment, "migrate", "version")
 	require.Equal(t, 0, status, errs)
-	require.Equal(t, "7\n", out)
+	require.Equal(t, "8\n", out)
 	s.read("u", "g", 1)
 	s.end()
 }

@@ -191,7 +191,8 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
 		API: api.Options{
-			Reader: v.store, Version: v.build.Version, AuthRequired: c.AuthRequired, Now: time.Now, Logger: logger,
+			Reader: v.store, Version: v.build.Version, AuthRequired: c.AuthRequired, Retention: c.Retention,
+			Now: time.Now, Logger: logger,
 		},
 	})
 	public, err := server.Listen(ctx, "public", c.Addr, handler, logger)

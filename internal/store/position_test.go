@@ -330,7 +330,7 @@ func TestPositionsMigrateStates(t *testing.T) {
 	url := pgtest.New(t)
 	a, conn := asserting{t, open(t, url)}, pgtest.Connect(t, url)
 	a.tell(receipt("u", "g", 5, 1), receipt("v", "g", 1<<63-1, 2))
-	for range 2 {
+	for range 3 {
 		_, err := a.MigrateDown(t.Context())
 		require.NoError(t, err)
 	}
