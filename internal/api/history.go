@@ -22,7 +22,9 @@ type HistoryReader interface {
 	BadgeAt(ctx context.Context, userID string, at time.Time) (readstate.Badge, error)
 }
 
-type historyInput struct {
+// HistoryInput is what all histories can be asked for. It is exported because huma
+// sees no other embedded fields.
+type HistoryInput struct {
 	From   moment `query:"from" doc:"only receipts that arrived then or later"`
 	To     moment `query:"to" doc:"only receipts that arrived before"`
 	Limit  int32  `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"receipts on one page"`
@@ -31,16 +33,17 @@ type historyInput struct {
 
 type (
 	pairHistoryInput struct {
-		pairInput
-		historyInput
+		UserID  id `path:"userID"`
+		GroupID id `path:"groupID"`
+		HistoryInput
 	}
 	userHistoryInput struct {
-		userInput
-		historyInput
+		UserID id `path:"userID"`
+		HistoryInput
 	}
 	groupHistoryInput struct {
-		groupInput
-		historyInput
+		GroupID id `path:"groupID"`
+		HistoryInput
 	}
 )
 
@@ -101,7 +104,7 @@ func (h *handler) registerHistory(api huma.API) {
 
 func (h *handler) listReceipts(ctx context.Context, in *pairHistoryInput) (*receiptListOutput, error) {
 	asOf := h.asOf()
-	receipts, next, err := h.receipts(ctx, cursorOfPairReceipts, string(in.UserID), string(in.GroupID), &in.historyInput)
+	receipts, next, err := h.receipts(ctx, cursorOfPairReceipts, string(in.UserID), string(in.GroupID), &in.HistoryInput)
 	if err != nil {
 		return nil, err
 	}
@@ -113,15 +116,15 @@ func (h *handler) listReceipts(ctx context.Context, in *pairHistoryInput) (*rece
 }
 
 func (h *handler) listUserReceipts(ctx context.Context, in *userHistoryInput) (*subjectReceiptListOutput, error) {
-	return h.subjectReceipts(ctx, cursorOfUserReceipts, string(in.UserID), "", &in.historyInput)
+	return h.subjectReceipts(ctx, cursorOfUserReceipts, string(in.UserID), "", &in.HistoryInput)
 }
 
 func (h *handler) listGroupReceipts(ctx context.Context, in *groupHistoryInput) (*subjectReceiptListOutput, error) {
-	return h.subjectReceipts(ctx, cursorOfGroupReceipts, "", string(in.GroupID), &in.historyInput)
+	return h.subjectReceipts(ctx, cursorOfGroupReceipts, "", string(in.GroupID), &in.HistoryInput)
 }
 
 func (h *handler) subjectReceipts(
-	ctx context.Context, mark, userID, groupID string, in *historyInput,
+	ctx context.Context, mark, userID, groupID string, in *HistoryInput,
 ) (*subjectReceiptListOutput, error) {
 	asOf := h.asOf()
 	receipts, next, err := h.receipts(ctx, mark, userID, groupID, in)
@@ -142,7 +145,7 @@ func (h *handler) subjectReceipts(
 // receipts reads one page of a history, and one receipt more to know whether it is
 // the last page.
 func (h *handler) receipts(
-	ctx context.Context, mark, userID, groupID string, in *historyInput,
+	ctx context.Context, mark, userID, groupID string, in *HistoryInput,
 ) (receipts []readstate.Receipt, next string, err error) {
 	wanted := readstate.History{
 		UserID: userID, GroupID: groupID, From: in.From.ceil(), To: in.To.ceil(), Limit: in.Limit + 1,

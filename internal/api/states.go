@@ -9,14 +9,10 @@ import (
 	"readmark/internal/readstate"
 )
 
-type pairInput struct {
-	UserID  id `path:"userID"`
-	GroupID id `path:"groupID"`
-}
-
 type stateInput struct {
-	pairInput
-	At moment `query:"at" doc:"the state as it was then, from the journal; exact and pending are false"`
+	UserID  id     `path:"userID"`
+	GroupID id     `path:"groupID"`
+	At      moment `query:"at" doc:"the state as it was then, from the journal; exact and pending are false"`
 }
 
 type stateOutput struct{ Body State }

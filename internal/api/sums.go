@@ -7,13 +7,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-type userInput struct {
-	UserID id `path:"userID"`
-}
-
 type badgeInput struct {
-	userInput
-	At moment `query:"at" doc:"the badge as it was then, from the journal; it is asOf then"`
+	UserID id     `path:"userID"`
+	At     moment `query:"at" doc:"the badge as it was then, from the journal; it is asOf then"`
 }
 
 type groupInput struct {
