@@ -286,7 +286,7 @@ members AS (
 numbered AS (
     SELECT m.group_id, m.lag, m.relative, m.content_type, m.estimate_at, m.estimate_by_message, m.read_seq, m.exact_at, m.exact_by_message, m.read_at, m.joined_at, m.left_at, m.listed_at, m.updated_at, m.known, m.counted, m.origin, m.position_updated_at, m.estimated,
         CASE
-            WHEN next.received_at IS NULL THEN least(m.known::numeric + m.counted, 9223372036854775807)
+            WHEN next.received_at IS NULL THEN coalesce(m.known::numeric + m.counted, 0)
             WHEN told.number IS NOT NULL THEN told.number
             WHEN next.kind = 1 THEN next.number
             WHEN next.learnt AND m.estimated AND m.relative THEN 0

@@ -104,7 +104,7 @@ members AS (
 numbered AS (
     SELECT m.*,
         CASE
-            WHEN next.received_at IS NULL THEN least(m.known::numeric + m.counted, 9223372036854775807)
+            WHEN next.received_at IS NULL THEN coalesce(m.known::numeric + m.counted, 0)
             WHEN told.number IS NOT NULL THEN told.number
             WHEN next.kind = 1 THEN next.number
             WHEN next.learnt AND m.estimated AND m.relative THEN 0
