@@ -21,6 +21,9 @@ func (s *Store) apply(ctx context.Context, tx pgx.Tx, batch *readstate.Batch, re
 	if err != nil {
 		return err
 	}
+	// With the positions locked, a group's rows are recorded in the order in which they
+	// moved its position.
+	recordedAt = s.now().UTC().Truncate(time.Microsecond)
 	effects := readstate.Apply(batch, before)
 	var m marks
 	m.receipts(batch.Receipts, s.asks, recordedAt)

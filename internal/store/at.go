@@ -6,6 +6,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"readmark/db"
 	"readmark/internal/readstate"
 )
@@ -39,19 +41,32 @@ func (s *Store) BadgeAt(ctx context.Context, userID string, at time.Time) (reads
 	return badge, nil
 }
 
+// pastSettings keeps the plan of a question about a moment, which names every day of
+// the journal several times: making it takes longer than executing it, and compiling
+// it very much longer.
+const pastSettings = "SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_generic_plan"
+
 // statesAt gives the states of one pair, or of all groups of a user where no group is
-// named. One statement sees everything as of one moment.
-func (s *Store) statesAt(ctx context.Context, of readstate.Pair, at time.Time) ([]readstate.State, error) {
+// named.
+func (s *Store) statesAt(ctx context.Context, of readstate.Pair, at time.Time) (list []readstate.State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	rows, err := s.queries.ListStatesAt(ctx, s.reads, db.ListStatesAtParams{UserID: of.UserID, GroupID: of.GroupID, At: at})
-	if err != nil {
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	var rows []db.ListStatesAtRow
+	err = pgx.BeginTxFunc(ctx, s.reads, options, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, pastSettings); err != nil {
+			return err
+		}
+		rows, err = s.queries.ListStatesAt(ctx, tx, db.ListStatesAtParams{UserID: of.UserID, GroupID: of.GroupID, At: at})
+		return err
+	})
+	switch {
+	case err != nil:
 		return nil, translate(err)
-	}
-	if len(rows) == 0 {
+	case len(rows) == 0:
 		return nil, readstate.ErrUnknown
 	}
-	list := make([]readstate.State, len(rows))
+	list = make([]readstate.State, len(rows))
 	for i, row := range rows {
 		list[i] = readstate.State{
 			Pair:        readstate.Pair{UserID: of.UserID, GroupID: row.GroupID},

@@ -11,6 +11,7 @@ import (
 
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
+	"readmark/internal/store"
 )
 
 // clock gives arrivals as ingest does: now, and later than the one before.
@@ -80,7 +81,7 @@ type history struct {
 	clock    clock
 	seqs     map[string]int64
 	messages int
-	lowered  bool
+	loose    bool              // facts are among what happens
 	asked    []readstate.Batch // facts that OpenIM was asked for, and has not answered
 	said     []string
 	recorded []recording
@@ -121,7 +122,7 @@ func (h *history) draw(t traffic) (readstate.Batch, string) {
 	case drawn(t.lowered):
 		h.seqs[g] -= h.random.Int64N(h.seqs[g]/2 + 1)
 		f := fact(u, g, h.seqs[g], h.random.Int64N(h.seqs[g]+1), 0)
-		f.Facts[0].AskedAt, f.Facts[0].Lowers, h.lowered = at, true, true
+		f.Facts[0].AskedAt, f.Facts[0].Lowers = at, true
 		return f, fmt.Sprint("lowered ", u, g, f.Facts[0])
 	case drawn(t.members):
 		if h.random.IntN(4) == 0 {
@@ -142,6 +143,7 @@ func (h *history) draw(t traffic) (readstate.Batch, string) {
 // owes none.
 func (h *history) happen(t traffic, steps int) {
 	h.Helper()
+	h.loose = t.facts+t.lowered > 0
 	for range steps {
 		batch, what := h.draw(t)
 		if len(h.asked) > 0 && h.random.IntN(3) == 0 {
@@ -175,9 +177,10 @@ func (h *history) holds() {
 	for _, r := range h.recorded {
 		for pair, want := range r.answers {
 			got := h.past(pair, r.at)
-			if h.lowered {
-				// A fact that lowers a group to where the user had read already leaves the time
-				// of reading live; the journal does not say where that was.
+			if h.loose {
+				// Of a fact and a message in one batch, and of a fact that lowers a group to where
+				// the user had read already, the state tells another time of reading than the
+				// journal.
 				got.State.LastReadAt, want.State.LastReadAt = time.Time{}, time.Time{}
 			}
 			if got != want {
@@ -241,3 +244,104 @@ func TestStatesAtOfOlderRows(t *testing.T) {
 	}
 }
 
+// daysAgo is a moment so many days and microseconds before now.
+func daysAgo(days, µs int) time.Time {
+	return time.Now().UTC().Truncate(time.Microsecond).AddDate(0, 0, -days).Add(time.Duration(µs) * time.Microsecond)
+}
+
+// arrived puts the only callback of a batch at a moment.
+func arrived(batch readstate.Batch, at time.Time) readstate.Batch {
+	for i := range batch.Receipts {
+		batch.Receipts[i].ReceivedAt = at
+	}
+	for i := range batch.Messages {
+		batch.Messages[i].ReceivedAt = at
+	}
+	for i := range batch.Facts {
+		batch.Facts[i].AskedAt = at
+	}
+	for i := range batch.Changes {
+		batch.Changes[i].ReceivedAt = at
+	}
+	return batch
+}
+
+func (a asserting) counted(user string, at time.Time, unread int64, source readstate.Source) {
+	a.Helper()
+	state, err := a.StateAt(a.Context(), readstate.Pair{UserID: user, GroupID: "g"}, at)
+	require.NoError(a, err)
+	require.Equal(a, []any{unread, source}, []any{state.UnreadCount, state.Source}, "%+v", state)
+}
+
+// What the journal is rid of is answered from what has not changed since; nothing is
+// made up for what has.
+func TestStatesAtBeyondWhatIsKept(t *testing.T) {
+	t.Parallel()
+	a := newAsserting(t)
+	a.tell(
+		arrived(receipt("quiet", "g", 3, 0), daysAgo(9, 0)), arrived(receipt("busy", "g", 2, 0), daysAgo(9, 1)),
+		arrived(fact("exact", "g", 7, 5, 0), daysAgo(9, 2)), arrived(change(readstate.ChangeLeft, "g", 0, "gone"), daysAgo(9, 3)),
+		arrived(receipt("gone", "g", 1, 0), daysAgo(9, 4)),
+		arrived(message("s", "g", "m", 8, 0), daysAgo(3, 0)), arrived(receipt("busy", "g", 1, 0), daysAgo(2, 0)),
+		arrived(receipt("exact", "g", 4, 0), daysAgo(2, 1)),
+	)
+	look := func() {
+		t.Helper()
+		a.counted("quiet", daysAgo(4, 0), 3, readstate.SourceReceipt)
+		a.counted("quiet", daysAgo(2, 0), 4, readstate.SourceReceipt)
+		a.counted("exact", daysAgo(4, 0), 2, readstate.SourceFact)
+		a.counted("exact", daysAgo(1, 0), 4, readstate.SourceReceipt)
+		a.counted("busy", daysAgo(1, 0), 1, readstate.SourceReceipt)
+		_, err := a.StateAt(t.Context(), readstate.Pair{UserID: "gone", GroupID: "g"}, daysAgo(4, 0))
+		require.ErrorIs(t, err, readstate.ErrUnknown)
+		badge, err := a.BadgeAt(t.Context(), "quiet", daysAgo(1, 0))
+		require.NoError(t, err)
+		require.Equal(t, readstate.Badge{UserID: "quiet", UnreadCount: 4, UnreadGroups: 1, Groups: 1}, badge)
+	}
+	look()
+	a.counted("busy", daysAgo(4, 0), 2, readstate.SourceReceipt)
+	retired, err := a.Retire(t.Context(), store.Retention{Journal: 5 * 24 * time.Hour})
+	require.NoError(t, err)
+	require.NotEmpty(t, retired.Days)
+	look()
+	_, err = a.StateAt(t.Context(), readstate.Pair{UserID: "busy", GroupID: "g"}, daysAgo(4, 0))
+	require.ErrorIs(t, err, readstate.ErrUnknown, "its receipt of then is gone")
+}
+
+// Where the journal has nothing of a group until a moment, what comes next tells what
+// was before.
+func TestPositionBeforeTheFirstRow(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]struct {
+		batch readstate.Batch
+		was   int64 // unread of a user who had been told two, one message before
+	}{
+		"receipt":             {receipt("v", "g", 5, 0), 3},
+		"message without seq": {message("s", "g", "next", 0, 0), 3},
+		"stored message":      {message("s", "g", "next", 9, 0), 2}, // the origin; a message of before is not told
+		"fact":                {fact("v", "g", 9, 9, 0), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAsserting(t)
+			a.tell(arrived(receipt("u", "g", 2, 0), daysAgo(9, 0)), arrived(message("s", "g", "before", 0, 0), daysAgo(9, 1)))
+			a.counted("u", daysAgo(4, 0), 3, readstate.SourceReceipt)
+			_, err := a.Retire(t.Context(), store.Retention{Journal: 5 * 24 * time.Hour})
+			require.NoError(t, err)
+			a.counted("u", daysAgo(4, 0), 3, readstate.SourceReceipt)
+			a.tell(arrived(next.batch, daysAgo(2, 0)))
+			a.counted("u", daysAgo(4, 0), next.was, readstate.SourceReceipt)
+		})
+	}
+}
+
+// Sums of the past stop at the ends of int64, too.
+func TestBadgeAtSaturates(t *testing.T) {
+	t.Parallel()
+	a := newAsserting(t)
+	const most = 1<<63 - 1
+	a.tell(receipt("u", "g", most, 1), receipt("u", "h", most, 2))
+	badge, err := a.BadgeAt(t.Context(), "u", at(2))
+	require.NoError(t, err)
+	require.Equal(t, readstate.Badge{UserID: "u", UnreadCount: most, UnreadGroups: 2, Groups: 2}, badge)
+}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-
 	"readmark/db"
 	"readmark/internal/readstate"
 )
@@ -73,4 +72,3 @@ func receipt(row db.ListReceiptsByPairRow) readstate.Receipt {
 	}
 	return r
 }
-
