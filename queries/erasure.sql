@@ -61,17 +61,17 @@ WITH gone AS (
         LIMIT @max_rows
     )
     RETURNING j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.read_seq, j.content_type,
-        j.read_position, j.relative, j.max_seq, j.message_id, j.sent_at
+        j.read_position, j.relative, j.max_seq, j.message_id, j.sent_at, j.position
 ),
 kept AS (
     INSERT INTO journal (
         user_id, received_at, id, recorded_at, kind, group_id, read_seq, content_type,
-        read_position, relative, max_seq, message_id, sent_at
+        read_position, relative, max_seq, message_id, sent_at, position
     )
     SELECT
         '', g.received_at, g.id, g.recorded_at, g.kind, g.group_id,
         CASE WHEN g.kind IN (5, 10) THEN 0 ELSE g.read_seq END, g.content_type,
-        CASE WHEN g.kind = 4 THEN g.read_position END, g.relative, g.max_seq, g.message_id, g.sent_at
+        CASE WHEN g.kind = 4 THEN g.read_position END, g.relative, g.max_seq, g.message_id, g.sent_at, g.position
     FROM gone AS g
     WHERE g.kind IN (4, 5, 6, 7, 10)
     ON CONFLICT (user_id, received_at, id) DO NOTHING

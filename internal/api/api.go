@@ -41,6 +41,7 @@ type SumReader interface {
 type Reader interface {
 	StateReader
 	SumReader
+	HistoryReader
 }
 
 // Options configures the API.
@@ -50,7 +51,10 @@ type Options struct {
 	Version string // of the program, for the OpenAPI document
 	// Guard decides on every request to /v1; nil lets all through.
 	Guard *guard.Guard
-	Now   func() time.Time
+	// Retention is how long the journal is kept: of an earlier moment nothing is
+	// said. Zero sets no bound.
+	Retention time.Duration
+	Now       func() time.Time
 	// AsOf gives a moment that no read which begins after the call is older than; the
 	// zero time while nothing can be read. Default: Now.
 	AsOf   func() time.Time
@@ -60,11 +64,12 @@ type Options struct {
 const unreachable = "the database cannot be reached at the moment"
 
 type handler struct {
-	reader Reader
-	eraser Eraser
-	now    func() time.Time
-	read   func() time.Time // see Options.AsOf
-	logger *slog.Logger
+	reader    Reader
+	eraser    Eraser
+	retention time.Duration
+	now       func() time.Time
+	read      func() time.Time // see Options.AsOf
+	logger    *slog.Logger
 }
 
 // Register adds the routes of the read API, its OpenAPI document and its docs
@@ -85,7 +90,10 @@ func Register(engine *gin.Engine, options Options) huma.API {
 		engine.Use(open)
 	}
 	api := humagin.New(engine, config)
-	h := &handler{reader: options.Reader, eraser: options.Eraser, now: options.Now, read: options.AsOf, logger: options.Logger}
+	h := &handler{
+		reader: options.Reader, eraser: options.Eraser, retention: options.Retention,
+		now: options.Now, read: options.AsOf, logger: options.Logger,
+	}
 	if h.read == nil {
 		h.read = options.Now
 	}
@@ -93,6 +101,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	h.registerStates(api)
 	h.registerSums(api)
 	h.registerQuery(api)
+	h.registerHistory(api)
 	h.registerErasures(api)
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))

@@ -40,8 +40,8 @@ func rejected(user string, µs int) readstate.Batch {
 	return readstate.Batch{Rejections: []readstate.Rejection{{ID: identity(), ReceivedAt: at(µs), Field: "body", UserID: user, GroupID: "g"}}}
 }
 
-// traffic has the user of that name do all that can be told of a user.
-func traffic(a asserting, user string) {
+// tellAll has the user of that name do all that can be told of a user.
+func tellAll(a asserting, user string) {
 	a.Helper()
 	a.tell(
 		receipt("v", "g", 0, 1), receipt("w", "g", 4, 2),
@@ -73,7 +73,7 @@ func TestEraseUser(t *testing.T) {
 	url := pgtest.New(t)
 	a := asserting{t, open(t, url)}
 	const user = "erased-user"
-	traffic(a, user)
+	tellAll(a, user)
 	for range 2 { // once more does no harm
 		erased, err := a.EraseUser(t.Context(), user)
 		require.NoError(t, err)
