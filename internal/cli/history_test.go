@@ -273,7 +273,7 @@ func TestAtIsWhatWasShown(t *testing.T) {
 				return v
 			}
 			var recorded []shown
-			for range 12 {
+			for range 7 {
 				play(s, model, random, 12, 1, 0)
 				resolved(t, environment["DATABASE_URL"])
 				recorded = append(recorded, look())

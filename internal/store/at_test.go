@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -105,13 +106,13 @@ func (h *history) draw(t traffic) (readstate.Batch, string) {
 		return readstate.Batch{Receipts: []readstate.Receipt{r}}, fmt.Sprint("receipt ", u, g, r.UnreadCount)
 	case drawn(t.seqless):
 		h.messages++
-		m := message(u, g, fmt.Sprint(h.messages-h.random.IntN(3)), 0, 0)
+		m := message(u, g, strconv.Itoa(h.messages-h.random.IntN(3)), 0, 0)
 		m.Messages[0].ReceivedAt = at
 		return m, fmt.Sprint("seqless ", u, g, m.Messages[0].MessageID)
 	case drawn(t.stored):
 		h.messages++
 		h.seqs[g] += 1 + h.random.Int64N(2)
-		m := message(u, g, fmt.Sprint(h.messages-h.random.IntN(3)), h.seqs[g], 0)
+		m := message(u, g, strconv.Itoa(h.messages-h.random.IntN(3)), h.seqs[g], 0)
 		m.Messages[0].ReceivedAt = at
 		return m, fmt.Sprint("stored ", u, g, m.Messages[0])
 	case drawn(t.facts):
