@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json"
 	"github.com/swaggest/swgui/v5emb"
+	"golang.org/x/sync/semaphore"
 
 	"readmark/internal/readstate"
 )
@@ -69,10 +70,14 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	strict.Unmarshal = unmarshal
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
 	config.DocsPath, config.SchemasPath = "", ""
+	config.Transformers = append(config.Transformers, boundProblem)
 	api := humagin.New(engine, config)
 	if options.AuthRequired {
 		api.UseMiddleware(refuse(api))
 	}
+	// Behind the keys: strangers take no room.
+	guard := &bodies{api: api, room: semaphore.NewWeighted(bodyRoom), wait: bodyWait}
+	api.UseMiddleware(guard.guard)
 	h := &handler{reader: options.Reader, now: options.Now, logger: options.Logger}
 	h.registerStates(api)
 	h.registerSums(api)
@@ -94,6 +99,9 @@ func ownHostOnly(c *gin.Context) {
 // would answer for another user, matches names in any case, and takes the last
 // of two equal names.
 func unmarshal(data []byte, v any) error {
+	if err := checkTokens(data); err != nil {
+		return err
+	}
 	return json.Unmarshal(data, v, json.RejectUnknownMembers(true))
 }
 
@@ -129,5 +137,6 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 // WriteProblem answers a request outside the API's routes as RFC 9457 asks.
 func WriteProblem(c *gin.Context, status int, detail string) {
 	c.Header("Content-Type", "application/problem+json")
+	c.Header("Cache-Control", "no-store")
 	c.JSON(status, huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
 }
