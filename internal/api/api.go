@@ -92,7 +92,8 @@ func Register(engine *gin.Engine, options Options) huma.API {
 // ownHostOnly has the browser hold the docs page to load nothing from outside.
 func ownHostOnly(c *gin.Context) {
 	c.Header("Content-Security-Policy",
-		"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:")
+		"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "+
+			"object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 }
 
 // unmarshal is stricter than encoding/json, which replaces invalid UTF-8 and so

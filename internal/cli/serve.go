@@ -189,7 +189,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 		sink = &notice{Sink: v.ingest, logger: logger}
 	}
 	handler := server.New(server.Options{
-		Sink: sink, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
+		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
 		API: api.Options{
 			Reader: v.store, Version: v.build.Version, AuthRequired: c.AuthRequired, Now: time.Now, Logger: logger,
 		},

@@ -33,7 +33,9 @@ type Config struct {
 	OpsAddr       string
 	CallbackToken string
 	// AuthRequired says whether /v1 asks for API keys.
-	AuthRequired  bool
+	AuthRequired bool
+	// CORSOrigins are the origins whose pages may use /v1, in lower case, or "*" alone.
+	CORSOrigins   []string
 	ShutdownDelay time.Duration
 	// CommitBudget is how long the database may take before callbacks go to
 	// the spool, SpoolMaxBytes the bound of the latter.
@@ -58,6 +60,7 @@ type variables struct {
 	OpsAddr        string `env:"READMARK_OPS_ADDR, default=127.0.0.1:8081"`
 	CallbackToken  string `env:"READMARK_CALLBACK_TOKEN"`
 	Auth           string `env:"READMARK_AUTH"`
+	CORSOrigins    string `env:"READMARK_CORS_ORIGINS"`
 	ShutdownDelay  string `env:"READMARK_SHUTDOWN_DELAY, default=0s"`
 	CommitBudget   string `env:"READMARK_COMMIT_BUDGET, default=800ms"`
 	SpoolMaxBytes  string `env:"READMARK_SPOOL_MAX_BYTES, default=1GiB"`
@@ -104,6 +107,8 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	var err error
 	config.AuthRequired, err = authRequired(v.Auth, v.Addr)
 	check("READMARK_AUTH", err)
+	config.CORSOrigins, err = corsOrigins(v.CORSOrigins)
+	check("READMARK_CORS_ORIGINS", err)
 	config.ShutdownDelay, err = duration(v.ShutdownDelay)
 	check("READMARK_SHUTDOWN_DELAY", err)
 	config.CommitBudget, err = positive(v.CommitBudget)
@@ -218,6 +223,7 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_OPS_ADDR", c.OpsAddr},
 		{"READMARK_CALLBACK_TOKEN", redact(c.CallbackToken)},
 		{"READMARK_AUTH", auth},
+		{"READMARK_CORS_ORIGINS", strings.Join(c.CORSOrigins, ",")},
 		{"READMARK_SHUTDOWN_DELAY", c.ShutdownDelay.String()},
 		{"READMARK_COMMIT_BUDGET", c.CommitBudget.String()},
 		{"READMARK_SPOOL_MAX_BYTES", strconv.FormatInt(c.SpoolMaxBytes, 10)},
