@@ -101,7 +101,7 @@ func (h *Handler) Serve(c *gin.Context) {
 func (h *Handler) callback(c *gin.Context, command string) (readstate.Dialect, result) {
 	// A client that goes away must not undo what it has sent.
 	ctx := context.WithoutCancel(c.Request.Context())
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, readstate.MaxBodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(underlying(c.Writer), c.Request.Body, readstate.MaxBodyBytes))
 	if err != nil {
 		return 0, h.reject(ctx, c, command, int64(len(body)), unreadable(err))
 	}
@@ -205,6 +205,15 @@ func (h *Handler) succeed(c *gin.Context) {
 
 func (h *Handler) fail(c *gin.Context, status int, code readstate.Code, message, detail string) {
 	c.JSON(status, openim.Failure(code, message, detail))
+}
+
+// underlying gives the writer of net/http, which then closes the connection behind a
+// body that is too large. It would wait for the rest otherwise.
+func underlying(w http.ResponseWriter) http.ResponseWriter {
+	if wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+		return wrapper.Unwrap()
+	}
+	return w
 }
 
 // operationID is OpenIM's ID of what it does, for the log; real ones are short.
