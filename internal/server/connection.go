@@ -15,8 +15,8 @@ type Limits struct {
 	// Write is how long a request may take from its header to the end of its answer:
 	// a client that does not read holds nothing for longer.
 	Write time.Duration
-	// Idle is how long a connection may rest between requests. One that has carried
-	// a callback with success may for KeptIdle.
+	// Idle is how long a connection may rest between requests, longer than all of the
+	// above. One that has carried a callback with success may for KeptIdle.
 	Idle, KeptIdle time.Duration
 }
 
@@ -66,8 +66,8 @@ type connection struct {
 	kept atomic.Bool
 }
 
-// SetReadDeadline shortens the time that net/http allows for resting, the only one
-// that lies so far ahead.
+// SetReadDeadline shortens the time that net/http allows for resting, the only
+// deadline that lies so far ahead.
 func (c *connection) SetReadDeadline(deadline time.Time) error {
 	if !c.kept.Load() {
 		if bound := time.Now().Add(c.idle); deadline.After(bound) {
