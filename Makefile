@@ -36,9 +36,13 @@ bench: ## Readmark against a quick service and pgbench, at 1 and 10 million stat
 	$(GO) run ./internal/bench $(BENCHFLAGS)
 	$(PGTEST) $(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
-fuzz: ## fuzz the callback decoders for FUZZTIME each (30s)
+fuzz: ## fuzz decoders, cursors, paths and bodies for FUZZTIME each (30s)
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./internal/openim
 	$(GO) test -run '^$$' -fuzz '^FuzzDecodeCallback$$' -fuzztime $(FUZZTIME) ./internal/openim
+	$(GO) test -run '^$$' -fuzz '^FuzzPathIDs$$' -fuzztime $(FUZZTIME) ./internal/server
+	$(GO) test -run '^$$' -fuzz '^FuzzCursor$$' -fuzztime $(FUZZTIME) ./internal/api
+	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzCursorParameter$$' -fuzztime $(FUZZTIME) ./internal/api
+	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzQueryBody$$' -fuzztime $(FUZZTIME) ./internal/api
 
 lint: ## golangci-lint with the set of .golangci.yml
 	$(TOOL) golangci-lint run ./...

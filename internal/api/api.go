@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json"
 	"github.com/swaggest/swgui/v5emb"
+	"golang.org/x/sync/semaphore"
 
 	"readmark/internal/auth/guard"
 	"readmark/internal/readstate"
@@ -83,6 +84,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	strict.Unmarshal = unmarshal
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
 	config.DocsPath, config.SchemasPath = "", ""
+	config.Transformers = append(config.Transformers, boundProblem)
 	describeAuth(config.OpenAPI)
 	if options.Guard != nil {
 		engine.Use(admission(options.Guard)) // before any route below /v1
@@ -98,6 +100,9 @@ func Register(engine *gin.Engine, options Options) huma.API {
 		h.read = options.Now
 	}
 	api.UseMiddleware(h.readable(api))
+	// Behind the keys: strangers take no room.
+	bounds := &bodies{api: api, room: semaphore.NewWeighted(bodyRoom), wait: bodyWait}
+	api.UseMiddleware(bounds.guard)
 	h.registerStates(api)
 	h.registerSums(api)
 	h.registerQuery(api)
@@ -113,13 +118,17 @@ func Register(engine *gin.Engine, options Options) huma.API {
 // ownHostOnly has the browser hold the docs page to load nothing from outside.
 func ownHostOnly(c *gin.Context) {
 	c.Header("Content-Security-Policy",
-		"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:")
+		"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "+
+			"object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 }
 
 // unmarshal is stricter than encoding/json, which replaces invalid UTF-8 and so
 // would answer for another user, matches names in any case, and takes the last
 // of two equal names.
 func unmarshal(data []byte, v any) error {
+	if err := checkTokens(data); err != nil {
+		return err
+	}
 	return json.Unmarshal(data, v, json.RejectUnknownMembers(true))
 }
 
@@ -159,5 +168,6 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 // WriteProblem answers a request outside the API's routes as RFC 9457 asks.
 func WriteProblem(c *gin.Context, status int, detail string) {
 	c.Header("Content-Type", "application/problem+json")
+	c.Header("Cache-Control", "no-store")
 	c.JSON(status, huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Eraser removes what is known of a user or a group for good. It blocks for as long as
-// that takes, a minute at most; after an error the same call goes on.
+// that takes, less than a minute; after an error the same call goes on.
 type Eraser interface {
 	EraseUser(ctx context.Context, userID string) (readstate.Erased, error)
 	EraseGroup(ctx context.Context, groupID string) (readstate.Erased, error)

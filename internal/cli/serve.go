@@ -199,7 +199,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 		sink = &notice{Sink: v.ingest, logger: logger}
 	}
 	handler := server.New(server.Options{
-		Sink: sink, CallbackToken: c.CallbackToken, Registry: registry, Logger: logger,
+		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
 		API: v.api(),
 	})
 	public, err := server.Listen(ctx, "public", c.Addr, handler, logger)

@@ -38,7 +38,9 @@ type Config struct {
 	AuthRequired bool
 	// RateLimit is how many requests per second to /v1 a key may make, zero any
 	// number.
-	RateLimit     float64
+	RateLimit float64
+	// CORSOrigins are the origins whose pages may use /v1, in lower case, or "*" alone.
+	CORSOrigins   []string
 	ShutdownDelay time.Duration
 	// CommitBudget is how long the database may take before callbacks go to
 	// the spool, SpoolMaxBytes the bound of the latter.
@@ -65,6 +67,7 @@ type variables struct {
 	CallbackToken  string `env:"READMARK_CALLBACK_TOKEN"`
 	Auth           string `env:"READMARK_AUTH"`
 	RateLimit      string `env:"READMARK_RATE_LIMIT"`
+	CORSOrigins    string `env:"READMARK_CORS_ORIGINS"`
 	ShutdownDelay  string `env:"READMARK_SHUTDOWN_DELAY, default=0s"`
 	CommitBudget   string `env:"READMARK_COMMIT_BUDGET, default=800ms"`
 	SpoolMaxBytes  string `env:"READMARK_SPOOL_MAX_BYTES, default=1GiB"`
@@ -114,6 +117,8 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	check("READMARK_AUTH", err)
 	config.RateLimit, err = rateLimit(v.RateLimit)
 	check("READMARK_RATE_LIMIT", err)
+	config.CORSOrigins, err = corsOrigins(v.CORSOrigins)
+	check("READMARK_CORS_ORIGINS", err)
 	config.ShutdownDelay, err = duration(v.ShutdownDelay)
 	check("READMARK_SHUTDOWN_DELAY", err)
 	config.CommitBudget, err = positive(v.CommitBudget)
@@ -230,6 +235,7 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_CALLBACK_TOKEN", redact(c.CallbackToken)},
 		{"READMARK_AUTH", auth},
 		{"READMARK_RATE_LIMIT", printRateLimit(c.RateLimit)},
+		{"READMARK_CORS_ORIGINS", strings.Join(c.CORSOrigins, ",")},
 		{"READMARK_SHUTDOWN_DELAY", c.ShutdownDelay.String()},
 		{"READMARK_COMMIT_BUDGET", c.CommitBudget.String()},
 		{"READMARK_SPOOL_MAX_BYTES", strconv.FormatInt(c.SpoolMaxBytes, 10)},

@@ -110,14 +110,14 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"READMARK_CALLBACK_TOKEN": "hunter3/", "READMARK_AUTH": "maybe", "READMARK_SHUTDOWN_DELAY": "-1s",
 		"READMARK_LOG_LEVEL": "loud", "READMARK_LOG_FORMAT": "xml",
 		"READMARK_COMMIT_BUDGET": "0s", "READMARK_SPOOL_MAX_BYTES": "1 dozen", "READMARK_RETENTION": "90d",
-		"READMARK_RATE_LIMIT": "0",
+		"READMARK_RATE_LIMIT": "0", "READMARK_CORS_ORIGINS": "app.example.com",
 	})
 	require.Error(t, err)
 	for _, name := range []string{
 		"READMARK_DATABASE_URL", "READMARK_REPLICA_URL", "READMARK_ADDR", "READMARK_OPS_ADDR", "READMARK_CALLBACK_TOKEN", "READMARK_AUTH",
 		"READMARK_SHUTDOWN_DELAY", "READMARK_LOG_LEVEL", "READMARK_LOG_FORMAT",
 		"READMARK_COMMIT_BUDGET", "READMARK_SPOOL_MAX_BYTES", "READMARK_RETENTION",
-		"READMARK_RATE_LIMIT",
+		"READMARK_RATE_LIMIT", "READMARK_CORS_ORIGINS",
 	} {
 		require.ErrorContains(t, err, name+" ")
 	}
@@ -139,7 +139,7 @@ func TestPrintRedacts(t *testing.T) {
 	require.NotContains(t, out.String(), "hunter")
 	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://user:xxxxx@h:5432/db")
 	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
-	require.Equal(t, 20, strings.Count(out.String(), "\n"))
+	require.Equal(t, 21, strings.Count(out.String(), "\n"))
 }
 
 func TestRateLimit(t *testing.T) {

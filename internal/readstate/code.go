@@ -19,6 +19,8 @@ const (
 	CodeRefused Code = 40005
 	// CodeUnauthorized is a missing or wrong callback token.
 	CodeUnauthorized Code = 40101
+	// CodeOtherSite is a callback that a browser sent for a page of another site.
+	CodeOtherSite Code = 40301
 	// CodeUnknownPath is a path that names no callback command.
 	CodeUnknownPath Code = 40401
 	// CodeBodyTooLarge is a body above [MaxBodyBytes].

@@ -30,8 +30,11 @@ type Options struct {
 	Sink          webhook.Sink
 	CallbackToken string
 	API           api.Options
-	Registry      prometheus.Registerer
-	Logger        *slog.Logger
+	// CORSOrigins are the origins whose pages may use the read API, in lower case, or
+	// "*" alone. None: browsers keep other origins' pages out.
+	CORSOrigins []string
+	Registry    prometheus.Registerer
+	Logger      *slog.Logger
 }
 
 // Handler answers all requests of the public address.
@@ -55,7 +58,8 @@ func New(options Options) Handler {
 	engine.RemoveExtraSlash = false
 	engine.RedirectTrailingSlash = false
 	engine.RedirectFixedPath = false
-	engine.Use(identify, access(options.Logger), recovery(options.Logger), unescape)
+	engine.ForwardedByClientIP = false // who says so may lie; nothing asks for it
+	engine.Use(identify, secure(), keep, access(options.Logger), recovery(options.Logger), allowOrigins(options.CORSOrigins), unescape)
 
 	callbacks := webhook.New(options.Sink, options.CallbackToken, options.Registry, options.Logger)
 	callbacks.Register(engine)
@@ -101,7 +105,11 @@ func access(logger *slog.Logger) gin.HandlerFunc {
 func recovery(logger *slog.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		defer func() {
-			if cause := recover(); cause != nil {
+			cause := recover()
+			if cause == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http's own sign to cut the connection
+				panic(cause)
+			}
+			if cause != nil {
 				logger.ErrorContext(c.Request.Context(), "handler panicked", "cause", cause,
 					"route", c.FullPath(), "request_id", c.GetString("request_id"), "stack", string(debug.Stack()))
 				c.Abort()
@@ -115,16 +123,25 @@ func recovery(logger *slog.Logger) gin.HandlerFunc {
 }
 
 // unescape decodes the path parameters of the read API, and refuses a query
-// that cannot be decoded: what is wrong in it would be left out otherwise.
+// that cannot be decoded, what is wrong in it would be left out otherwise, or that
+// says something twice.
 func unescape(c *gin.Context) {
 	if !strings.HasPrefix(c.FullPath(), "/v1/") {
 		c.Next()
 		return
 	}
-	if _, err := url.ParseQuery(c.Request.URL.RawQuery); err != nil {
+	query, err := url.ParseQuery(c.Request.URL.RawQuery)
+	if err != nil {
 		c.Abort()
 		api.WriteProblem(c, http.StatusUnprocessableEntity, "the query is not percent-encoded key=value pairs joined by &")
 		return
+	}
+	for _, values := range query {
+		if len(values) > 1 { // a proxy may have looked at the other one
+			c.Abort()
+			api.WriteProblem(c, http.StatusUnprocessableEntity, "a query parameter is given more than once")
+			return
+		}
 	}
 	for i := range c.Params {
 		plain, err := url.PathUnescape(c.Params[i].Value)

@@ -8,23 +8,16 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
-	"time"
 )
 
-const (
-	headerTimeout = 10 * time.Second
-	bodyTimeout   = 30 * time.Second
-	// idleTimeout is long on purpose: OpenIM keeps its connections for ever,
-	// and a callback that meets a closing one is lost.
-	idleTimeout    = 24 * time.Hour
-	maxHeaderBytes = 64 << 10
-)
+const maxHeaderBytes = 64 << 10
 
 // Listener serves one handler on one address.
 type Listener struct {
 	name     string
 	listener net.Listener
 	server   *http.Server
+	limits   Limits
 	logger   *slog.Logger
 	done     chan struct{} // closed when Serve has ended
 	closing  *atomic.Bool
@@ -32,21 +25,26 @@ type Listener struct {
 
 // Listen opens the address; port 0 takes a free one, which the log tells.
 // Nothing is served before Serve.
-func Listen(ctx context.Context, name, addr string, handler http.Handler, logger *slog.Logger) (*Listener, error) {
+func Listen(
+	ctx context.Context, name, addr string, handler http.Handler, logger *slog.Logger, options ...ListenOption,
+) (*Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s: %w", name, err)
 	}
-	closing := new(atomic.Bool)
-	return &Listener{
-		name: name, listener: listener, logger: logger, done: make(chan struct{}), closing: closing,
-		server: &http.Server{
-			Handler: closeWhen(closing, handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
-			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-			ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		},
-	}, nil
+	l := &Listener{
+		name: name, listener: listener, limits: DefaultLimits(), logger: logger, done: make(chan struct{}), closing: new(atomic.Bool),
+	}
+	for _, option := range options {
+		option(l)
+	}
+	l.server = &http.Server{
+		Handler: closeWhen(l.closing, handler), ReadHeaderTimeout: l.limits.Header, ReadTimeout: l.limits.Body,
+		WriteTimeout: l.limits.Write, IdleTimeout: l.limits.KeptIdle, MaxHeaderBytes: maxHeaderBytes,
+		ConnContext: withConnection, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	return l, nil
 }
 
 // closeWhen answers with Connection: close while closing is set, so that
@@ -72,7 +70,7 @@ func (l *Listener) Serve(failed func(error)) {
 	l.logger.Info("listening", "name", l.name, "addr", l.Addr())
 	go func() {
 		defer close(l.done)
-		err := l.server.Serve(l.listener)
+		err := l.server.Serve(&connections{Listener: l.listener, idle: l.limits.Idle})
 		if !errors.Is(err, http.ErrServerClosed) {
 			failed(fmt.Errorf("serve %s: %w", l.name, err))
 		}

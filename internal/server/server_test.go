@@ -101,7 +101,7 @@ type fixture struct {
 	handler  http.Handler
 }
 
-func newFixture(token string, authRequired bool) *fixture {
+func newFixture(token string, authRequired bool, origins ...string) *fixture {
 	f := &fixture{sink: &sink{}, registry: prometheus.NewRegistry(), log: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var g *guard.Guard
@@ -109,7 +109,7 @@ func newFixture(token string, authRequired bool) *fixture {
 		g = guard.New(guard.Options{Keys: noKeys{}, Now: time.Now, Registry: f.registry, Logger: logger})
 	}
 	f.handler = server.New(server.Options{
-		Sink: f.sink, CallbackToken: token, Registry: f.registry, Logger: logger,
+		Sink: f.sink, CallbackToken: token, CORSOrigins: origins, Registry: f.registry, Logger: logger,
 		API: api.Options{Reader: reader{}, Version: "1", Guard: g, Now: time.Now, Logger: logger},
 	})
 	return f

@@ -21,7 +21,7 @@ const (
 	// eraseRows is how many rows one statement of an erasure removes.
 	eraseRows = 5000
 	// eraseTimeout bounds one call: what is left is removed by the next one.
-	eraseTimeout = 60 * time.Second
+	eraseTimeout = 45 * time.Second
 	// eraseAttempts is how often a step is tried that a deadlock took back.
 	eraseAttempts = 5
 )
@@ -45,7 +45,7 @@ func (k erasureKey) hash(kind, id string) [sha256.Size]byte {
 // EraseUser removes what is known of a user, and leaves a tombstone: what arrived
 // until now is not written again, whatever spool it comes from. What others' counts
 // need of the journal stays, without the user. It blocks for as long as the removal
-// takes, a minute at most; after an error the same call goes on.
+// takes, less than a minute; after an error the same call goes on.
 func (s *Store) EraseUser(ctx context.Context, userID string) (erased readstate.Erased, err error) {
 	return s.erase(ctx, userSubject, userID, s.userSteps)
 }

@@ -42,6 +42,10 @@ type Handler struct {
 	unknownLog *rate.Limiter
 	success    []byte // the answer, encoded
 	heard      heard
+	// ownSite refuses what a browser sends for a page of another site: without a
+	// token such a page could make up receipts on an address that only its reader
+	// can reach.
+	ownSite *http.CrossOriginProtection
 }
 
 // New returns a handler whose callbacks must carry the token; an empty token
@@ -53,7 +57,7 @@ func New(sink Sink, secret string, registry prometheus.Registerer, logger *slog.
 	}
 	return &Handler{
 		sink: sink, token: token(secret), logger: logger, metrics: newMetrics(registry), success: success,
-		unknownLog: rate.NewLimiter(rate.Every(time.Minute), 1),
+		unknownLog: rate.NewLimiter(rate.Every(time.Minute), 1), ownSite: http.NewCrossOriginProtection(),
 	}
 }
 
@@ -72,6 +76,10 @@ func (h *Handler) Serve(c *gin.Context) {
 	case errors.Is(err, errUnauthorized):
 		h.fail(c, http.StatusUnauthorized, readstate.CodeUnauthorized, "callback token is missing or wrong",
 			"expected the token as first path segment or as password of HTTP Basic")
+		h.metrics.observe("", 0, resultUnauthorized, time.Since(started))
+	case h.ownSite.Check(c.Request) != nil:
+		h.fail(c, http.StatusForbidden, readstate.CodeOtherSite, "callback comes from a web page of another site",
+			"expected OpenIM, which sends neither Origin nor Sec-Fetch-Site")
 		h.metrics.observe("", 0, resultUnauthorized, time.Since(started))
 	case err != nil:
 		h.unknownPath(c)
@@ -93,7 +101,7 @@ func (h *Handler) Serve(c *gin.Context) {
 func (h *Handler) callback(c *gin.Context, command string) (readstate.Dialect, result) {
 	// A client that goes away must not undo what it has sent.
 	ctx := context.WithoutCancel(c.Request.Context())
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, readstate.MaxBodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(underlying(c.Writer), c.Request.Body, readstate.MaxBodyBytes))
 	if err != nil {
 		return 0, h.reject(ctx, c, command, int64(len(body)), unreadable(err))
 	}
@@ -119,7 +127,7 @@ func (h *Handler) callback(c *gin.Context, command string) (readstate.Dialect, r
 		return dialect, resultRejected
 	} else if err != nil {
 		h.logger.ErrorContext(ctx, "callback not durable", "command", command, "error", err,
-			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
+			"request_id", c.GetString("request_id"), "operation_id", operationID(c))
 		h.fail(c, http.StatusServiceUnavailable, readstate.CodeNotDurable,
 			"the callback could not be stored", "neither database nor spool took it; it is lost unless it is sent again")
 		return dialect, resultFailed
@@ -157,7 +165,7 @@ func (h *Handler) reject(ctx context.Context, c *gin.Context, command string, si
 	}
 	h.logger.WarnContext(ctx, "callback rejected", "command", command, "code", input.Code,
 		"field", input.Field, "reason", input.Message, "body_bytes", size,
-		"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
+		"request_id", c.GetString("request_id"), "operation_id", operationID(c))
 	err = h.sink.Reject(ctx, readstate.Rejection{
 		Command: command, Code: input.Code, Field: input.Field, Reason: input.Message, Size: size,
 		UserID: input.UserID, GroupID: input.GroupID,
@@ -165,7 +173,7 @@ func (h *Handler) reject(ctx context.Context, c *gin.Context, command string, si
 	if err != nil {
 		h.metrics.unrecorded.Inc()
 		h.logger.ErrorContext(ctx, "rejected callback not recorded", "command", command, "error", err,
-			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
+			"request_id", c.GetString("request_id"), "operation_id", operationID(c))
 	}
 	status := http.StatusBadRequest
 	if input.Code == readstate.CodeBodyTooLarge {
@@ -184,7 +192,7 @@ func (h *Handler) unknownPath(c *gin.Context) {
 		}
 		h.logger.WarnContext(c.Request.Context(), "callback to an unknown path, check OpenIM's webhook url",
 			"last_segment", h.token.redact(last),
-			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
+			"request_id", c.GetString("request_id"), "operation_id", operationID(c))
 	}
 	h.fail(c, http.StatusNotFound, readstate.CodeUnknownPath, "the path names no callback command",
 		"expected POST /callback…Command")
@@ -197,6 +205,22 @@ func (h *Handler) succeed(c *gin.Context) {
 
 func (h *Handler) fail(c *gin.Context, status int, code readstate.Code, message, detail string) {
 	c.JSON(status, openim.Failure(code, message, detail))
+}
+
+// underlying gives the writer of net/http, which then closes the connection behind a
+// body that is too large. It would wait for the rest otherwise.
+func underlying(w http.ResponseWriter) http.ResponseWriter {
+	if wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+		return wrapper.Unwrap()
+	}
+	return w
+}
+
+// operationID is OpenIM's ID of what it does, for the log; real ones are short.
+func operationID(c *gin.Context) string {
+	const limit = 128
+	text := c.GetHeader("Operationid")
+	return text[:min(len(text), limit)]
 }
 
 // segments gives the path's non-empty segments, unescaped.
