@@ -49,7 +49,6 @@ type Reader interface {
 type Options struct {
 	Reader  Reader
 	Eraser  Eraser
-	Version string // of the program, for the OpenAPI document
 	// Guard decides on every request to /v1; nil lets all through.
 	Guard *guard.Guard
 	// Retention is how long the journal is kept: of an earlier moment nothing is
@@ -76,7 +75,7 @@ type handler struct {
 // Register adds the routes of the read API, its OpenAPI document and its docs
 // page to the engine.
 func Register(engine *gin.Engine, options Options) huma.API {
-	config := huma.DefaultConfig("Readmark", options.Version)
+	config := huma.DefaultConfig("Readmark", contractVersion)
 	config.Info.Description = "Unread counts of OpenIM group chats, per user and group. " +
 		"Unknown is not zero: what Readmark has not heard of is answered with 404."
 	config.CreateHooks = nil // no $schema field in answers

@@ -241,7 +241,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 // api is what the read API works with.
 func (v *service) api() api.Options {
 	options := api.Options{
-		Reader: v.store, Eraser: v.store, Version: v.build.Version, Guard: v.guard, Retention: v.config.Retention,
+		Reader: v.store, Eraser: v.store, Guard: v.guard, Retention: v.config.Retention,
 		Now: time.Now, Logger: v.logger,
 	}
 	if v.replica != nil {

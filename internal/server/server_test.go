@@ -110,7 +110,7 @@ func newFixture(token string, authRequired bool, origins ...string) *fixture {
 	}
 	f.handler = server.New(server.Options{
 		Sink: f.sink, CallbackToken: token, CORSOrigins: origins, Registry: f.registry, Logger: logger,
-		API: api.Options{Reader: reader{}, Version: "1", Guard: g, Now: time.Now, Logger: logger},
+		API: api.Options{Reader: reader{}, Guard: g, Now: time.Now, Logger: logger},
 	})
 	return f
 }
