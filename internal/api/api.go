@@ -47,8 +47,8 @@ type Reader interface {
 
 // Options configures the API.
 type Options struct {
-	Reader  Reader
-	Eraser  Eraser
+	Reader Reader
+	Eraser Eraser
 	// Guard decides on every request to /v1; nil lets all through.
 	Guard *guard.Guard
 	// Retention is how long the journal is kept: of an earlier moment nothing is

@@ -61,7 +61,9 @@ func (h *handler) registerQuery(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "query-unread", Method: http.MethodPost, Path: "/v1/unread/query",
 		Summary: "Many pairs and users at one moment", Tags: []string{"batch"},
-		Errors:       []int{http.StatusServiceUnavailable},
+		Errors: []int{
+			http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
+		},
 		MaxBodyBytes: maxQueryBytes,
 	}, h.queryUnread)
 }
