@@ -24,7 +24,7 @@ func TestHostileNeighbours(t *testing.T) {
 		for _, address := range []string{s.URL, s.Ops} {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
 			require.NoError(t, err)
-			defer conn.Close()
+			t.Cleanup(func() { _ = conn.Close() })
 			_, err = io.WriteString(conn, []string{
 				"", "GET /v1/users/", "GET /v1/users/u/unread HTTP/1.1\r\nHost: x\r\n\r\n",
 				"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
