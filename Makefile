@@ -8,6 +8,8 @@ PGTEST  := $(GO) run ./internal/pgtest/run
 TOOL    := $(GO) tool -modfile=tools/go.mod
 GO_DIRS := client cmd db internal migrations
 FUZZTIME ?= 30s
+# Go would spend most of the time on making inputs smaller.
+FUZZMIN := -fuzzminimizetime 1s
 
 .DEFAULT_GOAL := help
 .PHONY: run build test test-race test-docker bench fuzz lint govulncheck generate verify help
@@ -39,10 +41,10 @@ bench: ## Readmark against a quick service and pgbench, at 1 and 10 million stat
 fuzz: ## fuzz decoders, cursors, paths and bodies for FUZZTIME each (30s)
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./internal/openim
 	$(GO) test -run '^$$' -fuzz '^FuzzDecodeCallback$$' -fuzztime $(FUZZTIME) ./internal/openim
-	$(GO) test -run '^$$' -fuzz '^FuzzPathIDs$$' -fuzztime $(FUZZTIME) ./internal/server
-	$(GO) test -run '^$$' -fuzz '^FuzzCursor$$' -fuzztime $(FUZZTIME) ./internal/api
-	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzCursorParameter$$' -fuzztime $(FUZZTIME) ./internal/api
-	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzQueryBody$$' -fuzztime $(FUZZTIME) ./internal/api
+	$(GO) test -run '^$$' -fuzz '^FuzzPathIDs$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/server
+	$(GO) test -run '^$$' -fuzz '^FuzzCursor$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/api
+	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzCursorParameter$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/api
+	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzQueryBody$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/api
 
 lint: ## golangci-lint with the set of .golangci.yml
 	$(TOOL) golangci-lint run ./...

@@ -18,8 +18,9 @@ import (
 
 // TestSpitefulBodies: a body that is wrong in many places costs no more than a right
 // one, and its answer does not repeat it.
+//
+//nolint:paralleltest // it counts what the process allocates
 func TestSpitefulBodies(t *testing.T) {
-	// Not parallel: it counts what the process allocates.
 	s := newService(t)
 	const size = 4 << 20
 	var unknown strings.Builder
@@ -101,6 +102,7 @@ func TestBrokenBodies(t *testing.T) {
 		require.NoError(t, err, name)
 		body, err := io.ReadAll(response.Body)
 		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
 		require.Equal(t, test.status, response.StatusCode, "%s: %s", name, body)
 		if test.status != 200 {
 			require.Equal(t, "application/problem+json", response.Header.Get("Content-Type"), name)

@@ -165,7 +165,7 @@ func TestStopLosesNothing(t *testing.T) {
 				}
 				body, err := io.ReadAll(response.Body)
 				_ = response.Body.Close()
-				if err != nil || response.StatusCode != 200 || string(body) != successBody {
+				if err != nil || response.StatusCode != http.StatusOK || string(body) != successBody {
 					t.Errorf("request %s: %d %s %v", user, response.StatusCode, body, err)
 					return
 				}

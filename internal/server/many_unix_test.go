@@ -18,7 +18,7 @@ func TestManyRestingConnections(t *testing.T) {
 	var files unix.Rlimit // Go has raised the soft limit to the hard one
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &files))
 	count := 3000
-	if most := int64(files.Cur)/2 - 100; int64(count) > most { //nolint:unconvert // its type differs between systems
+	if most := int64(files.Cur)/2 - 100; int64(count) > most {
 		count = int(most)
 	}
 	require.Greater(t, count, 100, "the limit of open files is too low: ulimit -n")
@@ -49,5 +49,5 @@ func held() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapInuse + m.StackInuse) //nolint:gosec // far below int64's end
+	return int64(m.HeapInuse + m.StackInuse)
 }

@@ -87,15 +87,22 @@ func (w *wire) send(text string) {
 	require.NoError(w.t, err)
 }
 
+// reply is an answer without its body.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	Close      bool
+}
+
 // answer reads the next answer.
-func (w *wire) answer() (*http.Response, string) {
+func (w *wire) answer() (head reply, text string) {
 	w.t.Helper()
 	response, err := http.ReadResponse(w.answers, nil)
 	require.NoError(w.t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	require.NoError(w.t, err)
-	return response, string(body)
+	return reply{response.StatusCode, response.Header, response.Close}, string(body)
 }
 
 // closed waits until the server has closed the connection, and gives what it sent
