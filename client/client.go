@@ -24,8 +24,8 @@ import (
 const (
 	defaultAttempts = 4
 	defaultCached   = 1000
-	retryWaitMin    = 50 * time.Millisecond
-	retryWaitMax    = 2 * time.Second
+	firstWait       = 50 * time.Millisecond
+	longestWait     = 2 * time.Second
 	// maxAnswerBytes bounds what is read of one answer.
 	maxAnswerBytes = 64 << 20
 )
@@ -76,7 +76,7 @@ func New(baseURL string, options Options) (*Client, error) {
 	}
 	c.again = retryablehttp.NewClient()
 	c.again.HTTPClient, c.again.Logger = c.once, nil
-	c.again.RetryMax, c.again.RetryWaitMin, c.again.RetryWaitMax = options.Attempts-1, retryWaitMin, retryWaitMax
+	c.again.RetryMax, c.again.RetryWaitMin, c.again.RetryWaitMax = options.Attempts-1, firstWait, longestWait
 	c.again.Backoff = retryablehttp.RateLimitLinearJitterBackoff
 	c.again.CheckRetry = retry
 	c.again.ErrorHandler = retryablehttp.PassthroughErrorHandler
@@ -185,12 +185,12 @@ func (c *Client) send(request *http.Request) (*http.Response, error) {
 func setPath(request *http.Request, segments []string) {
 	plain, _, _ := strings.Cut(request.URL.Path, "/v1/")
 	raw, _, _ := strings.Cut(request.URL.EscapedPath(), "/v1/")
-	plain, raw = plain+"/v1", raw+"/v1"
-	for _, segment := range segments {
-		plain += "/" + segment
-		raw += "/" + strings.ReplaceAll(url.PathEscape(segment), ".", "%2E")
+	escaped := make([]string, len(segments))
+	for i, segment := range segments {
+		escaped[i] = strings.ReplaceAll(url.PathEscape(segment), ".", "%2E")
 	}
-	request.URL.Path, request.URL.RawPath = plain, raw
+	request.URL.Path = plain + "/v1/" + strings.Join(segments, "/")
+	request.URL.RawPath = raw + "/v1/" + strings.Join(escaped, "/")
 }
 
 // given is a pointer to a value, nil for the zero value: a parameter that is left out.

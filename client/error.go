@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // What an [Error] may be, for errors.Is.
@@ -15,7 +16,7 @@ var (
 	ErrGone            = errors.New("the moment lies before what is kept")
 	ErrInvalid         = errors.New("the request is invalid")
 	ErrTooManyRequests = errors.New("the key's rate limit is reached")
-	ErrUnavailable     = errors.New("Readmark cannot be reached, or cannot reach its database")
+	ErrUnavailable     = errors.New("the server cannot be reached, or cannot reach its database")
 )
 
 // Error is an answer that is none of success, as RFC 9457 has it.
@@ -41,30 +42,31 @@ func newError(answer *http.Response, body []byte) *Error {
 
 // Error implements error.
 func (e *Error) Error() string {
-	text := fmt.Sprintf("%d %s: %s", e.Status, e.Title, e.Detail)
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d %s: %s", e.Status, e.Title, e.Detail)
 	for _, one := range e.Errors {
-		text += fmt.Sprintf("; %s %s", one.Location, one.Message)
+		fmt.Fprintf(&text, "; %s %s", one.Location, one.Message)
 	}
-	return text
+	return text.String()
 }
 
 // Is reports whether the error is one of this package's.
 func (e *Error) Is(target error) bool {
 	switch e.Status {
 	case http.StatusUnauthorized:
-		return target == ErrUnauthorized //nolint:errorlint // it is Is
+		return target == ErrUnauthorized
 	case http.StatusForbidden:
-		return target == ErrForbidden //nolint:errorlint // it is Is
+		return target == ErrForbidden
 	case http.StatusNotFound:
-		return target == ErrUnknown //nolint:errorlint // it is Is
+		return target == ErrUnknown
 	case http.StatusGone:
-		return target == ErrGone //nolint:errorlint // it is Is
+		return target == ErrGone
 	case http.StatusTooManyRequests:
-		return target == ErrTooManyRequests //nolint:errorlint // it is Is
+		return target == ErrTooManyRequests
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return target == ErrUnavailable //nolint:errorlint // it is Is
+		return target == ErrUnavailable
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
-		return target == ErrInvalid //nolint:errorlint // it is Is
+		return target == ErrInvalid
 	default:
 		return false
 	}

@@ -58,10 +58,10 @@ func (c *contractTransport) RoundTrip(request *http.Request) (*http.Response, er
 	}
 	got, err := io.ReadAll(answer.Body)
 	_ = answer.Body.Close()
-	answer.Body = io.NopCloser(bytes.NewReader(got))
 	if err != nil {
-		return answer, nil // the caller sees it too
+		return nil, err
 	}
+	answer.Body = io.NopCloser(bytes.NewReader(got))
 	if err := holds(request, sent, answer, got); err != nil {
 		c.t.Errorf("%s %s: not as the OpenAPI document says: %v", request.Method, request.URL, err)
 	}

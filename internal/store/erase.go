@@ -125,56 +125,60 @@ func (s *Store) makeErasureKey(ctx context.Context, tx pgx.Tx) (erasureKey, erro
 }
 
 func (s *Store) userSteps(userID string, e *readstate.Erased) (journal, rest []step) {
-	return []step{
-			{&e.Journal, func(ctx context.Context) (int64, error) {
-				return s.queries.EraseJournalOfUser(ctx, s.pool, db.EraseJournalOfUserParams{UserID: userID, Moment: e.At, MaxRows: eraseRows})
-			}},
-		}, []step{
-			{&e.States, func(ctx context.Context) (int64, error) {
-				return s.queries.EraseStatesOfUser(ctx, s.pool, db.EraseStatesOfUserParams{UserID: userID, Moment: &e.At, MaxRows: eraseRows})
-			}},
-			once(func(ctx context.Context) error {
-				return s.queries.TrimStatesOfUser(ctx, s.pool, db.TrimStatesOfUserParams{UserID: userID, Moment: &e.At, UpdatedAt: e.At})
-			}),
-			{&e.Pending, func(ctx context.Context) (int64, error) {
-				return s.queries.ErasePendingOfUser(ctx, s.pool, db.ErasePendingOfUserParams{UserID: userID, Moment: e.At})
-			}},
-			{&e.Pending, func(ctx context.Context) (int64, error) { return s.queries.EraseChecksOfUser(ctx, s.pool, userID) }},
-			{&e.Rejected, func(ctx context.Context) (int64, error) {
-				return s.queries.EraseRejectedUser(ctx, s.pool, db.EraseRejectedUserParams{UserID: userID, Moment: e.At})
-			}},
-			once(func(ctx context.Context) error {
-				return s.queries.EraseReplays(ctx, s.pool, db.EraseReplaysParams{UserID: userID})
-			}),
-		}
+	journal = []step{
+		{&e.Journal, func(ctx context.Context) (int64, error) {
+			return s.queries.EraseJournalOfUser(ctx, s.pool, db.EraseJournalOfUserParams{UserID: userID, Moment: e.At, MaxRows: eraseRows})
+		}},
+	}
+	rest = []step{
+		{&e.States, func(ctx context.Context) (int64, error) {
+			return s.queries.EraseStatesOfUser(ctx, s.pool, db.EraseStatesOfUserParams{UserID: userID, Moment: &e.At, MaxRows: eraseRows})
+		}},
+		once(func(ctx context.Context) error {
+			return s.queries.TrimStatesOfUser(ctx, s.pool, db.TrimStatesOfUserParams{UserID: userID, Moment: &e.At, UpdatedAt: e.At})
+		}),
+		{&e.Pending, func(ctx context.Context) (int64, error) {
+			return s.queries.ErasePendingOfUser(ctx, s.pool, db.ErasePendingOfUserParams{UserID: userID, Moment: e.At})
+		}},
+		{&e.Pending, func(ctx context.Context) (int64, error) { return s.queries.EraseChecksOfUser(ctx, s.pool, userID) }},
+		{&e.Rejected, func(ctx context.Context) (int64, error) {
+			return s.queries.EraseRejectedUser(ctx, s.pool, db.EraseRejectedUserParams{UserID: userID, Moment: e.At})
+		}},
+		once(func(ctx context.Context) error {
+			return s.queries.EraseReplays(ctx, s.pool, db.EraseReplaysParams{UserID: userID})
+		}),
+	}
+	return journal, rest
 }
 
 func (s *Store) groupSteps(groupID string, e *readstate.Erased) (journal, rest []step) {
-	return []step{
-			{&e.Journal, func(ctx context.Context) (int64, error) {
-				return s.queries.EraseJournalOfGroup(ctx, s.pool, db.EraseJournalOfGroupParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
-			}},
-			{&e.Messages, func(ctx context.Context) (int64, error) {
-				return s.queries.EraseMessages(ctx, s.pool, db.EraseMessagesParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
-			}},
-		}, []step{
-			{&e.States, func(ctx context.Context) (int64, error) {
-				return s.queries.EraseStatesOfGroup(ctx, s.pool, db.EraseStatesOfGroupParams{GroupID: groupID, Moment: &e.At, MaxRows: eraseRows})
-			}},
-			once(func(ctx context.Context) error {
-				return s.queries.TrimStatesOfGroup(ctx, s.pool, db.TrimStatesOfGroupParams{GroupID: groupID, Moment: &e.At, UpdatedAt: e.At})
-			}),
-			{&e.Pending, func(ctx context.Context) (int64, error) {
-				return s.queries.ErasePendingOfGroup(ctx, s.pool, db.ErasePendingOfGroupParams{GroupID: groupID, Moment: e.At})
-			}},
-			{&e.Pending, func(ctx context.Context) (int64, error) { return s.queries.EraseChecksOfGroup(ctx, s.pool, groupID) }},
-			{&e.Rejected, func(ctx context.Context) (int64, error) {
-				return s.queries.EraseRejectedGroup(ctx, s.pool, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})
-			}},
-			once(func(ctx context.Context) error {
-				return s.queries.EraseReplays(ctx, s.pool, db.EraseReplaysParams{GroupID: groupID})
-			}),
-		}
+	journal = []step{
+		{&e.Journal, func(ctx context.Context) (int64, error) {
+			return s.queries.EraseJournalOfGroup(ctx, s.pool, db.EraseJournalOfGroupParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+		}},
+		{&e.Messages, func(ctx context.Context) (int64, error) {
+			return s.queries.EraseMessages(ctx, s.pool, db.EraseMessagesParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+		}},
+	}
+	rest = []step{
+		{&e.States, func(ctx context.Context) (int64, error) {
+			return s.queries.EraseStatesOfGroup(ctx, s.pool, db.EraseStatesOfGroupParams{GroupID: groupID, Moment: &e.At, MaxRows: eraseRows})
+		}},
+		once(func(ctx context.Context) error {
+			return s.queries.TrimStatesOfGroup(ctx, s.pool, db.TrimStatesOfGroupParams{GroupID: groupID, Moment: &e.At, UpdatedAt: e.At})
+		}),
+		{&e.Pending, func(ctx context.Context) (int64, error) {
+			return s.queries.ErasePendingOfGroup(ctx, s.pool, db.ErasePendingOfGroupParams{GroupID: groupID, Moment: e.At})
+		}},
+		{&e.Pending, func(ctx context.Context) (int64, error) { return s.queries.EraseChecksOfGroup(ctx, s.pool, groupID) }},
+		{&e.Rejected, func(ctx context.Context) (int64, error) {
+			return s.queries.EraseRejectedGroup(ctx, s.pool, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})
+		}},
+		once(func(ctx context.Context) error {
+			return s.queries.EraseReplays(ctx, s.pool, db.EraseReplaysParams{GroupID: groupID})
+		}),
+	}
+	return journal, rest
 }
 
 // once makes a step of a statement that does all at once and counts nothing.
