@@ -328,7 +328,7 @@ numbered AS (
     LEFT JOIN LATERAL (
         SELECT r.number, r.relative, r.recorded_at
         FROM (
-            SELECT n.kind, n.received_at, n.id, n.recorded_at, n.relative, n.number, n.kind IN (5, 10) AND n.recorded_at <= $2::timestamptz
+            SELECT n.kind, n.received_at, n.id, n.recorded_at, n.relative, n.number, n.recorded_at <= $2::timestamptz
                 AND n.recorded_at > first_value(n.recorded_at) OVER (
                     PARTITION BY n.kind = 1 ORDER BY n.received_at DESC, n.id DESC
                 ) AS late
@@ -346,7 +346,8 @@ numbered AS (
                 LIMIT 32
             ) AS n
         ) AS r
-        -- A fact counts from when OpenIM was asked, and is applied when it has answered.
+        -- What was applied last was shown, also if it had arrived before: a fact, whose time
+        -- is when OpenIM was asked, or what waited in a spool.
         ORDER BY r.kind = 1, r.late DESC, CASE WHEN r.late THEN r.recorded_at END DESC, r.received_at DESC, r.id DESC
         LIMIT 1
     ) AS told ON true

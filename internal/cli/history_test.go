@@ -238,6 +238,18 @@ func TestStateAndBadgeAt(t *testing.T) {
 	s.end()
 }
 
+// past asks what was at a moment; a database that many tests share may be slow.
+func (s *service) past(path string) map[string]any {
+	s.t.Helper()
+	for range 10 {
+		if status, answer := s.get(path); status == 200 || status == 404 {
+			return answer
+		}
+	}
+	s.t.Fatal(s.get(path))
+	return nil
+}
+
 // Whatever webhooks are enabled: a state or badge at a moment is what was answered
 // then, with OpenIM being asked.
 func TestAtIsWhatWasShown(t *testing.T) {
@@ -251,6 +263,7 @@ func TestAtIsWhatWasShown(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 2))
 			model := openimtest.New(sets[name])
 			environment := withOpenIM(t, model)
+			environment["READMARK_COMMIT_BUDGET"] = "1m" // what waits in the spool is not shown yet
 			s := serve(t, environment)
 			model.CreateGroup("g1", "a", "b", "c")
 			model.CreateGroup("g2", "b", "d")
@@ -281,11 +294,11 @@ func TestAtIsWhatWasShown(t *testing.T) {
 			for i, then := range slices.Backward(recorded) {
 				for _, user := range users {
 					for _, group := range []string{"g1", "g2", "g3"} {
-						_, state := s.get("/v1/users/" + user + "/groups/" + group + "?at=" + then.at)
-						require.Equal(t, then.states[readstate.Pair{UserID: user, GroupID: group}], state["unreadCount"], "%s in %s, round %d, %s", user, group, i, then.at)
+						state := s.past("/v1/users/" + user + "/groups/" + group + "?at=" + then.at)
+						require.Equal(t, then.states[readstate.Pair{UserID: user, GroupID: group}], state["unreadCount"], "%s in %s, round %d: %v", user, group, i, state)
 					}
-					_, badge := s.get("/v1/users/" + user + "/unread?at=" + then.at)
-					require.Equal(t, then.badges[user], badge["unreadCount"], "%s, round %d", user, i)
+					badge := s.past("/v1/users/" + user + "/unread?at=" + then.at)
+					require.Equal(t, then.badges[user], badge["unreadCount"], "%s, round %d: %v", user, i, badge)
 				}
 			}
 			s.end()

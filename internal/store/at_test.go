@@ -82,8 +82,10 @@ type history struct {
 	clock    clock
 	seqs     map[string]int64
 	messages int
-	loose    bool              // facts are among what happens
+	loose    bool              // facts are among what happens, or late callbacks
 	asked    []readstate.Batch // facts that OpenIM was asked for, and has not answered
+	spooled  []readstate.Batch // what has arrived, and waits
+	spools   bool
 	said     []string
 	recorded []recording
 }
@@ -141,10 +143,10 @@ func (h *history) draw(t traffic) (readstate.Batch, string) {
 }
 
 // happen has so many things happen; between them, answers are recorded when OpenIM
-// owes none.
+// owes none and nothing waits.
 func (h *history) happen(t traffic, steps int) {
 	h.Helper()
-	h.loose = t.facts+t.lowered > 0
+	h.loose = t.facts+t.lowered > 0 || h.spools
 	for range steps {
 		batch, what := h.draw(t)
 		if len(h.asked) > 0 && h.random.IntN(3) == 0 {
@@ -152,9 +154,19 @@ func (h *history) happen(t traffic, steps int) {
 			what += fmt.Sprint(" fact ", h.asked[0].Facts[0])
 			h.asked = h.asked[1:]
 		}
+		switch {
+		case h.spools && h.random.IntN(8) == 0:
+			h.spooled = append(h.spooled, batch)
+			h.said = append(h.said, "spooled: "+what)
+			continue
+		case len(h.spooled) > 0 && h.random.IntN(3) == 0:
+			h.tell(h.spooled...)
+			h.spooled = nil
+			h.said = append(h.said, "drained")
+		}
 		h.said = append(h.said, fmt.Sprint(len(h.said), " ", h.clock.last.Format("05.000000"), " ", what))
 		h.tell(batch)
-		if len(h.asked) == 0 && h.random.IntN(3) == 0 {
+		if len(h.asked)+len(h.spooled) == 0 && h.random.IntN(3) == 0 {
 			h.record()
 		}
 	}
@@ -221,6 +233,15 @@ func TestStatesAtAreWhatWasAnswered(t *testing.T) {
 			h.happen(mix, 120)
 			h.holds()
 			h.happen(mix, 40)
+			h.holds()
+		})
+		t.Run(name+", some of it late", func(t *testing.T) {
+			t.Parallel()
+			h := newHistory(t, pgtest.New(t))
+			h.spools = true
+			late := mix
+			late.lowered = 0 // a lower seq and a late higher one: the last to come wins live, the later in a replay
+			h.happen(late, 160)
 			h.holds()
 		})
 	}
