@@ -29,8 +29,10 @@ type bench struct {
 	postgres    *postgres
 	children    []*child
 	readmark    *child
+	constant    *child
 	contestants []contestant
 	about       []string // versions
+	extra       int64    // states that only reads need
 	answered    int64    // callbacks that Readmark answered with success
 }
 
@@ -192,7 +194,18 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 			return nil, err
 		}
 	}
-	for round := 1; round <= b.rounds; round++ {
+	if b.only != "ingest" {
+		if err := b.addReads(ctx); err != nil {
+			return nil, err
+		}
+		if err := b.readmarkDatabase().settle(ctx); err != nil {
+			return nil, err
+		}
+		if err := b.measureReads(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	for round := 1; round <= b.rounds && b.only != "reads"; round++ {
 		for _, connections := range []int{2, 64, 256} {
 			for _, c := range b.contestants {
 				m, err := b.once(ctx, c, measurement{States: b.states, Round: round, Connections: connections})
@@ -241,7 +254,15 @@ func (b *bench) measureGrowth(ctx context.Context, r *report) (filled int64, err
 		if err := b.warmUp(ctx, readmark, filled); err != nil {
 			return filled, err
 		}
-		for round := 1; round <= b.rounds; round++ {
+		if b.only != "ingest" {
+			if err := b.readAlone(ctx, r, filled); err != nil {
+				return filled, err
+			}
+			if err := b.sizes(ctx, r, filled); err != nil {
+				return filled, err
+			}
+		}
+		for round := 1; round <= b.rounds && b.only != "reads"; round++ {
 			for _, connections := range []int{64, 256} {
 				m, err := b.once(ctx, readmark, measurement{States: filled, Round: round, Connections: connections})
 				if err != nil {
@@ -323,7 +344,7 @@ func (b *bench) check(ctx context.Context, grown int64) error {
 		}
 		table, rows := "read_states", b.states
 		if c.key == "d" {
-			table, rows = "states", grown
+			table, rows = "states", grown+b.extra
 		}
 		if found, err := c.database.count(ctx, table); err != nil || found != rows {
 			return errors.Join(err, fmt.Errorf("%s has %d rows, want %d", c.name, found, rows))

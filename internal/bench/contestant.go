@@ -9,6 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -24,8 +27,9 @@ const asContestant = "as-contestant"
 
 // The contestants that this program brings along.
 const (
-	contestantEmpty  = "empty"
-	contestantUpsert = "upsert"
+	contestantEmpty    = "empty"
+	contestantUpsert   = "upsert"
+	contestantConstant = "constant"
 )
 
 // environmentURL tells a contestant its database.
@@ -54,6 +58,7 @@ func serve(ctx context.Context, name string) error {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.POST("/:command", answer(store))
+	engine.GET("/constant/:bytes/:request", constant)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -72,6 +77,21 @@ func serve(ctx context.Context, name string) error {
 	}
 	return nil
 }
+
+// constant answers with JSON of a size, and does nothing else.
+func constant(c *gin.Context) {
+	size, err := strconv.Atoi(c.Param("bytes"))
+	if err != nil || size < 2 || size > 1<<20 {
+		c.Status(http.StatusBadRequest)
+		return
+	}
+	c.Data(http.StatusOK, "application/json", constantJSON()[:size])
+}
+
+// constantJSON is the longest answer; less of it is not JSON, which nobody reads here.
+var constantJSON = sync.OnceValue(func() []byte { //nolint:gochecknoglobals // made once
+	return []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
+})
 
 // answer decodes, checks, stores and answers one callback.
 func answer(store func(context.Context, readstate.Receipt) error) gin.HandlerFunc {

@@ -40,6 +40,7 @@ type settings struct {
 	seed        uint64
 	quick       bool
 	growth      bool
+	only        string
 	generator   string
 	databaseURL string
 	dir         string
@@ -56,6 +57,7 @@ func parse(args []string, output io.Writer) (settings, error) {
 	flags.Uint64Var(&s.seed, "seed", 0, "repeats the load of an earlier run; 0 draws one")
 	flags.BoolVar(&s.quick, "quick", false, "one round of one second and a tenth of the growth: does it work?")
 	flags.BoolVar(&s.growth, "growth", true, "measure Readmark at 1 and 10 million states, too")
+	flags.StringVar(&s.only, "only", "", "ingest or reads; default: both")
 	flags.StringVar(&s.generator, "generator", "", "wrk or vegeta; default: wrk when it is installed")
 	flags.StringVar(&s.databaseURL, "database-url", "", "a PostgreSQL to use, as superuser; default: one is started")
 	flags.StringVar(&s.dir, "dir", scratch(), "where to put the database, on a real disk")

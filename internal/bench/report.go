@@ -21,6 +21,10 @@ type report struct {
 	Contestants  [][2]string   `json:"contestants"`
 	Table        []measurement `json:"table"`
 	Growth       []measurement `json:"growth"`
+	Reads        []read        `json:"reads"`
+	Alone        []read        `json:"readsAlone"`
+	Mixed        []mixed       `json:"mixed"`
+	Sizes        []string      `json:"sizes"`
 	PeakMemoryMB float64       `json:"readmarkPeakMemoryMB"`
 	Warnings     []string      `json:"readmarkWarnings"`
 }
@@ -29,9 +33,20 @@ type report struct {
 func (r *report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nmedians of %d round(s) of %gs each, interleaved, %d states\n\n", r.Rounds, r.Seconds, r.States)
-	b.WriteString(align(r.tableRows()))
-	b.WriteString("\ngoals\n\n")
-	b.WriteString(align(r.goalRows()))
+	if len(r.Table) > 0 {
+		b.WriteString(align(r.tableRows()))
+		b.WriteString("\ngoals\n\n")
+		b.WriteString(align(r.goalRows()))
+	}
+	if len(r.Reads) > 0 {
+		b.WriteString("\nreads beside a constant answer of the same size, 64 connections\n\n")
+		b.WriteString(align(r.readRows()))
+		b.WriteString("\nreads alone\n\n")
+		b.WriteString(align(r.aloneRows()))
+		b.WriteString("\ncallbacks at full speed\n\n")
+		b.WriteString(align(r.mixedRows()))
+		b.WriteString("\n" + strings.Join(r.Sizes, "\n") + "\n")
+	}
 	if len(r.Growth) > 0 {
 		b.WriteString("\nReadmark as it grows\n\n")
 		b.WriteString(align(r.growthRows()))

@@ -44,7 +44,7 @@ type contractTransport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (c *contractTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	if !strings.HasPrefix(request.URL.Path, "/v1/") {
+	if !strings.HasPrefix(request.URL.Path, "/v1/") || request.Method == http.MethodOptions { // browsers' preflights
 		return c.next.RoundTrip(request)
 	}
 	var sent []byte

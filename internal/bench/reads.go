@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+)
+
+const (
+	badgeUsers  = 500
+	badgeGroups = 200
+	largeGroup  = 100_000 // members
+	pairURLs    = 20_000
+	pollURLs    = 500
+	// readsPerSecond is the rate of reads beside callbacks at full speed.
+	readsPerSecond = 2000
+)
+
+// fillForReads gives every group a position, so that a count costs what it costs in
+// production, some users many groups, and one group many members.
+func fillForReads() []string {
+	return []string{
+		`INSERT INTO positions (group_id, known, origin, updated_at)
+SELECT 'group' || lpad(n::text, 8, '0'), 1000, 0, now() FROM generate_series(0, 9999) AS n ON CONFLICT DO NOTHING`,
+		fmt.Sprintf(`INSERT INTO states (user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at)
+SELECT 'badge' || u, 'group' || lpad(((u * 7 + g * 41) %% 10000)::text, 8, '0'), -990, false, 101, now(), gen_random_uuid(), now()
+FROM generate_series(0, %d) AS u, generate_series(0, %d) AS g ON CONFLICT DO NOTHING`, badgeUsers-1, badgeGroups-1),
+		fmt.Sprintf(`INSERT INTO states (user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at)
+SELECT 'member' || lpad(n::text, 8, '0'), 'large', n %% 10, 101, now(), gen_random_uuid(), now()
+FROM generate_series(1, %d) AS n ON CONFLICT DO NOTHING`, largeGroup),
+	}
+}
+
+//go:embed reads.lua
+var readsScript []byte
+
+// read is one kind of request, and how it did beside a constant answer.
+type read struct {
+	States      int64   `json:"states"`
+	Round       int     `json:"round"`
+	Kind        string  `json:"kind"`
+	Connections int     `json:"connections"`
+	Bytes       int     `json:"answerBytes"`
+	Readmark    figures `json:"readmark"`
+	Constant    figures `json:"constant"` // zero where it is measured alone
+}
+
+// addReads fills what reads need, and starts the constant contestant.
+func (b *bench) addReads(ctx context.Context) error {
+	if err := b.readmarkDatabase().execAll(ctx, fillForReads()); err != nil {
+		return err
+	}
+	rows, err := b.readmarkDatabase().count(ctx, "states")
+	if err != nil {
+		return err
+	}
+	b.extra = rows - b.states
+	if err := os.WriteFile(filepath.Join(b.dir, "reads.lua"), readsScript, 0o600); err != nil {
+		return fmt.Errorf("write wrk's script: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	b.constant, err = start(ctx, os.Environ(), self, asContestant, contestantConstant)
+	if err != nil {
+		return err
+	}
+	b.children = append(b.children, b.constant)
+	return nil
+}
+
+func (b *bench) readmarkDatabase() *database { return b.contestants[len(b.contestants)-1].database }
+
+// lines gives the requests of a kind.
+func (b *bench) lines(ctx context.Context, kind string, states int64) (list []string, err error) {
+	random := rand.New(rand.NewPCG(b.seed, uint64(states))) //nolint:gosec // a load, not a secret
+	pair := func() (user, group string) {
+		n := random.Int64N(states)
+		return fmt.Sprintf("user%08d", n/5), fmt.Sprintf("group%08d", n%10000)
+	}
+	switch kind {
+	case "pair", "304":
+		for range map[string]int{"pair": pairURLs, "304": pollURLs}[kind] {
+			user, group := pair()
+			path, etag := "/v1/users/"+user+"/groups/"+group, ""
+			if kind == "304" {
+				if etag, _, err = fetch(ctx, b.readmark.url+path, ""); err != nil {
+					return nil, err
+				}
+			}
+			list = append(list, path+"\t"+etag)
+		}
+	case "badge":
+		for n := range badgeUsers {
+			list = append(list, "/v1/users/badge"+strconv.Itoa(n)+"/unread\t")
+		}
+	case "list":
+		for n := range badgeUsers {
+			list = append(list, "/v1/users/badge"+strconv.Itoa(n)+"/groups\t")
+		}
+	case "group sum":
+		list = append(list, "/v1/groups/large/unread\t")
+	case "batch":
+		for range 20 {
+			pairs := make([]string, 1000)
+			for i := range pairs {
+				user, group := pair()
+				pairs[i] = `{"userID":"` + user + `","groupID":"` + group + `"}`
+			}
+			list = append(list, "/v1/unread/query\tPOST\t"+`{"pairs":[`+strings.Join(pairs, ",")+`]}`)
+		}
+	}
+	return list, nil
+}
+
+// fetch asks once, with a body or without.
+func fetch(ctx context.Context, url, body string) (etag string, got []byte, err error) {
+	method := http.MethodGet
+	if body != "" {
+		method = http.MethodPost
+	}
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return "", nil, fmt.Errorf("make request: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", nil, fmt.Errorf("fetch: %w", err)
+	}
+	defer func() { err = errors.Join(err, answer.Body.Close()) }()
+	got, err = io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %d: %s", url, answer.StatusCode, tail(got))
+	}
+	return answer.Header.Get("ETag"), got, err
+}
+
+// readOnce measures a kind, first the constant answer of its size and then Readmark.
+func (b *bench) readOnce(ctx context.Context, r read, beside bool) (read, error) {
+	lines, err := b.lines(ctx, r.Kind, r.States)
+	if err != nil {
+		return r, err
+	}
+	path, rest, _ := strings.Cut(lines[0], "\t")
+	_, got, err := fetch(ctx, b.readmark.url+path, strings.TrimPrefix(strings.TrimPrefix(rest, "POST"), "\t"))
+	if r.Kind == "304" {
+		_, got, err = fetch(ctx, b.readmark.url+path, "")
+	}
+	if err != nil {
+		return r, err
+	}
+	r.Bytes = len(got)
+	if beside {
+		constant := make([]string, len(lines))
+		for i := range lines {
+			constant[i] = "/constant/" + strconv.Itoa(r.Bytes) + "/" + strconv.Itoa(i) + "\t"
+		}
+		if r.Constant, err = b.wrkReads(ctx, b.constant.url, constant, r.Connections); err != nil {
+			return r, err
+		}
+	}
+	r.Readmark, err = b.wrkReads(ctx, b.readmark.url, lines, r.Connections)
+	b.logger.InfoContext(ctx, "measured", "kind", r.Kind, "states", r.States, "round", r.Round, "bytes", r.Bytes,
+		"per_second", int(r.Readmark.Rate), "p50_ms", r.Readmark.P50, "p99_ms", r.Readmark.P99, "constant_per_second", int(r.Constant.Rate))
+	return r, err
+}
+
+func (b *bench) wrkReads(ctx context.Context, url string, lines []string, connections int) (figures, error) {
+	wrk, err := exec.LookPath("wrk")
+	if err != nil {
+		return figures{}, fmt.Errorf("find wrk, which reads need: %w", err)
+	}
+	file := filepath.Join(b.dir, "reads.txt")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		return figures{}, fmt.Errorf("write requests: %w", err)
+	}
+	command := program(ctx, wrk, "--threads", "1", "--connections", strconv.Itoa(connections),
+		"--duration", strconv.Itoa(int(b.duration/time.Second))+"s", "--timeout", requestTimeout.String(),
+		"--script", filepath.Join(b.dir, "reads.lua"), url, "--", strconv.FormatUint(b.seed, 10), file)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return figures{}, fmt.Errorf("run wrk: %w: %s", err, tail(output))
+	}
+	return parseWrk(output)
+}
+
+// measureReads lets reads take turns with constant answers.
+func (b *bench) measureReads(ctx context.Context, r *report) error {
+	for round := 1; round <= b.rounds; round++ {
+		for _, kind := range []string{"pair", "304", "badge"} {
+			m, err := b.readOnce(ctx, read{States: b.states, Round: round, Kind: kind, Connections: 64}, true)
+			if err != nil {
+				return err
+			}
+			r.Reads = append(r.Reads, m)
+		}
+	}
+	if err := b.readAlone(ctx, r, b.states); err != nil {
+		return err
+	}
+	return b.measureMixed(ctx, r)
+}
+
+// readAlone measures Readmark's reads without anything beside them.
+func (b *bench) readAlone(ctx context.Context, r *report, states int64) error {
+	for round := 1; round <= b.rounds; round++ {
+		for _, one := range []struct {
+			kind        string
+			connections int
+		}{{"pair", 64}, {"304", 64}, {"badge", 64}, {"list", 64}, {"batch", 1}, {"group sum", 1}} {
+			m, err := b.readOnce(ctx, read{States: states, Round: round, Kind: one.kind, Connections: one.connections}, false)
+			if err != nil {
+				return err
+			}
+			r.Alone = append(r.Alone, m)
+		}
+	}
+	return nil
+}
+
+// mixed is callbacks at full speed, with and without reads beside them.
+type mixed struct {
+	Round     int     `json:"round"`
+	Without   figures `json:"callbacksAlone"`
+	Callbacks figures `json:"callbacksBesideReads"`
+	Reads     figures `json:"readsBesideCallbacks"`
+}
+
+func (b *bench) measureMixed(ctx context.Context, r *report) error {
+	lines, err := b.lines(ctx, "pair", b.states)
+	if err != nil {
+		return err
+	}
+	readmark := b.contestants[len(b.contestants)-1]
+	for round := 1; round <= b.rounds; round++ {
+		l := load{connections: 64, duration: b.duration, seed: b.seed + uint64(round), states: b.states}
+		m := mixed{Round: round}
+		if m.Without, err = b.drive(ctx, readmark, l); err != nil {
+			return err
+		}
+		var reading sync.WaitGroup
+		var failed error
+		reading.Go(func() { m.Reads, failed = readSteadily(ctx, b.readmark.url, lines, b.duration) })
+		m.Callbacks, err = b.drive(ctx, readmark, l)
+		reading.Wait()
+		if err := errors.Join(err, failed); err != nil {
+			return err
+		}
+		b.logger.InfoContext(ctx, "measured", "kind", "mixed", "round", round, "callbacks_alone", int(m.Without.Rate),
+			"callbacks", int(m.Callbacks.Rate), "reads", int(m.Reads.Rate), "reads_p99_ms", m.Reads.P99)
+		r.Mixed = append(r.Mixed, m)
+		if err := readmark.database.settle(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSteadily asks for pairs at a fixed rate.
+func readSteadily(ctx context.Context, url string, lines []string, duration time.Duration) (figures, error) {
+	attacker := vegeta.NewAttacker(vegeta.KeepAlive(true), vegeta.Timeout(requestTimeout), vegeta.Connections(64))
+	defer context.AfterFunc(ctx, func() { attacker.Stop() })()
+	var metrics vegeta.Metrics
+	next := 0
+	for result := range attacker.Attack(func(target *vegeta.Target) error {
+		path, _, _ := strings.Cut(lines[next%len(lines)], "\t")
+		next++
+		target.Method, target.URL = http.MethodGet, url+path
+		return nil
+	}, vegeta.Rate{Freq: readsPerSecond, Per: time.Second}, duration, "") {
+		metrics.Add(result)
+	}
+	metrics.Close()
+	if metrics.StatusCodes["200"] != int(metrics.Requests) { //nolint:gosec // far below 2^63
+		return figures{}, fmt.Errorf("reads met errors: %v %v", metrics.StatusCodes, metrics.Errors)
+	}
+	return figures{
+		Requests: int64(metrics.Requests), Rate: metrics.Throughput, //nolint:gosec // far below 2^63
+		P50: milliseconds(metrics.Latencies.P50), P99: milliseconds(metrics.Latencies.P99),
+	}, nil
+}
+
+// sizes notes how large the tables are.
+func (b *bench) sizes(ctx context.Context, r *report, states int64) error {
+	var total, table, positions, journal string
+	err := b.readmarkDatabase().conn.QueryRow(ctx, `SELECT pg_size_pretty(pg_total_relation_size('states')),
+pg_size_pretty(pg_relation_size('states')), pg_size_pretty(pg_total_relation_size('positions')),
+(SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) FROM pg_partition_tree('journal'))`).
+		Scan(&total, &table, &positions, &journal)
+	if err != nil {
+		return fmt.Errorf("ask sizes: %w", err)
+	}
+	r.Sizes = append(r.Sizes, fmt.Sprintf("at %d states: states %s with indexes (%s without), positions %s, journal %s",
+		states, total, table, positions, journal))
+	return nil
+}
