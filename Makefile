@@ -6,7 +6,7 @@ GO      ?= go
 # One PostgreSQL for the whole run, found by internal/pgtest.
 PGTEST  := $(GO) run ./internal/pgtest/run
 TOOL    := $(GO) tool -modfile=tools/go.mod
-GO_DIRS := cmd db internal migrations
+GO_DIRS := client cmd db internal migrations
 FUZZTIME ?= 30s
 # Go would spend most of the time on making inputs smaller.
 FUZZMIN := -fuzzminimizetime 1s
@@ -52,12 +52,28 @@ lint: ## golangci-lint with the set of .golangci.yml
 govulncheck: ## known vulnerabilities in what is called (its database needs the open internet)
 	$(TOOL) govulncheck ./...
 
-generate: ## write db/ from queries/ and migrations/
+generate: ## write db/ from queries/ and migrations/, docs/openapi.json and client/ from internal/api
 	$(TOOL) sqlc generate
+	$(GO) run ./internal/api/openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
+	$(call generate-client,client/internal/rest/rest.gen.go)
+
+# oapi-codegen reads OpenAPI 3.0: the same document in that version.
+define generate-client
+	older=$$(mktemp) && $(GO) run ./internal/api/openapi 3.0 > "$$older" && \
+	$(TOOL) oapi-codegen -config client/oapi-codegen.yaml -o $(1) "$$older"; \
+	status=$$?; rm -f "$$older"; exit $$status
+endef
 
 verify: ## generated code, migrations, modules and formatting are as they should be
 	$(TOOL) sqlc diff
 	$(TOOL) sqlc vet
+	$(GO) run ./internal/api/openapi | diff -u docs/openapi.json - || \
+		{ echo "docs/openapi.json is not what internal/api makes: run make generate"; exit 1; }
+	generated=$$(mktemp) && ( $(call generate-client,"$$generated") ) && \
+	diff -u client/internal/rest/rest.gen.go "$$generated"; \
+	status=$$?; rm -f "$$generated"; \
+	if [ $$status -ne 0 ]; then echo "client/ is not what the document makes: run make generate"; fi; exit $$status
 	@# On a copy: goose validate takes migrations.go for a migration.
 	dir=$$(mktemp -d) && cp migrations/*.sql "$$dir" && $(TOOL) goose -dir "$$dir" validate; \
 	status=$$?; rm -rf "$$dir"; exit $$status

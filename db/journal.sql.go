@@ -29,13 +29,13 @@ func (q *Queries) EraseJournal(ctx context.Context, db DBTX, arg EraseJournalPar
 const insertJournal = `-- name: InsertJournal :exec
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
-    read_position, relative, max_seq, message_id, sent_at
+    read_position, relative, max_seq, message_id, sent_at, position
 )
 SELECT
     r.user_id, r.received_at, r.id, $1::timestamptz, r.kind,
     nullif(r.group_id, ''), nullif(r.unread_count, -1), nullif(r.read_seq, -1), r.content_type,
     CASE WHEN r.produced THEN r.read_position END, r.relative, nullif(r.max_seq, -1),
-    nullif(r.message_id, ''), nullif(r.sent_at, '0001-01-01 00:00:00+00')
+    nullif(r.message_id, ''), nullif(r.sent_at, '0001-01-01 00:00:00+00'), nullif(r.position, -1)
 FROM (
     SELECT
         unnest($2::text[]) AS user_id,
@@ -51,7 +51,8 @@ FROM (
         unnest($12::boolean[]) AS relative,
         unnest($13::bigint[]) AS max_seq,
         unnest($14::text[]) AS message_id,
-        unnest($15::timestamptz[]) AS sent_at
+        unnest($15::timestamptz[]) AS sent_at,
+        unnest($16::bigint[]) AS position
 ) AS r
 ON CONFLICT (user_id, received_at, id) DO NOTHING
 `
@@ -72,6 +73,7 @@ type InsertJournalParams struct {
 	MaxSeqs       []int64
 	MessageIds    []string
 	SentAts       []time.Time
+	Positions     []int64
 }
 
 // Rows of every kind, with what they produced; -1 and the year 1 where there is nothing.
@@ -92,6 +94,7 @@ func (q *Queries) InsertJournal(ctx context.Context, db DBTX, arg InsertJournalP
 		arg.MaxSeqs,
 		arg.MessageIds,
 		arg.SentAts,
+		arg.Positions,
 	)
 	return err
 }

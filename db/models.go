@@ -6,7 +6,22 @@ package db
 
 import (
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
+
+type ApiKey struct {
+	ID          pgtype.UUID
+	Name        string
+	Hash        []byte
+	Scopes      []string
+	UserPrefix  string
+	GroupPrefix string
+	CreatedAt   time.Time
+	ExpiresAt   *time.Time
+	RevokedAt   *time.Time
+	LastUsedAt  *time.Time
+}
 
 type CurrentState struct {
 	UserID      string
@@ -18,6 +33,11 @@ type CurrentState struct {
 	Exact       bool
 	Pending     bool
 	UpdatedAt   time.Time
+}
+
+type Erasure struct {
+	SubjectHash []byte
+	ErasedAt    time.Time
 }
 
 type HeardCallback struct {

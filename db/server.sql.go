@@ -10,6 +10,32 @@ import (
 	"time"
 )
 
+const beat = `-- name: Beat :exec
+SELECT pg_logical_emit_message(true, 'readmark', '')
+`
+
+// A commit for replicas to tell the time by; nothing is stored.
+func (q *Queries) Beat(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, beat)
+	return err
+}
+
+const replayedUntil = `-- name: ReplayedUntil :one
+SELECT CASE WHEN pg_is_in_recovery()
+    THEN coalesce(pg_last_xact_replay_timestamp(), '0001-01-01 00:00:00+00')
+    ELSE clock_timestamp()
+END::timestamptz AS replayed_until
+`
+
+// A moment whose commits, and all before, a replica has; on a database that is none,
+// now.
+func (q *Queries) ReplayedUntil(ctx context.Context, db DBTX) (time.Time, error) {
+	row := db.QueryRow(ctx, replayedUntil)
+	var replayed_until time.Time
+	err := row.Scan(&replayed_until)
+	return replayed_until, err
+}
+
 const serverVersion = `-- name: ServerVersion :one
 SELECT
     current_setting('server_version_num')::integer AS version_num,

@@ -202,7 +202,7 @@ func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX,
 const listStatesByPairs = `-- name: ListStatesByPairs :many
 SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.updated_at
 FROM (
-    SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
+    SELECT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
 ) AS pair
 JOIN current_states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id
 `
@@ -212,7 +212,7 @@ type ListStatesByPairsParams struct {
 	GroupIDs []string
 }
 
-// Only the known ones of the given pairs, in no particular order.
+// Only the known ones of the given pairs, in no particular order; repeats stay.
 func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStatesByPairsParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByPairs, arg.UserIDs, arg.GroupIDs)
 	if err != nil {

@@ -37,13 +37,13 @@ ON CONFLICT (user_id, received_at, id) DO NOTHING;
 -- Rows of every kind, with what they produced; -1 and the year 1 where there is nothing.
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
-    read_position, relative, max_seq, message_id, sent_at
+    read_position, relative, max_seq, message_id, sent_at, position
 )
 SELECT
     r.user_id, r.received_at, r.id, @recorded_at::timestamptz, r.kind,
     nullif(r.group_id, ''), nullif(r.unread_count, -1), nullif(r.read_seq, -1), r.content_type,
     CASE WHEN r.produced THEN r.read_position END, r.relative, nullif(r.max_seq, -1),
-    nullif(r.message_id, ''), nullif(r.sent_at, '0001-01-01 00:00:00+00')
+    nullif(r.message_id, ''), nullif(r.sent_at, '0001-01-01 00:00:00+00'), nullif(r.position, -1)
 FROM (
     SELECT
         unnest(@user_ids::text[]) AS user_id,
@@ -59,7 +59,8 @@ FROM (
         unnest(@relatives::boolean[]) AS relative,
         unnest(@max_seqs::bigint[]) AS max_seq,
         unnest(@message_ids::text[]) AS message_id,
-        unnest(@sent_ats::timestamptz[]) AS sent_at
+        unnest(@sent_ats::timestamptz[]) AS sent_at,
+        unnest(@positions::bigint[]) AS position
 ) AS r
 ON CONFLICT (user_id, received_at, id) DO NOTHING;
 

@@ -19,80 +19,24 @@ FROM (
 -- Puts what the journal says of each pair into its state, unless something later
 -- than that made it. A state that is as late but has other values is repaired; what
 -- would not change is not written. The order is the one in which all writers lock.
-WITH rows AS (
-    SELECT j.user_id, j.group_id, j.kind, j.unread_count, j.read_seq, j.content_type, j.received_at, j.id,
-        j.recorded_at, j.read_position, j.relative
-    FROM journal AS j
-    WHERE j.group_id IS NOT NULL AND j.kind NOT IN (3, 8)
-      AND j.user_id >= @first_user_id AND j.user_id <= @last_user_id
-      AND j.received_at >= coalesce(sqlc.narg('from_at')::timestamptz, '-infinity')
-      AND j.received_at < coalesce(sqlc.narg('to_at')::timestamptz, 'infinity')
-      AND (@group_id::text = '' OR j.group_id = @group_id)
-),
-estimates AS (
-    SELECT DISTINCT ON (r.user_id, r.group_id)
-        r.user_id, r.group_id, -coalesce(r.read_position, -r.unread_count) AS lag, r.relative, r.content_type,
-        r.received_at, r.id, r.kind = 4 AS by_message, r.recorded_at
-    FROM rows AS r
-    WHERE r.kind = 1 OR r.kind = 4 AND r.read_seq IS NULL AND r.read_position IS NOT NULL
-    ORDER BY r.user_id, r.group_id, r.received_at DESC, r.id DESC
-),
-lowered AS (
-    SELECT r.user_id, r.group_id, max(r.received_at) AS received_at
-    FROM rows AS r
-    WHERE r.kind = 10
-    GROUP BY r.user_id, r.group_id
-),
-seqs AS (
-    SELECT r.user_id, r.group_id, r.kind, r.read_seq, r.received_at, r.recorded_at
-    FROM rows AS r
-    LEFT JOIN lowered AS w ON w.user_id = r.user_id AND w.group_id = r.group_id
-    WHERE (r.kind IN (5, 10) OR r.kind = 4 AND r.read_seq IS NOT NULL)
-      AND (w.received_at IS NULL OR r.received_at >= w.received_at)
-),
-exacts AS (
-    SELECT r.user_id, r.group_id, max(r.read_seq) AS read_seq, max(r.received_at) AS exact_at,
-        max(r.recorded_at) AS recorded_at
-    FROM seqs AS r
-    GROUP BY r.user_id, r.group_id
-),
-arrivals AS (
-    SELECT r.user_id, r.group_id,
-        bool_or(r.kind = 4 AND r.received_at = x.exact_at) AS by_message,
-        min(r.received_at) FILTER (WHERE r.read_seq = x.read_seq AND x.read_seq > 0) AS read_at
-    FROM seqs AS r
-    JOIN exacts AS x ON x.user_id = r.user_id AND x.group_id = r.group_id
-    GROUP BY r.user_id, r.group_id
-),
-memberships AS (
-    SELECT r.user_id, r.group_id,
-        max(r.received_at) FILTER (WHERE r.kind = 6) AS joined_at,
-        max(r.received_at) FILTER (WHERE r.kind IN (7, 11)) AS left_at,
-        max(r.received_at) FILTER (WHERE r.kind = 9) AS listed_at,
-        max(r.recorded_at) AS recorded_at
-    FROM rows AS r
-    WHERE r.kind IN (6, 7, 9, 11)
-    GROUP BY r.user_id, r.group_id
-),
-found AS (
-    SELECT p.user_id, p.group_id,
-        e.lag, coalesce(e.relative, true) AS relative, coalesce(e.content_type, 0) AS content_type,
-        e.received_at AS estimate_at, e.id AS estimate_id, coalesce(e.by_message, false) AS estimate_by_message,
-        x.read_seq, x.exact_at, coalesce(a.by_message, false) AS exact_by_message, a.read_at,
-        m.joined_at, m.left_at, m.listed_at,
-        greatest(e.recorded_at, x.recorded_at, m.recorded_at) AS updated_at
-    FROM (SELECT DISTINCT r.user_id, r.group_id FROM rows AS r WHERE r.kind <> 2) AS p
-    LEFT JOIN estimates AS e ON e.user_id = p.user_id AND e.group_id = p.group_id
-    LEFT JOIN exacts AS x ON x.user_id = p.user_id AND x.group_id = p.group_id
-    LEFT JOIN arrivals AS a ON a.user_id = p.user_id AND a.group_id = p.group_id
-    LEFT JOIN memberships AS m ON m.user_id = p.user_id AND m.group_id = p.group_id
-    WHERE e.user_id IS NOT NULL OR x.user_id IS NOT NULL OR m.user_id IS NOT NULL
+WITH told AS (
+    SELECT f.*
+    FROM journal_states(
+        @first_user_id::text, @last_user_id::text,
+        coalesce(sqlc.narg('from_at')::timestamptz, '-infinity'),
+        coalesce(sqlc.narg('to_at')::timestamptz, 'infinity'),
+        @group_id::text
+    ) AS f (
+        user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, read_seq,
+        exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, updated_at, entries
+    )
 ),
 changed AS (
     INSERT INTO states AS s (user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, read_seq, exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, updated_at)
     SELECT f.user_id, f.group_id, f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at
-    FROM found AS f
-    ORDER BY f.user_id, f.group_id
+    FROM told AS f
+    WHERE f.updated_at IS NOT NULL
+    ORDER BY f.user_id COLLATE "C", f.group_id COLLATE "C"
     ON CONFLICT (user_id, group_id) DO UPDATE SET
         lag = excluded.lag,
         relative = excluded.relative,
@@ -117,94 +61,38 @@ changed AS (
     RETURNING 1
 )
 SELECT
-    (SELECT count(*) FROM rows) AS receipts,
-    (SELECT count(*) FROM found) AS pairs,
-    (SELECT count(*) FROM changed) AS changed;
+    coalesce(sum(f.entries), 0)::bigint AS receipts,
+    count(f.updated_at) AS pairs,
+    (SELECT count(*) FROM changed) AS changed
+FROM told AS f;
 
 -- name: ReplayBatchDry :one
 -- What ReplayBatch would count.
-WITH rows AS (
-    SELECT j.user_id, j.group_id, j.kind, j.unread_count, j.read_seq, j.content_type, j.received_at, j.id,
-        j.recorded_at, j.read_position, j.relative
-    FROM journal AS j
-    WHERE j.group_id IS NOT NULL AND j.kind NOT IN (3, 8)
-      AND j.user_id >= @first_user_id AND j.user_id <= @last_user_id
-      AND j.received_at >= coalesce(sqlc.narg('from_at')::timestamptz, '-infinity')
-      AND j.received_at < coalesce(sqlc.narg('to_at')::timestamptz, 'infinity')
-      AND (@group_id::text = '' OR j.group_id = @group_id)
-),
-estimates AS (
-    SELECT DISTINCT ON (r.user_id, r.group_id)
-        r.user_id, r.group_id, -coalesce(r.read_position, -r.unread_count) AS lag, r.relative, r.content_type,
-        r.received_at, r.id, r.kind = 4 AS by_message, r.recorded_at
-    FROM rows AS r
-    WHERE r.kind = 1 OR r.kind = 4 AND r.read_seq IS NULL AND r.read_position IS NOT NULL
-    ORDER BY r.user_id, r.group_id, r.received_at DESC, r.id DESC
-),
-lowered AS (
-    SELECT r.user_id, r.group_id, max(r.received_at) AS received_at
-    FROM rows AS r
-    WHERE r.kind = 10
-    GROUP BY r.user_id, r.group_id
-),
-seqs AS (
-    SELECT r.user_id, r.group_id, r.kind, r.read_seq, r.received_at, r.recorded_at
-    FROM rows AS r
-    LEFT JOIN lowered AS w ON w.user_id = r.user_id AND w.group_id = r.group_id
-    WHERE (r.kind IN (5, 10) OR r.kind = 4 AND r.read_seq IS NOT NULL)
-      AND (w.received_at IS NULL OR r.received_at >= w.received_at)
-),
-exacts AS (
-    SELECT r.user_id, r.group_id, max(r.read_seq) AS read_seq, max(r.received_at) AS exact_at,
-        max(r.recorded_at) AS recorded_at
-    FROM seqs AS r
-    GROUP BY r.user_id, r.group_id
-),
-arrivals AS (
-    SELECT r.user_id, r.group_id,
-        bool_or(r.kind = 4 AND r.received_at = x.exact_at) AS by_message,
-        min(r.received_at) FILTER (WHERE r.read_seq = x.read_seq AND x.read_seq > 0) AS read_at
-    FROM seqs AS r
-    JOIN exacts AS x ON x.user_id = r.user_id AND x.group_id = r.group_id
-    GROUP BY r.user_id, r.group_id
-),
-memberships AS (
-    SELECT r.user_id, r.group_id,
-        max(r.received_at) FILTER (WHERE r.kind = 6) AS joined_at,
-        max(r.received_at) FILTER (WHERE r.kind IN (7, 11)) AS left_at,
-        max(r.received_at) FILTER (WHERE r.kind = 9) AS listed_at,
-        max(r.recorded_at) AS recorded_at
-    FROM rows AS r
-    WHERE r.kind IN (6, 7, 9, 11)
-    GROUP BY r.user_id, r.group_id
-),
-found AS (
-    SELECT p.user_id, p.group_id,
-        e.lag, coalesce(e.relative, true) AS relative, coalesce(e.content_type, 0) AS content_type,
-        e.received_at AS estimate_at, e.id AS estimate_id, coalesce(e.by_message, false) AS estimate_by_message,
-        x.read_seq, x.exact_at, coalesce(a.by_message, false) AS exact_by_message, a.read_at,
-        m.joined_at, m.left_at, m.listed_at,
-        greatest(e.recorded_at, x.recorded_at, m.recorded_at) AS updated_at
-    FROM (SELECT DISTINCT r.user_id, r.group_id FROM rows AS r WHERE r.kind <> 2) AS p
-    LEFT JOIN estimates AS e ON e.user_id = p.user_id AND e.group_id = p.group_id
-    LEFT JOIN exacts AS x ON x.user_id = p.user_id AND x.group_id = p.group_id
-    LEFT JOIN arrivals AS a ON a.user_id = p.user_id AND a.group_id = p.group_id
-    LEFT JOIN memberships AS m ON m.user_id = p.user_id AND m.group_id = p.group_id
-    WHERE e.user_id IS NOT NULL OR x.user_id IS NOT NULL OR m.user_id IS NOT NULL
+WITH told AS (
+    SELECT f.*
+    FROM journal_states(
+        @first_user_id::text, @last_user_id::text,
+        coalesce(sqlc.narg('from_at')::timestamptz, '-infinity'),
+        coalesce(sqlc.narg('to_at')::timestamptz, 'infinity'),
+        @group_id::text
+    ) AS f (
+        user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, read_seq,
+        exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, updated_at, entries
+    )
 )
 SELECT
-    (SELECT count(*) FROM rows) AS receipts,
-    count(*) AS pairs,
+    coalesce(sum(f.entries), 0)::bigint AS receipts,
+    count(f.updated_at) AS pairs,
     count(*) FILTER (
-        WHERE s.user_id IS NULL
+        WHERE f.updated_at IS NOT NULL AND (s.user_id IS NULL
            OR coalesce((s.estimate_at, s.estimate_id) <= (f.estimate_at, f.estimate_id), s.estimate_at IS NULL)
       AND coalesce(s.exact_at <= f.exact_at, s.exact_at IS NULL)
       AND coalesce(greatest(s.joined_at, s.left_at, s.listed_at) <= greatest(f.joined_at, f.left_at, f.listed_at),
         greatest(s.joined_at, s.left_at, s.listed_at) IS NULL)
           AND (s.lag, s.relative, s.content_type, s.estimate_at, s.estimate_id, s.estimate_by_message, s.read_seq, s.exact_at, s.exact_by_message, s.read_at, s.joined_at, s.left_at, s.listed_at, s.updated_at)
-            IS DISTINCT FROM (f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at)
+            IS DISTINCT FROM (f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at))
     ) AS changed
-FROM found AS f
+FROM told AS f
 LEFT JOIN states AS s ON s.user_id = f.user_id AND s.group_id = f.group_id;
 
 -- name: ListJournalGroups :many

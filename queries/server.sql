@@ -4,3 +4,15 @@ SELECT
     current_setting('server_version_num')::integer AS version_num,
     current_setting('server_version')::text AS version,
     clock_timestamp()::timestamptz AS clock;
+
+-- name: ReplayedUntil :one
+-- A moment whose commits, and all before, a replica has; on a database that is none,
+-- now.
+SELECT CASE WHEN pg_is_in_recovery()
+    THEN coalesce(pg_last_xact_replay_timestamp(), '0001-01-01 00:00:00+00')
+    ELSE clock_timestamp()
+END::timestamptz AS replayed_until;
+
+-- name: Beat :exec
+-- A commit for replicas to tell the time by; nothing is stored.
+SELECT pg_logical_emit_message(true, 'readmark', '');

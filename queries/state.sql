@@ -204,10 +204,10 @@ ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, user_id
 LIMIT @max_rows;
 
 -- name: ListStatesByPairs :many
--- Only the known ones of the given pairs, in no particular order.
+-- Only the known ones of the given pairs, in no particular order; repeats stay.
 SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.updated_at
 FROM (
-    SELECT DISTINCT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
+    SELECT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
 ) AS pair
 JOIN current_states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id;
 

@@ -16,6 +16,7 @@ import (
 	"github.com/swaggest/swgui/v5emb"
 	"golang.org/x/sync/semaphore"
 
+	"readmark/internal/auth/guard"
 	"readmark/internal/readstate"
 )
 
@@ -41,28 +42,40 @@ type SumReader interface {
 type Reader interface {
 	StateReader
 	SumReader
+	HistoryReader
 }
 
 // Options configures the API.
 type Options struct {
-	Reader  Reader
-	Version string // of the program, for the OpenAPI document
-	// AuthRequired refuses every request to /v1: keys do not exist yet.
-	AuthRequired bool
-	Now          func() time.Time
-	Logger       *slog.Logger
+	Reader Reader
+	Eraser Eraser
+	// Guard decides on every request to /v1; nil lets all through.
+	Guard *guard.Guard
+	// Retention is how long the journal is kept: of an earlier moment nothing is
+	// said. Zero sets no bound.
+	Retention time.Duration
+	Now       func() time.Time
+	// AsOf gives a moment that no read which begins after the call is older than; the
+	// zero time while nothing can be read. Default: Now.
+	AsOf   func() time.Time
+	Logger *slog.Logger
 }
 
+const unreachable = "the database cannot be reached at the moment"
+
 type handler struct {
-	reader Reader
-	now    func() time.Time
-	logger *slog.Logger
+	reader    Reader
+	eraser    Eraser
+	retention time.Duration
+	now       func() time.Time
+	read      func() time.Time // see Options.AsOf
+	logger    *slog.Logger
 }
 
 // Register adds the routes of the read API, its OpenAPI document and its docs
 // page to the engine.
 func Register(engine *gin.Engine, options Options) huma.API {
-	config := huma.DefaultConfig("Readmark", options.Version)
+	config := huma.DefaultConfig("Readmark", contractVersion)
 	config.Info.Description = "Unread counts of OpenIM group chats, per user and group. " +
 		"Unknown is not zero: what Readmark has not heard of is answered with 404."
 	config.CreateHooks = nil // no $schema field in answers
@@ -71,17 +84,29 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
 	config.DocsPath, config.SchemasPath = "", ""
 	config.Transformers = append(config.Transformers, boundProblem)
-	api := humagin.New(engine, config)
-	if options.AuthRequired {
-		api.UseMiddleware(refuse(api))
+	describeAuth(config.OpenAPI)
+	if options.Guard != nil {
+		engine.Use(admission(options.Guard)) // before any route below /v1
+	} else {
+		engine.Use(open)
 	}
+	api := humagin.New(engine, config)
+	h := &handler{
+		reader: options.Reader, eraser: options.Eraser, retention: options.Retention,
+		now: options.Now, read: options.AsOf, logger: options.Logger,
+	}
+	if h.read == nil {
+		h.read = options.Now
+	}
+	api.UseMiddleware(h.readable(api))
 	// Behind the keys: strangers take no room.
-	guard := &bodies{api: api, room: semaphore.NewWeighted(bodyRoom), wait: bodyWait}
-	api.UseMiddleware(guard.guard)
-	h := &handler{reader: options.Reader, now: options.Now, logger: options.Logger}
+	bounds := &bodies{api: api, room: semaphore.NewWeighted(bodyRoom), wait: bodyWait}
+	api.UseMiddleware(bounds.guard)
 	h.registerStates(api)
 	h.registerSums(api)
 	h.registerQuery(api)
+	h.registerHistory(api)
+	h.registerErasures(api)
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))
 	engine.GET("/docs", ownHostOnly, docs)
@@ -106,16 +131,20 @@ func unmarshal(data []byte, v any) error {
 	return json.Unmarshal(data, v, json.RejectUnknownMembers(true))
 }
 
-// refuse answers every operation with 401.
-func refuse(api huma.API) func(huma.Context, func(huma.Context)) {
-	return func(ctx huma.Context, _ func(huma.Context)) {
-		ctx.SetHeader("WWW-Authenticate", `Bearer realm="readmark"`)
-		_ = huma.WriteErr(api, ctx, http.StatusUnauthorized, "an API key is required")
+// asOf is a moment that an answer read after it cannot be older than.
+func (h *handler) asOf() time.Time { return h.read().UTC().Truncate(time.Microsecond) }
+
+// readable answers 503 while nothing can be read, and nobody knows as of when.
+func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if h.read().IsZero() {
+			ctx.SetHeader("Retry-After", "1")
+			_ = huma.WriteErr(api, ctx, http.StatusServiceUnavailable, unreachable)
+			return
+		}
+		next(ctx)
 	}
 }
-
-// asOf is a moment that an answer read after it cannot be older than.
-func (h *handler) asOf() time.Time { return h.now().UTC().Truncate(time.Microsecond) }
 
 // problem turns a reader's error into an answer, and logs what the caller is
 // not told.
@@ -126,7 +155,7 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 	case errors.Is(err, readstate.ErrUnavailable), ctx.Err() != nil:
 		h.logger.WarnContext(ctx, "read api cannot reach the database", "error", err)
 		return huma.ErrorWithHeaders(
-			huma.Error503ServiceUnavailable("the database cannot be reached at the moment"),
+			huma.Error503ServiceUnavailable(unreachable),
 			http.Header{"Retry-After": {"1"}},
 		)
 	default:

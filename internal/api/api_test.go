@@ -58,7 +58,7 @@ func (s *service) open() {
 	s.t.Cleanup(s.store.Close)
 	s.handler = server.New(server.Options{
 		Registry: prometheus.NewRegistry(), Logger: logger,
-		API: api.Options{Reader: s.store, Version: "1", Now: time.Now, Logger: logger},
+		API: api.Options{Reader: s.store, Eraser: s.store, Now: time.Now, Logger: logger},
 	})
 }
 

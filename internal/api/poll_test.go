@@ -1,11 +1,16 @@
 package api_test
 
 import (
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"readmark/internal/api"
 )
 
 // TestPolling: an answer has a weak ETag that asOf is no part of; who has it is
@@ -77,4 +82,35 @@ func TestETagsOfReplicas(t *testing.T) {
 		etag := s.ask(http.MethodGet, target, "").Header().Get("ETag")
 		require.Equal(t, http.StatusNotModified, other.ask(http.MethodGet, target, "", "If-None-Match", etag).Code, target)
 	}
+}
+
+// What is large is compressed for who accepts it, and says so to caches; what is
+// small is not.
+func TestCompression(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	for i := range 50 {
+		s.read("u", fmt.Sprintf("g%d", i), 1)
+	}
+	const list = "/v1/users/u/groups"
+	plain := s.ask(http.MethodGet, list, "")
+	require.Empty(t, plain.Header().Get("Content-Encoding"))
+	require.Equal(t, "Accept-Encoding", plain.Header().Get("Vary"))
+	packed := s.ask(http.MethodGet, list, "", "Accept-Encoding", "gzip")
+	require.Equal(t, "gzip", packed.Header().Get("Content-Encoding"))
+	require.Less(t, packed.Body.Len(), plain.Body.Len()/3)
+	unpacking, err := gzip.NewReader(packed.Body)
+	require.NoError(t, err)
+	var answer, want api.StateList
+	require.NoError(t, json.NewDecoder(unpacking).Decode(&answer))
+	require.NoError(t, json.Unmarshal(plain.Body.Bytes(), &want))
+	require.Equal(t, want.Items, answer.Items)
+	require.Equal(t, plain.Header().Get("ETag"), packed.Header().Get("ETag"))
+	same := s.ask(http.MethodGet, list, "", "Accept-Encoding", "gzip", "If-None-Match", packed.Header().Get("ETag"))
+	require.Equal(t, http.StatusNotModified, same.Code)
+	require.Empty(t, same.Body.String())
+	small := s.ask(http.MethodGet, "/v1/users/u/unread", "", "Accept-Encoding", "gzip")
+	require.Empty(t, small.Header().Get("Content-Encoding"))
+	posted := s.ask(http.MethodPost, "/v1/unread/query", `{"userIDs":[`+strings.Repeat(`"u",`, 99)+`"u"]}`, "Accept-Encoding", "gzip")
+	require.Equal(t, "gzip", posted.Header().Get("Content-Encoding"))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"readmark/internal/auth"
 	"readmark/internal/readstate"
 )
 
@@ -60,12 +61,17 @@ func (h *handler) registerQuery(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "query-unread", Method: http.MethodPost, Path: "/v1/unread/query",
 		Summary: "Many pairs and users at one moment", Tags: []string{"batch"},
-		Errors:       []int{http.StatusServiceUnavailable},
+		Errors: []int{
+			http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
+		},
 		MaxBodyBytes: maxQueryBytes,
 	}, h.queryUnread)
 }
 
 func (h *handler) queryUnread(ctx context.Context, in *queryInput) (*queryOutput, error) {
+	if err := in.permit(auth.GrantOf(ctx)); err != nil {
+		return nil, err
+	}
 	pairs := make([]readstate.Pair, len(in.Body.Pairs))
 	for i, pair := range in.Body.Pairs {
 		pairs[i] = readstate.Pair{UserID: string(pair.UserID), GroupID: string(pair.GroupID)}

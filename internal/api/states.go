@@ -10,11 +10,13 @@ import (
 	"readmark/internal/readstate"
 )
 
-type pairInput struct {
+// stateInput names a pair.
+type stateInput struct {
 	Poll
 
-	UserID  id `path:"userID"`
-	GroupID id `path:"groupID"`
+	UserID  id     `path:"userID"`
+	GroupID id     `path:"groupID"`
+	At      moment `query:"at" doc:"the state as it was then, from the journal; exact and pending are false"`
 }
 
 type stateOutput struct {
@@ -57,7 +59,7 @@ func (h *handler) registerStates(api huma.API) {
 	huma.Register(api, pollable(huma.Operation{
 		OperationID: "get-state", Method: http.MethodGet, Path: "/v1/users/{userID}/groups/{groupID}",
 		Summary: "The unread count of one user in one group", Tags: []string{"states"},
-		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable},
 	}), h.getState)
 	huma.Register(api, pollable(huma.Operation{
 		OperationID: "list-user-groups", Method: http.MethodGet, Path: "/v1/users/{userID}/groups",
@@ -71,19 +73,28 @@ func (h *handler) registerStates(api huma.API) {
 	}), h.listGroupUsers)
 }
 
-func (h *handler) getState(ctx context.Context, in *pairInput) (*stateOutput, error) {
+func (h *handler) getState(ctx context.Context, in *stateInput) (*stateOutput, error) {
+	pair := readstate.Pair{UserID: string(in.UserID), GroupID: string(in.GroupID)}
+	if in.At != "" {
+		return h.stateAt(ctx, pair, in)
+	}
 	asOf := h.asOf()
-	state, err := h.reader.State(ctx, readstate.Pair{UserID: string(in.UserID), GroupID: string(in.GroupID)})
+	state, err := h.reader.State(ctx, pair)
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this user in this group")
 	}
+	return in.answer(&state, asOf), nil
+}
+
+// answer is the state, or that it has not changed.
+func (in *stateInput) answer(state *readstate.State, asOf time.Time) *stateOutput {
 	v := newVersion()
-	v.state(&state)
+	v.state(state)
 	out := &stateOutput{}
 	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
-		out.Body = &StateAnswer{State: newState(&state), AsOf: asOf}
+		out.Body = &StateAnswer{State: newState(state), AsOf: asOf}
 	}
-	return out, nil
+	return out
 }
 
 func (h *handler) listUserGroups(ctx context.Context, in *userListInput) (*listOutput, error) {

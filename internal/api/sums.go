@@ -3,14 +3,18 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"readmark/internal/readstate"
 )
 
-type userInput struct {
+type badgeInput struct {
 	Poll
 
-	UserID id `path:"userID"`
+	UserID id     `path:"userID"`
+	At     moment `query:"at" doc:"the badge as it was then, from the journal; it is asOf then"`
 }
 
 type groupInput struct {
@@ -39,7 +43,7 @@ func (h *handler) registerSums(api huma.API) {
 	huma.Register(api, pollable(huma.Operation{
 		OperationID: "get-badge", Method: http.MethodGet, Path: "/v1/users/{userID}/unread",
 		Summary: "The badge of one user: unread messages over all groups", Tags: []string{"sums"},
-		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable},
 	}), h.getBadge)
 	huma.Register(api, pollable(huma.Operation{
 		OperationID: "get-group-sum", Method: http.MethodGet, Path: "/v1/groups/{groupID}/unread",
@@ -66,21 +70,29 @@ func (h *handler) getDrift(ctx context.Context, _ *struct{}) (*driftOutput, erro
 	}}, nil
 }
 
-func (h *handler) getBadge(ctx context.Context, in *userInput) (*badgeOutput, error) {
+func (h *handler) getBadge(ctx context.Context, in *badgeInput) (*badgeOutput, error) {
+	if in.At != "" {
+		return h.badgeAt(ctx, string(in.UserID), in)
+	}
 	asOf := h.asOf()
 	badge, err := h.reader.Badge(ctx, string(in.UserID))
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this user")
 	}
+	return in.answer(&badge, asOf), nil
+}
+
+// answer is the badge, or that it has not changed.
+func (in *badgeInput) answer(badge *readstate.Badge, asOf time.Time) *badgeOutput {
 	v := newVersion()
 	v.number(badge.UnreadCount, badge.UnreadGroups, badge.Groups)
 	v.moment(badge.UpdatedAt)
 	out := &badgeOutput{}
 	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
-		body := newBadge(badge, asOf)
+		body := newBadge(*badge, asOf)
 		out.Body = &body
 	}
-	return out, nil
+	return out
 }
 
 func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOutput, error) {

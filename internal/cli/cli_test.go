@@ -116,7 +116,7 @@ func newClient(t testing.TB) *http.Client {
 	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	return &http.Client{Transport: &contractTransport{t, transport}, Timeout: 30 * time.Second}
 }
 
 func (s *service) await() {

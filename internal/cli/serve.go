@@ -97,6 +97,14 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	}
 	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
 	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
+	if c.ReplicaURL != "" {
+		if v.replica, err = s.OpenReplica(c.ReplicaURL); err != nil {
+			return fmt.Errorf("open replica: %w", err)
+		}
+		defer v.replica.Close()
+		v.replica.Register(v.registry)
+	}
+	v.doorkeeper = newDoorkeeper(c, s, v.registry, logger)
 	v.asker = newAsker(&c.OpenIM, s, v.registry, logger)
 	return v.run(ctx, &preparation{store: s, migrate: migrate, logger: logger})
 }
@@ -106,11 +114,13 @@ type service struct {
 	config   *config.Config
 	build    build
 	store    *store.Store
+	replica  *store.Replica // nil where the database itself answers reads
 	spool    *spool.Spool
 	ingest   *ingest.Ingest
 	asker    *asker // nil where OpenIM cannot be asked
 	registry *prometheus.Registry
 	logger   *slog.Logger
+	*doorkeeper
 }
 
 // run serves until the context ends or a part fails.
@@ -120,6 +130,9 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer fail(nil)
+	if v.replica != nil {
+		background.Go(func() { v.replica.Follow(serving) })
+	}
 	background.Go(func() {
 		newest, err := p.run(serving)
 		if err != nil {
@@ -130,6 +143,7 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 		}
 		v.ingest.Start(serving, newest)
 		close(prepared)
+		v.noticeNoKeys(serving)
 		if v.asker != nil {
 			background.Go(func() { v.asker.run(serving) })
 		}
@@ -172,10 +186,6 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	c, logger := v.config, v.logger
 	v.register()
 	registry := v.registry
-	if c.AuthRequired {
-		logger.WarnContext(ctx, "the read api answers 401 to everybody: this release has no API keys yet, "+
-			"set READMARK_AUTH=off where only trusted callers can connect")
-	}
 	readiness := server.NewReadiness(func(ctx context.Context) server.Condition {
 		return condition(ctx, v.store, v.ingest, v.spool)
 	}, logger)
@@ -190,9 +200,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	}
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
-		API: api.Options{
-			Reader: v.store, Version: v.build.Version, AuthRequired: c.AuthRequired, Now: time.Now, Logger: logger,
-		},
+		API: v.api(),
 	})
 	public, err := server.Listen(ctx, "public", c.Addr, handler, logger)
 	if err != nil {
@@ -202,6 +210,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	hearing, stopHearing := context.WithCancel(context.WithoutCancel(ctx))
 	var listening sync.WaitGroup
 	listening.Go(func() { noteHeard(hearing, v.store, handler.Heard, logger) })
+	listening.Go(func() { v.watch(hearing) })
 	defer listening.Wait()
 	defer stopHearing()
 	ops.Serve(fail)
@@ -227,6 +236,18 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	err = errors.Join(err, ops.Shutdown(ending))
 	logger.Info("stopped")
 	return err
+}
+
+// api is what the read API works with.
+func (v *service) api() api.Options {
+	options := api.Options{
+		Reader: v.store, Eraser: v.store, Guard: v.guard, Retention: v.config.Retention,
+		Now: time.Now, Logger: v.logger,
+	}
+	if v.replica != nil {
+		options.Reader, options.AsOf = v.replica, v.replica.AsOf
+	}
+	return options
 }
 
 // register registers the metrics of all parts.

@@ -27,13 +27,18 @@ type Lookup func(name string) (value string, found bool)
 // Config is Readmark's configuration, validated.
 type Config struct {
 	// DatabaseURL is empty when the embedded PostgreSQL is wanted.
-	DatabaseURL   string
+	DatabaseURL string
+	// ReplicaURL is a streaming replica that answers the read API; empty: there is none.
+	ReplicaURL    string
 	DataDir       string
 	Addr          string
 	OpsAddr       string
 	CallbackToken string
 	// AuthRequired says whether /v1 asks for API keys.
 	AuthRequired bool
+	// RateLimit is how many requests per second to /v1 a key may make, zero any
+	// number.
+	RateLimit float64
 	// CORSOrigins are the origins whose pages may use /v1, in lower case, or "*" alone.
 	CORSOrigins   []string
 	ShutdownDelay time.Duration
@@ -55,11 +60,13 @@ type Config struct {
 type variables struct {
 	DatabaseURL    string `env:"READMARK_DATABASE_URL"`
 	AnyDatabaseURL string `env:"DATABASE_URL"`
+	ReplicaURL     string `env:"READMARK_REPLICA_URL"`
 	DataDir        string `env:"READMARK_DATA_DIR, default=./data"`
 	Addr           string `env:"READMARK_ADDR, default=127.0.0.1:8080"`
 	OpsAddr        string `env:"READMARK_OPS_ADDR, default=127.0.0.1:8081"`
 	CallbackToken  string `env:"READMARK_CALLBACK_TOKEN"`
 	Auth           string `env:"READMARK_AUTH"`
+	RateLimit      string `env:"READMARK_RATE_LIMIT"`
 	CORSOrigins    string `env:"READMARK_CORS_ORIGINS"`
 	ShutdownDelay  string `env:"READMARK_SHUTDOWN_DELAY, default=0s"`
 	CommitBudget   string `env:"READMARK_COMMIT_BUDGET, default=800ms"`
@@ -82,7 +89,7 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 		return Config{}, fmt.Errorf("read the environment: %w", err)
 	}
 	config := Config{
-		DatabaseURL: v.DatabaseURL, DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
+		DatabaseURL: v.DatabaseURL, ReplicaURL: v.ReplicaURL, DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
 		CallbackToken: v.CallbackToken, PGBin: v.PGBin, LogFormat: v.LogFormat,
 	}
 	if config.DatabaseURL == "" {
@@ -98,6 +105,7 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	if v.DatabaseURL == "" {
 		check("DATABASE_URL", checkDatabaseURL(v.AnyDatabaseURL))
 	}
+	check("READMARK_REPLICA_URL", checkDatabaseURL(v.ReplicaURL))
 	check("READMARK_ADDR", checkAddr(v.Addr))
 	check("READMARK_OPS_ADDR", checkAddr(v.OpsAddr))
 	if v.Addr == v.OpsAddr && !strings.HasSuffix(v.Addr, ":0") {
@@ -107,6 +115,8 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	var err error
 	config.AuthRequired, err = authRequired(v.Auth, v.Addr)
 	check("READMARK_AUTH", err)
+	config.RateLimit, err = rateLimit(v.RateLimit)
+	check("READMARK_RATE_LIMIT", err)
 	config.CORSOrigins, err = corsOrigins(v.CORSOrigins)
 	check("READMARK_CORS_ORIGINS", err)
 	config.ShutdownDelay, err = duration(v.ShutdownDelay)
@@ -218,11 +228,13 @@ func (c *Config) Print(w io.Writer) error {
 	}
 	lines := []struct{ name, value string }{
 		{"READMARK_DATABASE_URL", redactURL(c.DatabaseURL)},
+		{"READMARK_REPLICA_URL", redactURL(c.ReplicaURL)},
 		{"READMARK_DATA_DIR", c.DataDir},
 		{"READMARK_ADDR", c.Addr},
 		{"READMARK_OPS_ADDR", c.OpsAddr},
 		{"READMARK_CALLBACK_TOKEN", redact(c.CallbackToken)},
 		{"READMARK_AUTH", auth},
+		{"READMARK_RATE_LIMIT", printRateLimit(c.RateLimit)},
 		{"READMARK_CORS_ORIGINS", strings.Join(c.CORSOrigins, ",")},
 		{"READMARK_SHUTDOWN_DELAY", c.ShutdownDelay.String()},
 		{"READMARK_COMMIT_BUDGET", c.CommitBudget.String()},

@@ -106,17 +106,18 @@ func TestMalformedURL(t *testing.T) {
 func TestAllErrorsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := load(t, map[string]string{
-		"READMARK_DATABASE_URL": "mysql://root:hunter2@h/db", "READMARK_ADDR": "nowhere", "READMARK_OPS_ADDR": "h:99999999",
+		"READMARK_DATABASE_URL": "mysql://root:hunter2@h/db", "READMARK_REPLICA_URL": "h:5432 password=hunter5", "READMARK_ADDR": "nowhere", "READMARK_OPS_ADDR": "h:99999999",
 		"READMARK_CALLBACK_TOKEN": "hunter3/", "READMARK_AUTH": "maybe", "READMARK_SHUTDOWN_DELAY": "-1s",
 		"READMARK_LOG_LEVEL": "loud", "READMARK_LOG_FORMAT": "xml",
 		"READMARK_COMMIT_BUDGET": "0s", "READMARK_SPOOL_MAX_BYTES": "1 dozen", "READMARK_RETENTION": "90d",
-		"READMARK_CORS_ORIGINS": "app.example.com",
+		"READMARK_RATE_LIMIT": "0", "READMARK_CORS_ORIGINS": "app.example.com",
 	})
 	require.Error(t, err)
 	for _, name := range []string{
-		"READMARK_DATABASE_URL", "READMARK_ADDR", "READMARK_OPS_ADDR", "READMARK_CALLBACK_TOKEN", "READMARK_AUTH",
+		"READMARK_DATABASE_URL", "READMARK_REPLICA_URL", "READMARK_ADDR", "READMARK_OPS_ADDR", "READMARK_CALLBACK_TOKEN", "READMARK_AUTH",
 		"READMARK_SHUTDOWN_DELAY", "READMARK_LOG_LEVEL", "READMARK_LOG_FORMAT",
-		"READMARK_COMMIT_BUDGET", "READMARK_SPOOL_MAX_BYTES", "READMARK_RETENTION", "READMARK_CORS_ORIGINS",
+		"READMARK_COMMIT_BUDGET", "READMARK_SPOOL_MAX_BYTES", "READMARK_RETENTION",
+		"READMARK_RATE_LIMIT", "READMARK_CORS_ORIGINS",
 	} {
 		require.ErrorContains(t, err, name+" ")
 	}
@@ -138,5 +139,18 @@ func TestPrintRedacts(t *testing.T) {
 	require.NotContains(t, out.String(), "hunter")
 	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://user:xxxxx@h:5432/db")
 	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
-	require.Equal(t, 19, strings.Count(out.String(), "\n"))
+	require.Equal(t, 21, strings.Count(out.String(), "\n"))
+}
+
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]float64{"": 0, "100": 100, "0.5": 0.5, "1e3": 1000} {
+		c, err := load(t, map[string]string{"READMARK_RATE_LIMIT": value})
+		require.NoError(t, err, value)
+		require.InDelta(t, want, c.RateLimit, 0, value)
+	}
+	for _, value := range []string{"0", "-1", "many", "NaN", "Inf", "1e-400", "100/s"} {
+		_, err := load(t, map[string]string{"READMARK_RATE_LIMIT": value})
+		require.ErrorContains(t, err, "READMARK_RATE_LIMIT must be a number of requests per second above zero", value)
+	}
 }

@@ -38,6 +38,7 @@ type Entry struct {
 	UnreadCount int64 // or None
 	ReadSeq     int64 // or None; of a message its seq
 	MaxSeq      int64 // or None
+	Position    int64 // the group's number after a message or a fact, or None
 	ContentType int64
 	MessageID   string
 	SentAt      time.Time
@@ -175,7 +176,7 @@ func (a *applying) run(batch *Batch) {
 func (a *applying) receipt(r *Receipt) {
 	entry := Entry{
 		Kind: EntryKind(r.Dialect), ID: r.ID, At: r.ReceivedAt, UserID: r.UserID, GroupID: r.GroupID,
-		UnreadCount: None, ReadSeq: None, MaxSeq: None, ContentType: r.ContentType, Relative: true,
+		UnreadCount: None, ReadSeq: None, MaxSeq: None, Position: None, ContentType: r.ContentType, Relative: true,
 	}
 	switch r.Dialect {
 	case DialectDocumented:
@@ -198,7 +199,7 @@ func (a *applying) message(m *Message) {
 	known, seen := a.before.Messages[key]
 	entry := Entry{
 		Kind: EntryMessage, ID: m.ID, At: m.ReceivedAt, UserID: m.UserID, GroupID: m.GroupID,
-		UnreadCount: None, ReadSeq: None, MaxSeq: None, ContentType: m.ContentType,
+		UnreadCount: None, ReadSeq: None, MaxSeq: None, Position: None, ContentType: m.ContentType,
 		MessageID: m.MessageID, SentAt: m.SentAt, Produced: true,
 	}
 	pair := Pair{m.UserID, m.GroupID}
@@ -221,8 +222,11 @@ func (a *applying) message(m *Message) {
 			Pair: pair, Read: entry.Read, Relative: entry.Relative, ContentType: m.ContentType,
 			At: m.ReceivedAt, ID: m.ID, ByMessage: true,
 		})
-		a.out.Fresh = append(a.out.Fresh, *m)
+		if m.UserID != "" {
+			a.out.Fresh = append(a.out.Fresh, *m)
+		}
 	}
+	entry.Position = l.Number()
 	a.out.Entries = append(a.out.Entries, entry)
 }
 
@@ -247,7 +251,7 @@ func (a *applying) change(c *Change) {
 		l.Doubt(c.ReceivedAt) // the notification takes a seq
 	}
 	entry := Entry{
-		ID: c.ID, At: c.ReceivedAt, GroupID: c.GroupID, UnreadCount: None, ReadSeq: None, MaxSeq: None, Relative: true,
+		ID: c.ID, At: c.ReceivedAt, GroupID: c.GroupID, UnreadCount: None, ReadSeq: None, MaxSeq: None, Position: None, Relative: true,
 	}
 	switch c.Kind {
 	case ChangeJoined, ChangeLeft, ChangeAbsent:
@@ -298,7 +302,8 @@ func (a *applying) fact(f *Fact) {
 	}
 	a.out.Entries = append(a.out.Entries, Entry{
 		Kind: kind, ID: f.ID, At: f.AskedAt, UserID: f.UserID, GroupID: f.GroupID,
-		UnreadCount: None, ReadSeq: f.ReadSeq, MaxSeq: f.MaxSeq, Read: f.ReadSeq, Produced: true,
+		UnreadCount: None, ReadSeq: f.ReadSeq, MaxSeq: f.MaxSeq, Position: l.Number(),
+		Read: f.ReadSeq, Produced: true,
 	})
 }
 
@@ -313,7 +318,7 @@ func (a *applying) listing(list *Listing) {
 		a.members[m.Pair] = m
 		a.out.Entries = append(a.out.Entries, Entry{
 			Kind: EntryListed, ID: list.ID, At: list.AskedAt, UserID: userID, GroupID: list.GroupID,
-			UnreadCount: None, ReadSeq: None, MaxSeq: None, Relative: true,
+			UnreadCount: None, ReadSeq: None, MaxSeq: None, Position: None, Relative: true,
 		})
 	}
 }
@@ -331,8 +336,19 @@ func (a *applying) membership(pair Pair) Membership {
 	return m
 }
 
-func (a *applying) estimate(e Estimate) { a.out.Estimates = append(a.out.Estimates, e) }
-func (a *applying) exact(e Exact)       { a.out.Exacts = append(a.out.Exacts, e) }
+// A message of a user who was erased counts for the others only: it names nobody.
+
+func (a *applying) estimate(e Estimate) {
+	if e.UserID != "" {
+		a.out.Estimates = append(a.out.Estimates, e)
+	}
+}
+
+func (a *applying) exact(e Exact) {
+	if e.UserID != "" {
+		a.out.Exacts = append(a.out.Exacts, e)
+	}
+}
 
 // effects folds what was found to one row for each key.
 func (a *applying) effects() Effects {

@@ -72,7 +72,7 @@ func New(options Options) Handler {
 		}
 		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path for "+c.Request.Method)
 	})
-	return Handler{Handler: engine, Heard: callbacks.Heard}
+	return Handler{Handler: compress(engine), Heard: callbacks.Heard}
 }
 
 // identify gives each request an ID, and tells it to the caller.
@@ -96,6 +96,7 @@ func access(logger *slog.Logger) gin.HandlerFunc {
 		logger.DebugContext(c.Request.Context(), "request served",
 			"method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(),
 			"duration_ms", float64(time.Since(started).Microseconds())/1000,
+			"key_name", c.GetString(api.KeyName),
 			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
 	}
 }

@@ -90,7 +90,7 @@ func TestSecurityHeaders(t *testing.T) {
 // corsHeaders gives the names of an answer's CORS headers, and Vary.
 func corsHeaders(header http.Header) (names []string) {
 	for name := range header {
-		if strings.HasPrefix(name, "Access-Control-") || name == "Vary" {
+		if strings.HasPrefix(name, "Access-Control-") || name == "Vary" && strings.Contains(strings.Join(header[name], ","), "Origin") {
 			names = append(names, name)
 		}
 	}
@@ -130,7 +130,7 @@ func TestCORS(t *testing.T) {
 		require.Equal(t, "authorization,if-none-match", header.Get("Access-Control-Allow-Headers"))
 		require.Equal(t, "3600", header.Get("Access-Control-Max-Age"))
 		require.Empty(t, header.Get("Access-Control-Allow-Credentials"))
-		require.Contains(t, header.Get("Vary"), "Origin")
+		require.Contains(t, strings.Join(header.Values("Vary"), ","), "Origin")
 	}
 	for _, method := range []string{"GET", "POST", "DELETE"} {
 		got := ask(handler, "OPTIONS", state, "", "Origin", "http://localhost:3000", "Access-Control-Request-Method", method,
@@ -163,7 +163,7 @@ func TestCORS(t *testing.T) {
 		got := ask(handler, "GET", state, "", headers...)
 		require.Equal(t, 200, got.Code)
 		require.Equal(t, []string{"Vary"}, corsHeaders(got.Header()))
-		require.Equal(t, "Origin", got.Header().Get("Vary"))
+		require.Contains(t, strings.Join(got.Header().Values("Vary"), ","), "Origin")
 	}
 	for _, target := range []string{"/docs", "/openapi.json", "/callbackGroupMsgReadCommand"} {
 		require.Empty(t, corsHeaders(ask(handler, "OPTIONS", target, "", preflight...).Header()), target)

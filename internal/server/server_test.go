@@ -22,6 +22,8 @@ import (
 	"go.uber.org/goleak"
 
 	"readmark/internal/api"
+	"readmark/internal/auth"
+	"readmark/internal/auth/guard"
 	"readmark/internal/readstate"
 	"readmark/internal/server"
 )
@@ -87,6 +89,11 @@ func (reader) State(context.Context, readstate.Pair) (readstate.State, error) {
 
 func (reader) GroupSum(context.Context, string) (readstate.GroupSum, error) { panic("secret cause") }
 
+// noKeys stands for a database without keys.
+type noKeys struct{}
+
+func (noKeys) Find(context.Context, auth.Hash) (*auth.Key, error) { return nil, auth.ErrUnknownKey }
+
 type fixture struct {
 	sink     *sink
 	registry *prometheus.Registry
@@ -97,9 +104,13 @@ type fixture struct {
 func newFixture(token string, authRequired bool, origins ...string) *fixture {
 	f := &fixture{sink: &sink{}, registry: prometheus.NewRegistry(), log: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var g *guard.Guard
+	if authRequired {
+		g = guard.New(guard.Options{Keys: noKeys{}, Now: time.Now, Registry: f.registry, Logger: logger})
+	}
 	f.handler = server.New(server.Options{
 		Sink: f.sink, CallbackToken: token, CORSOrigins: origins, Registry: f.registry, Logger: logger,
-		API: api.Options{Reader: reader{}, Version: "1", AuthRequired: authRequired, Now: time.Now, Logger: logger},
+		API: api.Options{Reader: reader{}, Guard: g, Now: time.Now, Logger: logger},
 	})
 	return f
 }
@@ -342,6 +353,30 @@ func TestDocs(t *testing.T) {
 	} {
 		require.Contains(t, openapi.Paths, path)
 	}
+	for path, item := range openapi.Paths { // each says which key it needs, and how it refuses
+		operations, _ := item.(map[string]any)
+		for method, operation := range operations {
+			text, err := json.Marshal(operation)
+			require.NoError(t, err)
+			scope := map[bool]string{true: "erase", false: "read"}[method == "delete"]
+			require.Contains(t, string(text), `"security":[{"apiKey":["`+scope+`"]}]`, method+path)
+			var described struct {
+				Responses map[string]struct {
+					Headers map[string]any
+					Content map[string]struct {
+						Schema map[string]string
+					}
+				}
+			}
+			require.NoError(t, json.Unmarshal(text, &described))
+			for status, header := range map[string]string{"401": "WWW-Authenticate", "403": "WWW-Authenticate", "429": "RateLimit-Reset"} {
+				require.Contains(t, described.Responses[status].Headers, header, method+path)
+				require.Equal(t, map[string]string{"$ref": "#/components/schemas/ErrorModel"},
+					described.Responses[status].Content["application/problem+json"].Schema)
+			}
+		}
+	}
+	require.Contains(t, document.Body.String(), `"securitySchemes":{"apiKey":{`)
 	require.NotContains(t, document.Body.String(), "$schema")
 }
 

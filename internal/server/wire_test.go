@@ -46,7 +46,7 @@ func newHandler(s *sink, origins ...string) http.Handler {
 	logger := slog.New(slog.DiscardHandler)
 	return server.New(server.Options{
 		Sink: s, Registry: prometheus.NewRegistry(), Logger: logger, CORSOrigins: origins,
-		API: api.Options{Reader: echo{}, Version: "1", Now: time.Now, Logger: logger},
+		API: api.Options{Reader: echo{}, Now: time.Now, Logger: logger},
 	})
 }
 

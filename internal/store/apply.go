@@ -21,6 +21,9 @@ func (s *Store) apply(ctx context.Context, tx pgx.Tx, batch *readstate.Batch, re
 	if err != nil {
 		return err
 	}
+	// With the positions locked, a group's rows are recorded in the order in which they
+	// moved its position.
+	recordedAt = s.now().UTC().Truncate(time.Microsecond)
 	effects := readstate.Apply(batch, before)
 	var m marks
 	m.receipts(batch.Receipts, s.asks, recordedAt)
@@ -241,6 +244,7 @@ func entryParams(entries []readstate.Entry, recordedAt time.Time) db.InsertJourn
 		p.MaxSeqs, p.MessageIds = append(p.MaxSeqs, e.MaxSeq), append(p.MessageIds, e.MessageID)
 		p.Produced, p.ReadPositions = append(p.Produced, e.Produced), append(p.ReadPositions, e.Read)
 		p.Relatives, p.SentAts = append(p.Relatives, e.Relative), append(p.SentAts, e.SentAt)
+		p.Positions = append(p.Positions, e.Position)
 	}
 	return p
 }

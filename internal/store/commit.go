@@ -49,7 +49,15 @@ func (s *Store) commit(ctx context.Context, batch *readstate.Batch) error {
 	if batch.OnlyReceipts() {
 		err = s.commitReceipts(ctx, batch, recordedAt)
 	} else {
-		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.apply(ctx, tx, batch, recordedAt) })
+		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if err := s.queries.HoldErasures(ctx, tx, oldest(batch)); err != nil {
+				return err
+			}
+			return s.apply(ctx, tx, batch, recordedAt)
+		})
+	}
+	if hasState(err, stateErased) {
+		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.applyUnerased(ctx, tx, batch, recordedAt) })
 	}
 	if err != nil {
 		return fmt.Errorf("commit batch: %w", translate(err))
@@ -61,7 +69,7 @@ func (s *Store) commit(ctx context.Context, batch *readstate.Batch) error {
 // comes before one Sync message as one transaction.
 func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch, recordedAt time.Time) error {
 	var queue pipeline
-	var err error
+	err := s.queries.HoldErasures(ctx, &queue, oldest(batch))
 	if len(batch.Receipts) > 0 {
 		err = errors.Join(err, s.queries.InsertReceipts(ctx, &queue, receiptParams(batch.Receipts, recordedAt)))
 	}

@@ -41,8 +41,6 @@ func newReader(pool *pgxpool.Pool) *Reader {
 
 // State gives the state of one pair, or [readstate.ErrUnknown].
 func (r *Reader) State(ctx context.Context, pair readstate.Pair) (readstate.State, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	state, known, err := r.single.get(ctx, pair)
 	if err == nil && !known {
 		err = readstate.ErrUnknown
@@ -143,8 +141,6 @@ func begin(after readstate.Place) (unread int64, lastRead time.Time) {
 
 // Badge sums the states of one user, or gives [readstate.ErrUnknown].
 func (r *Reader) Badge(ctx context.Context, userID string) (readstate.Badge, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	badge, known, err := r.sums.get(ctx, userID)
 	if err == nil && !known {
 		err = readstate.ErrUnknown

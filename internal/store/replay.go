@@ -156,6 +156,10 @@ func (s *Store) replayBatch(ctx context.Context, replay *Replay, p ReplayProgres
 	from, to := bound(replay.From), bound(replay.To)
 	err = pgx.BeginTxFunc(ctx, s.pool, options, func(tx pgx.Tx) error {
 		next = p
+		// Erasures wait: what a batch has read is not removed before it is written.
+		if err := s.queries.ShareErasures(ctx, tx, eraseLock); err != nil {
+			return err
+		}
 		first, last, err := s.nextUsers(ctx, tx, replay, p.AfterUserID)
 		if err != nil {
 			return err

@@ -46,6 +46,10 @@ func (s *Store) replayPositions(ctx context.Context, replay *Replay) (changed in
 
 func (s *Store) replayPosition(ctx context.Context, groupID string, dry bool) (moved bool, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		erasedAt, err := s.groupErasedAt(ctx, tx, groupID)
+		if err != nil {
+			return err
+		}
 		if !dry {
 			p := db.AddPositionsParams{GroupIDs: []string{groupID}, UpdatedAt: s.now().UTC()}
 			if err := s.queries.AddPositions(ctx, tx, p); err != nil {
@@ -59,6 +63,11 @@ func (s *Store) replayPosition(ctx context.Context, groupID string, dry bool) (m
 		events, err := s.queries.ListPositionEvents(ctx, tx, groupID)
 		if err != nil {
 			return err
+		}
+		// What was erased may still be in the journal, until the erasure has ended.
+		events = slices.DeleteFunc(events, func(e db.ListPositionEventsRow) bool { return !e.ReceivedAt.After(erasedAt) })
+		if len(events) == 0 {
+			return nil
 		}
 		told, messages, recordedAt := fold(groupID, events)
 		lowered := slices.ContainsFunc(events, func(e db.ListPositionEventsRow) bool {

@@ -117,6 +117,32 @@ func TestDaysAhead(t *testing.T) {
 	require.Zero(t, defaults)
 }
 
+// A day has every index of the journal, whether it was there before the index or is
+// made later.
+func TestDaysHaveTheJournalsIndexes(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	require.NoError(t, s.MakeDaysAhead(t.Context()))
+	_, err := s.MigrateDown(t.Context())
+	require.NoError(t, err)
+	_, err = s.MigrateUp(t.Context())
+	require.NoError(t, err)
+	late := documented("u", "g", 1, 0)
+	late.ReceivedAt = late.ReceivedAt.AddDate(0, 0, 40)
+	commit(t, s, late)
+	var indexes, days, missing int
+	require.NoError(t, conn.QueryRow(t.Context(), `
+		SELECT count(DISTINCT i.indexrelid), count(DISTINCT d.inhrelid), count(*) FILTER (WHERE NOT EXISTS (
+			SELECT 1 FROM pg_inherits AS a JOIN pg_index AS of ON of.indexrelid = a.inhrelid
+			WHERE a.inhparent = i.indexrelid AND of.indrelid = d.inhrelid AND of.indisvalid))
+		FROM pg_index AS i JOIN pg_inherits AS d ON d.inhparent = i.indrelid
+		WHERE i.indrelid = 'journal'::regclass`).Scan(&indexes, &days, &missing))
+	require.Equal(t, 3, indexes)
+	require.GreaterOrEqual(t, days, 9)
+	require.Zero(t, missing)
+}
+
 // A writer that finds no day makes it: nothing is lost when nobody made days.
 func TestWriterMakesMissingDays(t *testing.T) {
 	t.Parallel()

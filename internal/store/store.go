@@ -31,17 +31,9 @@ type Store struct {
 // Open prepares a pool for a PostgreSQL URL (or keyword/value string); it does
 // not connect. Close releases it.
 func Open(url string, logger *slog.Logger) (*Store, error) {
-	config, err := pgxpool.ParseConfig(url)
+	config, err := poolConfig(url)
 	if err != nil {
-		// pgx's message may quote the connection string: keep it out.
-		return nil, errors.New("database URL cannot be parsed")
-	}
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "readmark"
-	}
-	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = 5 * time.Second
+		return nil, err
 	}
 	reads := config.Copy()
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
@@ -54,6 +46,22 @@ func Open(url string, logger *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("prepare pool: %w", err)
 	}
 	return &Store{Reader: newReader(readPool), pool: pool, url: url, logger: logger, now: time.Now}, nil
+}
+
+func poolConfig(url string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// pgx's message may quote the connection string: keep it out.
+		return nil, errors.New("database URL cannot be parsed")
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "readmark"
+	}
+	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	return config, nil
 }
 
 // AskOpenIM has callbacks that tell a group mark their pair as pending, because

@@ -1,0 +1,29 @@
+package client
+
+import "readmark/client/internal/rest"
+
+// The types of the API, as generated from its document.
+type (
+	// State is the unread count of a user in a group, with where it comes from.
+	State = rest.State
+	// StateAnswer is a state, and as of when it was answered.
+	StateAnswer = rest.StateAnswer
+	// Badge is the sums over a user's groups.
+	Badge = rest.Badge
+	// GroupSum is the sums over a group's readers.
+	GroupSum = rest.GroupSum
+	// Receipt is a read callback about a pair.
+	Receipt = rest.Receipt
+	// SubjectReceipt is a read callback in the history of a user or of a group.
+	SubjectReceipt = rest.SubjectReceipt
+	// Pair names a user in a group.
+	Pair = rest.Item
+	// QueryAnswer is the answer to a query of many pairs and users.
+	QueryAnswer = rest.QueryOutputBody
+	// Drift is how far counts were from OpenIM's.
+	Drift = rest.Drift
+	// UserErasure says what the erasure of a user has removed.
+	UserErasure = rest.UserErasure
+	// GroupErasure says what the erasure of a group has removed.
+	GroupErasure = rest.GroupErasure
+)

@@ -1,0 +1,87 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"readmark/internal/readstate"
+)
+
+// moment is a point in time in a request; empty when it is not given.
+type moment string
+
+// Schema describes a moment in the OpenAPI document.
+func (moment) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Format: "date-time",
+		Description: "RFC 3339, a + in it percent-encoded",
+		Examples:    []any{"2026-11-24T02:40:19.9Z"},
+	}
+}
+
+// Resolve implements huma.ResolverWithPath.
+func (m moment) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
+	if _, err := time.Parse(time.RFC3339, string(m)); m != "" && err != nil {
+		return []error{&huma.ErrorDetail{Location: path.String(), Message: "is not a time as in RFC 3339", Value: string(m)}}
+	}
+	return nil
+}
+
+// floor and ceil give the moment in whole microseconds, as arrivals are; the zero
+// time when it is not given.
+func (m moment) floor() time.Time {
+	t, err := time.Parse(time.RFC3339, string(m))
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}
+
+func (m moment) ceil() time.Time {
+	t, err := time.Parse(time.RFC3339, string(m))
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC().Add(time.Microsecond - time.Nanosecond).Truncate(time.Microsecond)
+}
+
+// stateAt answers with the state of a pair as it was at a moment.
+func (h *handler) stateAt(ctx context.Context, pair readstate.Pair, in *stateInput) (*stateOutput, error) {
+	when, err := h.past(in.At)
+	if err != nil {
+		return nil, err
+	}
+	state, err := h.reader.StateAt(ctx, pair, when)
+	if err != nil {
+		return nil, h.problem(ctx, err, "nothing was known of this user in this group then")
+	}
+	return in.answer(&state, when), nil
+}
+
+// badgeAt answers with a user's badge as it was at a moment.
+func (h *handler) badgeAt(ctx context.Context, userID string, in *badgeInput) (*badgeOutput, error) {
+	when, err := h.past(in.At)
+	if err != nil {
+		return nil, err
+	}
+	badge, err := h.reader.BadgeAt(ctx, userID, when)
+	if err != nil {
+		return nil, h.problem(ctx, err, "nothing was known of this user then")
+	}
+	return in.answer(&badge, when), nil
+}
+
+// past refuses a moment that lies ahead, and one of which the journal may have
+// dropped what was known.
+func (h *handler) past(at moment) (time.Time, error) {
+	when, now := at.floor(), h.now()
+	switch {
+	case when.After(now):
+		return when, invalidParameter("at", "lies in the future")
+	case h.retention > 0 && when.Before(now.Add(-h.retention)):
+		return when, huma.Error410Gone("the journal is kept for " + h.retention.String() + ": what was known then is gone")
+	}
+	return when, nil
+}

@@ -1,0 +1,68 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+)
+
+// TestErase: what waits in the spool of one program while another erases does not
+// come back; what arrives later does.
+func TestErase(t *testing.T) {
+	t.Parallel()
+	database := pgtest.New(t)
+	proxy, through := proxied(t, database)
+	cutOff := serve(t, map[string]string{"READMARK_DATABASE_URL": through})
+	other := serve(t, map[string]string{"READMARK_DATABASE_URL": database})
+	cutOff.read("u", "g", 3)
+	cutOff.read("v", "g", 4)
+	cutOff.read("v", "gone", 5)
+	proxy.Stop()
+	cutOff.read("u", "g", 1) // to the spool
+	cutOff.read("u", "h", 1)
+	cutOff.read("v", "gone", 6)
+	cutOff.read("v", "g", 7)
+	require.Equal(t, "degraded", cutOff.ready())
+
+	remove := func(path string) map[string]any {
+		t.Helper()
+		status, body := other.do(http.MethodDelete, other.URL+path, "")
+		require.Equal(t, http.StatusOK, status, body)
+		var answer map[string]any
+		require.NoError(t, json.Unmarshal([]byte(body), &answer))
+		return answer
+	}
+	answer := remove("/v1/users/u")
+	require.Equal(t, "u", answer["userID"])
+	require.InDelta(t, 1, answer["states"], 0)
+	require.InDelta(t, 1, answer["journalRows"], 0)
+	answer = remove("/v1/groups/gone")
+	require.Equal(t, "gone", answer["groupID"])
+	require.InDelta(t, 1, answer["states"], 0)
+
+	require.NoError(t, proxy.Start())
+	cutOff.settled()
+	require.Eventually(t, func() bool {
+		_, state := other.get("/v1/users/v/groups/g")
+		return state["unreadCount"] == 7.0
+	}, 30*time.Second, 20*time.Millisecond, "the spool is drained")
+	for _, path := range []string{"/v1/users/u/groups/g", "/v1/users/u/groups/h", "/v1/users/u/unread", "/v1/users/v/groups/gone", "/v1/groups/gone/unread"} {
+		status, _ := other.get(path)
+		require.Equal(t, http.StatusNotFound, status, path)
+	}
+	cutOff.read("u", "g", 2)
+	_, badge := other.get("/v1/users/u/unread")
+	require.InDelta(t, 2, badge["unreadCount"], 0)
+
+	answer = remove("/v1/users/nobody%2F%25")
+	require.Equal(t, "nobody/%", answer["userID"])
+	require.InDelta(t, 0, answer["states"], 0)
+	require.NotContains(t, other.log.String(), "nobody")
+	cutOff.end()
+	other.end()
+}

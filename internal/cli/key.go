@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"readmark/internal/auth"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+)
+
+func (p *program) keyCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use: "key", Short: "Make, list and revoke API keys", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return errors.New("key needs one of create, list, revoke") },
+	}
+	for _, child := range []*cobra.Command{p.keyCreateCommand(), p.keyListCommand(), p.keyRevokeCommand()} {
+		p.variableFlag(child, "database-url", "READMARK_DATABASE_URL", "PostgreSQL with the keys")
+		p.variableFlag(child, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
+		command.AddCommand(child)
+	}
+	return command
+}
+
+func (p *program) keyCreateCommand() *cobra.Command {
+	var name, scope, users, groups, expires string
+	command := &cobra.Command{
+		Use: "create --name NAME --scope SCOPE", Args: cobra.NoArgs,
+		Short: "Make an API key, which is shown this once",
+		Long: "Make an API key and print it, alone on one line of standard output. Only its hash is stored: it cannot be " +
+			"shown again. It is good at once on every replica.",
+		RunE: func(command *cobra.Command, _ []string) error {
+			key := auth.Key{Grant: auth.Grant{Name: name, UserPrefix: users, GroupPrefix: groups}, CreatedAt: time.Now().UTC()}
+			if err := auth.CheckName(name); err != nil {
+				return fmt.Errorf("--name %w", err)
+			}
+			var err error
+			if key.Scopes, err = auth.ParseScopes(scope); err != nil {
+				return fmt.Errorf("--scope %w", err)
+			}
+			for flag, prefix := range map[string]string{"users": users, "groups": groups} {
+				// Given and empty is a script whose variable is not set: not all the users.
+				if err := readstate.CheckID(prefix); command.Flags().Changed(flag) && err != nil {
+					return fmt.Errorf("--%s %w", flag, err)
+				}
+			}
+			if command.Flags().Changed("expires") {
+				if key.ExpiresAt, err = expiry(expires, key.CreatedAt); err != nil {
+					return err
+				}
+			}
+			return p.withStore(command.Context(), func(ctx context.Context, s *store.Store) error {
+				return p.keyCreate(ctx, s, key)
+			})
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&name, "name", "", "what the key is called in lists, logs and metrics (needed)")
+	flags.StringVar(&scope, "scope", "", "read, erase, or both as read,erase; admin is everything (needed)")
+	flags.StringVar(&users, "users", "", "only users whose IDs begin with this")
+	flags.StringVar(&groups, "groups", "", "only groups whose IDs begin with this")
+	flags.StringVar(&expires, "expires", "", "how long the key is good, such as 720h, or until when: RFC 3339, or the beginning of a day, YYYY-MM-DD (UTC)")
+	return command
+}
+
+// expiry reads a duration from now, a time or a day.
+func expiry(value string, now time.Time) (time.Time, error) {
+	const what = "--expires must be a duration such as 720h, a time such as 2026-11-24T08:00:00Z or a day such as 2026-11-24, "
+	if d, err := time.ParseDuration(value); err == nil {
+		if d <= 0 {
+			return time.Time{}, fmt.Errorf(what+"in the future, not %q", value)
+		}
+		return now.Add(d).Truncate(time.Microsecond), nil
+	}
+	until, err := moment("--expires", value)
+	if err != nil || until.IsZero() {
+		return time.Time{}, fmt.Errorf(what+"not %q", value)
+	}
+	if !until.After(now) {
+		return time.Time{}, fmt.Errorf(what+"in the future, not %q", value)
+	}
+	return until, nil
+}
+
+func (p *program) keyCreate(ctx context.Context, s *store.Store, key auth.Key) error {
+	if err := schemaCurrent(ctx, s); err != nil {
+		return fmt.Errorf("%w: run readmark migrate up first", err)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("make an identity: %w", err)
+	}
+	text := auth.NewText()
+	key.ID = auth.ID(id)
+	if key.Hash, err = auth.Parse(text); err != nil {
+		return err
+	}
+	if err := s.AddKey(ctx, key); err != nil {
+		if errors.Is(err, auth.ErrNameTaken) {
+			return fmt.Errorf("--name %s: there is a key of this name; revoke it first, or take another name", key.Name)
+		}
+		return err
+	}
+	p.tell("API key %s: %s; %s; expires: %s", key.Name, scopes(key.Scopes), reach(&key.Grant), when(key.ExpiresAt, "never"))
+	p.tell("It is shown this once. Send it as: Authorization: Bearer rmk_…")
+	_, err = fmt.Fprintln(p.Stdout, text)
+	return err
+}
+
+func (p *program) keyListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List all API keys, without their text", Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error { return p.withStore(command.Context(), p.keyList) },
+	}
+}
+
+func (p *program) keyList(ctx context.Context, s *store.Store) error {
+	if err := schemaCurrent(ctx, s); err != nil {
+		return fmt.Errorf("%w: run readmark migrate up first", err)
+	}
+	keys, err := s.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	table := tabwriter.NewWriter(p.Stdout, 0, 8, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "NAME\tSCOPES\tUSERS\tGROUPS\tCREATED\tEXPIRES\tLAST USED\tSTATE")
+	for i := range keys {
+		key := &keys[i]
+		state := "active"
+		switch {
+		case !key.RevokedAt.IsZero():
+			state = "revoked " + when(key.RevokedAt, "")
+		case key.Expired(now):
+			state = "expired"
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.Name, scopes(key.Scopes), prefixed(key.UserPrefix),
+			prefixed(key.GroupPrefix), when(key.CreatedAt, ""), when(key.ExpiresAt, "never"), when(key.LastUsedAt, "never"), state)
+	}
+	return table.Flush()
+}
+
+func (p *program) keyRevokeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "revoke NAME", Short: "Revoke an API key: within seconds no replica takes it", Args: cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			return p.withStore(command.Context(), func(ctx context.Context, s *store.Store) error {
+				return p.keyRevoke(ctx, s, args[0])
+			})
+		},
+	}
+}
+
+func (p *program) keyRevoke(ctx context.Context, s *store.Store, name string) error {
+	if err := schemaCurrent(ctx, s); err != nil {
+		return fmt.Errorf("%w: run readmark migrate up first", err)
+	}
+	err := s.RevokeKey(ctx, name)
+	if errors.Is(err, readstate.ErrUnknown) {
+		return fmt.Errorf("there is no API key named %q that is not revoked: readmark key list shows them all", name)
+	}
+	if err == nil {
+		p.tell("API key %s is revoked: within 5 seconds no replica takes it", name)
+	}
+	return err
+}
+
+func scopes(list []auth.Scope) string {
+	words := make([]string, len(list))
+	for i, scope := range list {
+		words[i] = string(scope)
+	}
+	return strings.Join(words, ",")
+}
+
+func prefixed(prefix string) string {
+	if prefix == "" {
+		return "all"
+	}
+	return prefix + "…"
+}
+
+func reach(g *auth.Grant) string {
+	return "users: " + prefixed(g.UserPrefix) + "; groups: " + prefixed(g.GroupPrefix)
+}
+
+// when shows a moment to people, in UTC.
+func when(t time.Time, never string) string {
+	if t.IsZero() {
+		return cmp.Or(never, "-")
+	}
+	return t.UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,28 @@
+package config
+
+import (
+	"errors"
+	"strconv"
+)
+
+// maxRateLimit is far above what one process can serve.
+const maxRateLimit = 1e6
+
+// rateLimit reads requests per second; none is zero, no limit.
+func rateLimit(value string) (float64, error) {
+	if value == "" {
+		return 0, nil
+	}
+	limit, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(limit > 0 && limit <= maxRateLimit) {
+		return 0, errors.New("must be a number of requests per second above zero, such as 100; leave it out for no limit")
+	}
+	return limit, nil
+}
+
+func printRateLimit(limit float64) string {
+	if limit == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(limit, 'f', -1, 64)
+}

@@ -1,0 +1,23 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/klauspost/compress/gzhttp"
+)
+
+// compress has large answers of the read API and its docs compressed for callers who
+// accept that. Callbacks' answers are small, and go by untouched.
+func compress(handler http.Handler) http.Handler {
+	compressing := gzhttp.GzipHandler(handler)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, prefix := range [...]string{"/v1/", "/docs", "/openapi"} {
+			if strings.HasPrefix(r.URL.Path, prefix) {
+				compressing(w, r)
+				return
+			}
+		}
+		handler.ServeHTTP(w, r)
+	})
+}

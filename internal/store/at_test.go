@@ -1,0 +1,349 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+)
+
+// clock gives arrivals as ingest does: now, and later than the one before.
+type clock struct{ last time.Time }
+
+func (c *clock) next() time.Time {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	if !now.After(c.last) {
+		now = c.last.Add(time.Microsecond)
+	}
+	c.last = now
+	return now
+}
+
+// answer is what a question about a user, or a user in a group, is answered with, as
+// far as it can be asked for later.
+type answer struct {
+	State readstate.State
+	Badge readstate.Badge
+	Known bool
+}
+
+func (a asserting) live(pair readstate.Pair) answer {
+	a.Helper()
+	if pair.GroupID == "" {
+		badge, err := a.Badge(a.Context(), pair.UserID)
+		return a.answer(readstate.State{}, badge, err)
+	}
+	state, err := a.State(a.Context(), pair)
+	return a.answer(state, readstate.Badge{}, err)
+}
+
+func (a asserting) past(pair readstate.Pair, at time.Time) answer {
+	a.Helper()
+	if pair.GroupID == "" {
+		badge, err := a.BadgeAt(a.Context(), pair.UserID, at)
+		return a.answer(readstate.State{}, badge, err)
+	}
+	state, err := a.StateAt(a.Context(), pair, at)
+	return a.answer(state, readstate.Badge{}, err)
+}
+
+func (a asserting) answer(state readstate.State, badge readstate.Badge, err error) answer {
+	a.Helper()
+	if errors.Is(err, readstate.ErrUnknown) {
+		return answer{}
+	}
+	require.NoError(a, err)
+	state.Exact, state.Pending, state.UpdatedAt, badge.UpdatedAt = false, false, time.Time{}, time.Time{}
+	return answer{State: state, Badge: badge, Known: true}
+}
+
+// recording is what was answered at a moment.
+type recording struct {
+	at      time.Time
+	step    int
+	answers map[readstate.Pair]answer
+}
+
+// traffic is what a history is made of, by weight.
+type traffic struct{ receipts, seqless, stored, facts, lowered, members, dismissals int }
+
+// history has random things happen, and records what is answered meanwhile.
+type history struct {
+	asserting
+	random   *rand.Rand
+	clock    clock
+	seqs     map[string]int64
+	messages int
+	loose    bool              // facts are among what happens
+	asked    []readstate.Batch // facts that OpenIM was asked for, and has not answered
+	said     []string
+	recorded []recording
+}
+
+func (h *history) user() string  { return []string{"a", "b", "c"}[h.random.IntN(3)] }
+func (h *history) group() string { return []string{"g", "h"}[h.random.IntN(2)] }
+
+// draw gives the next thing that happens.
+func (h *history) draw(t traffic) (readstate.Batch, string) {
+	g, u, at := h.group(), h.user(), h.clock.next()
+	n := h.random.IntN(t.receipts + t.seqless + t.stored + t.facts + t.lowered + t.members + t.dismissals)
+	drawn := func(weight int) bool {
+		n -= weight
+		return n < 0
+	}
+	switch {
+	case drawn(t.receipts):
+		r := documented(u, g, h.random.Int64N(9), 0)
+		r.ReceivedAt, r.ContentType = at, h.random.Int64N(3)
+		return readstate.Batch{Receipts: []readstate.Receipt{r}}, fmt.Sprint("receipt ", u, g, r.UnreadCount)
+	case drawn(t.seqless):
+		h.messages++
+		m := message(u, g, strconv.Itoa(h.messages-h.random.IntN(3)), 0, 0)
+		m.Messages[0].ReceivedAt = at
+		return m, fmt.Sprint("seqless ", u, g, m.Messages[0].MessageID)
+	case drawn(t.stored):
+		h.messages++
+		h.seqs[g] += 1 + h.random.Int64N(2)
+		m := message(u, g, strconv.Itoa(h.messages-h.random.IntN(3)), h.seqs[g], 0)
+		m.Messages[0].ReceivedAt = at
+		return m, fmt.Sprint("stored ", u, g, m.Messages[0])
+	case drawn(t.facts):
+		f := fact(u, g, h.seqs[g]+h.random.Int64N(3), h.random.Int64N(h.seqs[g]+2), 0)
+		f.Facts[0].AskedAt = at
+		h.asked = append(h.asked, f)
+		return readstate.Batch{}, "asked"
+	case drawn(t.lowered):
+		h.seqs[g] -= h.random.Int64N(h.seqs[g]/2 + 1)
+		f := fact(u, g, h.seqs[g], h.random.Int64N(h.seqs[g]+1), 0)
+		f.Facts[0].AskedAt, f.Facts[0].Lowers = at, true
+		return f, fmt.Sprint("lowered ", u, g, f.Facts[0])
+	case drawn(t.members):
+		if h.random.IntN(4) == 0 {
+			return readstate.Batch{Listings: []readstate.Listing{{ID: identity(), GroupID: g, AskedAt: at, UserIDs: []string{u, "b"}}}}, "listed " + g
+		}
+		kind := []readstate.ChangeKind{readstate.ChangeJoined, readstate.ChangeJoined, readstate.ChangeLeft, readstate.ChangeAbsent}[h.random.IntN(4)]
+		c := change(kind, g, 0, u)
+		c.Changes[0].ReceivedAt = at
+		return c, fmt.Sprint("membership ", u, g, kind)
+	default:
+		c := change(readstate.ChangeDismissed, g, 0)
+		c.Changes[0].ReceivedAt = at
+		return c, "dismissed " + g
+	}
+}
+
+// happen has so many things happen; between them, answers are recorded when OpenIM
+// owes none.
+func (h *history) happen(t traffic, steps int) {
+	h.Helper()
+	h.loose = t.facts+t.lowered > 0
+	for range steps {
+		batch, what := h.draw(t)
+		if len(h.asked) > 0 && h.random.IntN(3) == 0 {
+			batch.Facts = append(batch.Facts, h.asked[0].Facts...)
+			what += fmt.Sprint(" fact ", h.asked[0].Facts[0])
+			h.asked = h.asked[1:]
+		}
+		h.said = append(h.said, fmt.Sprint(len(h.said), " ", h.clock.last.Format("05.000000"), " ", what))
+		h.tell(batch)
+		if len(h.asked) == 0 && h.random.IntN(3) == 0 {
+			h.record()
+		}
+	}
+}
+
+func (h *history) record() {
+	h.Helper()
+	r := recording{at: h.clock.next(), step: len(h.said), answers: map[readstate.Pair]answer{}}
+	for _, user := range []string{"a", "b", "c"} {
+		for _, group := range []string{"g", "h", ""} {
+			pair := readstate.Pair{UserID: user, GroupID: group}
+			r.answers[pair] = h.live(pair)
+		}
+	}
+	h.recorded = append(h.recorded, r)
+}
+
+// holds asks for all moments that were recorded.
+func (h *history) holds() {
+	h.Helper()
+	for _, r := range h.recorded {
+		for pair, want := range r.answers {
+			got := h.past(pair, r.at)
+			if h.loose {
+				// Of a fact and a message in one batch, and of a fact that lowers a group to where
+				// the user had read already, the state tells another time of reading than the
+				// journal.
+				got.State.LastReadAt, want.State.LastReadAt = time.Time{}, time.Time{}
+			}
+			if got != want {
+				for _, line := range h.said {
+					h.Log(line)
+				}
+				require.Equal(h, want, got, "%v at %v, after %d steps", pair, r.at.Format("05.000000"), r.step)
+			}
+		}
+	}
+}
+
+func newHistory(t *testing.T, url string) *history {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	return &history{
+		asserting: asserting{t, open(t, url)}, random: rand.New(rand.NewPCG(seed, 1)), seqs: map[string]int64{},
+	}
+}
+
+// Whatever happens, the answer for a moment is the one that was given then.
+func TestStatesAtAreWhatWasAnswered(t *testing.T) {
+	t.Parallel()
+	for name, mix := range map[string]traffic{
+		"documented receipts only":   {receipts: 1},
+		"messages without seq":       {receipts: 3, seqless: 3},
+		"stored messages":            {receipts: 2, stored: 3},
+		"both callbacks of messages": {receipts: 3, seqless: 4, stored: 3},
+		"facts":                      {facts: 3, stored: 1},
+		"facts among messages":       {receipts: 2, seqless: 5, stored: 2, facts: 3},
+		"everything":                 {receipts: 5, seqless: 5, stored: 4, facts: 5, lowered: 1, members: 4, dismissals: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHistory(t, pgtest.New(t))
+			h.happen(mix, 120)
+			h.holds()
+			h.happen(mix, 40)
+			h.holds()
+		})
+	}
+}
+
+// Rows of a release that did not write positions tell them by what they have.
+func TestStatesAtOfOlderRows(t *testing.T) {
+	t.Parallel()
+	for name, mix := range map[string]traffic{
+		"messages without seq": {receipts: 3, seqless: 3, members: 1},
+		"stored messages":      {receipts: 2, stored: 3, members: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.New(t)
+			h := newHistory(t, url)
+			h.happen(mix, 100)
+			_, err := pgtest.Connect(t, url).Exec(t.Context(), "UPDATE journal SET position = NULL")
+			require.NoError(t, err)
+			h.holds()
+		})
+	}
+}
+
+// daysAgo is a moment so many days and microseconds before now.
+func daysAgo(days, µs int) time.Time {
+	return time.Now().UTC().Truncate(time.Microsecond).AddDate(0, 0, -days).Add(time.Duration(µs) * time.Microsecond)
+}
+
+// arrived puts the only callback of a batch at a moment.
+func arrived(batch readstate.Batch, at time.Time) readstate.Batch {
+	for i := range batch.Receipts {
+		batch.Receipts[i].ReceivedAt = at
+	}
+	for i := range batch.Messages {
+		batch.Messages[i].ReceivedAt = at
+	}
+	for i := range batch.Facts {
+		batch.Facts[i].AskedAt = at
+	}
+	for i := range batch.Changes {
+		batch.Changes[i].ReceivedAt = at
+	}
+	return batch
+}
+
+func (a asserting) counted(user string, at time.Time, unread int64, source readstate.Source) {
+	a.Helper()
+	state, err := a.StateAt(a.Context(), readstate.Pair{UserID: user, GroupID: "g"}, at)
+	require.NoError(a, err)
+	require.Equal(a, []any{unread, source}, []any{state.UnreadCount, state.Source}, "%+v", state)
+}
+
+// What the journal is rid of is answered from what has not changed since; nothing is
+// made up for what has.
+func TestStatesAtBeyondWhatIsKept(t *testing.T) {
+	t.Parallel()
+	a := newAsserting(t)
+	a.tell(
+		arrived(receipt("quiet", "g", 3, 0), daysAgo(9, 0)), arrived(receipt("busy", "g", 2, 0), daysAgo(9, 1)),
+		arrived(fact("exact", "g", 7, 5, 0), daysAgo(9, 2)), arrived(change(readstate.ChangeLeft, "g", 0, "gone"), daysAgo(9, 3)),
+		arrived(receipt("gone", "g", 1, 0), daysAgo(9, 4)),
+		arrived(message("s", "g", "m", 8, 0), daysAgo(3, 0)), arrived(receipt("busy", "g", 1, 0), daysAgo(2, 0)),
+		arrived(receipt("exact", "g", 4, 0), daysAgo(2, 1)),
+	)
+	look := func() {
+		t.Helper()
+		a.counted("quiet", daysAgo(4, 0), 3, readstate.SourceReceipt)
+		a.counted("quiet", daysAgo(2, 0), 4, readstate.SourceReceipt)
+		a.counted("exact", daysAgo(4, 0), 2, readstate.SourceFact)
+		a.counted("exact", daysAgo(1, 0), 4, readstate.SourceReceipt)
+		a.counted("busy", daysAgo(1, 0), 1, readstate.SourceReceipt)
+		_, err := a.StateAt(t.Context(), readstate.Pair{UserID: "gone", GroupID: "g"}, daysAgo(4, 0))
+		require.ErrorIs(t, err, readstate.ErrUnknown)
+		badge, err := a.BadgeAt(t.Context(), "quiet", daysAgo(1, 0))
+		require.NoError(t, err)
+		badge.UpdatedAt = time.Time{}
+		require.Equal(t, readstate.Badge{UserID: "quiet", UnreadCount: 4, UnreadGroups: 1, Groups: 1}, badge)
+	}
+	look()
+	a.counted("busy", daysAgo(4, 0), 2, readstate.SourceReceipt)
+	retired, err := a.Retire(t.Context(), store.Retention{Journal: 5 * 24 * time.Hour})
+	require.NoError(t, err)
+	require.NotEmpty(t, retired.Days)
+	look()
+	_, err = a.StateAt(t.Context(), readstate.Pair{UserID: "busy", GroupID: "g"}, daysAgo(4, 0))
+	require.ErrorIs(t, err, readstate.ErrUnknown, "its receipt of then is gone")
+}
+
+// Where the journal has nothing of a group until a moment, what comes next tells what
+// was before.
+func TestPositionBeforeTheFirstRow(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]struct {
+		batch readstate.Batch
+		was   int64 // unread of a user who had been told two, one message before
+	}{
+		"receipt":             {receipt("v", "g", 5, 0), 3},
+		"message without seq": {message("s", "g", "next", 0, 0), 3},
+		"stored message":      {message("s", "g", "next", 9, 0), 2}, // the origin; a message of before is not told
+		"fact":                {fact("v", "g", 9, 9, 0), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAsserting(t)
+			a.tell(arrived(receipt("u", "g", 2, 0), daysAgo(9, 0)), arrived(message("s", "g", "before", 0, 0), daysAgo(9, 1)))
+			a.counted("u", daysAgo(4, 0), 3, readstate.SourceReceipt)
+			_, err := a.Retire(t.Context(), store.Retention{Journal: 5 * 24 * time.Hour})
+			require.NoError(t, err)
+			a.counted("u", daysAgo(4, 0), 3, readstate.SourceReceipt)
+			a.tell(arrived(next.batch, daysAgo(2, 0)))
+			a.counted("u", daysAgo(4, 0), next.was, readstate.SourceReceipt)
+		})
+	}
+}
+
+// Sums of the past stop at the ends of int64, too.
+func TestBadgeAtSaturates(t *testing.T) {
+	t.Parallel()
+	a := newAsserting(t)
+	const most = 1<<63 - 1
+	a.tell(receipt("u", "g", most, 1), receipt("u", "h", most, 2))
+	badge, err := a.BadgeAt(t.Context(), "u", at(2))
+	require.NoError(t, err)
+	require.Equal(t, readstate.Badge{UserID: "u", UnreadCount: most, UnreadGroups: 2, Groups: 2}, badge)
+}

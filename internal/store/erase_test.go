@@ -1,0 +1,175 @@
+package store_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+)
+
+// nowhere looks for an ID in every text column of every table.
+func nowhere(t testing.TB, url, id string) {
+	t.Helper()
+	conn := pgtest.Connect(t, url)
+	rows, err := conn.Query(t.Context(), `
+		SELECT table_name, column_name FROM information_schema.columns AS c JOIN information_schema.tables USING (table_schema, table_name)
+		WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND c.data_type IN ('text', 'character varying', 'bytea', 'jsonb', 'ARRAY')`)
+	require.NoError(t, err)
+	var columns [][2]string
+	for rows.Next() {
+		var column [2]string
+		require.NoError(t, rows.Scan(&column[0], &column[1]))
+		columns = append(columns, column)
+	}
+	require.NoError(t, rows.Err())
+	require.Greater(t, len(columns), 20)
+	for _, column := range columns {
+		var found int
+		require.NoError(t, conn.QueryRow(t.Context(), fmt.Sprintf(
+			"SELECT count(*) FROM %q WHERE strpos(%q::text, $1) > 0 OR strpos(%q::text, encode($1::bytea, 'hex')) > 0", column[0], column[1], column[1]), id).Scan(&found))
+		require.Zero(t, found, column)
+	}
+}
+
+func rejected(user string, µs int) readstate.Batch {
+	return readstate.Batch{Rejections: []readstate.Rejection{{ID: identity(), ReceivedAt: at(µs), Field: "body", UserID: user, GroupID: "g"}}}
+}
+
+// tellAll has the user of that name do all that can be told of a user.
+func tellAll(a asserting, user string) {
+	a.Helper()
+	a.tell(
+		receipt("v", "g", 0, 1), receipt("w", "g", 4, 2),
+		message(user, "g", "m1", 0, 3), message("v", "g", "m2", 0, 4), message(user, "g", "m3", 0, 5),
+		receipt(user, "g", 2, 6), receipt(user, "other", 9, 7), rejected(user, 8),
+		change(readstate.ChangeJoined, "g", 9, user, "x"), fact(user, "h", 50, 40, 10), receipt("v", "h", 3, 11),
+	)
+	a.shows("v", 1, readstate.SourceMessage, false)
+	a.shows("w", 7, readstate.SourceReceipt, false)
+}
+
+// rebuild drops states and positions, and replays the journal.
+func rebuild(a asserting, url string) {
+	a.Helper()
+	_, err := pgtest.Connect(a, url).Exec(a.Context(), "TRUNCATE states, positions, messages")
+	require.NoError(a, err)
+	_, err = a.Replay(a.Context(), store.Replay{}, func(store.ReplayProgress) {})
+	require.NoError(a, err)
+}
+
+func (a asserting) notIn(user, group string) {
+	a.Helper()
+	_, err := a.State(a.Context(), readstate.Pair{UserID: user, GroupID: group})
+	require.ErrorIs(a, err, readstate.ErrUnknown)
+}
+
+func TestEraseUser(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	a := asserting{t, open(t, url)}
+	const user = "erased-user"
+	tellAll(a, user)
+	for range 2 { // once more does no harm
+		erased, err := a.EraseUser(t.Context(), user)
+		require.NoError(t, err)
+		if erased.States > 0 {
+			require.EqualValues(t, 3, erased.States)
+			require.EqualValues(t, 6, erased.Journal)
+			require.EqualValues(t, 1, erased.Rejected)
+		}
+		a.notIn(user, "g")
+		a.notIn(user, "other")
+		a.notIn(user, "h")
+		_, err = a.Badge(t.Context(), user)
+		require.ErrorIs(t, err, readstate.ErrUnknown)
+		nowhere(t, url, user)
+		a.shows("v", 1, readstate.SourceMessage, false)
+		a.shows("w", 7, readstate.SourceReceipt, false)
+	}
+	// What had arrived before comes late, from a spool.
+	a.tell(
+		receipt(user, "g", 5, 12), message(user, "g", "m4", 0, 13), rejected(user, 14),
+		change(readstate.ChangeJoined, "g", 15, user, "y"), change(readstate.ChangeLeft, "g", 16, user),
+		readstate.Batch{Receipts: []readstate.Receipt{documented(user, "g", 1, 17), documented("z", "g", 2, 18)}},
+	)
+	a.notIn(user, "g")
+	nowhere(t, url, user)
+	a.shows("v", 2, readstate.SourceMessage, false)
+	a.shows("w", 8, readstate.SourceReceipt, false)
+	a.shows("z", 2, readstate.SourceReceipt, false)
+	rebuild(a, url)
+	nowhere(t, url, user)
+	a.shows("v", 2, readstate.SourceMessage, false)
+	a.shows("w", 8, readstate.SourceReceipt, false)
+	a.shows("z", 2, readstate.SourceReceipt, false)
+
+	// What OpenIM says later of somebody who has not been heard of since is not news.
+	later := int(time.Since(epoch).Microseconds()) + 1_000_000
+	a.tell(fact(user, "g", 60, 60, later))
+	nowhere(t, url, user)
+	// What arrives later counts anew.
+	a.tell(receipt(user, "g", 6, later+1))
+	a.shows(user, 6, readstate.SourceReceipt, false)
+	a.tell(fact(user, "g", 70, 60, later+2))
+	a.shows(user, 10, readstate.SourceFact, true)
+}
+
+func TestEraseGroup(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	a := asserting{t, open(t, url)}
+	const group = "erased-group"
+	a.tell(
+		receipt("u", group, 2, 1), message("v", group, "m1", 0, 2), message("v", group, "m2", 9, 3), fact("u", group, 10, 8, 4),
+		change(readstate.ChangeJoined, group, 5, "w"), receipt("u", "g", 3, 6),
+	)
+	erased, err := a.EraseGroup(t.Context(), group)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, erased.States)
+	require.EqualValues(t, 5, erased.Journal)
+	require.EqualValues(t, 2, erased.Messages)
+	look := func() {
+		t.Helper()
+		nowhere(t, url, group)
+		a.notIn("u", group)
+		_, err = a.GroupSum(t.Context(), group)
+		require.ErrorIs(t, err, readstate.ErrUnknown)
+		a.shows("u", 3, readstate.SourceReceipt, false)
+	}
+	look()
+	a.tell(
+		receipt("u", group, 5, 12), message("v", group, "m3", 0, 13), fact("u", group, 11, 8, 14),
+		change(readstate.ChangeDismissed, group, 15), change(readstate.ChangeJoined, group, 16, "x"),
+	)
+	look()
+	rebuild(a, url)
+	look()
+	later := int(time.Since(epoch).Microseconds()) + 1_000_000
+	a.tell(receipt("u", group, 6, later), message("v", group, "m9", 0, later+1))
+	state, err := a.State(t.Context(), readstate.Pair{UserID: "u", GroupID: group})
+	require.NoError(t, err)
+	require.EqualValues(t, 7, state.UnreadCount)
+}
+
+// Many rows go in several statements.
+func TestEraseMany(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	const rows = 12_000
+	batch := readstate.Batch{}
+	for i := range rows {
+		batch.Receipts = append(batch.Receipts, documented("u", fmt.Sprintf("g%d", i), 1, i))
+	}
+	require.NoError(t, s.Commit(t.Context(), batch))
+	erased, err := s.EraseUser(t.Context(), "u")
+	require.NoError(t, err)
+	require.EqualValues(t, rows, erased.States)
+	require.EqualValues(t, rows, erased.Journal)
+	require.Zero(t, journalRows(t, url))
+}

@@ -1,0 +1,74 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"readmark/db"
+	"readmark/internal/readstate"
+)
+
+// Receipts lists what the journal has of receipts, the newest first. Those of the
+// server dialect have no group: they are in the history of their user only.
+func (r *Reader) Receipts(ctx context.Context, h readstate.History) ([]readstate.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	p := db.ListReceiptsByPairParams{
+		UserID: h.UserID, GroupID: h.GroupID, FromAt: bound(h.From), ToAt: bound(h.To), MaxRows: h.Limit,
+	}
+	if before := h.Before; !before.At.IsZero() {
+		p.BeforeAt, p.BeforeID = &before.At, identity(before.ID)
+		// Days are left out by a bound of received_at alone.
+		if end := before.At.Add(time.Microsecond); h.To.IsZero() || end.Before(h.To) {
+			p.ToAt = &end
+		}
+	}
+	receipts, err := r.listReceipts(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("list receipts: %w", translate(err))
+	}
+	return receipts, nil
+}
+
+func (r *Reader) listReceipts(ctx context.Context, p db.ListReceiptsByPairParams) (list []readstate.Receipt, err error) {
+	switch {
+	case p.GroupID == "":
+		rows, err := r.queries.ListReceiptsByUser(ctx, r.reads, db.ListReceiptsByUserParams{
+			UserID: p.UserID, FromAt: p.FromAt, ToAt: p.ToAt, BeforeAt: p.BeforeAt, BeforeID: p.BeforeID, MaxRows: p.MaxRows,
+		})
+		return receipts(rows), err
+	case p.UserID == "":
+		rows, err := r.queries.ListReceiptsByGroup(ctx, r.reads, db.ListReceiptsByGroupParams{
+			GroupID: p.GroupID, FromAt: p.FromAt, ToAt: p.ToAt, BeforeAt: p.BeforeAt, BeforeID: p.BeforeID, MaxRows: p.MaxRows,
+		})
+		return receipts(rows), err
+	default:
+		rows, err := r.queries.ListReceiptsByPair(ctx, r.reads, p)
+		return receipts(rows), err
+	}
+}
+
+// receiptRow is what the three lists have of a receipt.
+type receiptRow interface {
+	db.ListReceiptsByPairRow | db.ListReceiptsByUserRow | db.ListReceiptsByGroupRow
+}
+
+func receipts[R receiptRow](rows []R) []readstate.Receipt {
+	list := make([]readstate.Receipt, len(rows))
+	for i := range rows {
+		list[i] = receipt(db.ListReceiptsByPairRow(rows[i]))
+	}
+	return list
+}
+
+func receipt(row db.ListReceiptsByPairRow) readstate.Receipt {
+	r := readstate.Receipt{
+		ID: readstate.ID(row.ID.Bytes), ReceivedAt: row.ReceivedAt.UTC(), Dialect: readstate.Dialect(row.Kind),
+		UserID: row.UserID, UnreadCount: value(row.UnreadCount), ReadSeq: value(row.ReadSeq), ContentType: row.ContentType,
+	}
+	if row.GroupID != nil {
+		r.GroupID = *row.GroupID
+	}
+	return r
+}
