@@ -16,11 +16,12 @@ import (
 	"readmark/internal/server"
 )
 
-// brief is limits that a test can wait for. Huma's 5 s for a body become Idle.
+// brief is limits that a test can wait for, on a busy machine, too. Huma's 5 s for a
+// body become Idle.
 func brief() server.ListenOption {
 	limits := server.DefaultLimits()
-	limits.Header, limits.Body = 50*time.Millisecond, 100*time.Millisecond
-	limits.Idle, limits.Write = 300*time.Millisecond, 500*time.Millisecond
+	limits.Header, limits.Body = time.Second, 3*time.Second/2
+	limits.Idle, limits.Write = 2*time.Second, 5*time.Second/2
 	return server.WithLimits(limits)
 }
 

@@ -23,7 +23,7 @@ func TestManyRestingConnections(t *testing.T) {
 	}
 	require.Greater(t, count, 100, "the limit of open files is too low: ulimit -n")
 	s := &sink{}
-	l := listen(t, newHandler(s), brief()) // would end the others, not these
+	l := listen(t, newHandler(s))
 	before := held()
 	for range count {
 		w := dial(t, l)
