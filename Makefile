@@ -56,12 +56,13 @@ generate: ## write db/ from queries/ and migrations/, docs/openapi.json and clie
 	$(TOOL) sqlc generate
 	$(GO) run ./internal/api/openapi > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
-	$(call generate-client,client/internal/rest/rest.gen.go)
+	$(call generate-client,client/internal/rest)
 
 # oapi-codegen reads OpenAPI 3.0: the same document in that version.
 define generate-client
 	older=$$(mktemp) && $(GO) run ./internal/api/openapi 3.0 > "$$older" && \
-	$(TOOL) oapi-codegen -config client/oapi-codegen.yaml -o $(1) "$$older"; \
+	$(TOOL) oapi-codegen -config client/type.yaml -o $(1)/type.gen.go "$$older" && \
+	$(TOOL) oapi-codegen -config client/request.yaml -o $(1)/request.gen.go "$$older"; \
 	status=$$?; rm -f "$$older"; exit $$status
 endef
 
@@ -70,10 +71,9 @@ verify: ## generated code, migrations, modules and formatting are as they should
 	$(TOOL) sqlc vet
 	$(GO) run ./internal/api/openapi | diff -u docs/openapi.json - || \
 		{ echo "docs/openapi.json is not what internal/api makes: run make generate"; exit 1; }
-	generated=$$(mktemp) && ( $(call generate-client,"$$generated") ) && \
-	diff -u client/internal/rest/rest.gen.go "$$generated"; \
-	status=$$?; rm -f "$$generated"; \
-	if [ $$status -ne 0 ]; then echo "client/ is not what the document makes: run make generate"; fi; exit $$status
+	generated=$$(mktemp -d) && ( $(call generate-client,"$$generated") ) && diff -u client/internal/rest "$$generated"; \
+	status=$$?; rm -rf "$$generated"; \
+	if [ $$status -ne 0 ]; then echo "client/internal/rest is not what the document makes: run make generate"; fi; exit $$status
 	@# On a copy: goose validate takes migrations.go for a migration.
 	dir=$$(mktemp -d) && cp migrations/*.sql "$$dir" && $(TOOL) goose -dir "$$dir" validate; \
 	status=$$?; rm -rf "$$dir"; exit $$status

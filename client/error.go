@@ -31,9 +31,9 @@ type Error struct {
 	} `json:"errors"`
 }
 
-func newError(answer *http.Response, body []byte) *Error {
+func newError(answer *http.Response) *Error {
 	e := &Error{}
-	if json.Unmarshal(body, e) != nil || e.Title == "" { // from something in between
+	if json.NewDecoder(answer.Body).Decode(e) != nil || e.Title == "" { // from something in between
 		e = &Error{Title: http.StatusText(answer.StatusCode)}
 	}
 	e.Status = answer.StatusCode

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"net/http"
 	"time"
 
 	"readmark/client/internal/rest"
@@ -29,86 +30,102 @@ type HistoryOptions struct {
 	PageSize int32     // receipts in one request, up to 1000; zero: 50
 }
 
+// page is a page of a list, of whatever.
+type page[T any] struct {
+	items []T
+	next  string
+}
+
 // pages goes through all pages, as long as the caller goes on. The first error ends it.
-func pages[T any](read func(cursor string) (items []T, next string, err error)) iter.Seq2[T, error] {
+func pages[T any](read func(cursor string) (page[T], error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for cursor := ""; ; {
-			items, next, err := read(cursor)
+			p, err := read(cursor)
 			if err != nil {
 				var none T
 				yield(none, err)
 				return
 			}
-			for _, one := range items {
+			for _, one := range p.items {
 				if !yield(one, nil) {
 					return
 				}
 			}
-			if cursor = next; cursor == "" {
+			if cursor = p.next; cursor == "" {
 				return
 			}
 		}
 	}
 }
 
+// statePage, receiptPage and subjectPage turn an answer into a page.
+func statePage(answer *http.Response, err error) (page[State], error) {
+	list, err := result[rest.StateList](answer, err)
+	if err != nil {
+		return page[State]{}, err
+	}
+	return page[State]{list.Items, list.NextCursor}, nil
+}
+
+func receiptPage(answer *http.Response, err error) (page[Receipt], error) {
+	list, err := result[rest.ReceiptList](answer, err)
+	if err != nil {
+		return page[Receipt]{}, err
+	}
+	return page[Receipt]{list.Items, list.NextCursor}, nil
+}
+
+func subjectPage(answer *http.Response, err error) (page[SubjectReceipt], error) {
+	list, err := result[rest.SubjectReceiptList](answer, err)
+	if err != nil {
+		return page[SubjectReceipt]{}, err
+	}
+	return page[SubjectReceipt]{list.Items, list.NextCursor}, nil
+}
+
 // UserGroups goes through the groups of a user.
 func (c *Client) UserGroups(ctx context.Context, userID string, o ListOptions) iter.Seq2[State, error] {
-	return pages(func(cursor string) ([]State, string, error) {
-		request, err := rest.NewListUserGroupsRequest(c.base, "-", &rest.ListUserGroupsParams{
+	return pages(func(cursor string) (page[State], error) {
+		return statePage(c.rest.ListUserGroups(ctx, userID, &rest.ListUserGroupsParams{
 			Unread: given(o.Unread), MinUnread: given(o.MinUnread), UpdatedSince: given(o.UpdatedSince),
 			Sort: given(rest.ListUserGroupsParamsSort(o.Sort)), Limit: given(o.PageSize), Cursor: given(cursor),
-		})
-		var list rest.StateList
-		err = c.do(ctx, request, err, &list, "users", userID, "groups")
-		return list.Items, list.NextCursor, err
+		}, path("users", userID, "groups")))
 	})
 }
 
 // GroupUsers goes through the readers of a group.
 func (c *Client) GroupUsers(ctx context.Context, groupID string, o ListOptions) iter.Seq2[State, error] {
-	return pages(func(cursor string) ([]State, string, error) {
-		request, err := rest.NewListGroupUsersRequest(c.base, "-", &rest.ListGroupUsersParams{
+	return pages(func(cursor string) (page[State], error) {
+		return statePage(c.rest.ListGroupUsers(ctx, groupID, &rest.ListGroupUsersParams{
 			Unread: given(o.Unread), MinUnread: given(o.MinUnread), UpdatedSince: given(o.UpdatedSince),
 			Sort: given(rest.ListGroupUsersParamsSort(o.Sort)), Limit: given(o.PageSize), Cursor: given(cursor),
-		})
-		var list rest.StateList
-		err = c.do(ctx, request, err, &list, "groups", groupID, "users")
-		return list.Items, list.NextCursor, err
+		}, path("groups", groupID, "users")))
 	})
 }
 
 // Receipts goes through the history of a user in a group, the newest first.
 func (c *Client) Receipts(ctx context.Context, userID, groupID string, o HistoryOptions) iter.Seq2[Receipt, error] {
-	return pages(func(cursor string) ([]Receipt, string, error) {
-		request, err := rest.NewListReceiptsRequest(c.base, "-", "-", &rest.ListReceiptsParams{
+	return pages(func(cursor string) (page[Receipt], error) {
+		return receiptPage(c.rest.ListReceipts(ctx, userID, groupID, &rest.ListReceiptsParams{
 			From: given(o.From), To: given(o.To), Limit: given(o.PageSize), Cursor: given(cursor),
-		})
-		var list rest.ReceiptList
-		err = c.do(ctx, request, err, &list, "users", userID, "groups", groupID, "receipts")
-		return list.Items, list.NextCursor, err
+		}, path("users", userID, "groups", groupID, "receipts")))
 	})
 }
 
 // UserReceipts goes through the history of a user, the newest first.
 func (c *Client) UserReceipts(ctx context.Context, userID string, o HistoryOptions) iter.Seq2[SubjectReceipt, error] {
-	return pages(func(cursor string) ([]SubjectReceipt, string, error) {
-		request, err := rest.NewListUserReceiptsRequest(c.base, "-", &rest.ListUserReceiptsParams{
+	return pages(func(cursor string) (page[SubjectReceipt], error) {
+		return subjectPage(c.rest.ListUserReceipts(ctx, userID, &rest.ListUserReceiptsParams{
 			From: given(o.From), To: given(o.To), Limit: given(o.PageSize), Cursor: given(cursor),
-		})
-		var list rest.SubjectReceiptList
-		err = c.do(ctx, request, err, &list, "users", userID, "receipts")
-		return list.Items, list.NextCursor, err
+		}, path("users", userID, "receipts")))
 	})
 }
 
 // GroupReceipts goes through the history of a group, the newest first.
 func (c *Client) GroupReceipts(ctx context.Context, groupID string, o HistoryOptions) iter.Seq2[SubjectReceipt, error] {
-	return pages(func(cursor string) ([]SubjectReceipt, string, error) {
-		request, err := rest.NewListGroupReceiptsRequest(c.base, "-", &rest.ListGroupReceiptsParams{
+	return pages(func(cursor string) (page[SubjectReceipt], error) {
+		return subjectPage(c.rest.ListGroupReceipts(ctx, groupID, &rest.ListGroupReceiptsParams{
 			From: given(o.From), To: given(o.To), Limit: given(o.PageSize), Cursor: given(cursor),
-		})
-		var list rest.SubjectReceiptList
-		err = c.do(ctx, request, err, &list, "groups", groupID, "receipts")
-		return list.Items, list.NextCursor, err
+		}, path("groups", groupID, "receipts")))
 	})
 }

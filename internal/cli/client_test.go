@@ -77,6 +77,13 @@ func TestClient(t *testing.T) {
 	require.EqualValues(t, 1, answer.Pairs[0].State.UnreadCount)
 	require.EqualValues(t, "unknown", answer.Pairs[1].Status)
 	require.EqualValues(t, "known", answer.Users[0].Status)
+	answer, err = c.Query(ctx, nil, []string{"u"})
+	require.NoError(t, err)
+	require.Empty(t, answer.Pairs)
+	require.Len(t, answer.Users, 1)
+	answer, err = c.Query(ctx, nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, answer.Users)
 	_, err = c.Drift(ctx)
 	require.NoError(t, err)
 

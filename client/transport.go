@@ -1,0 +1,123 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+const (
+	firstWait   = 50 * time.Millisecond
+	longestWait = 2 * time.Second
+	// maxAnswerBytes bounds what is read of one answer.
+	maxAnswerBytes = 64 << 20
+)
+
+// transport sends requests with the key, reads again and with ETags.
+type transport struct {
+	key   string
+	once  *http.Client
+	again *retryablehttp.Client
+	kept  *lru.Cache[string, kept] // nil: none
+}
+
+// kept is an answer that the server may say has not changed.
+type kept struct {
+	etag string
+	body []byte
+}
+
+func newTransport(options *Options) (*transport, error) {
+	t := &transport{key: options.Key, once: options.HTTPClient}
+	if t.once == nil {
+		t.once = &http.Client{}
+	}
+	attempts := options.Attempts
+	if attempts == 0 {
+		attempts = defaultAttempts
+	}
+	t.again = retryablehttp.NewClient()
+	t.again.HTTPClient, t.again.Logger = t.once, nil
+	t.again.RetryMax, t.again.RetryWaitMin, t.again.RetryWaitMax = attempts-1, firstWait, longestWait
+	t.again.Backoff = retryablehttp.RateLimitLinearJitterBackoff
+	t.again.CheckRetry = retry
+	t.again.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	cached := options.Cached
+	if cached == 0 {
+		cached = defaultCached
+	}
+	if cached > 0 {
+		var err error
+		if t.kept, err = lru.New[string, kept](cached); err != nil {
+			return nil, fmt.Errorf("make cache: %w", err)
+		}
+	}
+	return t, nil
+}
+
+// retry reports whether a read may succeed when it is tried again.
+func retry(ctx context.Context, answer *http.Response, err error) (bool, error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if err != nil {
+		return retryablehttp.DefaultRetryPolicy(ctx, answer, err)
+	}
+	switch answer.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true, nil
+	default:
+		return false, nil
+	}
+}
+
+// Do sends a request, and reads the answer to its end. In place of a 304 it gives the
+// answer that was kept.
+func (t *transport) Do(request *http.Request) (*http.Response, error) {
+	if t.key != "" {
+		request.Header.Set("Authorization", "Bearer "+t.key)
+	}
+	address := request.URL.String()
+	var before kept
+	keeping := t.kept != nil && request.Method == http.MethodGet
+	if keeping {
+		if before, _ = t.kept.Get(address); before.etag != "" {
+			request.Header.Set("If-None-Match", before.etag)
+		}
+	}
+	answer, err := t.send(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask Readmark: %w", err)
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes))
+	_ = answer.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	etag := answer.Header.Get("ETag")
+	switch {
+	case answer.StatusCode == http.StatusNotModified && before.etag != "":
+		answer.StatusCode, body = http.StatusOK, before.body
+	case answer.StatusCode == http.StatusOK && keeping && etag != "":
+		t.kept.Add(address, kept{etag, body})
+	}
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	return answer, nil
+}
+
+func (t *transport) send(request *http.Request) (*http.Response, error) {
+	if request.Method != http.MethodGet {
+		return t.once.Do(request)
+	}
+	retryable, err := retryablehttp.FromRequest(request)
+	if err != nil {
+		return nil, err
+	}
+	return t.again.Do(retryable)
+}
