@@ -113,7 +113,7 @@ func (t *transport) Do(request *http.Request) (*http.Response, error) {
 
 func (t *transport) send(request *http.Request) (*http.Response, error) {
 	if request.Method != http.MethodGet {
-		return t.once.Do(request)
+		return t.once.Do(request) //nolint:gosec // the URL is the program's own
 	}
 	retryable, err := retryablehttp.FromRequest(request)
 	if err != nil {
