@@ -1,0 +1,127 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"readmark/internal/api"
+	"readmark/internal/auth"
+	"readmark/internal/auth/guard"
+	"readmark/internal/readstate"
+	"readmark/internal/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// sink remembers what was made durable.
+type sink struct {
+	mu       sync.Mutex
+	err      error
+	hold     chan struct{} // Submit waits for it when set
+	entered  chan struct{} // and tells so here
+	receipts []readstate.Receipt
+	messages []readstate.Message
+	changes  []readstate.Change
+	rejected []readstate.Rejection
+}
+
+func (s *sink) Submit(_ context.Context, r readstate.Receipt) error {
+	if s.hold != nil {
+		s.entered <- struct{}{}
+		<-s.hold
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.receipts = append(s.receipts, r)
+	}
+	return s.err
+}
+
+func (s *sink) SubmitMessage(_ context.Context, m readstate.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.messages = append(s.messages, m)
+	return s.err
+}
+
+func (s *sink) SubmitChange(_ context.Context, c readstate.Change) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes = append(s.changes, c)
+	return s.err
+}
+
+func (s *sink) Reject(_ context.Context, r readstate.Rejection) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rejected = append(s.rejected, r)
+	return s.err
+}
+
+// reader stands for a database that cannot be reached.
+type reader struct{ api.Reader }
+
+func (reader) Badge(context.Context, string) (readstate.Badge, error) {
+	return readstate.Badge{}, readstate.ErrUnavailable
+}
+
+func (reader) State(context.Context, readstate.Pair) (readstate.State, error) {
+	return readstate.State{}, errors.New("secret cause")
+}
+
+func (reader) GroupSum(context.Context, string) (readstate.GroupSum, error) { panic("secret cause") }
+
+// noKeys stands for a database without keys.
+type noKeys struct{}
+
+func (noKeys) Find(context.Context, auth.Hash) (*auth.Key, error) { return nil, auth.ErrUnknownKey }
+
+type fixture struct {
+	sink     *sink
+	registry *prometheus.Registry
+	log      *bytes.Buffer
+	handler  http.Handler
+}
+
+func newFixture(token string, authRequired bool, origins ...string) *fixture {
+	f := &fixture{sink: &sink{}, registry: prometheus.NewRegistry(), log: &bytes.Buffer{}}
+	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var g *guard.Guard
+	if authRequired {
+		g = guard.New(guard.Options{Keys: noKeys{}, Now: time.Now, Registry: f.registry, Logger: logger})
+	}
+	f.handler = server.New(server.Options{
+		Sink: f.sink, CallbackToken: token, CORSOrigins: origins, Registry: f.registry, Logger: logger,
+		API: api.Options{Reader: reader{}, Guard: g, Now: time.Now, Logger: logger},
+	})
+	return f
+}
+
+func (f *fixture) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	request := httptest.NewRequest(method, target, strings.NewReader(body))
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	recorder := httptest.NewRecorder()
+	f.handler.ServeHTTP(recorder, request)
+	return recorder
+}
+
+const (
+	documentedBody = `{"callbackCommand":"callbackGroupMsgReadCommand","sendID":"user123","receiveID":"group789","unreadMsgNum":5,"contentType":101}`
+	successBody    = `{"actionCode":0,"errCode":0,"errMsg":"","errDlt":"","nextCode":0}`
+	basicSecret    = "Basic YW55OnMzY3JldA==" // any:s3cret
+	basicWrong     = "Basic czNjcmV0OndyMG5n" // s3cret:wr0ng
+)
