@@ -30,6 +30,7 @@ type bench struct {
 	children    []*child
 	readmark    *child
 	constant    *child
+	wrk         string // the program, for reads
 	contestants []contestant
 	about       []string // versions
 	extra       int64    // states that only reads need
@@ -186,22 +187,11 @@ type measurement struct {
 func (b *bench) measure(ctx context.Context) (*report, error) {
 	r := &report{
 		Seed: b.seed, States: b.states, Rounds: b.rounds, Seconds: b.duration.Seconds(),
-		About: append(b.about, machine()), Generator: b.generator.version,
+		Generator: b.generator.version,
 	}
 	for _, c := range b.contestants {
 		r.Contestants = append(r.Contestants, [2]string{c.key, c.name})
 		if err := b.warmUp(ctx, c, b.states); err != nil {
-			return nil, err
-		}
-	}
-	if b.only != "ingest" {
-		if err := b.addReads(ctx); err != nil {
-			return nil, err
-		}
-		if err := b.readmarkDatabase().settle(ctx); err != nil {
-			return nil, err
-		}
-		if err := b.measureReads(ctx, r); err != nil {
 			return nil, err
 		}
 	}
@@ -221,6 +211,16 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 			}
 		}
 	}
+	if b.only != "ingest" { // behind the callbacks: it adds states and positions
+		if err := b.addReads(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if b.only != "ingest" {
+		if err := b.measureReads(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	grown := b.states
 	if b.growth {
 		var err error
@@ -228,6 +228,7 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 			return nil, err
 		}
 	}
+	r.About = append(b.about, machine())
 	r.PeakMemoryMB, r.Warnings = b.readmark.peakMemory(), b.readmark.log.warned()
 	return r, b.check(ctx, grown)
 }

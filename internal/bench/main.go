@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -70,6 +71,9 @@ func parse(args []string, output io.Writer) (settings, error) {
 	}
 	if s.seed == 0 {
 		s.seed = rand.Uint64N(1 << 31) //nolint:gosec // a load, not a secret
+	}
+	if !slices.Contains([]string{"", "ingest", "reads"}, s.only) {
+		return s, fmt.Errorf("-only is %q, not ingest or reads", s.only)
 	}
 	if flags.NArg() > 0 || s.rounds < 1 || s.duration < time.Second || s.duration%time.Second != 0 ||
 		s.states < groupsPerUser || s.seed >= 1<<31 {

@@ -58,8 +58,17 @@ type read struct {
 	Constant    figures `json:"constant"` // zero where it is measured alone
 }
 
-// addReads fills what reads need, and starts the constant contestant.
-func (b *bench) addReads(ctx context.Context) error {
+// addReads fills what reads need, and starts the constant contestant. Without wrk
+// nothing of that is done, and reads are not measured.
+func (b *bench) addReads(ctx context.Context) (err error) {
+	if b.wrk, err = exec.LookPath("wrk"); err != nil {
+		if b.only == "reads" {
+			return fmt.Errorf("find wrk, which reads need: %w", err)
+		}
+		b.only = "ingest"
+		b.about = append(b.about, "reads: wrk not found, so not measured")
+		return nil
+	}
 	if err := b.readmarkDatabase().execAll(ctx, fillForReads()); err != nil {
 		return err
 	}
@@ -80,13 +89,24 @@ func (b *bench) addReads(ctx context.Context) error {
 		return err
 	}
 	b.children = append(b.children, b.constant)
-	return nil
+	return b.readmarkDatabase().settle(ctx)
 }
 
 func (b *bench) readmarkDatabase() *database { return b.contestants[len(b.contestants)-1].database }
 
-// lines gives the requests of a kind.
-func (b *bench) lines(ctx context.Context, kind string, states int64) (list []string, err error) {
+// target is a request: a GET, with an ETag or without, or the POST of a body.
+type target struct{ path, etag, body string }
+
+// line is how reads.lua is told of it.
+func (t *target) line() string {
+	if t.body != "" {
+		return t.path + "\tPOST\t" + t.body
+	}
+	return t.path + "\t" + t.etag
+}
+
+// targets gives the requests of a kind.
+func (b *bench) targets(ctx context.Context, kind string, states int64) (list []target, err error) {
 	random := rand.New(rand.NewPCG(b.seed, uint64(states))) //nolint:gosec // a load, not a secret
 	pair := func() (user, group string) {
 		n := random.Int64N(states)
@@ -96,24 +116,18 @@ func (b *bench) lines(ctx context.Context, kind string, states int64) (list []st
 	case "pair", "304":
 		for range map[string]int{"pair": pairURLs, "304": pollURLs}[kind] {
 			user, group := pair()
-			path, etag := "/v1/users/"+user+"/groups/"+group, ""
-			if kind == "304" {
-				if etag, _, err = fetch(ctx, b.readmark.url+path, ""); err != nil {
-					return nil, err
-				}
-			}
-			list = append(list, path+"\t"+etag)
+			list = append(list, target{path: "/v1/users/" + user + "/groups/" + group})
 		}
 	case "badge":
 		for n := range badgeUsers {
-			list = append(list, "/v1/users/badge"+strconv.Itoa(n)+"/unread\t")
+			list = append(list, target{path: "/v1/users/badge" + strconv.Itoa(n) + "/unread"})
 		}
 	case "list":
 		for n := range badgeUsers {
-			list = append(list, "/v1/users/badge"+strconv.Itoa(n)+"/groups\t")
+			list = append(list, target{path: "/v1/users/badge" + strconv.Itoa(n) + "/groups"})
 		}
 	case "group sum":
-		list = append(list, "/v1/groups/large/unread\t")
+		list = append(list, target{path: "/v1/groups/large/unread"})
 	case "batch":
 		for range 20 {
 			pairs := make([]string, 1000)
@@ -121,75 +135,84 @@ func (b *bench) lines(ctx context.Context, kind string, states int64) (list []st
 				user, group := pair()
 				pairs[i] = `{"userID":"` + user + `","groupID":"` + group + `"}`
 			}
-			list = append(list, "/v1/unread/query\tPOST\t"+`{"pairs":[`+strings.Join(pairs, ",")+`]}`)
+			list = append(list, target{path: "/v1/unread/query", body: `{"pairs":[` + strings.Join(pairs, ",") + `]}`})
 		}
 	}
-	return list, nil
+	if kind != "304" {
+		return list, nil
+	}
+	for i := range list {
+		if list[i].etag, _, err = fetch(ctx, b.readmark.url, &list[i], http.StatusOK); err != nil {
+			return nil, err
+		}
+	}
+	_, _, err = fetch(ctx, b.readmark.url, &list[0], http.StatusNotModified) // else something else is measured
+	return list, err
 }
 
-// fetch asks once, with a body or without.
-func fetch(ctx context.Context, url, body string) (etag string, got []byte, err error) {
+// fetch asks once, and expects a status.
+func fetch(ctx context.Context, url string, t *target, status int) (etag string, got []byte, err error) {
 	method := http.MethodGet
-	if body != "" {
+	if t.body != "" {
 		method = http.MethodPost
 	}
-	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, url+t.path, strings.NewReader(t.body))
 	if err != nil {
 		return "", nil, fmt.Errorf("make request: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
+	if t.etag != "" {
+		request.Header.Set("If-None-Match", t.etag)
+	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return "", nil, fmt.Errorf("fetch: %w", err)
 	}
 	defer func() { err = errors.Join(err, answer.Body.Close()) }()
 	got, err = io.ReadAll(answer.Body)
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %d: %s", url, answer.StatusCode, tail(got))
+	if err == nil && answer.StatusCode != status {
+		err = fmt.Errorf("%s answers %d: %s", t.path, answer.StatusCode, tail(got))
 	}
 	return answer.Header.Get("ETag"), got, err
 }
 
 // readOnce measures a kind, first the constant answer of its size and then Readmark.
 func (b *bench) readOnce(ctx context.Context, r read, beside bool) (read, error) {
-	lines, err := b.lines(ctx, r.Kind, r.States)
+	targets, err := b.targets(ctx, r.Kind, r.States)
 	if err != nil {
 		return r, err
 	}
-	path, rest, _ := strings.Cut(lines[0], "\t")
-	_, got, err := fetch(ctx, b.readmark.url+path, strings.TrimPrefix(strings.TrimPrefix(rest, "POST"), "\t"))
-	if r.Kind == "304" {
-		_, got, err = fetch(ctx, b.readmark.url+path, "")
-	}
+	whole := target{path: targets[0].path, body: targets[0].body}
+	_, got, err := fetch(ctx, b.readmark.url, &whole, http.StatusOK)
 	if err != nil {
 		return r, err
 	}
 	r.Bytes = len(got)
 	if beside {
-		constant := make([]string, len(lines))
-		for i := range lines {
-			constant[i] = "/constant/" + strconv.Itoa(r.Bytes) + "/" + strconv.Itoa(i) + "\t"
+		constant := make([]target, len(targets))
+		for i := range constant {
+			constant[i].path = "/constant/" + strconv.Itoa(r.Bytes) + "/" + strconv.Itoa(i)
 		}
 		if r.Constant, err = b.wrkReads(ctx, b.constant.url, constant, r.Connections); err != nil {
 			return r, err
 		}
 	}
-	r.Readmark, err = b.wrkReads(ctx, b.readmark.url, lines, r.Connections)
+	r.Readmark, err = b.wrkReads(ctx, b.readmark.url, targets, r.Connections)
 	b.logger.InfoContext(ctx, "measured", "kind", r.Kind, "states", r.States, "round", r.Round, "bytes", r.Bytes,
 		"per_second", int(r.Readmark.Rate), "p50_ms", r.Readmark.P50, "p99_ms", r.Readmark.P99, "constant_per_second", int(r.Constant.Rate))
 	return r, err
 }
 
-func (b *bench) wrkReads(ctx context.Context, url string, lines []string, connections int) (figures, error) {
-	wrk, err := exec.LookPath("wrk")
-	if err != nil {
-		return figures{}, fmt.Errorf("find wrk, which reads need: %w", err)
+func (b *bench) wrkReads(ctx context.Context, url string, targets []target, connections int) (figures, error) {
+	var lines strings.Builder
+	for i := range targets {
+		lines.WriteString(targets[i].line() + "\n")
 	}
 	file := filepath.Join(b.dir, "reads.txt")
-	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
 		return figures{}, fmt.Errorf("write requests: %w", err)
 	}
-	command := program(ctx, wrk, "--threads", "1", "--connections", strconv.Itoa(connections),
+	command := program(ctx, b.wrk, "--threads", "1", "--connections", strconv.Itoa(connections),
 		"--duration", strconv.Itoa(int(b.duration/time.Second))+"s", "--timeout", requestTimeout.String(),
 		"--script", filepath.Join(b.dir, "reads.lua"), url, "--", strconv.FormatUint(b.seed, 10), file)
 	output, err := command.CombinedOutput()
@@ -242,7 +265,7 @@ type mixed struct {
 }
 
 func (b *bench) measureMixed(ctx context.Context, r *report) error {
-	lines, err := b.lines(ctx, "pair", b.states)
+	targets, err := b.targets(ctx, "pair", b.states)
 	if err != nil {
 		return err
 	}
@@ -255,7 +278,7 @@ func (b *bench) measureMixed(ctx context.Context, r *report) error {
 		}
 		var reading sync.WaitGroup
 		var failed error
-		reading.Go(func() { m.Reads, failed = readSteadily(ctx, b.readmark.url, lines, b.duration) })
+		reading.Go(func() { m.Reads, failed = readSteadily(ctx, b.readmark.url, targets, b.duration) })
 		m.Callbacks, err = b.drive(ctx, readmark, l)
 		reading.Wait()
 		if err := errors.Join(err, failed); err != nil {
@@ -272,15 +295,14 @@ func (b *bench) measureMixed(ctx context.Context, r *report) error {
 }
 
 // readSteadily asks for pairs at a fixed rate.
-func readSteadily(ctx context.Context, url string, lines []string, duration time.Duration) (figures, error) {
+func readSteadily(ctx context.Context, url string, targets []target, duration time.Duration) (figures, error) {
 	attacker := vegeta.NewAttacker(vegeta.KeepAlive(true), vegeta.Timeout(requestTimeout), vegeta.Connections(64))
 	defer context.AfterFunc(ctx, func() { attacker.Stop() })()
 	var metrics vegeta.Metrics
 	next := 0
-	for result := range attacker.Attack(func(target *vegeta.Target) error {
-		path, _, _ := strings.Cut(lines[next%len(lines)], "\t")
+	for result := range attacker.Attack(func(request *vegeta.Target) error {
+		request.Method, request.URL = http.MethodGet, url+targets[next%len(targets)].path
 		next++
-		target.Method, target.URL = http.MethodGet, url+path
 		return nil
 	}, vegeta.Rate{Freq: readsPerSecond, Per: time.Second}, duration, "") {
 		metrics.Add(result)
