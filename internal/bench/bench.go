@@ -228,7 +228,8 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 			return nil, err
 		}
 	}
-	r.About = append(b.about, machine())
+	r.About = append(r.About, b.about...)
+	r.About = append(r.About, machine())
 	r.PeakMemoryMB, r.Warnings = b.readmark.peakMemory(), b.readmark.log.warned()
 	return r, b.check(ctx, grown)
 }
