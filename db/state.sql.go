@@ -734,14 +734,23 @@ func (q *Queries) SumStatesByGroup(ctx context.Context, db DBTX, groupID string)
 
 const sumStatesByUsers = `-- name: SumStatesByUsers :many
 SELECT
-    user_id,
-    least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
-    count(*) FILTER (WHERE unread_count > 0) AS unread_groups,
-    count(*) AS groups,
-    max(updated_at)::timestamptz AS updated_at
-FROM current_states
-WHERE user_id = ANY ($1::text[])
-GROUP BY user_id
+    who.user_id::text AS user_id,
+    badge.unread_count,
+    badge.unread_groups,
+    badge.groups,
+    badge.updated_at
+FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) AS who
+CROSS JOIN LATERAL (
+    SELECT
+        least(sum(s.unread_count), 9223372036854775807)::bigint AS unread_count,
+        count(*) FILTER (WHERE s.unread_count > 0) AS unread_groups,
+        count(*) AS groups,
+        max(s.updated_at)::timestamptz AS updated_at
+    FROM (
+        SELECT c.unread_count, c.updated_at FROM current_states AS c WHERE c.user_id = who.user_id OFFSET 0
+    ) AS s
+) AS badge
+WHERE badge.groups > 0
 `
 
 type SumStatesByUsersRow struct {
@@ -753,7 +762,8 @@ type SumStatesByUsersRow struct {
 }
 
 // Only the known ones of the given users, in no particular order. Sums stop at
-// the largest bigint.
+// the largest bigint. User by user, so that nothing is sorted; OFFSET 0 has each
+// count reckoned once and not for every sum.
 func (q *Queries) SumStatesByUsers(ctx context.Context, db DBTX, userIds []string) ([]SumStatesByUsersRow, error) {
 	rows, err := db.Query(ctx, sumStatesByUsers, userIds)
 	if err != nil {
