@@ -15,8 +15,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
 const (
@@ -193,17 +191,19 @@ func (b *bench) readOnce(ctx context.Context, r read, beside bool) (read, error)
 		for i := range constant {
 			constant[i].path = "/constant/" + strconv.Itoa(r.Bytes) + "/" + strconv.Itoa(i)
 		}
-		if r.Constant, err = b.wrkReads(ctx, b.constant.url, constant, r.Connections); err != nil {
+		if r.Constant, err = b.wrkReads(ctx, b.constant.url, constant, r.Connections, 0); err != nil {
 			return r, err
 		}
 	}
-	r.Readmark, err = b.wrkReads(ctx, b.readmark.url, targets, r.Connections)
+	r.Readmark, err = b.wrkReads(ctx, b.readmark.url, targets, r.Connections, 0)
 	b.logger.InfoContext(ctx, "measured", "kind", r.Kind, "states", r.States, "round", r.Round, "bytes", r.Bytes,
 		"per_second", int(r.Readmark.Rate), "p50_ms", r.Readmark.P50, "p99_ms", r.Readmark.P99, "constant_per_second", int(r.Constant.Rate))
 	return r, err
 }
 
-func (b *bench) wrkReads(ctx context.Context, url string, targets []target, connections int) (figures, error) {
+// wrkReads sends requests at a rate per second, or each connection its next one at once
+// where the rate is 0.
+func (b *bench) wrkReads(ctx context.Context, url string, targets []target, connections, rate int) (figures, error) {
 	var lines strings.Builder
 	for i := range targets {
 		lines.WriteString(targets[i].line() + "\n")
@@ -212,10 +212,15 @@ func (b *bench) wrkReads(ctx context.Context, url string, targets []target, conn
 	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
 		return figures{}, fmt.Errorf("write requests: %w", err)
 	}
-	command := program(ctx, b.wrk, "--threads", "1", "--connections", strconv.Itoa(connections),
-		"--duration", strconv.Itoa(int(b.duration/time.Second))+"s", "--timeout", requestTimeout.String(),
-		"--script", filepath.Join(b.dir, "reads.lua"), url, "--", strconv.FormatUint(b.seed, 10), file)
-	output, err := command.CombinedOutput()
+	args := []string{
+		"--threads", "1", "--connections", strconv.Itoa(connections),
+		"--duration", strconv.Itoa(int(b.duration/time.Second)) + "s", "--timeout", requestTimeout.String(),
+		"--script", filepath.Join(b.dir, "reads.lua"), url, "--", strconv.FormatUint(b.seed, 10), file,
+	}
+	if rate > 0 {
+		args = append(args, strconv.Itoa(rate))
+	}
+	output, err := program(ctx, b.wrk, args...).CombinedOutput()
 	if err != nil {
 		return figures{}, fmt.Errorf("run wrk: %w: %s", err, tail(output))
 	}
@@ -278,7 +283,7 @@ func (b *bench) measureMixed(ctx context.Context, r *report) error {
 		}
 		var reading sync.WaitGroup
 		var failed error
-		reading.Go(func() { m.Reads, failed = readSteadily(ctx, b.readmark.url, targets, b.duration) })
+		reading.Go(func() { m.Reads, failed = b.wrkReads(ctx, b.readmark.url, targets, 64, readsPerSecond) })
 		m.Callbacks, err = b.drive(ctx, readmark, l)
 		reading.Wait()
 		if err := errors.Join(err, failed); err != nil {
@@ -292,29 +297,6 @@ func (b *bench) measureMixed(ctx context.Context, r *report) error {
 		}
 	}
 	return nil
-}
-
-// readSteadily asks for pairs at a fixed rate.
-func readSteadily(ctx context.Context, url string, targets []target, duration time.Duration) (figures, error) {
-	attacker := vegeta.NewAttacker(vegeta.KeepAlive(true), vegeta.Timeout(requestTimeout), vegeta.Connections(64))
-	defer context.AfterFunc(ctx, func() { attacker.Stop() })()
-	var metrics vegeta.Metrics
-	next := 0
-	for result := range attacker.Attack(func(request *vegeta.Target) error {
-		request.Method, request.URL = http.MethodGet, url+targets[next%len(targets)].path
-		next++
-		return nil
-	}, vegeta.Rate{Freq: readsPerSecond, Per: time.Second}, duration, "") {
-		metrics.Add(result)
-	}
-	metrics.Close()
-	if metrics.StatusCodes["200"] != int(metrics.Requests) { //nolint:gosec // far below 2^63
-		return figures{}, fmt.Errorf("reads met errors: %v %v", metrics.StatusCodes, metrics.Errors)
-	}
-	return figures{
-		Requests: int64(metrics.Requests), Rate: metrics.Throughput, //nolint:gosec // far below 2^63
-		P50: milliseconds(metrics.Latencies.P50), P99: milliseconds(metrics.Latencies.P99),
-	}, nil
 }
 
 // sizes notes how large the tables are.
