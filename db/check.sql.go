@@ -211,7 +211,9 @@ func (q *Queries) NoteHeard(ctx context.Context, db DBTX, arg NoteHeardParams) e
 
 const saveCheck = `-- name: SaveCheck :exec
 INSERT INTO checks (user_id, group_id, due_at, checked_at, pairs, pairs_off, repaired, largest_difference)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT $1::text, $2::text, $3::timestamptz, $4::timestamptz,
+    $5::bigint, $6::bigint, $7::bigint, $8::bigint
+WHERE EXISTS (SELECT 1 FROM states AS s WHERE s.user_id = $1::text)
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     checked_at = excluded.checked_at,
     pairs = excluded.pairs,
@@ -224,13 +226,14 @@ type SaveCheckParams struct {
 	UserID            string
 	GroupID           string
 	DueAt             time.Time
-	CheckedAt         *time.Time
+	CheckedAt         time.Time
 	Pairs             int64
 	PairsOff          int64
 	Repaired          int64
 	LargestDifference int64
 }
 
+// Not of somebody who was erased meanwhile, of whom there is no state.
 func (q *Queries) SaveCheck(ctx context.Context, db DBTX, arg SaveCheckParams) error {
 	_, err := db.Exec(ctx, saveCheck,
 		arg.UserID,

@@ -39,7 +39,9 @@ DELETE FROM journal AS j
 WHERE j.group_id = $1::text AND (j.user_id, j.received_at, j.id) IN (
     SELECT o.user_id, o.received_at, o.id FROM journal AS o
     WHERE o.group_id = $1::text AND o.received_at <= $2
+    ORDER BY o.received_at
     LIMIT $3
+    FOR UPDATE
 )
 `
 
@@ -66,6 +68,7 @@ WITH gone AS (
         WHERE o.user_id = $1 AND o.received_at <= $2
         ORDER BY o.received_at, o.id
         LIMIT $3
+        FOR UPDATE
     )
     RETURNING j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.read_seq, j.content_type,
         j.read_position, j.relative, j.max_seq, j.message_id, j.sent_at, j.position
@@ -106,7 +109,9 @@ DELETE FROM messages AS m
 WHERE m.group_id = $1 AND m.message_id IN (
     SELECT o.message_id FROM messages AS o
     WHERE o.group_id = $1 AND o.received_at <= $2
+    ORDER BY o.message_id
     LIMIT $3
+    FOR UPDATE
 )
 `
 
@@ -292,21 +297,23 @@ func (q *Queries) GetErasureKey(ctx context.Context, db DBTX) ([]byte, error) {
 	return hash_key, err
 }
 
-const heardSince = `-- name: HeardSince :one
+const hasReadSince = `-- name: HasReadSince :one
 SELECT EXISTS (
     SELECT 1 FROM journal AS j
-    WHERE j.user_id = $1 AND j.received_at > $2 AND j.kind IN (1, 2, 3, 4, 6)
+    WHERE j.user_id = $1 AND j.received_at > $2 AND j.kind = 2 AND j.read_seq = $3::bigint
 )
 `
 
-type HeardSinceParams struct {
-	UserID string
-	Moment time.Time
+type HasReadSinceParams struct {
+	UserID  string
+	Moment  time.Time
+	ReadSeq int64
 }
 
-// Whether a callback of a user arrived after a moment.
-func (q *Queries) HeardSince(ctx context.Context, db DBTX, arg HeardSinceParams) (bool, error) {
-	row := db.QueryRow(ctx, heardSince, arg.UserID, arg.Moment)
+// Whether a user reported to have read up to a seq after a moment, in a group that
+// the callback did not name.
+func (q *Queries) HasReadSince(ctx context.Context, db DBTX, arg HasReadSinceParams) (bool, error) {
+	row := db.QueryRow(ctx, hasReadSince, arg.UserID, arg.Moment, arg.ReadSeq)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -341,6 +348,122 @@ func (q *Queries) ListErasures(ctx context.Context, db DBTX, subjectHashes [][]b
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listJournalSubjects = `-- name: ListJournalSubjects :many
+SELECT j.user_id::text AS user_id, j.group_id::text AS group_id, min(j.received_at)::timestamptz AS oldest
+FROM journal AS j
+WHERE j.user_id >= $1 AND j.user_id <= $2 AND j.group_id IS NOT NULL
+GROUP BY j.user_id, j.group_id
+`
+
+type ListJournalSubjectsParams struct {
+	FirstUserID string
+	LastUserID  string
+}
+
+type ListJournalSubjectsRow struct {
+	UserID  string
+	GroupID string
+	Oldest  time.Time
+}
+
+// Whom the rows are about that a batch of a replay reads, and since when.
+func (q *Queries) ListJournalSubjects(ctx context.Context, db DBTX, arg ListJournalSubjectsParams) ([]ListJournalSubjectsRow, error) {
+	rows, err := db.Query(ctx, listJournalSubjects, arg.FirstUserID, arg.LastUserID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListJournalSubjectsRow{}
+	for rows.Next() {
+		var i ListJournalSubjectsRow
+		if err := rows.Scan(&i.UserID, &i.GroupID, &i.Oldest); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSilentGroups = `-- name: ListSilentGroups :many
+SELECT who.group_id::text
+FROM (SELECT unnest($1::text[]) AS group_id, unnest($2::timestamptz[]) AS erased_at) AS who
+WHERE NOT EXISTS (
+    SELECT 1 FROM journal AS j
+    WHERE j.group_id = who.group_id AND j.received_at > who.erased_at AND j.kind IN (1, 3, 4, 6)
+) AND NOT EXISTS (
+    SELECT 1 FROM states AS s
+    WHERE s.group_id = who.group_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
+)
+`
+
+type ListSilentGroupsParams struct {
+	GroupIDs []string
+	Moments  []time.Time
+}
+
+// The same of groups, as far as callbacks name them.
+func (q *Queries) ListSilentGroups(ctx context.Context, db DBTX, arg ListSilentGroupsParams) ([]string, error) {
+	rows, err := db.Query(ctx, listSilentGroups, arg.GroupIDs, arg.Moments)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var who_group_id string
+		if err := rows.Scan(&who_group_id); err != nil {
+			return nil, err
+		}
+		items = append(items, who_group_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSilentUsers = `-- name: ListSilentUsers :many
+SELECT who.user_id::text AS user_id
+FROM (SELECT unnest($1::text[]) AS user_id, unnest($2::timestamptz[]) AS erased_at) AS who
+WHERE NOT EXISTS (
+    SELECT 1 FROM journal AS j
+    WHERE j.user_id = who.user_id AND j.received_at > who.erased_at AND j.kind IN (1, 2, 3, 4, 6)
+) AND NOT EXISTS (
+    SELECT 1 FROM states AS s
+    WHERE s.user_id = who.user_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
+)
+`
+
+type ListSilentUsersParams struct {
+	UserIDs []string
+	Moments []time.Time
+}
+
+// Of users that were erased those of whom no callback has come since: the journal tells,
+// and the states do when its rows have been dropped.
+func (q *Queries) ListSilentUsers(ctx context.Context, db DBTX, arg ListSilentUsersParams) ([]string, error) {
+	rows, err := db.Query(ctx, listSilentUsers, arg.UserIDs, arg.Moments)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var user_id string
+		if err := rows.Scan(&user_id); err != nil {
+			return nil, err
+		}
+		items = append(items, user_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -25,8 +25,11 @@ WHERE c.user_id = due.user_id AND c.group_id = due.group_id
 RETURNING c.user_id, c.group_id;
 
 -- name: SaveCheck :exec
+-- Not of somebody who was erased meanwhile, of whom there is no state.
 INSERT INTO checks (user_id, group_id, due_at, checked_at, pairs, pairs_off, repaired, largest_difference)
-VALUES (@user_id, @group_id, @due_at, @checked_at, @pairs, @pairs_off, @repaired, @largest_difference)
+SELECT @user_id::text, @group_id::text, sqlc.arg('due_at')::timestamptz, sqlc.arg('checked_at')::timestamptz,
+    @pairs::bigint, @pairs_off::bigint, @repaired::bigint, @largest_difference::bigint
+WHERE EXISTS (SELECT 1 FROM states AS s WHERE s.user_id = @user_id::text)
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     checked_at = excluded.checked_at,
     pairs = excluded.pairs,

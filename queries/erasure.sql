@@ -42,12 +42,45 @@ SELECT greatest(
     '0001-01-01 00:00:00+00'
 )::timestamptz AS newest;
 
--- name: HeardSince :one
--- Whether a callback of a user arrived after a moment.
+-- name: ListSilentUsers :many
+-- Of users that were erased those of whom no callback has come since: the journal tells,
+-- and the states do when its rows have been dropped.
+SELECT who.user_id::text AS user_id
+FROM (SELECT unnest(@user_ids::text[]) AS user_id, unnest(@moments::timestamptz[]) AS erased_at) AS who
+WHERE NOT EXISTS (
+    SELECT 1 FROM journal AS j
+    WHERE j.user_id = who.user_id AND j.received_at > who.erased_at AND j.kind IN (1, 2, 3, 4, 6)
+) AND NOT EXISTS (
+    SELECT 1 FROM states AS s
+    WHERE s.user_id = who.user_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
+);
+
+-- name: ListSilentGroups :many
+-- The same of groups, as far as callbacks name them.
+SELECT who.group_id::text
+FROM (SELECT unnest(@group_ids::text[]) AS group_id, unnest(@moments::timestamptz[]) AS erased_at) AS who
+WHERE NOT EXISTS (
+    SELECT 1 FROM journal AS j
+    WHERE j.group_id = who.group_id AND j.received_at > who.erased_at AND j.kind IN (1, 3, 4, 6)
+) AND NOT EXISTS (
+    SELECT 1 FROM states AS s
+    WHERE s.group_id = who.group_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
+);
+
+-- name: HasReadSince :one
+-- Whether a user reported to have read up to a seq after a moment, in a group that
+-- the callback did not name.
 SELECT EXISTS (
     SELECT 1 FROM journal AS j
-    WHERE j.user_id = @user_id AND j.received_at > @moment AND j.kind IN (1, 2, 3, 4, 6)
+    WHERE j.user_id = @user_id AND j.received_at > @moment AND j.kind = 2 AND j.read_seq = @read_seq::bigint
 );
+
+-- name: ListJournalSubjects :many
+-- Whom the rows are about that a batch of a replay reads, and since when.
+SELECT j.user_id::text AS user_id, j.group_id::text AS group_id, min(j.received_at)::timestamptz AS oldest
+FROM journal AS j
+WHERE j.user_id >= @first_user_id AND j.user_id <= @last_user_id AND j.group_id IS NOT NULL
+GROUP BY j.user_id, j.group_id;
 
 -- name: EraseJournalOfUser :one
 -- Some rows of a user until a moment. What moves a group's number stays, without the
@@ -59,6 +92,7 @@ WITH gone AS (
         WHERE o.user_id = @user_id AND o.received_at <= @moment
         ORDER BY o.received_at, o.id
         LIMIT @max_rows
+        FOR UPDATE
     )
     RETURNING j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.read_seq, j.content_type,
         j.read_position, j.relative, j.max_seq, j.message_id, j.sent_at, j.position
@@ -84,7 +118,9 @@ DELETE FROM journal AS j
 WHERE j.group_id = @group_id::text AND (j.user_id, j.received_at, j.id) IN (
     SELECT o.user_id, o.received_at, o.id FROM journal AS o
     WHERE o.group_id = @group_id::text AND o.received_at <= @moment
+    ORDER BY o.received_at
     LIMIT @max_rows
+    FOR UPDATE
 );
 
 -- name: EraseStatesOfUser :execrows
@@ -158,7 +194,9 @@ DELETE FROM messages AS m
 WHERE m.group_id = @group_id AND m.message_id IN (
     SELECT o.message_id FROM messages AS o
     WHERE o.group_id = @group_id AND o.received_at <= @moment
+    ORDER BY o.message_id
     LIMIT @max_rows
+    FOR UPDATE
 );
 
 -- name: ErasePendingOfUser :execrows

@@ -167,6 +167,9 @@ func (r *Reconciler) look(ctx context.Context, pair readstate.Pair) (looked, err
 	if err != nil {
 		return l, err
 	}
+	if facts, err = r.believed(ctx, facts); err != nil {
+		return l, err
+	}
 	states, err := r.states(ctx, pair.UserID)
 	if err != nil {
 		return l, err
@@ -212,6 +215,23 @@ func (r *Reconciler) look(ctx context.Context, pair readstate.Pair) (looked, err
 		l.off = append(l.off, fact)
 	}
 	return l, nil
+}
+
+// believed leaves out what the store would not take: who was erased differs from OpenIM.
+func (r *Reconciler) believed(ctx context.Context, facts []readstate.Fact) (left []readstate.Fact, err error) {
+	pairs := make([]readstate.Pair, len(facts))
+	for i := range facts {
+		pairs[i] = facts[i].Pair
+	}
+	if pairs, err = r.Store.Believed(ctx, pairs); err != nil {
+		return nil, err
+	}
+	for i := range facts { // both are in the same order
+		if len(pairs) > 0 && pairs[0] == facts[i].Pair {
+			left, pairs = append(left, facts[i]), pairs[1:]
+		}
+	}
+	return left, nil
 }
 
 func (r *Reconciler) states(ctx context.Context, userID string) (map[string]readstate.State, error) {

@@ -189,6 +189,7 @@ func (r *Resolver) askMembers(ctx context.Context, groupID string) (askedAt time
 
 // MemberStore takes over who is in a group.
 type MemberStore interface {
+	Believed(ctx context.Context, pairs []readstate.Pair) ([]readstate.Pair, error)
 	Commit(ctx context.Context, batch readstate.Batch) error
 	Dismissed(ctx context.Context, groupID string) (bool, error)
 	GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error)
@@ -208,10 +209,17 @@ func Members(ctx context.Context, s MemberStore, openim OpenIM, clock func() tim
 	if err != nil {
 		return nil, askedAt, fmt.Errorf("ask members: %w", err)
 	}
+	var pairs []readstate.Pair
 	for _, userID := range listed { // what cannot be stored is left out
 		if readstate.CheckID(userID) == nil {
-			members = append(members, userID)
+			pairs = append(pairs, readstate.Pair{UserID: userID, GroupID: groupID})
 		}
+	}
+	if pairs, err = s.Believed(ctx, pairs); err != nil { // and who was erased
+		return nil, askedAt, err
+	}
+	for _, pair := range pairs {
+		members = append(members, pair.UserID)
 	}
 	dismissed, err := s.Dismissed(ctx, groupID)
 	if err != nil || dismissed || len(members) == 0 {

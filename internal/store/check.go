@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"readmark/db"
 	"readmark/internal/readstate"
 )
@@ -12,8 +14,8 @@ import (
 // SeedChecks has everybody and every group compared with OpenIM that is not yet,
 // spread over the given time.
 func (s *Store) SeedChecks(ctx context.Context, spread time.Duration) error {
-	err := s.queries.SeedChecks(ctx, s.pool, db.SeedChecksParams{
-		Moment: s.now().UTC(), SpreadSeconds: spread.Seconds(),
+	err := s.besideErasures(ctx, func(tx pgx.Tx) error {
+		return s.queries.SeedChecks(ctx, tx, db.SeedChecksParams{Moment: s.now().UTC(), SpreadSeconds: spread.Seconds()})
 	})
 	if err != nil {
 		return fmt.Errorf("seed checks: %w", translate(err))
@@ -38,12 +40,15 @@ func (s *Store) TakeChecks(ctx context.Context, limit int32, interval time.Durat
 	return pairs, nil
 }
 
-// SaveCheck keeps what a comparison of a user or a group has found.
+// SaveCheck keeps what a comparison of a user has found, unless nothing is known of the
+// user any more.
 func (s *Store) SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error {
 	now := s.now().UTC()
-	err := s.queries.SaveCheck(ctx, s.pool, db.SaveCheckParams{
-		UserID: subject.UserID, GroupID: subject.GroupID, DueAt: now.Add(interval), CheckedAt: &now,
-		Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired, LargestDifference: d.Largest,
+	err := s.besideErasures(ctx, func(tx pgx.Tx) error {
+		return s.queries.SaveCheck(ctx, tx, db.SaveCheckParams{
+			UserID: subject.UserID, GroupID: subject.GroupID, DueAt: now.Add(interval), CheckedAt: now,
+			Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired, LargestDifference: d.Largest,
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("save check: %w", translate(err))

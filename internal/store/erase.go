@@ -24,6 +24,10 @@ const (
 	eraseTimeout = 45 * time.Second
 	// eraseAttempts is how often a step is tried that a deadlock took back.
 	eraseAttempts = 5
+	// aloneWait is how long an erasure asks for the lock at once: writers queue behind
+	// it meanwhile. alonePause is how long it then lets them pass.
+	aloneWait  = 500 * time.Millisecond
+	alonePause = 100 * time.Millisecond
 )
 
 // The kinds of subjects, as they go into a hash.
@@ -58,7 +62,9 @@ func (s *Store) EraseGroup(ctx context.Context, groupID string) (erased readstat
 // step is a statement of an erasure, which is repeated until it removes no more.
 type step struct {
 	removed *int64 // is added to
-	run     func(ctx context.Context) (int64, error)
+	run     func(ctx context.Context, conn db.DBTX) (int64, error)
+	// alone: whoever looks at states to decide what to write does not come between.
+	alone bool
 }
 
 func (s *Store) erase(
@@ -74,7 +80,7 @@ func (s *Store) erase(
 		return e, fmt.Errorf("erase journal: %w", translate(err))
 	}
 	// Replays that have read the journal as it was end before the states go.
-	if err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.queries.LockErasures(ctx, tx, eraseLock) }); err != nil {
+	if err := s.alone(ctx, func(pgx.Tx) error { return nil }); err != nil {
 		return e, fmt.Errorf("wait for writers: %w", translate(err))
 	}
 	if err := s.runSteps(ctx, rest); err != nil {
@@ -83,15 +89,37 @@ func (s *Store) erase(
 	return e, nil
 }
 
+// alone runs a transaction while nobody else writes. While one writer is stuck, the
+// others are let pass again and again: it blocks until the stuck one has ended, or the
+// context has.
+func (s *Store) alone(ctx context.Context, do func(tx pgx.Tx) error) error {
+	for {
+		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", aloneWait.Milliseconds())); err != nil {
+				return err
+			}
+			if err := s.queries.LockErasures(ctx, tx, eraseLock); err != nil {
+				return err
+			}
+			return do(tx)
+		})
+		if !hasState(err, stateLockNotAvailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(alonePause):
+		}
+	}
+}
+
 // bury leaves the tombstone of a subject, while nobody writes. Its moment is not
 // before anything that is known of the subject.
 func (s *Store) bury(ctx context.Context, kind, id string) (at time.Time, err error) {
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.alone(ctx, func(tx pgx.Tx) error {
 		key, err := s.makeErasureKey(ctx, tx)
 		if err != nil {
-			return err
-		}
-		if err := s.queries.LockErasures(ctx, tx, eraseLock); err != nil {
 			return err
 		}
 		newest := s.queries.NewestOfUser
@@ -126,26 +154,26 @@ func (s *Store) makeErasureKey(ctx context.Context, tx pgx.Tx) (erasureKey, erro
 
 func (s *Store) userSteps(userID string, e *readstate.Erased) (journal, rest []step) {
 	journal = []step{
-		{&e.Journal, func(ctx context.Context) (int64, error) {
-			return s.queries.EraseJournalOfUser(ctx, s.pool, db.EraseJournalOfUserParams{UserID: userID, Moment: e.At, MaxRows: eraseRows})
+		{removed: &e.Journal, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseJournalOfUser(ctx, conn, db.EraseJournalOfUserParams{UserID: userID, Moment: e.At, MaxRows: eraseRows})
 		}},
 	}
 	rest = []step{
-		{&e.States, func(ctx context.Context) (int64, error) {
-			return s.queries.EraseStatesOfUser(ctx, s.pool, db.EraseStatesOfUserParams{UserID: userID, Moment: &e.At, MaxRows: eraseRows})
+		{removed: &e.States, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseStatesOfUser(ctx, conn, db.EraseStatesOfUserParams{UserID: userID, Moment: &e.At, MaxRows: eraseRows})
 		}},
-		once(func(ctx context.Context) error {
-			return s.queries.TrimStatesOfUser(ctx, s.pool, db.TrimStatesOfUserParams{UserID: userID, Moment: &e.At, UpdatedAt: e.At})
+		once(func(ctx context.Context, conn db.DBTX) error {
+			return s.queries.TrimStatesOfUser(ctx, conn, db.TrimStatesOfUserParams{UserID: userID, Moment: &e.At, UpdatedAt: e.At})
 		}),
-		{&e.Pending, func(ctx context.Context) (int64, error) {
-			return s.queries.ErasePendingOfUser(ctx, s.pool, db.ErasePendingOfUserParams{UserID: userID, Moment: e.At})
+		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.ErasePendingOfUser(ctx, conn, db.ErasePendingOfUserParams{UserID: userID, Moment: e.At})
 		}},
-		{&e.Pending, func(ctx context.Context) (int64, error) { return s.queries.EraseChecksOfUser(ctx, s.pool, userID) }},
-		{&e.Rejected, func(ctx context.Context) (int64, error) {
-			return s.queries.EraseRejectedUser(ctx, s.pool, db.EraseRejectedUserParams{UserID: userID, Moment: e.At})
+		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) { return s.queries.EraseChecksOfUser(ctx, conn, userID) }},
+		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseRejectedUser(ctx, conn, db.EraseRejectedUserParams{UserID: userID, Moment: e.At})
 		}},
-		once(func(ctx context.Context) error {
-			return s.queries.EraseReplays(ctx, s.pool, db.EraseReplaysParams{UserID: userID})
+		once(func(ctx context.Context, conn db.DBTX) error {
+			return s.queries.EraseReplays(ctx, conn, db.EraseReplaysParams{UserID: userID})
 		}),
 	}
 	return journal, rest
@@ -153,43 +181,45 @@ func (s *Store) userSteps(userID string, e *readstate.Erased) (journal, rest []s
 
 func (s *Store) groupSteps(groupID string, e *readstate.Erased) (journal, rest []step) {
 	journal = []step{
-		{&e.Journal, func(ctx context.Context) (int64, error) {
-			return s.queries.EraseJournalOfGroup(ctx, s.pool, db.EraseJournalOfGroupParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+		{removed: &e.Journal, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseJournalOfGroup(ctx, conn, db.EraseJournalOfGroupParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
 		}},
-		{&e.Messages, func(ctx context.Context) (int64, error) {
-			return s.queries.EraseMessages(ctx, s.pool, db.EraseMessagesParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+		{removed: &e.Messages, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseMessages(ctx, conn, db.EraseMessagesParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
 		}},
 	}
 	rest = []step{
-		{&e.States, func(ctx context.Context) (int64, error) {
-			return s.queries.EraseStatesOfGroup(ctx, s.pool, db.EraseStatesOfGroupParams{GroupID: groupID, Moment: &e.At, MaxRows: eraseRows})
+		{removed: &e.States, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseStatesOfGroup(ctx, conn, db.EraseStatesOfGroupParams{GroupID: groupID, Moment: &e.At, MaxRows: eraseRows})
 		}},
-		once(func(ctx context.Context) error {
-			return s.queries.TrimStatesOfGroup(ctx, s.pool, db.TrimStatesOfGroupParams{GroupID: groupID, Moment: &e.At, UpdatedAt: e.At})
+		once(func(ctx context.Context, conn db.DBTX) error {
+			return s.queries.TrimStatesOfGroup(ctx, conn, db.TrimStatesOfGroupParams{GroupID: groupID, Moment: &e.At, UpdatedAt: e.At})
 		}),
-		{&e.Pending, func(ctx context.Context) (int64, error) {
-			return s.queries.ErasePendingOfGroup(ctx, s.pool, db.ErasePendingOfGroupParams{GroupID: groupID, Moment: e.At})
+		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.ErasePendingOfGroup(ctx, conn, db.ErasePendingOfGroupParams{GroupID: groupID, Moment: e.At})
 		}},
-		{&e.Pending, func(ctx context.Context) (int64, error) { return s.queries.EraseChecksOfGroup(ctx, s.pool, groupID) }},
-		{&e.Rejected, func(ctx context.Context) (int64, error) {
-			return s.queries.EraseRejectedGroup(ctx, s.pool, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})
+		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) { return s.queries.EraseChecksOfGroup(ctx, conn, groupID) }},
+		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseRejectedGroup(ctx, conn, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})
 		}},
-		once(func(ctx context.Context) error {
-			return s.queries.EraseReplays(ctx, s.pool, db.EraseReplaysParams{GroupID: groupID})
+		once(func(ctx context.Context, conn db.DBTX) error {
+			return s.queries.EraseReplays(ctx, conn, db.EraseReplaysParams{GroupID: groupID})
 		}),
 	}
 	return journal, rest
 }
 
 // once makes a step of a statement that does all at once and counts nothing.
-func once(run func(ctx context.Context) error) step {
-	return step{new(int64), func(ctx context.Context) (int64, error) { return 0, run(ctx) }}
+func once(run func(ctx context.Context, conn db.DBTX) error) step {
+	return step{removed: new(int64), run: func(ctx context.Context, conn db.DBTX) (int64, error) { return 0, run(ctx, conn) }}
 }
 
-func (*Store) runSteps(ctx context.Context, steps []step) error {
+// runSteps ends each step when nothing is left: fewer rows than asked for may only say
+// that an erasure of the same subject at the same time has taken them.
+func (s *Store) runSteps(ctx context.Context, steps []step) error {
 	for _, one := range steps {
 		for failed := 0; ; {
-			n, err := one.run(ctx)
+			n, err := s.runStep(ctx, &one)
 			if hasState(err, stateDeadlock) && failed < eraseAttempts {
 				failed++
 				continue
@@ -198,10 +228,21 @@ func (*Store) runSteps(ctx context.Context, steps []step) error {
 				return err
 			}
 			*one.removed += n
-			if n < eraseRows {
+			if n == 0 {
 				break
 			}
 		}
 	}
 	return nil
+}
+
+func (s *Store) runStep(ctx context.Context, one *step) (n int64, err error) {
+	if !one.alone {
+		return one.run(ctx, s.pool)
+	}
+	err = s.alone(ctx, func(tx pgx.Tx) error {
+		n, err = one.run(ctx, tx)
+		return err
+	})
+	return n, err
 }

@@ -2,9 +2,11 @@ package store_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/pgtest"
@@ -109,7 +111,7 @@ func TestEraseUser(t *testing.T) {
 	a.shows("z", 2, readstate.SourceReceipt, false)
 
 	// What OpenIM says later of somebody who has not been heard of since is not news.
-	later := int(time.Since(epoch).Microseconds()) + 1_000_000
+	later := later()
 	a.tell(fact(user, "g", 60, 60, later))
 	nowhere(t, url, user)
 	// What arrives later counts anew.
@@ -149,7 +151,10 @@ func TestEraseGroup(t *testing.T) {
 	look()
 	rebuild(a, url)
 	look()
-	later := int(time.Since(epoch).Microseconds()) + 1_000_000
+	later := later()
+	// OpenIM goes on knowing the group.
+	a.tell(fact("u", group, 20, 18, later-2), listing(group, later-1, "u", "v"))
+	look()
 	a.tell(receipt("u", group, 6, later), message("v", group, "m9", 0, later+1))
 	state, err := a.State(t.Context(), readstate.Pair{UserID: "u", GroupID: group})
 	require.NoError(t, err)
@@ -172,4 +177,131 @@ func TestEraseMany(t *testing.T) {
 	require.EqualValues(t, rows, erased.States)
 	require.EqualValues(t, rows, erased.Journal)
 	require.Zero(t, journalRows(t, url))
+}
+
+// later is microseconds from the tests' epoch to behind every erasure that has begun.
+func later() int { return int(time.Since(epoch).Microseconds()) + 1_000_000 }
+
+// A released server names no group: what tells of one that was erased is OpenIM's fact
+// with the seq of a callback since.
+func TestEraseGroupReadSince(t *testing.T) {
+	t.Parallel()
+	a := asserting{t, open(t, pgtest.New(t))}
+	a.tell(fact("u", "gone", 10, 8, 1))
+	_, err := a.EraseGroup(t.Context(), "gone")
+	require.NoError(t, err)
+	after := later()
+	read := documented("u", "", 0, after)
+	read.Dialect, read.ReadSeq = readstate.DialectServer, 9
+	a.tell(readstate.Batch{Receipts: []readstate.Receipt{read}})
+	a.tell(fact("u", "gone", 10, 8, after+1)) // of another group, then
+	a.notIn("u", "gone")
+	a.tell(fact("u", "gone", 11, 9, after+2))
+	a.showsIn("gone", "u", 2, readstate.SourceFact, true)
+}
+
+// What is left of an erased user is only what callbacks tell, whatever OpenIM says.
+func TestEraseUserWhomOpenIMKnows(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	a := asserting{t, open(t, url)}
+	const user = "erased-user"
+	a.tell(receipt(user, "g", 3, 5), receipt("v", "g", 3, 6))
+	_, err := a.EraseUser(t.Context(), user)
+	require.NoError(t, err)
+	strangers, err := a.Strangers(t.Context(), "g", []string{user, "stranger", "v"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"stranger"}, strangers)
+	pair := readstate.Pair{UserID: user, GroupID: "g"}
+	believed, err := a.Believed(t.Context(), []readstate.Pair{{UserID: "v", GroupID: "g"}, pair})
+	require.NoError(t, err)
+	require.Equal(t, []readstate.Pair{{UserID: "v", GroupID: "g"}}, believed)
+	require.NoError(t, a.Ask(t.Context(), []readstate.Pair{pair}))
+	require.NoError(t, a.SaveCheck(t.Context(), readstate.Pair{UserID: user}, readstate.Difference{Pairs: 1, Off: 1}, time.Hour))
+	after := later()
+	a.tell(change(readstate.ChangeAbsent, "g", after, user), listing("g", after+1, user, "v"))
+	nowhere(t, url, user)
+	drift, err := a.Drift(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, drift.Off)
+
+	a.tell(receipt(user, "g", 6, after+2), fact(user, "g", 20, 10, after+3))
+	a.shows(user, 10, readstate.SourceFact, true)
+	// The journal is kept for a while only; who came back stays back.
+	_, err = pgtest.Connect(t, url).Exec(t.Context(), "DELETE FROM journal")
+	require.NoError(t, err)
+	a.tell(fact(user, "g", 30, 30, after+4))
+	a.shows(user, 0, readstate.SourceFact, true)
+}
+
+// Rows from before that come back into the journal, as of a day that was set aside, are
+// not replayed.
+func TestReplayAfterErasure(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	a := asserting{t, open(t, url)}
+	const user, group = "erased-user", "erased-group"
+	a.tell(receipt(user, "g", 3, 5), receipt("v", "g", 4, 6), receipt("v", group, 3, 7), message("w", group, "m", 9, 8))
+	conn := pgtest.Connect(t, url)
+	_, err := conn.Exec(t.Context(), "CREATE TEMPORARY TABLE aside AS SELECT * FROM journal")
+	require.NoError(t, err)
+	_, err = a.EraseUser(t.Context(), user)
+	require.NoError(t, err)
+	_, err = a.EraseGroup(t.Context(), group)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "INSERT INTO journal SELECT * FROM aside ON CONFLICT DO NOTHING")
+	require.NoError(t, err)
+	rebuild(a, url)
+	nowhere(t, url, user)
+	nowhere(t, url, group)
+	a.shows("v", 4, readstate.SourceReceipt, false)
+}
+
+// Who is told that all is gone can rely on it, also when another erases the same.
+func TestEraseTogether(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	batch := readstate.Batch{}
+	for i := range 20_000 {
+		batch.Receipts = append(batch.Receipts, documented("u", "g", 1, i))
+	}
+	require.NoError(t, s.Commit(t.Context(), batch))
+	var together sync.WaitGroup
+	for range 3 {
+		together.Go(func() {
+			_, err := s.EraseUser(t.Context(), "u")
+			assert.NoError(t, err)
+			assert.Zero(t, journalRows(t, url))
+		})
+	}
+	together.Wait()
+}
+
+// A writer that is stuck holds an erasure up, and not the other writers.
+func TestEraseBehindStuckWriter(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	require.NoError(t, s.Commit(t.Context(), receipt("u", "g", 1, 1)))
+	conn := pgtest.Connect(t, url)
+	stuck, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = stuck.Exec(t.Context(), "SELECT hold_erasures(now())")
+	require.NoError(t, err)
+	erased := make(chan error, 1)
+	go func() {
+		_, err := s.EraseUser(t.Context(), "u")
+		erased <- err
+	}()
+	for waiting := false; !waiting; {
+		require.NoError(t, stuck.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM pg_locks AS l
+			WHERE l.locktype = 'advisory' AND NOT l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waiting))
+	}
+	require.NoError(t, s.Commit(t.Context(), receipt("v", "g", 1, 2)))
+	require.Empty(t, erased)
+	require.NoError(t, stuck.Rollback(t.Context()))
+	require.NoError(t, <-erased)
+	_, err = s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
+	require.ErrorIs(t, err, readstate.ErrUnknown)
 }

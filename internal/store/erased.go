@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -19,7 +21,8 @@ const stateErased = "RM001"
 // oldest is the arrival of the oldest callback of a batch. What OpenIM said is taken
 // for older than everything: it may be about somebody who was erased before.
 func oldest(batch *readstate.Batch) (moment time.Time) {
-	if len(batch.Facts) > 0 || len(batch.Listings) > 0 {
+	absent := func(c readstate.Change) bool { return c.Kind == readstate.ChangeAbsent }
+	if len(batch.Facts) > 0 || len(batch.Listings) > 0 || slices.ContainsFunc(batch.Changes, absent) {
 		return time.Time{}
 	}
 	first := true
@@ -66,15 +69,20 @@ func (t *tombstones) group(id string, at time.Time) bool {
 
 // tombstones looks everybody in a batch up.
 func (s *Store) tombstones(ctx context.Context, tx pgx.Tx, batch *readstate.Batch) (tombstones, error) {
+	users, groups := everybody(batch)
+	return s.lookUp(ctx, tx, users, groups)
+}
+
+// lookUp finds the tombstones of users and groups, each of which is given once.
+func (s *Store) lookUp(ctx context.Context, conn db.DBTX, users, groups []string) (tombstones, error) {
 	found := tombstones{users: map[string]time.Time{}, groups: map[string]time.Time{}}
-	key, err := s.queries.GetErasureKey(ctx, tx)
+	key, err := s.queries.GetErasureKey(ctx, conn)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return found, nil // nobody was ever erased
 	}
 	if err != nil {
 		return found, err
 	}
-	users, groups := everybody(batch)
 	names := map[[sha256.Size]byte]func(time.Time){}
 	var hashes [][]byte
 	add := func(kind, id string, into map[string]time.Time) {
@@ -88,11 +96,22 @@ func (s *Store) tombstones(ctx context.Context, tx pgx.Tx, batch *readstate.Batc
 	for _, id := range groups {
 		add(groupSubject, id, found.groups)
 	}
-	rows, err := s.queries.ListErasures(ctx, tx, hashes)
+	rows, err := s.queries.ListErasures(ctx, conn, hashes)
 	for _, row := range rows {
 		names[[sha256.Size]byte(row.SubjectHash)](row.ErasedAt.UTC())
 	}
 	return found, err
+}
+
+// besideErasures runs a transaction that is over before an erasure begins or goes on, or
+// begins after it.
+func (s *Store) besideErasures(ctx context.Context, do func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := s.queries.ShareErasures(ctx, tx, eraseLock); err != nil {
+			return err
+		}
+		return do(tx)
+	})
 }
 
 // groupErasedAt gives when a group was erased, and keeps erasures from beginning
@@ -101,7 +120,7 @@ func (s *Store) groupErasedAt(ctx context.Context, tx pgx.Tx, groupID string) (t
 	if err := s.queries.ShareErasures(ctx, tx, eraseLock); err != nil {
 		return time.Time{}, err
 	}
-	t, err := s.tombstones(ctx, tx, &readstate.Batch{Listings: []readstate.Listing{{GroupID: groupID}}})
+	t, err := s.lookUp(ctx, tx, nil, []string{groupID})
 	return t.groups[groupID], err
 }
 
@@ -152,7 +171,7 @@ func (s *Store) unerased(
 		left.Messages = append(left.Messages, m)
 	}
 	for _, c := range batch.Changes {
-		if t.group(c.GroupID, c.ReceivedAt) {
+		if c.Kind == readstate.ChangeAbsent || t.group(c.GroupID, c.ReceivedAt) {
 			continue
 		}
 		c.UserIDs = slices.DeleteFunc(slices.Clone(c.UserIDs), func(id string) bool { return t.user(id, c.ReceivedAt) })
@@ -167,26 +186,160 @@ func (s *Store) unerased(
 		}
 		left.Rejections = append(left.Rejections, r)
 	}
-	// OpenIM still knows who is erased here: only what is heard later brings back.
-	silent := map[string]bool{}
-	for id, erasedAt := range t.users {
-		heard, err := s.queries.HeardSince(ctx, tx, db.HeardSinceParams{UserID: id, Moment: erasedAt})
-		if err != nil {
-			return left, err
-		}
-		silent[id] = !heard
+	if err := s.unerasedWords(ctx, tx, batch, t, &left); err != nil {
+		return left, err
+	}
+	return left, nil
+}
+
+// unerasedWords adds what OpenIM itself said. It still knows who is erased here: its word
+// of somebody is taken only when a callback has been heard since.
+func (s *Store) unerasedWords(ctx context.Context, tx pgx.Tx, batch *readstate.Batch, t *tombstones, left *readstate.Batch) error {
+	if !oldest(batch).IsZero() {
+		return nil
+	}
+	quiet, err := s.silent(ctx, tx, t)
+	if err != nil {
+		return err
 	}
 	for _, f := range batch.Facts {
-		if !silent[f.UserID] && !t.user(f.UserID, f.AskedAt) && !t.group(f.GroupID, f.AskedAt) {
-			left.Facts = append(left.Facts, f)
-		}
-	}
-	for _, l := range batch.Listings {
-		if t.group(l.GroupID, l.AskedAt) {
+		if quiet.users[f.UserID] || t.user(f.UserID, f.AskedAt) || t.group(f.GroupID, f.AskedAt) {
 			continue
 		}
-		l.UserIDs = slices.DeleteFunc(slices.Clone(l.UserIDs), func(id string) bool { return silent[id] || t.user(id, l.AskedAt) })
+		if quiet.groups[f.GroupID] {
+			// A released server's callback names no group: the fact with its seq does.
+			read, err := s.queries.HasReadSince(ctx, tx, db.HasReadSinceParams{
+				UserID: f.UserID, Moment: t.groups[f.GroupID], ReadSeq: f.ReadSeq,
+			})
+			if err != nil {
+				return err
+			}
+			if !read {
+				continue
+			}
+		}
+		left.Facts = append(left.Facts, f)
+	}
+	for _, l := range batch.Listings {
+		if quiet.groups[l.GroupID] || t.group(l.GroupID, l.AskedAt) {
+			continue
+		}
+		l.UserIDs = slices.DeleteFunc(slices.Clone(l.UserIDs), func(id string) bool { return quiet.users[id] || t.user(id, l.AskedAt) })
 		left.Listings = append(left.Listings, l)
+	}
+	for _, c := range batch.Changes {
+		if c.Kind != readstate.ChangeAbsent || quiet.groups[c.GroupID] || t.group(c.GroupID, c.ReceivedAt) {
+			continue
+		}
+		c.UserIDs = slices.DeleteFunc(slices.Clone(c.UserIDs), func(id string) bool { return quiet.users[id] || t.user(id, c.ReceivedAt) })
+		left.Changes = append(left.Changes, c)
+	}
+	return nil
+}
+
+// eraseBetween removes from the journal what is erased of these users' rows, so that a
+// replay does not bring it back: an erasure may have been cut off, or a day of before been
+// put back.
+func (s *Store) eraseBetween(ctx context.Context, tx pgx.Tx, firstUserID, lastUserID string) error {
+	if _, err := s.queries.GetErasureKey(ctx, tx); errors.Is(err, pgx.ErrNoRows) {
+		return nil // nobody was ever erased
+	}
+	rows, err := s.queries.ListJournalSubjects(ctx, tx, db.ListJournalSubjectsParams{FirstUserID: firstUserID, LastUserID: lastUserID})
+	if err != nil {
+		return err
+	}
+	users, groups := make([]string, len(rows)), make([]string, len(rows))
+	for i := range rows {
+		users[i], groups[i] = rows[i].UserID, rows[i].GroupID
+	}
+	t, err := s.lookUp(ctx, tx, distinct(users), distinct(groups))
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		if userID := rows[i].UserID; t.user(userID, rows[i].Oldest) {
+			_, err := s.queries.EraseJournalOfUser(ctx, tx, db.EraseJournalOfUserParams{
+				UserID: userID, Moment: t.users[userID], MaxRows: math.MaxInt32,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if groupID := rows[i].GroupID; t.group(groupID, rows[i].Oldest) {
+			_, err := s.queries.EraseJournalOfGroup(ctx, tx, db.EraseJournalOfGroupParams{
+				GroupID: groupID, Moment: t.groups[groupID], MaxRows: math.MaxInt32,
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// silence is who was erased and has not been heard of by a callback since.
+type silence struct{ users, groups map[string]bool }
+
+func (s *Store) silent(ctx context.Context, conn db.DBTX, t *tombstones) (silence, error) {
+	quiet := silence{users: map[string]bool{}, groups: map[string]bool{}}
+	if len(t.users) > 0 {
+		var p db.ListSilentUsersParams
+		for id, erasedAt := range t.users {
+			p.UserIDs, p.Moments = append(p.UserIDs, id), append(p.Moments, erasedAt)
+		}
+		users, err := s.queries.ListSilentUsers(ctx, conn, p)
+		if err != nil {
+			return quiet, err
+		}
+		for _, id := range users {
+			quiet.users[id] = true
+		}
+	}
+	if len(t.groups) > 0 {
+		var p db.ListSilentGroupsParams
+		for id, erasedAt := range t.groups {
+			p.GroupIDs, p.Moments = append(p.GroupIDs, id), append(p.Moments, erasedAt)
+		}
+		groups, err := s.queries.ListSilentGroups(ctx, conn, p)
+		if err != nil {
+			return quiet, err
+		}
+		for _, id := range groups {
+			quiet.groups[id] = true
+		}
+	}
+	return quiet, nil
+}
+
+// Believed gives those of some pairs of which OpenIM's word is taken, in their order: not
+// those whose user or group was erased, until a callback names them again. A pair
+// without a group, or without a user, is about the other one alone.
+func (s *Store) Believed(ctx context.Context, pairs []readstate.Pair) ([]readstate.Pair, error) {
+	believed, err := s.believed(ctx, s.reads, pairs)
+	if err != nil {
+		return nil, fmt.Errorf("ask who was erased: %w", translate(err))
+	}
+	return believed, nil
+}
+
+func (s *Store) believed(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) ([]readstate.Pair, error) {
+	users, groups := make([]string, len(pairs)), make([]string, len(pairs))
+	for i, pair := range pairs {
+		users[i], groups[i] = pair.UserID, pair.GroupID
+	}
+	t, err := s.lookUp(ctx, conn, distinct(users), distinct(groups))
+	if err != nil || len(t.users)+len(t.groups) == 0 {
+		return pairs, err
+	}
+	quiet, err := s.silent(ctx, conn, &t)
+	if err != nil {
+		return nil, err
+	}
+	var left []readstate.Pair
+	for _, pair := range pairs {
+		if !quiet.users[pair.UserID] && !quiet.groups[pair.GroupID] {
+			left = append(left, pair)
+		}
 	}
 	return left, nil
 }

@@ -68,7 +68,7 @@ func (s *Store) Keys(ctx context.Context) ([]auth.Key, error) {
 
 // LiveKeys gives the keys that are not revoked, in no order. Some may have expired.
 func (s *Store) LiveKeys(ctx context.Context) ([]auth.Key, error) {
-	rows, err := s.queries.ListLiveKeys(ctx, s.pool)
+	rows, err := s.queries.ListLiveKeys(ctx, s.reads)
 	if err != nil {
 		return nil, fmt.Errorf("list live keys: %w", translate(err))
 	}
@@ -77,7 +77,7 @@ func (s *Store) LiveKeys(ctx context.Context) ([]auth.Key, error) {
 
 // LiveKey gives the key of a hash unless it is revoked, or [readstate.ErrUnknown].
 func (s *Store) LiveKey(ctx context.Context, hash auth.Hash) (auth.Key, error) {
-	row, err := s.queries.GetLiveKey(ctx, s.pool, hash[:])
+	row, err := s.queries.GetLiveKey(ctx, s.reads, hash[:])
 	if err != nil {
 		return auth.Key{}, fmt.Errorf("get live key: %w", translate(err))
 	}

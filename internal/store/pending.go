@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"readmark/db"
 	"readmark/internal/readstate"
 )
@@ -109,14 +111,22 @@ func (s *Store) raise(ctx context.Context, conn db.DBTX, m *marks, now time.Time
 	return s.queries.RaisePending(ctx, conn, p)
 }
 
-// Ask marks pairs as pending, as a callback about them would.
+// Ask marks pairs as pending, as a callback about them would, but for those of which
+// OpenIM would not be believed, see [Store.Believed].
 func (s *Store) Ask(ctx context.Context, pairs []readstate.Pair) error {
-	now := s.now().UTC()
-	var m marks
-	for _, pair := range pairs {
-		m.add(pair, now, time.Time{})
-	}
-	if err := s.raise(ctx, s.pool, &m, now); err != nil {
+	err := s.besideErasures(ctx, func(tx pgx.Tx) error {
+		believed, err := s.believed(ctx, tx, pairs)
+		if err != nil {
+			return err
+		}
+		now := s.now().UTC()
+		var m marks
+		for _, pair := range believed {
+			m.add(pair, now, time.Time{})
+		}
+		return s.raise(ctx, tx, &m, now)
+	})
+	if err != nil {
 		return fmt.Errorf("mark as pending: %w", translate(err))
 	}
 	return nil
@@ -188,11 +198,23 @@ func (s *Store) CountPending(ctx context.Context) (marks int64, since time.Time,
 }
 
 // Strangers gives those of a group's members of whom no count is known: nothing
-// was heard of them yet, or that they left.
+// was heard of them yet, or that they left. Nobody of whom OpenIM would not be believed
+// is among them, see [Store.Believed].
 func (s *Store) Strangers(ctx context.Context, groupID string, userIDs []string) ([]string, error) {
 	strangers, err := s.queries.ListStrangers(ctx, s.reads, db.ListStrangersParams{UserIDs: userIDs, GroupID: groupID})
 	if err != nil {
 		return nil, fmt.Errorf("list strangers: %w", translate(err))
+	}
+	pairs := make([]readstate.Pair, len(strangers))
+	for i, userID := range strangers {
+		pairs[i] = readstate.Pair{UserID: userID, GroupID: groupID}
+	}
+	if pairs, err = s.Believed(ctx, pairs); err != nil {
+		return nil, err
+	}
+	strangers = strangers[:0]
+	for _, pair := range pairs {
+		strangers = append(strangers, pair.UserID)
 	}
 	return strangers, nil
 }

@@ -32,6 +32,10 @@ func fact(user, group string, maxSeq, readSeq int64, µs int) readstate.Batch {
 	}}}
 }
 
+func listing(group string, µs int, users ...string) readstate.Batch {
+	return readstate.Batch{Listings: []readstate.Listing{{ID: identity(), GroupID: group, AskedAt: at(µs), UserIDs: users}}}
+}
+
 func change(kind readstate.ChangeKind, group string, µs int, users ...string) readstate.Batch {
 	return readstate.Batch{Changes: []readstate.Change{{ID: identity(), ReceivedAt: at(µs), Kind: kind, GroupID: group, UserIDs: users}}}
 }
@@ -56,7 +60,12 @@ func (a asserting) tell(batches ...readstate.Batch) {
 
 func (a asserting) shows(user string, unread int64, source readstate.Source, exact bool) {
 	a.Helper()
-	state, err := a.State(a.Context(), readstate.Pair{UserID: user, GroupID: "g"})
+	a.showsIn("g", user, unread, source, exact)
+}
+
+func (a asserting) showsIn(group, user string, unread int64, source readstate.Source, exact bool) {
+	a.Helper()
+	state, err := a.State(a.Context(), readstate.Pair{UserID: user, GroupID: group})
 	require.NoError(a, err)
 	require.Equal(a, []any{unread, source, exact}, []any{state.UnreadCount, state.Source, state.Exact}, "%+v", state)
 }
@@ -177,7 +186,7 @@ func TestMembership(t *testing.T) {
 	a.tell(change(readstate.ChangeJoined, "g", 4, "u")) // arrived before
 	gone()
 	list := func(µs int) readstate.Batch {
-		return readstate.Batch{Listings: []readstate.Listing{{ID: identity(), GroupID: "g", AskedAt: at(µs), UserIDs: []string{"u", "v"}}}}
+		return listing("g", µs, "u", "v")
 	}
 	a.tell(list(4))
 	gone()

@@ -172,6 +172,11 @@ func (s *Store) replayBatch(ctx context.Context, replay *Replay, p ReplayProgres
 				UserID: replay.UserID, GroupID: replay.GroupID, FromAt: from, ToAt: to,
 			})
 		}
+		if !replay.DryRun {
+			if err := s.eraseBetween(ctx, tx, first, last); err != nil {
+				return err
+			}
+		}
 		row, err := s.replayUsers(ctx, tx, replay.DryRun, db.ReplayBatchParams{
 			FirstUserID: first, LastUserID: last, FromAt: from, ToAt: to, GroupID: replay.GroupID,
 		})

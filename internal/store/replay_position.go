@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -44,6 +45,8 @@ func (s *Store) replayPositions(ctx context.Context, replay *Replay) (changed in
 	}
 }
 
+var errNothingTold = errors.New("the journal does not tell the position")
+
 func (s *Store) replayPosition(ctx context.Context, groupID string, dry bool) (moved bool, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		erasedAt, err := s.groupErasedAt(ctx, tx, groupID)
@@ -67,7 +70,7 @@ func (s *Store) replayPosition(ctx context.Context, groupID string, dry bool) (m
 		// What was erased may still be in the journal, until the erasure has ended.
 		events = slices.DeleteFunc(events, func(e db.ListPositionEventsRow) bool { return !e.ReceivedAt.After(erasedAt) })
 		if len(events) == 0 {
-			return nil
+			return errNothingTold // and the row is not kept
 		}
 		told, messages, recordedAt := fold(groupID, events)
 		lowered := slices.ContainsFunc(events, func(e db.ListPositionEventsRow) bool {
@@ -87,6 +90,9 @@ func (s *Store) replayPosition(ctx context.Context, groupID string, dry bool) (m
 		}
 		return s.savePositions(ctx, tx, map[string]*readstate.Ledger{groupID: &told}, recordedAt)
 	})
+	if errors.Is(err, errNothingTold) {
+		return false, nil
+	}
 	return moved, err
 }
 
