@@ -82,6 +82,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	strict := huma.DefaultJSONFormat
 	strict.Unmarshal = unmarshal
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
+	config.RejectUnknownQueryParameters = true // a mistyped filter must not be answered with everything
 	config.DocsPath, config.SchemasPath = "", ""
 	config.Transformers = append(config.Transformers, boundProblem)
 	describeAuth(config.OpenAPI)
@@ -137,7 +138,8 @@ func (h *handler) asOf() time.Time { return h.read().UTC().Truncate(time.Microse
 // readable answers 503 while nothing can be read, and nobody knows as of when.
 func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		if h.read().IsZero() {
+		// An erasure is no read: it goes to the database itself.
+		if h.read().IsZero() && ctx.Method() != http.MethodDelete {
 			ctx.SetHeader("Retry-After", "1")
 			_ = huma.WriteErr(api, ctx, http.StatusServiceUnavailable, unreachable)
 			return
@@ -153,7 +155,9 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 	case errors.Is(err, readstate.ErrUnknown):
 		return huma.Error404NotFound(unknown)
 	case errors.Is(err, readstate.ErrUnavailable), ctx.Err() != nil:
-		h.logger.WarnContext(ctx, "read api cannot reach the database", "error", err)
+		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has gone
+			h.logger.WarnContext(ctx, "read api cannot reach the database", "error", err)
+		}
 		return huma.ErrorWithHeaders(
 			huma.Error503ServiceUnavailable(unreachable),
 			http.Header{"Retry-After": {"1"}},

@@ -77,6 +77,15 @@ func (s *service) read(user, group string, unread int64) {
 	}}}))
 }
 
+// change tells of members of a group.
+func (s *service) change(kind readstate.ChangeKind, group string, users ...string) {
+	s.t.Helper()
+	id, at := s.next()
+	require.NoError(s.t, s.store.Commit(s.t.Context(), readstate.Batch{Changes: []readstate.Change{{
+		ID: id, ReceivedAt: at, Kind: kind, GroupID: group, UserIDs: users,
+	}}}))
+}
+
 // message tells that somebody has written to a group.
 func (s *service) message(sender, group string) {
 	s.t.Helper()

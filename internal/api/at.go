@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -80,6 +81,11 @@ func (h *handler) past(at moment) (time.Time, error) {
 	switch {
 	case when.After(now):
 		return when, invalidParameter("at", "lies in the future")
+	case when.After(h.asOf()): // a replica is behind: what it has not heard of is no answer
+		return when, huma.ErrorWithHeaders(
+			huma.Error503ServiceUnavailable("what is read is not as far as that moment yet"),
+			http.Header{"Retry-After": {"1"}},
+		)
 	case h.retention > 0 && when.Before(now.Add(-h.retention)):
 		return when, huma.Error410Gone("the journal is kept for " + h.retention.String() + ": what was known then is gone")
 	}

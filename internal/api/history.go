@@ -80,8 +80,14 @@ type SubjectReceiptList struct {
 }
 
 type (
-	receiptListOutput        struct{ Body ReceiptList }
-	subjectReceiptListOutput struct{ Body SubjectReceiptList }
+	receiptListOutput struct {
+		Fresh
+		Body ReceiptList
+	}
+	subjectReceiptListOutput struct {
+		Fresh
+		Body SubjectReceiptList
+	}
 )
 
 func (h *handler) registerHistory(api huma.API) {
@@ -112,7 +118,7 @@ func (h *handler) listReceipts(ctx context.Context, in *pairHistoryInput) (*rece
 	for i := range receipts {
 		list.Items[i] = newReceipt(&receipts[i])
 	}
-	return &receiptListOutput{Body: list}, nil
+	return &receiptListOutput{Fresh: noCache(), Body: list}, nil
 }
 
 func (h *handler) listUserReceipts(ctx context.Context, in *userHistoryInput) (*subjectReceiptListOutput, error) {
@@ -139,7 +145,7 @@ func (h *handler) subjectReceipts(
 			list.Items[i].GroupID = &r.GroupID
 		}
 	}
-	return &subjectReceiptListOutput{Body: list}, nil
+	return &subjectReceiptListOutput{Fresh: noCache(), Body: list}, nil
 }
 
 // receipts reads one page of a history, and one receipt more to know whether it is
@@ -149,6 +155,9 @@ func (h *handler) receipts(
 ) (receipts []readstate.Receipt, next string, err error) {
 	wanted := readstate.History{
 		UserID: userID, GroupID: groupID, From: in.From.ceil(), To: in.To.ceil(), Limit: in.Limit + 1,
+	}
+	if in.To != "" && wanted.To.IsZero() { // the year 1, before which nothing is; the zero time is no bound
+		return nil, "", nil
 	}
 	if in.From != "" && in.To != "" && !wanted.From.Before(wanted.To) {
 		return nil, "", invalidParameter("from", "does not lie before to")

@@ -4,13 +4,18 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/api"
+	"readmark/internal/readstate"
+	"readmark/internal/server"
 )
 
 // TestPolling: an answer has a weak ETag that asOf is no part of; who has it is
@@ -64,6 +69,12 @@ func TestPolling(t *testing.T) {
 	s.read("u", "h", 0)
 	require.Subset(t, look(), []string{"/v1/users/u/unread", "/v1/users/u/groups"}, "the same count again: it was read later")
 
+	for _, target := range []string{"/v1/users/u/receipts", "/v1/groups/g/receipts", "/v1/users/u/groups/g/receipts", "/v1/drift"} {
+		answer := s.ask(http.MethodGet, target, "", "If-None-Match", "*")
+		require.Equal(t, http.StatusOK, answer.Code, "what has no version cannot be asked about")
+		require.Empty(t, answer.Header().Get("ETag"))
+		require.Equal(t, "no-cache", answer.Header().Get("Cache-Control"))
+	}
 	posted := s.ask(http.MethodPost, "/v1/unread/query", `{"userIDs":["u"]}`, "If-None-Match", "*")
 	require.Equal(t, http.StatusOK, posted.Code)
 	require.Empty(t, posted.Header().Get("ETag"))
@@ -113,4 +124,67 @@ func TestCompression(t *testing.T) {
 	require.Empty(t, small.Header().Get("Content-Encoding"))
 	posted := s.ask(http.MethodPost, "/v1/unread/query", `{"userIDs":[`+strings.Repeat(`"u",`, 99)+`"u"]}`, "Accept-Encoding", "gzip")
 	require.Equal(t, "gzip", posted.Header().Get("Content-Encoding"))
+}
+
+// What drops out of an answer changes its ETag, also where what is left was not written.
+func TestPollingDropouts(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	for _, user := range []string{"u", "v", "w"} {
+		s.read(user, "g", 2)
+		s.read(user, "h", 1)
+	}
+	targets := []string{"/v1/users/u/unread", "/v1/users/u/groups", "/v1/groups/g/users", "/v1/groups/g/unread"}
+	versions := func() (etags []string) {
+		t.Helper()
+		for _, target := range targets {
+			answer := s.ask(http.MethodGet, target, "")
+			require.Equal(t, http.StatusOK, answer.Code, target)
+			etags = append(etags, answer.Header().Get("ETag"))
+		}
+		return etags
+	}
+	seen := versions()
+	for _, change := range []func(){
+		func() { s.change(readstate.ChangeLeft, "g", "u") },
+		func() { s.change(readstate.ChangeJoined, "g", "u") },
+		func() {
+			_, err := s.store.EraseUser(t.Context(), "u")
+			require.NoError(t, err)
+			s.arrival = time.Now().UTC().Add(time.Second)
+			s.read("u", "h", 1)
+		},
+	} {
+		change()
+		now := versions()
+		for i := range targets {
+			require.NotEqual(t, seen[i], now[i], targets[i])
+		}
+		seen = now
+	}
+	s.change(readstate.ChangeDismissed, "g")
+	require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, "/v1/groups/g/unread", "", "If-None-Match", seen[3]).Code)
+	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/v1/groups/g/users", "", "If-None-Match", seen[2]).Code)
+}
+
+// A replica that lags does not say what it knew of a moment that it has not come to.
+func TestMomentAheadOfReplica(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.read("u", "g", 3)
+	now := time.Now().UTC()
+	lagging := now.Add(-time.Hour)
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	s.handler = server.New(server.Options{Registry: prometheus.NewRegistry(), Logger: logger, API: api.Options{
+		Reader: s.store, Eraser: s.store, Now: func() time.Time { return now }, AsOf: func() time.Time { return lagging }, Logger: logger,
+	}})
+	for _, target := range []string{"/v1/users/u/unread?at=", "/v1/users/u/groups/g?at="} {
+		answer := s.ask(http.MethodGet, target+now.Add(-time.Minute).Format(time.RFC3339), "")
+		require.Equal(t, http.StatusServiceUnavailable, answer.Code, answer.Body)
+		require.Equal(t, "1", answer.Header().Get("Retry-After"))
+		require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, target+lagging.Add(-time.Minute).Format(time.RFC3339), "").Code)
+	}
+	lagging = time.Time{} // it cannot be reached; erasures need it not
+	require.Equal(t, http.StatusServiceUnavailable, s.ask(http.MethodGet, "/v1/users/u/unread", "").Code)
+	require.Equal(t, http.StatusOK, s.ask(http.MethodDelete, "/v1/users/u", "").Code)
 }

@@ -37,7 +37,10 @@ type groupSumOutput struct {
 	Body   *GroupSum
 }
 
-type driftOutput struct{ Body Drift }
+type driftOutput struct {
+	Fresh
+	Body Drift
+}
 
 func (h *handler) registerSums(api huma.API) {
 	huma.Register(api, pollable(huma.Operation{
@@ -63,7 +66,7 @@ func (h *handler) getDrift(ctx context.Context, _ *struct{}) (*driftOutput, erro
 	if err != nil {
 		return nil, h.problem(ctx, err, "")
 	}
-	return &driftOutput{Body: Drift{
+	return &driftOutput{Fresh: noCache(), Body: Drift{
 		Users: d.Users, UsersChecked: d.UsersChecked, Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired,
 		LargestDifference: d.Largest, OldestCheckAt: optionalTime(d.OldestCheckAt),
 		NewestCheckAt: optionalTime(d.NewestCheckAt), AsOf: asOf,

@@ -18,17 +18,27 @@ type Poll struct {
 	IfNoneMatch string `header:"If-None-Match" doc:"ETags of answers that the caller has: when the newest is among them, the answer is 304, without a body"`
 }
 
-// Polled is the headers of an answer that can be asked for again cheaply.
-type Polled struct {
-	ETag         string `header:"ETag" doc:"changes when a state in the answer or its group's position is written; asOf does not count"`
+// Fresh is the header of an answer to a GET.
+type Fresh struct {
 	CacheControl string `header:"Cache-Control" doc:"no-cache: an answer may be kept, and has to be asked about before it is used again"`
 }
+
+func noCache() Fresh { return Fresh{CacheControl: "no-cache"} }
+
+// Polled is the headers of an answer that can be asked for again cheaply.
+type Polled struct {
+	ETag string `header:"ETag" doc:"changes when a state in the answer or its group's position is written; asOf does not count"`
+	Fresh
+}
+
+// format is raised when answers get other fields, so that nobody goes on with old ones.
+const format = 1
 
 // settle sets the headers and gives the status: 304 when the caller has this version
 // already, and nothing else is to be built.
 func (in *Poll) settle(v *version, out *Polled) (status int) {
 	out.ETag = `W/"` + strconv.FormatUint(v.digest.Sum64(), 36) + `"`
-	out.CacheControl = "no-cache"
+	out.Fresh = noCache()
 	if matches(in.IfNoneMatch, out.ETag) {
 		return http.StatusNotModified
 	}
@@ -56,6 +66,7 @@ type version struct {
 func newVersion() *version {
 	var v version
 	v.digest.Reset()
+	v.number(format)
 	return &v
 }
 

@@ -72,7 +72,19 @@ func New(options Options) Handler {
 		}
 		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path for "+c.Request.Method)
 	})
-	return Handler{Handler: compress(engine), Heard: callbacks.Heard}
+	return Handler{Handler: compress(headAsGet(engine)), Heard: callbacks.Heard}
+}
+
+// headAsGet has HEAD answered as GET is, of which net/http leaves out the body.
+func headAsGet(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			get := *r
+			get.Method = http.MethodGet
+			r = &get
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // identify gives each request an ID, and tells it to the caller.

@@ -43,6 +43,7 @@ func TestSecurityHeaders(t *testing.T) {
 		{"GET", "/v1/users//unread", "", 422, nothing, "no-store"},
 		{"GET", "/v1/users/u/groups?limit=%zz", "", 422, nothing, "no-store"},
 		{"GET", "/v1/users/u/groups?limit=1&limit=2", "", 422, nothing, "no-store"},
+		{"GET", "/v1/users/u/groups?minunread=1", "", 422, nothing, "no-store"},
 		{"GET", "/v1/nothing", "", 404, nothing, "no-store"},
 		{"GET", "/nothing", "", 404, nothing, "no-store"},
 		{"GET", "/openapi.json", "", 200, nothing, ""},

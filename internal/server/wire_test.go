@@ -243,7 +243,8 @@ func TestMethodsAndTargets(t *testing.T) {
 		method, target string
 		status         int
 	}{
-		{"HEAD", state, 404},
+		{"HEAD", state, 200},
+		{"HEAD", "/v1/nothing", 404},
 		{"OPTIONS", state, 404},
 		{"TRACE", state, 404},
 		{"PUT", state, 404},
@@ -267,7 +268,7 @@ func TestMethodsAndTargets(t *testing.T) {
 		{"GET", state + "%2F", 200}, // the group "g/"
 		{"GET", state + ";x=1", 200},
 		{"GET", state + "?a=1&a=2", 422},
-		{"GET", state + "?limit=" + strings.Repeat("9", 4000), 200},
+		{"GET", state + "?limit=" + strings.Repeat("9", 4000), 422},
 		{"GET", "/v1/users/u/groups/%zz", 400},
 		{"POST", "/v1/unread/query/", 404},
 		{"POST", "/v1/unread%2Fquery", 404},
