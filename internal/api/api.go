@@ -108,6 +108,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	h.registerQuery(api)
 	h.registerHistory(api)
 	h.registerErasures(api)
+	describe(api.OpenAPI())
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))
 	engine.GET("/docs", ownHostOnly, docs)
@@ -153,7 +154,9 @@ func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) 
 func (h *handler) problem(ctx context.Context, err error, unknown string) error {
 	switch {
 	case errors.Is(err, readstate.ErrUnknown):
-		return huma.Error404NotFound(unknown)
+		return &huma.ErrorModel{
+			Type: unknownType, Status: http.StatusNotFound, Title: http.StatusText(http.StatusNotFound), Detail: unknown,
+		}
 	case errors.Is(err, readstate.ErrUnavailable), ctx.Err() != nil:
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has gone
 			h.logger.WarnContext(ctx, "read api cannot reach the database", "error", err)

@@ -3,13 +3,20 @@ package api_test
 import (
 	"cmp"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
+
+	"readmark/internal/api"
 )
 
 // schema is what tests need of a schema of the OpenAPI document.
@@ -94,4 +101,69 @@ func operations(t testing.TB, handler http.Handler) (list []operation) {
 		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.method, b.method))
 	})
 	return list
+}
+
+// The document says what everything is for, with examples that it would accept itself.
+func TestDocumentIsComplete(t *testing.T) {
+	t.Parallel()
+	contract := api.Register(gin.New(), api.Options{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}).OpenAPI()
+	valid := func(where string, s *huma.Schema, example any) {
+		t.Helper()
+		require.NotNil(t, example, where)
+		raw, err := json.Marshal(example)
+		require.NoError(t, err)
+		var plain any
+		require.NoError(t, json.Unmarshal(raw, &plain))
+		result := &huma.ValidateResult{}
+		huma.Validate(contract.Components.Schemas, s, huma.NewPathBuffer([]byte{}, 0), huma.ModeWriteToServer, plain, result)
+		require.Empty(t, result.Errors, "%s: %s", where, raw)
+	}
+	count := 0
+	for path, item := range contract.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
+			if op == nil {
+				continue
+			}
+			count++
+			where := op.Method + " " + path
+			require.NotEmpty(t, op.Summary, where)
+			require.NotEmpty(t, op.Description, where)
+			for _, parameter := range op.Parameters {
+				require.NotEmpty(t, cmp.Or(parameter.Description, parameter.Schema.Description), where+" "+parameter.Name)
+				valid(where+" "+parameter.Name, parameter.Schema, parameter.Example)
+			}
+			if op.RequestBody != nil {
+				valid(where, op.RequestBody.Content["application/json"].Schema, op.RequestBody.Content["application/json"].Example)
+			}
+			for _, status := range []string{"200", "401", "403", "422", "429", "500", "503"} {
+				require.Contains(t, op.Responses, status, where)
+			}
+			for status, response := range op.Responses {
+				number, err := strconv.Atoi(status)
+				require.NoError(t, err)
+				require.NotEqual(t, http.StatusText(number), response.Description, where+" "+status)
+				require.NotEmpty(t, response.Description, where+" "+status)
+				require.Equal(t, number == http.StatusNotModified, len(response.Content) == 0, where+" "+status)
+				for kind, media := range response.Content {
+					valid(where+" "+status, media.Schema, media.Example)
+					if kind == "application/json" {
+						continue
+					}
+					problem, ok := media.Example.(huma.ErrorModel)
+					require.True(t, ok)
+					require.Equal(t, number, problem.Status)
+					require.NotEmpty(t, problem.Detail, where+" "+status)
+				}
+			}
+			if op.Responses["503"] != nil {
+				require.Contains(t, op.Responses["503"].Headers, "Retry-After", where)
+			}
+		}
+	}
+	require.Equal(t, 12, count)
+	for name, s := range contract.Components.Schemas.Map() {
+		for property, described := range s.Properties {
+			require.True(t, described.Description != "" || described.Ref != "", "%s.%s", name, property)
+		}
+	}
 }

@@ -54,20 +54,19 @@ type (
 
 const erasureRules = "It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. " +
 	"Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: " +
-	"a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written."
+	"a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. " +
+	"OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed."
 
 func (h *handler) registerErasures(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "erase-user", Method: http.MethodDelete, Path: "/v1/users/{userID}",
 		Summary: "Erase a user", Tags: []string{"erasure"},
-		Description: "Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. " + erasureRules,
-		Errors:      []int{http.StatusServiceUnavailable},
+		Errors: []int{http.StatusServiceUnavailable},
 	}, h.eraseUser)
 	huma.Register(api, huma.Operation{
 		OperationID: "erase-group", Method: http.MethodDelete, Path: "/v1/groups/{groupID}",
 		Summary: "Erase a group", Tags: []string{"erasure"},
-		Description: "Removes the group's states, journal, position and pending work. " + erasureRules,
-		Errors:      []int{http.StatusServiceUnavailable},
+		Errors: []int{http.StatusServiceUnavailable},
 	}, h.eraseGroup)
 }
 

@@ -75,7 +75,7 @@ type StateList struct {
 
 // Badge is the sum over one user's groups.
 type Badge struct {
-	UserID       string    `json:"userID"`
+	UserID       string    `json:"userID" doc:"the user"`
 	UnreadCount  int64     `json:"unreadCount" minimum:"0" doc:"unread messages in all groups"`
 	UnreadGroups int64     `json:"unreadGroups" minimum:"0" doc:"groups with unread messages"`
 	Groups       int64     `json:"groups" minimum:"0" doc:"groups with a known state"`
@@ -103,9 +103,9 @@ type Drift struct {
 
 // GroupSum is the sum over one group's readers.
 type GroupSum struct {
-	GroupID         string `json:"groupID"`
+	GroupID         string `json:"groupID" doc:"the group"`
 	Users           int64  `json:"users" minimum:"0" doc:"users with a known state"`
-	UsersWithUnread int64  `json:"usersWithUnread" minimum:"0"`
+	UsersWithUnread int64  `json:"usersWithUnread" minimum:"0" doc:"users with unread messages"`
 	UnreadCount     int64  `json:"unreadCount" minimum:"0" doc:"unread messages of all users"`
 	MaxUnread       int64  `json:"maxUnread" minimum:"0" doc:"the largest count of one user"`
 	// LastReadAt is null when nobody is known to have read.

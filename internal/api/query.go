@@ -33,16 +33,16 @@ type queryInput struct {
 
 // PairAnswer is what is known of one pair of a batch.
 type PairAnswer struct {
-	UserID  string `json:"userID"`
-	GroupID string `json:"groupID"`
-	Status  string `json:"status" enum:"known,unknown"`
+	UserID  string `json:"userID" doc:"the user, as asked for"`
+	GroupID string `json:"groupID" doc:"the group, as asked for"`
+	Status  string `json:"status" enum:"known,unknown" doc:"whether anything is known of the pair"`
 	State   *State `json:"state,omitempty" doc:"when known"`
 }
 
 // UserAnswer is what is known of one user of a batch: the badge when known.
 type UserAnswer struct {
-	UserID       string     `json:"userID"`
-	Status       string     `json:"status" enum:"known,unknown"`
+	UserID       string     `json:"userID" doc:"the user, as asked for"`
+	Status       string     `json:"status" enum:"known,unknown" doc:"whether anything is known of the user"`
 	UnreadCount  *int64     `json:"unreadCount,omitempty" minimum:"0" doc:"unread messages in all groups"`
 	UnreadGroups *int64     `json:"unreadGroups,omitempty" minimum:"0" doc:"groups with unread messages"`
 	Groups       *int64     `json:"groups,omitempty" minimum:"0" doc:"groups with a known state"`
@@ -62,7 +62,7 @@ func (h *handler) registerQuery(api huma.API) {
 		OperationID: "query-unread", Method: http.MethodPost, Path: "/v1/unread/query",
 		Summary: "Many pairs and users at one moment", Tags: []string{"batch"},
 		Errors: []int{
-			http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
+			http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
 		},
 		MaxBodyBytes: maxQueryBytes,
 	}, h.queryUnread)

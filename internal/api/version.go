@@ -112,7 +112,7 @@ func pollable(operation huma.Operation) huma.Operation {
 			Description: "Nothing has changed since the answer with the given ETag.",
 			Headers: map[string]*huma.Param{"ETag": {
 				Description: "the ETag of the answer that the caller has", Schema: &huma.Schema{Type: huma.TypeString},
-			}},
+			}, "Cache-Control": {Description: "no-cache", Schema: &huma.Schema{Type: huma.TypeString}}},
 		},
 	}
 	return operation

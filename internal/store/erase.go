@@ -168,7 +168,9 @@ func (s *Store) userSteps(userID string, e *readstate.Erased) (journal, rest []s
 		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.ErasePendingOfUser(ctx, conn, db.ErasePendingOfUserParams{UserID: userID, Moment: e.At})
 		}},
-		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) { return s.queries.EraseChecksOfUser(ctx, conn, userID) }},
+		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseChecksOfUser(ctx, conn, userID)
+		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedUser(ctx, conn, db.EraseRejectedUserParams{UserID: userID, Moment: e.At})
 		}},
@@ -198,7 +200,9 @@ func (s *Store) groupSteps(groupID string, e *readstate.Erased) (journal, rest [
 		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.ErasePendingOfGroup(ctx, conn, db.ErasePendingOfGroupParams{GroupID: groupID, Moment: e.At})
 		}},
-		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) { return s.queries.EraseChecksOfGroup(ctx, conn, groupID) }},
+		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseChecksOfGroup(ctx, conn, groupID)
+		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedGroup(ctx, conn, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})
 		}},

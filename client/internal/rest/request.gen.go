@@ -92,32 +92,42 @@ type ClientInterface interface {
 
 	// GetDrift How far counts were from OpenIM's when they were last compared
 	//
+	// What the newest comparison of each user with OpenIM has found; zeros where OpenIM is not asked.
+	//
 	// Corresponds with GET /v1/drift (the `GetDrift` operationId).
 	GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// EraseGroup Erase a group
 	//
-	// Removes the group's states, journal, position and pending work. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written.
+	// Removes the group's states, journal, position and pending work. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed.
 	//
 	// Corresponds with DELETE /v1/groups/{groupID} (the `EraseGroup` operationId).
 	EraseGroup(ctx context.Context, groupID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListGroupReceipts The receipts of one group, newest first
 	//
+	// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+	//
 	// Corresponds with GET /v1/groups/{groupID}/receipts (the `ListGroupReceipts` operationId).
 	ListGroupReceipts(ctx context.Context, groupID string, params *ListGroupReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetGroupSum Unread messages over all readers of one group
+	//
+	// Sums over all readers of a group that are known.
 	//
 	// Corresponds with GET /v1/groups/{groupID}/unread (the `GetGroupSum` operationId).
 	GetGroupSum(ctx context.Context, groupID string, params *GetGroupSumParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListGroupUsers The readers of one group
 	//
+	// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are.
+	//
 	// Corresponds with GET /v1/groups/{groupID}/users (the `ListGroupUsers` operationId).
 	ListGroupUsers(ctx context.Context, groupID string, params *ListGroupUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// QueryUnreadWithBody Many pairs and users at one moment
+	//
+	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -126,6 +136,8 @@ type ClientInterface interface {
 
 	// QueryUnread Many pairs and users at one moment
 	//
+	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/unread/query (the `QueryUnread` operationId).
@@ -133,38 +145,50 @@ type ClientInterface interface {
 
 	// EraseUser Erase a user
 	//
-	// Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written.
+	// Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed.
 	//
 	// Corresponds with DELETE /v1/users/{userID} (the `EraseUser` operationId).
 	EraseUser(ctx context.Context, userID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUserGroups The groups of one user
 	//
+	// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are.
+	//
 	// Corresponds with GET /v1/users/{userID}/groups (the `ListUserGroups` operationId).
 	ListUserGroups(ctx context.Context, userID string, params *ListUserGroupsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetState The unread count of one user in one group
+	//
+	// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending). With at, as it was at that moment.
 	//
 	// Corresponds with GET /v1/users/{userID}/groups/{groupID} (the `GetState` operationId).
 	GetState(ctx context.Context, userID string, groupID string, params *GetStateParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListReceipts The receipts of one user in one group, newest first
 	//
+	// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+	//
 	// Corresponds with GET /v1/users/{userID}/groups/{groupID}/receipts (the `ListReceipts` operationId).
 	ListReceipts(ctx context.Context, userID string, groupID string, params *ListReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUserReceipts The receipts of one user, newest first
+	//
+	// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
 	//
 	// Corresponds with GET /v1/users/{userID}/receipts (the `ListUserReceipts` operationId).
 	ListUserReceipts(ctx context.Context, userID string, params *ListUserReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetBadge The badge of one user: unread messages over all groups
 	//
+	// Sums over all groups of a user that are known. With at, as they were at that moment.
+	//
 	// Corresponds with GET /v1/users/{userID}/unread (the `GetBadge` operationId).
 	GetBadge(ctx context.Context, userID string, params *GetBadgeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // GetDrift How far counts were from OpenIM's when they were last compared
+//
+// What the newest comparison of each user with OpenIM has found; zeros where OpenIM is not asked.
 //
 // Corresponds with GET /v1/drift (the `GetDrift` operationId).
 func (c *Client) GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -181,7 +205,7 @@ func (c *Client) GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*
 
 // EraseGroup Erase a group
 //
-// Removes the group's states, journal, position and pending work. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written.
+// Removes the group's states, journal, position and pending work. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed.
 //
 // Corresponds with DELETE /v1/groups/{groupID} (the `EraseGroup` operationId).
 func (c *Client) EraseGroup(ctx context.Context, groupID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -198,6 +222,8 @@ func (c *Client) EraseGroup(ctx context.Context, groupID string, reqEditors ...R
 
 // ListGroupReceipts The receipts of one group, newest first
 //
+// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+//
 // Corresponds with GET /v1/groups/{groupID}/receipts (the `ListGroupReceipts` operationId).
 func (c *Client) ListGroupReceipts(ctx context.Context, groupID string, params *ListGroupReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListGroupReceiptsRequest(c.Server, groupID, params)
@@ -212,6 +238,8 @@ func (c *Client) ListGroupReceipts(ctx context.Context, groupID string, params *
 }
 
 // GetGroupSum Unread messages over all readers of one group
+//
+// Sums over all readers of a group that are known.
 //
 // Corresponds with GET /v1/groups/{groupID}/unread (the `GetGroupSum` operationId).
 func (c *Client) GetGroupSum(ctx context.Context, groupID string, params *GetGroupSumParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -228,6 +256,8 @@ func (c *Client) GetGroupSum(ctx context.Context, groupID string, params *GetGro
 
 // ListGroupUsers The readers of one group
 //
+// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are.
+//
 // Corresponds with GET /v1/groups/{groupID}/users (the `ListGroupUsers` operationId).
 func (c *Client) ListGroupUsers(ctx context.Context, groupID string, params *ListGroupUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListGroupUsersRequest(c.Server, groupID, params)
@@ -242,6 +272,8 @@ func (c *Client) ListGroupUsers(ctx context.Context, groupID string, params *Lis
 }
 
 // QueryUnreadWithBody Many pairs and users at one moment
+//
+// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
 //
 // Takes any type of body and a specified content type.
 //
@@ -260,6 +292,8 @@ func (c *Client) QueryUnreadWithBody(ctx context.Context, contentType string, bo
 
 // QueryUnread Many pairs and users at one moment
 //
+// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/unread/query (the `QueryUnread` operationId).
@@ -277,7 +311,7 @@ func (c *Client) QueryUnread(ctx context.Context, body QueryUnreadJSONRequestBod
 
 // EraseUser Erase a user
 //
-// Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written.
+// Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed.
 //
 // Corresponds with DELETE /v1/users/{userID} (the `EraseUser` operationId).
 func (c *Client) EraseUser(ctx context.Context, userID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -294,6 +328,8 @@ func (c *Client) EraseUser(ctx context.Context, userID string, reqEditors ...Req
 
 // ListUserGroups The groups of one user
 //
+// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are.
+//
 // Corresponds with GET /v1/users/{userID}/groups (the `ListUserGroups` operationId).
 func (c *Client) ListUserGroups(ctx context.Context, userID string, params *ListUserGroupsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListUserGroupsRequest(c.Server, userID, params)
@@ -308,6 +344,8 @@ func (c *Client) ListUserGroups(ctx context.Context, userID string, params *List
 }
 
 // GetState The unread count of one user in one group
+//
+// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending). With at, as it was at that moment.
 //
 // Corresponds with GET /v1/users/{userID}/groups/{groupID} (the `GetState` operationId).
 func (c *Client) GetState(ctx context.Context, userID string, groupID string, params *GetStateParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -324,6 +362,8 @@ func (c *Client) GetState(ctx context.Context, userID string, groupID string, pa
 
 // ListReceipts The receipts of one user in one group, newest first
 //
+// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+//
 // Corresponds with GET /v1/users/{userID}/groups/{groupID}/receipts (the `ListReceipts` operationId).
 func (c *Client) ListReceipts(ctx context.Context, userID string, groupID string, params *ListReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListReceiptsRequest(c.Server, userID, groupID, params)
@@ -339,6 +379,8 @@ func (c *Client) ListReceipts(ctx context.Context, userID string, groupID string
 
 // ListUserReceipts The receipts of one user, newest first
 //
+// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+//
 // Corresponds with GET /v1/users/{userID}/receipts (the `ListUserReceipts` operationId).
 func (c *Client) ListUserReceipts(ctx context.Context, userID string, params *ListUserReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListUserReceiptsRequest(c.Server, userID, params)
@@ -353,6 +395,8 @@ func (c *Client) ListUserReceipts(ctx context.Context, userID string, params *Li
 }
 
 // GetBadge The badge of one user: unread messages over all groups
+//
+// Sums over all groups of a user that are known. With at, as they were at that moment.
 //
 // Corresponds with GET /v1/users/{userID}/unread (the `GetBadge` operationId).
 func (c *Client) GetBadge(ctx context.Context, userID string, params *GetBadgeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {

@@ -207,8 +207,10 @@ type Badge struct {
 	UnreadCount int64 `json:"unreadCount"`
 
 	// UnreadGroups groups with unread messages
-	UnreadGroups int64  `json:"unreadGroups"`
-	UserID       string `json:"userID"`
+	UnreadGroups int64 `json:"unreadGroups"`
+
+	// UserID the user
+	UserID string `json:"userID"`
 }
 
 // Drift defines model for Drift.
@@ -311,8 +313,10 @@ type GroupErasure struct {
 // GroupSum defines model for GroupSum.
 type GroupSum struct {
 	// AsOf the answer is not older than this, UTC
-	AsOf    time.Time `json:"asOf"`
-	GroupID string    `json:"groupID"`
+	AsOf time.Time `json:"asOf"`
+
+	// GroupID the group
+	GroupID string `json:"groupID"`
 
 	// LastReadAt when one of the group last read, as far as known, UTC; null when never
 	LastReadAt *time.Time `json:"lastReadAt"`
@@ -324,7 +328,9 @@ type GroupSum struct {
 	UnreadCount int64 `json:"unreadCount"`
 
 	// Users users with a known state
-	Users           int64 `json:"users"`
+	Users int64 `json:"users"`
+
+	// UsersWithUnread users with unread messages
 	UsersWithUnread int64 `json:"usersWithUnread"`
 }
 
@@ -339,13 +345,18 @@ type Item struct {
 
 // PairAnswer defines model for PairAnswer.
 type PairAnswer struct {
-	GroupID string           `json:"groupID"`
-	State   *State           `json:"state,omitempty"`
-	Status  PairAnswerStatus `json:"status"`
-	UserID  string           `json:"userID"`
+	// GroupID the group, as asked for
+	GroupID string `json:"groupID"`
+	State   *State `json:"state,omitempty"`
+
+	// Status whether anything is known of the pair
+	Status PairAnswerStatus `json:"status"`
+
+	// UserID the user, as asked for
+	UserID string `json:"userID"`
 }
 
-// PairAnswerStatus defines model for PairAnswer.Status.
+// PairAnswerStatus whether anything is known of the pair
 type PairAnswerStatus string
 
 // QueryInputBody defines model for QueryInputBody.
@@ -546,7 +557,9 @@ type UserAnswer struct {
 	AsOf *time.Time `json:"asOf,omitempty"`
 
 	// Groups groups with a known state
-	Groups *int64           `json:"groups,omitempty"`
+	Groups *int64 `json:"groups,omitempty"`
+
+	// Status whether anything is known of the user
 	Status UserAnswerStatus `json:"status"`
 
 	// UnreadCount unread messages in all groups
@@ -554,10 +567,12 @@ type UserAnswer struct {
 
 	// UnreadGroups groups with unread messages
 	UnreadGroups *int64 `json:"unreadGroups,omitempty"`
-	UserID       string `json:"userID"`
+
+	// UserID the user, as asked for
+	UserID string `json:"userID"`
 }
 
-// UserAnswerStatus defines model for UserAnswer.Status.
+// UserAnswerStatus whether anything is known of the user
 type UserAnswerStatus string
 
 // UserErasure defines model for UserErasure.
@@ -613,7 +628,7 @@ type ListGroupUsersParams struct {
 	// MinUnread only states with at least as many unread messages
 	MinUnread *int64 `form:"minUnread,omitempty" json:"minUnread,omitempty"`
 
-	// UpdatedSince only states whose updatedAt is not earlier, RFC 3339. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before
+	// UpdatedSince only states whose updatedAt is not earlier, RFC 3339. Who has left a group, or was erased, is in no list; pending and exact may change without it, and so does what a replay repairs. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before
 	UpdatedSince *time.Time `form:"updatedSince,omitempty" json:"updatedSince,omitempty"`
 
 	// Sort the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one
@@ -640,7 +655,7 @@ type ListUserGroupsParams struct {
 	// MinUnread only states with at least as many unread messages
 	MinUnread *int64 `form:"minUnread,omitempty" json:"minUnread,omitempty"`
 
-	// UpdatedSince only states whose updatedAt is not earlier, RFC 3339. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before
+	// UpdatedSince only states whose updatedAt is not earlier, RFC 3339. Who has left a group, or was erased, is in no list; pending and exact may change without it, and so does what a replay repairs. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before
 	UpdatedSince *time.Time `form:"updatedSince,omitempty" json:"updatedSince,omitempty"`
 
 	// Sort the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one

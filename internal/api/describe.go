@@ -1,0 +1,205 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// unknownType is the type of the problem that nothing is known of what was asked for. It
+// tells that answer from the 404 of a path that does not exist, or of a proxy.
+const unknownType = "urn:readmark:problem:unknown"
+
+// told is what the document says of an operation: what it is for, and an answer.
+type told struct {
+	description string
+	request     any // an example, nil without a body
+	answer      any // an example
+}
+
+// describe completes the OpenAPI document: descriptions, examples, and what errors look
+// like. Each operation must be told of; the tests hold that.
+func describe(document *huma.OpenAPI) {
+	problem := document.Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "ErrorModel")
+	all := tell()
+	for _, item := range document.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
+			if op == nil {
+				continue
+			}
+			t := all[op.OperationID]
+			op.Description = t.description
+			for _, parameter := range op.Parameters {
+				if parameter.Example == nil {
+					parameter.Example = parameterExamples()[parameter.Name]
+				}
+			}
+			if op.RequestBody != nil {
+				op.RequestBody.Description = "what is wanted; either list may be left out"
+				op.RequestBody.Content["application/json"].Example = t.request
+			}
+			if op.Responses["422"] == nil {
+				op.Responses["422"] = &huma.Response{Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}}
+			}
+			for code, response := range op.Responses {
+				describeResponse(op, code, response, &t)
+			}
+		}
+	}
+}
+
+func describeResponse(op *huma.Operation, code string, response *huma.Response, t *told) {
+	status, err := strconv.Atoi(code)
+	if err != nil {
+		return // there is no default answer
+	}
+	for kind, media := range response.Content {
+		if kind == "application/json" {
+			response.Description, media.Example = "What was asked for", t.answer
+			continue
+		}
+		p := problemExample(status, op.Method)
+		media.Example = p.example
+		if p.description != "" {
+			response.Description = p.description
+		}
+		if status == http.StatusServiceUnavailable {
+			response.Headers = map[string]*huma.Param{"Retry-After": {
+				Description: "seconds after which to ask again", Schema: &huma.Schema{Type: huma.TypeInteger},
+			}}
+		}
+	}
+}
+
+type describedProblem struct {
+	description string // "": as it is
+	example     huma.ErrorModel
+}
+
+func problemExample(status int, method string) describedProblem {
+	p := describedProblem{example: huma.ErrorModel{Status: status, Title: http.StatusText(status)}}
+	detail := func(description, detail string, wrong ...*huma.ErrorDetail) {
+		p.description, p.example.Detail, p.example.Errors = description, detail, wrong
+	}
+	switch status {
+	case http.StatusBadRequest:
+		detail("The body is not JSON, or broke off", "unexpected end of JSON input")
+	case http.StatusUnauthorized:
+		detail("", "an API key is required: Authorization: Bearer rmk_…")
+	case http.StatusForbidden:
+		detail("", "this key is limited to users whose IDs begin with \"shop-\"")
+	case http.StatusNotFound:
+		detail("Nothing is known of it: unknown is not zero. The type of this problem is "+unknownType, "nothing is known of this user")
+		p.example.Type = unknownType
+	case http.StatusRequestTimeout:
+		detail("The body did not come in time", "the body did not come in time")
+	case http.StatusGone:
+		detail("The moment lies further back than READMARK_RETENTION: what the journal had of it is dropped",
+			"the journal is kept for 2160h0m0s: what was known then is gone")
+	case http.StatusRequestEntityTooLarge:
+		detail("The body has more bytes or more JSON than a full batch needs", "request body is too large")
+	case http.StatusUnsupportedMediaType:
+		detail("The body is not application/json", "unknown content type: text/plain")
+	case http.StatusUnprocessableEntity:
+		wrong := &huma.ErrorDetail{Location: "path.userID", Message: "is longer than 255 bytes"}
+		switch method {
+		case http.MethodGet:
+			wrong = &huma.ErrorDetail{Location: "query.limit", Message: "expected number <= 1000", Value: 5000}
+		case http.MethodPost:
+			wrong = &huma.ErrorDetail{Location: "body.pairs[0].userID", Message: "expected length >= 1", Value: ""}
+		}
+		detail("A parameter or field is invalid, or unknown; errors name each", "validation failed", wrong)
+	case http.StatusTooManyRequests:
+		detail("", "this key may make 100 requests per second")
+	case http.StatusServiceUnavailable:
+		detail("The database cannot be reached at the moment, or takes too long", unreachable)
+	case http.StatusInternalServerError:
+		detail("A fault of Readmark's, which its log tells", "internal error")
+	}
+	return p
+}
+
+func parameterExamples() map[string]any {
+	const moment = "2026-11-24T02:40:19.9Z"
+	return map[string]any{
+		"userID": "user123", "groupID": "group789", "limit": 50, "cursor": "MWtnOmdyb3VwNzg5", "from": moment, "to": "2026-11-25T00:00:00Z",
+		"at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
+	}
+}
+
+// tell gives what the document says, by the operations' IDs.
+func tell() map[string]told {
+	at := time.Date(2026, 11, 24, 2, 40, 19, 899919000, time.UTC)
+	asOf := at.Add(21 * time.Millisecond)
+	count := int64(5)
+	state := State{
+		UserID: "user123", GroupID: "group789", UnreadCount: count, ContentType: 101, LastReadAt: &at, Source: "receipt",
+		UpdatedAt: at.Add(time.Millisecond),
+	}
+	receipt := Receipt{
+		ID: "019ab3c1-6c3b-7a52-9d0e-6f2a1c7b4d58", UnreadCount: &count, ContentType: 101, ReceivedAt: at, Source: "receipt", Dialect: "documented",
+	}
+	group := state.GroupID
+	subject := SubjectReceiptList{Items: []SubjectReceipt{{UserID: state.UserID, GroupID: &group, Receipt: receipt}}, AsOf: asOf}
+	var query queryInput
+	query.Body.Pairs = append(query.Body.Pairs, struct {
+		UserID  id `json:"userID"`
+		GroupID id `json:"groupID"`
+	}{"user123", "group789"})
+	query.Body.UserIDs = []id{"user123", "nobody"}
+	var batch queryOutput
+	batch.Body.Pairs = []PairAnswer{{UserID: state.UserID, GroupID: group, Status: statusKnown, State: &state}}
+	batch.Body.Users = []UserAnswer{
+		{UserID: state.UserID, Status: statusKnown, UnreadCount: &count, UnreadGroups: new(int64(1)), Groups: new(int64(2)), AsOf: &asOf},
+		{UserID: "nobody", Status: statusUnknown},
+	}
+	batch.Body.AsOf = asOf
+	erasure := Erasure{States: 2, JournalRows: 14, Pending: 1, ErasedAt: at}
+	const history = "Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's " +
+		"last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty."
+	const list = "Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes " +
+		"meanwhile; in the order of a value those whose value does not change are."
+	return map[string]told{
+		"get-state": {
+			description: "The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and " +
+				"whether OpenIM is still to be asked (pending). With at, as it was at that moment.",
+			answer: StateAnswer{State: state, AsOf: asOf},
+		},
+		"list-user-groups": {description: list, answer: StateList{Items: []State{state}, AsOf: asOf}},
+		"list-group-users": {description: list, answer: StateList{Items: []State{state}, NextCursor: "MWtnOnVzZXIxMjM", AsOf: asOf}},
+		"get-badge": {
+			description: "Sums over all groups of a user that are known. With at, as they were at that moment.",
+			answer:      Badge{UserID: state.UserID, UnreadCount: count, UnreadGroups: 1, Groups: 2, AsOf: asOf},
+		},
+		"get-group-sum": {
+			description: "Sums over all readers of a group that are known.",
+			answer:      GroupSum{GroupID: group, Users: 3, UsersWithUnread: 2, UnreadCount: 7, MaxUnread: count, LastReadAt: &at, AsOf: asOf},
+		},
+		"query-unread": {
+			description: "Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and " +
+				"repeats are kept, and each item says whether anything is known of it.",
+			request: query.Body, answer: batch.Body,
+		},
+		"get-drift": {
+			description: "What the newest comparison of each user with OpenIM has found; zeros where OpenIM is not asked.",
+			answer: Drift{
+				Users: 1200, UsersChecked: 1180, Pairs: 9300, PairsOff: 2, Repaired: 2, LargestDifference: 3,
+				OldestCheckAt: new(at.Add(-time.Hour)), NewestCheckAt: &at, AsOf: asOf,
+			},
+		},
+		"list-receipts":       {description: history, answer: ReceiptList{Items: []Receipt{receipt}, AsOf: asOf}},
+		"list-user-receipts":  {description: history, answer: subject},
+		"list-group-receipts": {description: history, answer: subject},
+		"erase-user": {
+			description: "Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. " + erasureRules,
+			answer:      UserErasure{UserID: state.UserID, Erasure: erasure},
+		},
+		"erase-group": {
+			description: "Removes the group's states, journal, position and pending work. " + erasureRules,
+			answer:      GroupErasure{GroupID: group, Erasure: Erasure{States: 3, JournalRows: 21, Messages: 6, ErasedAt: at}},
+		},
+	}
+}
