@@ -1,9 +1,14 @@
 package client_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,7 +25,7 @@ func answers(t testing.TB, asked *[]*http.Request, statuses ...int) *httptest.Se
 		if status != http.StatusOK {
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(status)
-			_, _ = w.Write([]byte(`{"title":"T","status":1,"detail":"why","errors":[{"location":"query.limit","message":"is wrong"}]}`))
+			_, _ = w.Write([]byte(`{"type":"urn:readmark:problem:unknown","title":"T","status":1,"detail":"why","errors":[{"location":"query.limit","message":"is wrong"}]}`))
 			return
 		}
 		_, _ = w.Write([]byte(`{"userID":"u","unreadCount":3,"unreadGroups":1,"groups":1,"asOf":"2026-11-24T00:00:00Z"}`))
@@ -80,6 +85,116 @@ func TestBaseURL(t *testing.T) {
 		_, err := client.New(wrong, client.Options{})
 		require.Error(t, err, wrong)
 	}
-	_, err := client.New("https://h/behind/a/proxy/", client.Options{})
+	var asked []*http.Request
+	server := answers(t, &asked, 200)
+	c, err := client.New(server.URL+"/v1/behind%2Fa/proxy/", client.Options{})
 	require.NoError(t, err)
+	_, err = c.Badge(t.Context(), "v1")
+	require.NoError(t, err)
+	_, err = c.State(t.Context(), "a/v1/b", "..")
+	require.NoError(t, err)
+	_, err = c.Drift(t.Context())
+	require.NoError(t, err)
+	for i, want := range []string{"/users/v1/unread", "/users/a%2Fv1%2Fb/groups/%2E%2E", "/drift"} {
+		require.Equal(t, "/v1/behind%2Fa/proxy/v1"+want, asked[i].URL.EscapedPath())
+	}
+}
+
+// serving gives a client of a server that answers as told.
+func serving(t testing.TB, handler http.HandlerFunc, options client.Options) *client.Client {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	c, err := client.New(server.URL, options)
+	require.NoError(t, err)
+	return c
+}
+
+// What is not Readmark's answer is neither unknown nor zero.
+func TestOthersAnswers(t *testing.T) {
+	t.Parallel()
+	c := serving(t, func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, client.Options{})
+	_, err := c.Badge(t.Context(), "u")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, client.ErrUnknown)
+	c = serving(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"ok":true}`)) }, client.Options{})
+	badge, err := c.Badge(t.Context(), "u")
+	require.Error(t, err)
+	require.Nil(t, badge)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	c, err = client.New(gone.URL, client.Options{Attempts: 2})
+	require.NoError(t, err)
+	_, err = c.Badge(t.Context(), "u")
+	require.ErrorIs(t, err, client.ErrUnavailable)
+}
+
+// An answer that breaks off is read again, as a connection that breaks is.
+func TestBrokenAnswer(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	c := serving(t, func(w http.ResponseWriter, _ *http.Request) {
+		const body = `{"userID":"u","unreadCount":3,"unreadGroups":1,"groups":1,"asOf":"2026-11-24T00:00:00Z"}`
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		if asked.Add(1) == 1 {
+			_, _ = w.Write([]byte(body[:20])) // and the connection is closed
+			return
+		}
+		_, _ = w.Write([]byte(body))
+	}, client.Options{})
+	badge, err := c.Badge(t.Context(), "u")
+	require.NoError(t, err)
+	require.EqualValues(t, 3, badge.UnreadCount)
+	require.EqualValues(t, 2, asked.Load())
+}
+
+// A wait that the context does not allow is not begun: the answer is the error.
+func TestRetryAfterBehindDeadline(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	c := serving(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}, client.Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	_, err := c.Badge(ctx, "u")
+	require.ErrorIs(t, err, client.ErrTooManyRequests)
+	require.EqualValues(t, 1, asked.Load())
+}
+
+// First pages are kept and asked for with their ETags; other pages and what is large
+// are not, so that a walk through a long list does not push out what is polled.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	var polled atomic.Int32
+	next := strings.NewReplacer(`"nextCursor":""`, `"nextCursor":"second"`)
+	c := serving(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") != "" {
+			polled.Add(1)
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		w.Header().Set("ETag", `W/"1"`)
+		body := `{"items":[],"nextCursor":"","asOf":"2026-11-24T00:00:00Z"}`
+		if !r.URL.Query().Has("cursor") {
+			body = next.Replace(body)
+		}
+		if strings.Contains(r.URL.Path, "large") {
+			body += strings.Repeat(" ", 70_000)
+		}
+		_, _ = w.Write([]byte(body))
+	}, client.Options{})
+	walk := func(user string) {
+		for _, err := range c.UserGroups(t.Context(), user, client.ListOptions{}) {
+			require.NoError(t, err)
+		}
+	}
+	walk("u")
+	walk("u")
+	require.EqualValues(t, 1, polled.Load(), "of two pages the first")
+	walk("large")
+	walk("large")
+	require.EqualValues(t, 1, polled.Load())
 }

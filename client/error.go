@@ -19,9 +19,13 @@ var (
 	ErrUnavailable     = errors.New("the server cannot be reached, or cannot reach its database")
 )
 
+// unknownType is the type of Readmark's own 404.
+const unknownType = "urn:readmark:problem:unknown"
+
 // Error is an answer that is none of success, as RFC 9457 has it.
 type Error struct {
 	Status int    `json:"status"`
+	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
 	// Errors name what is wrong in an invalid request, by its place.
@@ -58,7 +62,7 @@ func (e *Error) Is(target error) bool {
 	case http.StatusForbidden:
 		return target == ErrForbidden
 	case http.StatusNotFound:
-		return target == ErrUnknown
+		return target == ErrUnknown && e.Type == unknownType // else the path is unknown
 	case http.StatusGone:
 		return target == ErrGone
 	case http.StatusTooManyRequests:

@@ -22,9 +22,11 @@ func recorded() *httptest.Server {
 	}
 	mux.HandleFunc("GET /v1/users/u/groups/g", answer(state("g", "5")+`,"asOf":"2026-11-24T15:20:18.760638Z"}`))
 	mux.HandleFunc("GET /v1/users/u/groups", answer(`{"items":[`+state("h", "7")+`},`+state("g", "5")+`}],"nextCursor":"","asOf":"2026-11-24T15:20:18.760638Z"}`))
+	mux.HandleFunc("POST /v1/unread/query", answer(`{"pairs":[{"userID":"u","groupID":"g","status":"known","state":`+state("g", "5")+`}},`+
+		`{"userID":"u","groupID":"elsewhere","status":"unknown"}],"users":[],"asOf":"2026-11-24T15:20:18.760638Z"}`))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
-		_, _ = w.Write([]byte(`{"title":"Not Found","status":404,"detail":"nothing is known of this user"}`))
+		_, _ = w.Write([]byte(`{"type":"urn:readmark:problem:unknown","title":"Not Found","status":404,"detail":"nothing is known of this user"}`))
 	})
 	return httptest.NewServer(mux)
 }
@@ -65,4 +67,29 @@ func ExampleClient_UserGroups() {
 	// Output:
 	// h 7
 	// g 5
+}
+
+func ExampleClient_Query() {
+	readmark := recorded()
+	defer readmark.Close()
+	c, err := client.New(readmark.URL, client.Options{})
+	if err != nil {
+		panic(err)
+	}
+	answer, err := c.Query(context.Background(), []client.Pair{
+		{UserID: "u", GroupID: "g"}, {UserID: "u", GroupID: "elsewhere"},
+	}, nil)
+	if err != nil {
+		panic(err)
+	}
+	for _, pair := range answer.Pairs {
+		if pair.Status == client.PairKnown {
+			fmt.Println(pair.GroupID, pair.State.UnreadCount)
+		} else {
+			fmt.Println(pair.GroupID, "is unknown, which is not zero")
+		}
+	}
+	// Output:
+	// g 5
+	// elsewhere is unknown, which is not zero
 }

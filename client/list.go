@@ -89,7 +89,7 @@ func (c *Client) UserGroups(ctx context.Context, userID string, o ListOptions) i
 		return statePage(c.rest.ListUserGroups(ctx, userID, &rest.ListUserGroupsParams{
 			Unread: given(o.Unread), MinUnread: given(o.MinUnread), UpdatedSince: given(o.UpdatedSince),
 			Sort: given(rest.ListUserGroupsParamsSort(o.Sort)), Limit: given(o.PageSize), Cursor: given(cursor),
-		}, path("users", userID, "groups")))
+		}, c.path("users", userID, "groups")))
 	})
 }
 
@@ -99,7 +99,7 @@ func (c *Client) GroupUsers(ctx context.Context, groupID string, o ListOptions) 
 		return statePage(c.rest.ListGroupUsers(ctx, groupID, &rest.ListGroupUsersParams{
 			Unread: given(o.Unread), MinUnread: given(o.MinUnread), UpdatedSince: given(o.UpdatedSince),
 			Sort: given(rest.ListGroupUsersParamsSort(o.Sort)), Limit: given(o.PageSize), Cursor: given(cursor),
-		}, path("groups", groupID, "users")))
+		}, c.path("groups", groupID, "users")))
 	})
 }
 
@@ -108,7 +108,7 @@ func (c *Client) Receipts(ctx context.Context, userID, groupID string, o History
 	return pages(func(cursor string) (page[Receipt], error) {
 		return receiptPage(c.rest.ListReceipts(ctx, userID, groupID, &rest.ListReceiptsParams{
 			From: given(o.From), To: given(o.To), Limit: given(o.PageSize), Cursor: given(cursor),
-		}, path("users", userID, "groups", groupID, "receipts")))
+		}, c.path("users", userID, "groups", groupID, "receipts")))
 	})
 }
 
@@ -117,7 +117,7 @@ func (c *Client) UserReceipts(ctx context.Context, userID string, o HistoryOptio
 	return pages(func(cursor string) (page[SubjectReceipt], error) {
 		return subjectPage(c.rest.ListUserReceipts(ctx, userID, &rest.ListUserReceiptsParams{
 			From: given(o.From), To: given(o.To), Limit: given(o.PageSize), Cursor: given(cursor),
-		}, path("users", userID, "receipts")))
+		}, c.path("users", userID, "receipts")))
 	})
 }
 
@@ -126,6 +126,6 @@ func (c *Client) GroupReceipts(ctx context.Context, groupID string, o HistoryOpt
 	return pages(func(cursor string) (page[SubjectReceipt], error) {
 		return subjectPage(c.rest.ListGroupReceipts(ctx, groupID, &rest.ListGroupReceiptsParams{
 			From: given(o.From), To: given(o.To), Limit: given(o.PageSize), Cursor: given(cursor),
-		}, path("groups", groupID, "receipts")))
+		}, c.path("groups", groupID, "receipts")))
 	})
 }

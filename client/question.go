@@ -34,7 +34,7 @@ func (c *Client) State(ctx context.Context, userID, groupID string) (*StateAnswe
 // [ErrGone] when the moment lies before what the journal keeps.
 func (c *Client) StateAt(ctx context.Context, userID, groupID string, at time.Time) (*StateAnswer, error) {
 	return result[StateAnswer](c.rest.GetState(ctx, userID, groupID, &rest.GetStateParams{At: given(at)},
-		path("users", userID, "groups", groupID)))
+		c.path("users", userID, "groups", groupID)))
 }
 
 // Badge gives the sums over a user's groups, or [ErrUnknown].
@@ -44,12 +44,12 @@ func (c *Client) Badge(ctx context.Context, userID string) (*Badge, error) {
 
 // BadgeAt gives the badge as it was at a moment; see [Client.StateAt].
 func (c *Client) BadgeAt(ctx context.Context, userID string, at time.Time) (*Badge, error) {
-	return result[Badge](c.rest.GetBadge(ctx, userID, &rest.GetBadgeParams{At: given(at)}, path("users", userID, "unread")))
+	return result[Badge](c.rest.GetBadge(ctx, userID, &rest.GetBadgeParams{At: given(at)}, c.path("users", userID, "unread")))
 }
 
 // GroupSum gives the sums over a group's readers, or [ErrUnknown].
 func (c *Client) GroupSum(ctx context.Context, groupID string) (*GroupSum, error) {
-	return result[GroupSum](c.rest.GetGroupSum(ctx, groupID, &rest.GetGroupSumParams{}, path("groups", groupID, "unread")))
+	return result[GroupSum](c.rest.GetGroupSum(ctx, groupID, &rest.GetGroupSumParams{}, c.path("groups", groupID, "unread")))
 }
 
 // Query gives many states and badges at one moment, up to a thousand of each, in the
@@ -65,10 +65,10 @@ func (c *Client) Drift(ctx context.Context) (*Drift, error) {
 
 // EraseUser removes what is known of a user. After an error the same call goes on.
 func (c *Client) EraseUser(ctx context.Context, userID string) (*UserErasure, error) {
-	return result[UserErasure](c.rest.EraseUser(ctx, userID, path("users", userID)))
+	return result[UserErasure](c.rest.EraseUser(ctx, userID, c.path("users", userID)))
 }
 
 // EraseGroup removes what is known of a group. After an error the same call goes on.
 func (c *Client) EraseGroup(ctx context.Context, groupID string) (*GroupErasure, error) {
-	return result[GroupErasure](c.rest.EraseGroup(ctx, groupID, path("groups", groupID)))
+	return result[GroupErasure](c.rest.EraseGroup(ctx, groupID, c.path("groups", groupID)))
 }

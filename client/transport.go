@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -15,6 +17,8 @@ import (
 const (
 	firstWait   = 50 * time.Millisecond
 	longestWait = 2 * time.Second
+	// maxKeptBytes bounds an answer that is kept.
+	maxKeptBytes = 64 << 10
 	// maxAnswerBytes bounds what is read of one answer.
 	maxAnswerBytes = 64 << 20
 )
@@ -34,10 +38,15 @@ type kept struct {
 }
 
 func newTransport(options *Options) (*transport, error) {
-	t := &transport{key: options.Key, once: options.HTTPClient}
-	if t.once == nil {
-		t.once = &http.Client{}
+	once := http.Client{}
+	if options.HTTPClient != nil {
+		once = *options.HTTPClient
 	}
+	if once.Transport == nil {
+		once.Transport = http.DefaultTransport
+	}
+	once.Transport = whole{once.Transport}
+	t := &transport{key: options.Key, once: &once}
 	attempts := options.Attempts
 	if attempts == 0 {
 		attempts = defaultAttempts
@@ -45,7 +54,7 @@ func newTransport(options *Options) (*transport, error) {
 	t.again = retryablehttp.NewClient()
 	t.again.HTTPClient, t.again.Logger = t.once, nil
 	t.again.RetryMax, t.again.RetryWaitMin, t.again.RetryWaitMax = attempts-1, firstWait, longestWait
-	t.again.Backoff = retryablehttp.RateLimitLinearJitterBackoff
+	t.again.Backoff = backoff
 	t.again.CheckRetry = retry
 	t.again.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	cached := options.Cached
@@ -71,10 +80,48 @@ func retry(ctx context.Context, answer *http.Response, err error) (bool, error) 
 	}
 	switch answer.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true, nil
+		end, bounded := ctx.Deadline()
+		return !bounded || time.Until(end) > retryAfter(answer), nil
 	default:
 		return false, nil
 	}
+}
+
+// retryAfter is how long an answer asks to wait, at least.
+func retryAfter(answer *http.Response) time.Duration {
+	seconds, err := strconv.Atoi(answer.Header.Get("Retry-After"))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// backoff waits as long as the answer asks, else longer from time to time, not at the
+// same moment as others.
+func backoff(shortest, longest time.Duration, attempt int, answer *http.Response) time.Duration {
+	wait := retryablehttp.DefaultBackoff(shortest, longest, attempt, answer)
+	if answer != nil && answer.Header.Get("Retry-After") != "" {
+		return wait
+	}
+	return wait/2 + rand.N(wait/2+1) //nolint:gosec // no secret
+}
+
+// whole reads an answer to its end, so that one that breaks off is tried again.
+type whole struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (w whole) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer, err := w.RoundTripper.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes))
+	_ = answer.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	return answer, nil
 }
 
 // Do sends a request, and reads the answer to its end. In place of a 304 it gives the
@@ -85,18 +132,21 @@ func (t *transport) Do(request *http.Request) (*http.Response, error) {
 	}
 	address := request.URL.String()
 	var before kept
-	keeping := t.kept != nil && request.Method == http.MethodGet
+	// Pages behind the first are read once, as a rule.
+	keeping := t.kept != nil && request.Method == http.MethodGet && !request.URL.Query().Has("cursor")
 	if keeping {
 		if before, _ = t.kept.Get(address); before.etag != "" {
 			request.Header.Set("If-None-Match", before.etag)
 		}
 	}
 	answer, err := t.send(request)
-	if err != nil {
+	if request.Context().Err() != nil && err != nil {
 		return nil, fmt.Errorf("ask Readmark: %w", err)
 	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes))
-	_ = answer.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	body, err := io.ReadAll(answer.Body) // it is in memory
 	if err != nil {
 		return nil, fmt.Errorf("read answer: %w", err)
 	}
@@ -104,7 +154,7 @@ func (t *transport) Do(request *http.Request) (*http.Response, error) {
 	switch {
 	case answer.StatusCode == http.StatusNotModified && before.etag != "":
 		answer.StatusCode, body = http.StatusOK, before.body
-	case answer.StatusCode == http.StatusOK && keeping && etag != "":
+	case answer.StatusCode == http.StatusOK && keeping && etag != "" && len(body) <= maxKeptBytes:
 		t.kept.Add(address, kept{etag, body})
 	}
 	answer.Body = io.NopCloser(bytes.NewReader(body))

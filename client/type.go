@@ -20,10 +20,29 @@ type (
 	Pair = rest.Item
 	// QueryAnswer is the answer to a query of many pairs and users.
 	QueryAnswer = rest.QueryOutputBody
+	// PairAnswer is what such an answer says of one pair.
+	PairAnswer = rest.PairAnswer
+	// UserAnswer is what it says of one user.
+	UserAnswer = rest.UserAnswer
 	// Drift is how far counts were from OpenIM's.
 	Drift = rest.Drift
 	// UserErasure says what the erasure of a user has removed.
 	UserErasure = rest.UserErasure
 	// GroupErasure says what the erasure of a group has removed.
 	GroupErasure = rest.GroupErasure
+)
+
+// Whether anything is known of a pair or a user in a QueryAnswer.
+const (
+	PairKnown   = rest.PairAnswerStatusKnown
+	PairUnknown = rest.PairAnswerStatusUnknown
+	UserKnown   = rest.UserAnswerStatusKnown
+	UserUnknown = rest.UserAnswerStatusUnknown
+)
+
+// The values of State.Source.
+const (
+	SourceReceipt = rest.StateSourceReceipt
+	SourceMessage = rest.StateSourceMessage
+	SourceFact    = rest.StateSourceFact
 )

@@ -76,7 +76,7 @@ func TestClient(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, answer.Pairs[0].State.UnreadCount)
 	require.EqualValues(t, "unknown", answer.Pairs[1].Status)
-	require.EqualValues(t, "known", answer.Users[0].Status)
+	require.Equal(t, client.UserKnown, answer.Users[0].Status)
 	answer, err = c.Query(ctx, nil, []string{"u"})
 	require.NoError(t, err)
 	require.Empty(t, answer.Pairs)
