@@ -147,6 +147,7 @@ func (t *transport) Do(request *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	body, err := io.ReadAll(answer.Body) // it is in memory
+	_ = answer.Body.Close()              // which ends the client's timer
 	if err != nil {
 		return nil, fmt.Errorf("read answer: %w", err)
 	}

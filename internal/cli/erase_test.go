@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/openimtest"
 	"readmark/internal/pgtest"
 )
 
@@ -65,4 +66,56 @@ func TestErase(t *testing.T) {
 	require.NotContains(t, other.log.String(), "nobody")
 	cutOff.end()
 	other.end()
+}
+
+// TestEraseWhatOpenIMKnows: OpenIM goes on listing who was erased here. Neither asking
+// about others nor comparing brings the erased back or calls them wrong; a callback does.
+func TestEraseWhatOpenIMKnows(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	for _, group := range []string{"gone", "other"} {
+		model.CreateGroup(group, "erased", "v")
+		for range 5 {
+			model.Send(group, "erased")
+		}
+	}
+	environment := withOpenIM(t, model)
+	s := serve(t, environment)
+	read := func(group, user string, seq int64) {
+		t.Helper()
+		model.Read(group, user, seq)
+		s.deliver(model.Take(inOrder(), 1, 0))
+		resolved(t, environment["DATABASE_URL"])
+	}
+	status := func(path string) int {
+		t.Helper()
+		status, _ := s.get(path)
+		return status
+	}
+	read("gone", "v", 2)
+	read("gone", "erased", 2)
+	require.Equal(t, http.StatusOK, status("/v1/users/v/groups/gone"))
+	for _, path := range []string{"/v1/groups/gone", "/v1/users/erased"} {
+		answer, body := s.do(http.MethodDelete, s.URL+path, "")
+		require.Equal(t, http.StatusOK, answer, body)
+	}
+	read("other", "v", 3)
+	for range 2 {
+		code, out, errs := run(t, environment, "reconcile", "--all")
+		require.Equal(t, 0, code, out+errs)
+	}
+	code, out, errs := run(t, environment, "reconcile", "--all", "--check")
+	require.Equal(t, 0, code, out+errs)
+	_, drift := s.get("/v1/drift")
+	require.InDelta(t, 0, drift["pairsOff"], 0)
+	require.Equal(t, http.StatusNotFound, status("/v1/users/v/groups/gone"))
+	require.Equal(t, http.StatusNotFound, status("/v1/users/erased/unread"))
+	require.Equal(t, http.StatusOK, status("/v1/users/v/groups/other"))
+
+	read("gone", "v", 4)
+	_, state := s.get("/v1/users/v/groups/gone")
+	require.InDelta(t, model.MaxSeq("gone")-4, state["unreadCount"], 0)
+	read("other", "erased", 4)
+	require.Equal(t, http.StatusOK, status("/v1/users/erased/groups/other"))
+	s.end()
 }
