@@ -101,11 +101,11 @@ func TestBaseURL(t *testing.T) {
 }
 
 // serving gives a client of a server that answers as told.
-func serving(t testing.TB, handler http.HandlerFunc, options client.Options) *client.Client {
+func serving(t testing.TB, handler http.HandlerFunc) *client.Client {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	c, err := client.New(server.URL, options)
+	c, err := client.New(server.URL, client.Options{})
 	require.NoError(t, err)
 	return c
 }
@@ -113,11 +113,11 @@ func serving(t testing.TB, handler http.HandlerFunc, options client.Options) *cl
 // What is not Readmark's answer is neither unknown nor zero.
 func TestOthersAnswers(t *testing.T) {
 	t.Parallel()
-	c := serving(t, func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, client.Options{})
+	c := serving(t, func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) })
 	_, err := c.Badge(t.Context(), "u")
 	require.Error(t, err)
 	require.NotErrorIs(t, err, client.ErrUnknown)
-	c = serving(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"ok":true}`)) }, client.Options{})
+	c = serving(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"ok":true}`)) })
 	badge, err := c.Badge(t.Context(), "u")
 	require.Error(t, err)
 	require.Nil(t, badge)
@@ -141,7 +141,7 @@ func TestBrokenAnswer(t *testing.T) {
 			return
 		}
 		_, _ = w.Write([]byte(body))
-	}, client.Options{})
+	})
 	badge, err := c.Badge(t.Context(), "u")
 	require.NoError(t, err)
 	require.EqualValues(t, 3, badge.UnreadCount)
@@ -156,7 +156,7 @@ func TestRetryAfterBehindDeadline(t *testing.T) {
 		asked.Add(1)
 		w.Header().Set("Retry-After", "3600")
 		w.WriteHeader(http.StatusTooManyRequests)
-	}, client.Options{})
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	_, err := c.Badge(ctx, "u")
@@ -185,7 +185,7 @@ func TestKept(t *testing.T) {
 			body += strings.Repeat(" ", 70_000)
 		}
 		_, _ = w.Write([]byte(body))
-	}, client.Options{})
+	})
 	walk := func(user string) {
 		for _, err := range c.UserGroups(t.Context(), user, client.ListOptions{}) {
 			require.NoError(t, err)

@@ -58,7 +58,7 @@ func allowOrigins(origins []string) gin.HandlerFunc {
 		AllowedHeaders: []string{"Authorization", "Content-Type", "If-None-Match"},
 		ExposedHeaders: []string{
 			"ETag", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit", "RateLimit-Policy",
-			"Retry-After", "X-Request-Id",
+			"Retry-After", "WWW-Authenticate", "X-Request-Id",
 		},
 		MaxAge: corsMaxAge,
 	})
