@@ -43,6 +43,9 @@ func admission(g *guard.Guard) gin.HandlerFunc {
 		}
 		if refusal := decision.Refusal; refusal != nil {
 			c.Abort()
+			if c.Request.ContentLength != 0 { // else net/http answers when the body has come, which may never be
+				header.Set("Connection", "close")
+			}
 			WriteProblem(c, refusal.Status, refusal.Detail)
 			status = refusal.Status
 			return

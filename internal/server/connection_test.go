@@ -197,3 +197,15 @@ func TestStopLosesNothing(t *testing.T) {
 		return true
 	})
 }
+
+// Who has no key is refused before the body has come, and waits for nothing.
+func TestRefusalBeforeBody(t *testing.T) {
+	t.Parallel()
+	w := dial(t, listen(t, newFixture("", true).handler))
+	w.send("POST /v1/unread/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	answer, err := http.ReadResponse(w.answers, nil)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	require.Equal(t, http.StatusUnauthorized, answer.StatusCode)
+	require.True(t, answer.Close)
+}
