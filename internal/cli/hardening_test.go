@@ -1,10 +1,12 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -67,4 +69,56 @@ func TestServeCORS(t *testing.T) {
 	status, _, errs := run(t, map[string]string{"READMARK_CORS_ORIGINS": "app.example"}, "serve", "--print-config")
 	require.NotEqual(t, 0, status)
 	require.Contains(t, errs, "READMARK_CORS_ORIGINS must be origins such as https://app.example.com")
+}
+
+// TestCallbacksInjectNothing: what would mean something to SQL is a mere text in every
+// field of every callback that is used, in the command and in the operation's ID.
+func TestCallbacksInjectNothing(t *testing.T) {
+	t.Parallel()
+	database := pgtest.New(t)
+	s := serve(t, map[string]string{"READMARK_DATABASE_URL": database})
+	s.read("u", "g", 3)
+	bodies := map[string]string{
+		"callbackGroupMsgReadCommand":                      `{"sendID":%[1]s,"receiveID":%[1]s,"unreadMsgNum":7,"contentType":101,"ex":%[1]s}`,
+		"callbackAfterSingleMsgReadCommand":                `{"conversationID":%[2]s,"userID":%[1]s,"Seqs":[20,21],"contentType":3}`,
+		"callbackAfterSendGroupMsgCommand":                 `{"sendID":%[1]s,"groupID":%[1]s,"serverMsgID":%[1]s,"clientMsgID":%[1]s,"sessionType":3,"sendTime":1795470192006,"seq":0,"content":%[1]s}`,
+		"callbackAfterMsgSaveDBCommand":                    `{"sendID":%[1]s,"groupID":%[1]s,"serverMsgID":%[1]s,"sessionType":3,"sendTime":1795470192006,"seq":2}`,
+		"callbackAfterJoinGroupCommand":                    `{"groupID":%[1]s,"reqMessage":%[1]s,"inviterUserID":%[1]s}`,
+		"callbackAfterQuitGroupCommand":                    `{"groupID":%[1]s,"userID":%[1]s}`,
+		"callbackAfterKickGroupCommand":                    `{"groupID":%[1]s,"kickedUserIDs":[%[1]s],"reason":%[1]s}`,
+		"callbackAfterDisMissGroupCommand":                 `{"groupID":%[1]s,"ownerID":%[1]s,"membersID":[%[1]s]}`,
+		"callbackAfterCreateGroupCommand":                  `{"groupID":%[1]s,"initMemberList":[{"userID":%[1]s,"roleLevel":100}]}`,
+		"callbackAfterCreateGroupChatConversationsCommand": `{"groupId":%[1]s}`,
+	}
+	for _, text := range []string{
+		"'; DROP TABLE states; --", "' OR '1'='1", "x'); DELETE FROM journal; --", "$1", "$$", "%", "_", "\\'", "''", `"`, "\x00", "\n",
+		"u' --", "1 OR 1=1", "🙂'", "9223372036854775808",
+	} {
+		quoted, err := json.Marshal(text)
+		require.NoError(t, err)
+		conversation, err := json.Marshal("sg_" + text)
+		require.NoError(t, err)
+		for command, body := range bodies {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+				s.URL+"/"+command+"?key="+url.QueryEscape(text), strings.NewReader(fmt.Sprintf(body, quoted, conversation)))
+			require.NoError(t, err)
+			if !strings.ContainsAny(text, "\x00\n") {
+				request.Header.Set("Operationid", text)
+			}
+			answer, err := s.client.Do(request)
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			require.Contains(t, []int{http.StatusOK, http.StatusBadRequest}, answer.StatusCode, "%s %q", command, text)
+		}
+		status, _ := s.do(http.MethodPost, s.URL+"/callback"+url.PathEscape(text), "{}")
+		require.Contains(t, []int{http.StatusOK, http.StatusNotFound}, status, text)
+	}
+	_, sum := s.get("/v1/groups/g/unread")
+	require.InDelta(t, 1, sum["users"], 0)
+	require.InDelta(t, 3, sum["unreadCount"], 0)
+	var rows int
+	require.NoError(t, pgtest.Connect(t, database).QueryRow(t.Context(), "SELECT count(*) FROM journal WHERE user_id = 'u'").Scan(&rows))
+	require.Equal(t, 1, rows)
+	require.NotContains(t, s.log.String(), "SQLSTATE")
+	s.end()
 }
