@@ -281,34 +281,29 @@ func (s *Store) eraseBetween(ctx context.Context, tx pgx.Tx, firstUserID, lastUs
 type silence struct{ users, groups map[string]bool }
 
 func (s *Store) silent(ctx context.Context, conn db.DBTX, t *tombstones) (silence, error) {
-	quiet := silence{users: map[string]bool{}, groups: map[string]bool{}}
-	if len(t.users) > 0 {
-		var p db.ListSilentUsersParams
-		for id, erasedAt := range t.users {
-			p.UserIDs, p.Moments = append(p.UserIDs, id), append(p.Moments, erasedAt)
-		}
-		users, err := s.queries.ListSilentUsers(ctx, conn, p)
-		if err != nil {
-			return quiet, err
-		}
-		for _, id := range users {
-			quiet.users[id] = true
-		}
+	ids, moments := split(t.users)
+	users, err := s.queries.ListSilentUsers(ctx, conn, db.ListSilentUsersParams{UserIDs: ids, Moments: moments})
+	if err != nil {
+		return silence{}, err
 	}
-	if len(t.groups) > 0 {
-		var p db.ListSilentGroupsParams
-		for id, erasedAt := range t.groups {
-			p.GroupIDs, p.Moments = append(p.GroupIDs, id), append(p.Moments, erasedAt)
-		}
-		groups, err := s.queries.ListSilentGroups(ctx, conn, p)
-		if err != nil {
-			return quiet, err
-		}
-		for _, id := range groups {
-			quiet.groups[id] = true
-		}
+	ids, moments = split(t.groups)
+	groups, err := s.queries.ListSilentGroups(ctx, conn, db.ListSilentGroupsParams{GroupIDs: ids, Moments: moments})
+	return silence{users: set(users), groups: set(groups)}, err
+}
+
+func split(erasures map[string]time.Time) (ids []string, moments []time.Time) {
+	for id, erasedAt := range erasures {
+		ids, moments = append(ids, id), append(moments, erasedAt)
 	}
-	return quiet, nil
+	return ids, moments
+}
+
+func set(ids []string) map[string]bool {
+	all := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		all[id] = true
+	}
+	return all
 }
 
 // Believed gives those of some pairs of which OpenIM's word is taken, in their order: not
