@@ -37,8 +37,11 @@ func TestHostileNeighbours(t *testing.T) {
 	for i := range 20 {
 		s.read("u", fmt.Sprint("g", i), 1)
 	}
-	_, badge := s.get("/v1/users/u/unread")
-	require.EqualValues(t, 20, badge["unreadCount"])
+	s.settled()
+	require.Eventually(t, func() bool {
+		_, badge := s.get("/v1/users/u/unread")
+		return badge["unreadCount"] == 20.0
+	}, time.Minute, 10*time.Millisecond)
 	require.NotContains(t, s.log.String(), "panic")
 	stopping := time.Now()
 	s.end()
