@@ -356,9 +356,9 @@ func (q *Queries) ListErasures(ctx context.Context, db DBTX, subjectHashes [][]b
 }
 
 const listJournalSubjects = `-- name: ListJournalSubjects :many
-SELECT j.user_id::text AS user_id, j.group_id::text AS group_id, min(j.received_at)::timestamptz AS oldest
+SELECT j.user_id::text AS user_id, coalesce(j.group_id, '')::text AS group_id, min(j.received_at)::timestamptz AS oldest
 FROM journal AS j
-WHERE j.user_id >= $1 AND j.user_id <= $2 AND j.group_id IS NOT NULL
+WHERE j.user_id >= $1 AND j.user_id <= $2
 GROUP BY j.user_id, j.group_id
 `
 

@@ -77,9 +77,9 @@ SELECT EXISTS (
 
 -- name: ListJournalSubjects :many
 -- Whom the rows are about that a batch of a replay reads, and since when.
-SELECT j.user_id::text AS user_id, j.group_id::text AS group_id, min(j.received_at)::timestamptz AS oldest
+SELECT j.user_id::text AS user_id, coalesce(j.group_id, '')::text AS group_id, min(j.received_at)::timestamptz AS oldest
 FROM journal AS j
-WHERE j.user_id >= @first_user_id AND j.user_id <= @last_user_id AND j.group_id IS NOT NULL
+WHERE j.user_id >= @first_user_id AND j.user_id <= @last_user_id
 GROUP BY j.user_id, j.group_id;
 
 -- name: EraseJournalOfUser :one

@@ -24,7 +24,7 @@ type told struct {
 // like. Each operation must be told of; the tests hold that.
 func describe(document *huma.OpenAPI) {
 	problem := document.Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "ErrorModel")
-	all := tell()
+	all, examples := tell(), parameterExamples()
 	for _, item := range document.Paths {
 		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
 			if op == nil {
@@ -34,7 +34,7 @@ func describe(document *huma.OpenAPI) {
 			op.Description = t.description
 			for _, parameter := range op.Parameters {
 				if parameter.Example == nil {
-					parameter.Example = parameterExamples()[parameter.Name]
+					parameter.Example = examples[parameter.Name]
 				}
 			}
 			if op.RequestBody != nil {

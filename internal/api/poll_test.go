@@ -1,11 +1,14 @@
 package api_test
 
 import (
+	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -187,4 +190,37 @@ func TestMomentAheadOfReplica(t *testing.T) {
 	lagging = time.Time{} // it cannot be reached; erasures need it not
 	require.Equal(t, http.StatusServiceUnavailable, s.ask(http.MethodGet, "/v1/users/u/unread", "").Code)
 	require.Equal(t, http.StatusOK, s.ask(http.MethodDelete, "/v1/users/u", "").Code)
+}
+
+// Before the year 1 nothing is, though a program's zero time may mean no bound to it.
+func TestHistoryBeforeEverything(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.read("u", "g", 3)
+	for _, list := range []string{"/v1/users/u/receipts", "/v1/groups/g/receipts", "/v1/users/u/groups/g/receipts"} {
+		require.Contains(t, s.ask(http.MethodGet, list, "").Body.String(), `"unreadCount":3`)
+		answer := s.ask(http.MethodGet, list+"?to=0001-01-01T00:00:00Z", "")
+		require.Equal(t, http.StatusOK, answer.Code)
+		require.Contains(t, answer.Body.String(), `"items":[],"nextCursor":""`)
+	}
+}
+
+// A caller who goes away is no trouble with the database, and the log does not say so.
+func TestCallerGone(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	handler := server.New(server.Options{
+		Registry: prometheus.NewRegistry(), Logger: logger,
+		API: api.Options{Reader: s.store, Eraser: s.store, Now: time.Now, Logger: logger},
+	})
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(gone, http.MethodGet, "/v1/groups/g/unread", nil))
+	require.Empty(t, log.String())
+	late, end := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer end()
+	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(late, http.MethodGet, "/v1/groups/g/unread", nil))
+	require.Contains(t, log.String(), "read api cannot reach the database")
 }

@@ -239,19 +239,29 @@ func TestReplayAfterErasure(t *testing.T) {
 	url := pgtest.New(t)
 	a := asserting{t, open(t, url)}
 	const user, group = "erased-user", "erased-group"
-	a.tell(receipt(user, "g", 3, 5), receipt("v", "g", 4, 6), receipt("v", group, 3, 7), message("w", group, "m", 9, 8))
+	a.tell(receipt(user, "g", 3, 5), receipt("v", "g", 4, 6), receipt("v", group, 3, 7), message("w", group, "m", 9, 8),
+		change(readstate.ChangeDismissed, "nobody-in-it", 9))
+	unattributed := documented("erased-reader", "", 0, 10)
+	unattributed.Dialect, unattributed.ReadSeq = readstate.DialectServer, 7
+	a.tell(readstate.Batch{Receipts: []readstate.Receipt{unattributed}})
 	conn := pgtest.Connect(t, url)
 	_, err := conn.Exec(t.Context(), "CREATE TEMPORARY TABLE aside AS SELECT * FROM journal")
 	require.NoError(t, err)
 	_, err = a.EraseUser(t.Context(), user)
 	require.NoError(t, err)
-	_, err = a.EraseGroup(t.Context(), group)
+	_, err = a.EraseUser(t.Context(), "erased-reader")
 	require.NoError(t, err)
+	for _, groupID := range []string{group, "nobody-in-it"} {
+		_, err = a.EraseGroup(t.Context(), groupID)
+		require.NoError(t, err)
+	}
 	_, err = conn.Exec(t.Context(), "INSERT INTO journal SELECT * FROM aside ON CONFLICT DO NOTHING")
 	require.NoError(t, err)
 	rebuild(a, url)
 	nowhere(t, url, user)
+	nowhere(t, url, "erased-reader")
 	nowhere(t, url, group)
+	nowhere(t, url, "nobody-in-it")
 	a.shows("v", 4, readstate.SourceReceipt, false)
 }
 

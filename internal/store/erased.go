@@ -277,6 +277,26 @@ func (s *Store) eraseBetween(ctx context.Context, tx pgx.Tx, firstUserID, lastUs
 	return nil
 }
 
+// eraseGroupsLeft does the same for groups: rows that name no user, as dismissals, are in
+// no user's batch.
+func (s *Store) eraseGroupsLeft(ctx context.Context, groups []string) error {
+	return s.besideErasures(ctx, func(tx pgx.Tx) error {
+		t, err := s.lookUp(ctx, tx, nil, groups)
+		if err != nil {
+			return err
+		}
+		for groupID, erasedAt := range t.groups {
+			_, err := s.queries.EraseJournalOfGroup(ctx, tx, db.EraseJournalOfGroupParams{
+				GroupID: groupID, Moment: erasedAt, MaxRows: math.MaxInt32,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // silence is who was erased and has not been heard of by a callback since.
 type silence struct{ users, groups map[string]bool }
 

@@ -32,6 +32,11 @@ func (s *Store) replayPositions(ctx context.Context, replay *Replay) (changed in
 		if len(groups) == 0 {
 			return changed, nil
 		}
+		if !replay.DryRun {
+			if err := s.eraseGroupsLeft(ctx, groups); err != nil {
+				return changed, fmt.Errorf("erase what is left of groups: %w", translate(err))
+			}
+		}
 		for _, groupID := range groups {
 			moved, err := s.replayPosition(ctx, groupID, replay.DryRun)
 			if err != nil {
