@@ -82,11 +82,22 @@ func lookup(environment map[string]string) func(string) (string, bool) {
 	}
 }
 
-// serve runs the real command on free ports until the test ends.
+// serve runs the real command on free ports until the test ends, and waits until its
+// database is prepared and its spool is empty.
 func serve(t testing.TB, environment map[string]string) *service {
+	t.Helper()
+	s := launch(t, environment)
+	s.settled()
+	return s
+}
+
+// launch does not wait for the database.
+func launch(t testing.TB, environment map[string]string) *service {
 	t.Helper()
 	merged := map[string]string{
 		"READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0", "READMARK_LOG_LEVEL": "debug",
+		// A slow machine must not look like a database that is away.
+		"READMARK_COMMIT_BUDGET": "10s",
 	}
 	if environment["READMARK_DATA_DIR"] == "" {
 		merged["READMARK_DATA_DIR"] = t.TempDir()

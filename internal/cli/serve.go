@@ -242,12 +242,25 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 func (v *service) api() api.Options {
 	options := api.Options{
 		Reader: v.store, Eraser: v.store, Guard: v.guard, Retention: v.config.Retention,
-		Now: time.Now, Logger: v.logger,
+		Now: time.Now, AsOf: v.asOf, Logger: v.logger,
 	}
 	if v.replica != nil {
-		options.Reader, options.AsOf = v.replica, v.replica.AsOf
+		options.Reader = v.replica
 	}
 	return options
+}
+
+// asOf is what the read API's answers are not older than: callbacks that wait in the
+// spool are in none. It is zero while nothing can be read.
+func (v *service) asOf() time.Time {
+	switch {
+	case v.replica != nil: // may be read while the primary is away
+		return v.ingest.Reached(v.replica.AsOf())
+	case !v.ingest.Started(): // the schema may be half there
+		return time.Time{}
+	default:
+		return v.ingest.Reached(time.Now())
+	}
 }
 
 // register registers the metrics of all parts.

@@ -47,6 +47,7 @@ type Spool interface {
 	Next(limit int) (readstate.Batch, spool.Mark, error)
 	Remove(mark spool.Mark) error
 	Len() int64
+	Behind() time.Time
 	NewestArrival() time.Time
 }
 
@@ -82,6 +83,7 @@ type Ingest struct {
 	// spooling sends groups to the spool without asking the database: the
 	// circuit breaker. It is on while the spool holds anything.
 	spooling atomic.Bool
+	started  atomic.Bool
 	// down says that the last answer of the database was none.
 	down atomic.Bool
 
@@ -125,6 +127,7 @@ func (in *Ingest) Start(ctx context.Context, newest time.Time) {
 	}
 	in.down.Store(false)
 	in.endSpooling()
+	in.started.Store(true)
 	ctx, in.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	in.drainer.Go(func() { in.drainUntilStopped(ctx) })
 }
@@ -185,6 +188,19 @@ func (in *Ingest) Stop(ctx context.Context) {
 	in.drainer.Wait()
 	cancel()
 }
+
+// Reached bounds a moment by what is in the database: every callback that this
+// process has acknowledged, and that arrived until the moment it gives, is there.
+// It never blocks.
+func (in *Ingest) Reached(moment time.Time) time.Time {
+	if behind := in.options.Spool.Behind(); !behind.IsZero() && !moment.Before(behind) {
+		return behind.Add(-time.Microsecond)
+	}
+	return moment
+}
+
+// Started reports whether Start has been called: the database is prepared.
+func (in *Ingest) Started() bool { return in.started.Load() }
 
 // Status says where callbacks go at the moment.
 type Status struct {

@@ -206,6 +206,35 @@ func TestRestart(t *testing.T) {
 	require.Equal(t, store.order[2], last.ID, "the last receipt wins")
 }
 
+// While acknowledged callbacks wait in the spool, nobody may say that the database
+// holds all until now.
+func TestReached(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		store := newModel("ok")
+		in, _ := prepare(t, store, dir, time.Now)
+		require.False(t, in.Started())
+		in.Start(t.Context(), time.Time{})
+		require.True(t, in.Started())
+		require.NoError(t, in.Submit(t.Context(), receipt("a")))
+		require.Equal(t, time.Now(), in.Reached(time.Now()))
+		store.set("away")
+		minute := func() { time.Sleep(time.Minute) } //nolint:forbidigo // the bubble's clock
+		minute()
+		away := time.Now()
+		require.NoError(t, in.Submit(t.Context(), receipt("b")))
+		minute()
+		require.NoError(t, in.Submit(t.Context(), receipt("c")))
+		require.Equal(t, away.Add(-time.Microsecond).UTC(), in.Reached(time.Now()))
+		require.Equal(t, away.Add(-time.Second), in.Reached(away.Add(-time.Second)), "the replica is further behind")
+		store.set("ok")
+		minute()
+		require.Equal(t, time.Now(), in.Reached(time.Now()))
+		require.Equal(t, []string{"a", "b", "c"}, store.users())
+	})
+}
+
 // brokenSpool takes nothing while broken is set.
 type brokenSpool struct {
 	ingest.Spool

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -57,9 +58,10 @@ type Spool struct {
 	used       int64 // bytes of keys and values
 	oldest     time.Time
 	newest     time.Time
-	damaged    []string // files set aside, as found in the directory
-	recovered  int64    // callbacks taken from damaged files by this process
-	fault      error    // why the last append or opening failed
+	behind     atomic.Pointer[time.Time] // see Behind; nil while nothing is queued
+	damaged    []string                  // files set aside, as found in the directory
+	recovered  int64                     // callbacks taken from damaged files by this process
+	fault      error                     // why the last append or opening failed
 	reopen     time.Time
 	lockWait   time.Duration // for the first opening only: nobody may wait for a later one
 	closed     bool
@@ -139,6 +141,9 @@ func (s *Spool) count(batch readstate.Batch, size int64) {
 	if s.entries == 0 {
 		s.oldest = first
 	}
+	if behind := s.behind.Load(); behind == nil || first.Before(*behind) {
+		s.behind.Store(&first)
+	}
 	if last.After(s.newest) {
 		s.newest = last
 	}
@@ -211,6 +216,7 @@ func (s *Spool) remove(mark Mark) error {
 	s.callbacks -= mark.callbacks
 	s.used -= size
 	s.oldest = oldest
+	s.catchUp()
 	if errors.Is(s.fault, ErrFull) {
 		s.fault = nil
 	}
@@ -248,6 +254,16 @@ func (s *Spool) NewestArrival() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.newest
+}
+
+// Behind is a moment that no queued callback arrived before; zero while nothing is
+// queued. It does not move while anything is: callbacks that arrived at nearly the
+// same moment may be queued in another order. It never blocks.
+func (s *Spool) Behind() time.Time {
+	if behind := s.behind.Load(); behind != nil {
+		return *behind
+	}
+	return time.Time{}
 }
 
 // Stats gives the spool's state.
@@ -331,7 +347,15 @@ func (s *Spool) open() error {
 		s.abandon()
 		return err
 	}
+	s.catchUp()
 	return nil
+}
+
+// catchUp notes that nothing is queued, where that is so.
+func (s *Spool) catchUp() {
+	if s.entries == 0 {
+		s.behind.Store(nil)
+	}
 }
 
 // adopt takes a file with nothing counted yet.
@@ -415,6 +439,7 @@ func (s *Spool) replace(cause error) error {
 		s.abandon()
 		return fmt.Errorf("set damaged file aside (%s): %w", cause.Error(), err)
 	}
+	s.catchUp()
 	s.damaged = append(s.damaged, filepath.Base(aside))
 	s.recovered += recovered
 	s.options.Logger.Error("spool file is damaged: it was set aside, what is legible is queued again",

@@ -120,6 +120,31 @@ func TestOrderAndRestart(t *testing.T) {
 	require.Zero(t, s.Stats().Bytes)
 }
 
+// Behind stays at the earliest arrival of what was queued until all is out, also when
+// callbacks are queued in another order than they arrived, and in the next process.
+func TestBehind(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, mebibyte)
+	require.Zero(t, s.Behind())
+	first := time.UnixMicro(11).UTC()
+	require.NoError(t, s.Append(batch(20, 2)))
+	require.NoError(t, s.Append(batch(10, 2)))
+	require.NoError(t, s.Append(batch(30, 2)))
+	require.Equal(t, first, s.Behind())
+	_, mark, err := s.Next(1)
+	require.NoError(t, err)
+	require.NoError(t, s.Remove(mark))
+	require.Equal(t, first, s.Behind())
+	require.NoError(t, s.Close())
+	s = open(t, dir, mebibyte)
+	require.Equal(t, first, s.Behind())
+	drain(t, s, 1)
+	require.Zero(t, s.Behind())
+	require.NoError(t, s.Append(batch(40, 2)))
+	require.Equal(t, time.UnixMicro(41).UTC(), s.Behind())
+}
+
 // A queue against a slice, with reopening, chosen at random.
 func TestQueueProperty(t *testing.T) {
 	t.Parallel()
