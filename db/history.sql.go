@@ -256,9 +256,13 @@ known AS (
         CASE WHEN coalesce(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at) <= $2::timestamptz, false)
             THEN s.updated_at
             ELSE coalesce(f.updated_at, CASE WHEN c.estimate THEN s.estimate_at END, CASE WHEN c.exact THEN s.exact_at END)
-        END AS updated_at
+        END AS updated_at,
+        -- Known now and then already, and days were dropped in which it may stand as what.
+        coalesce(s.known_since <= $2::timestamptz
+            AND s.known_since < (SELECT b.dropped_until FROM journal_bounds AS b)
+            AND (s.estimate_at IS NOT NULL OR s.read_seq IS NOT NULL), false) AS known_before
     FROM (
-        SELECT user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at, relative, estimate_by_message, read_seq, exact_at, exact_by_message, read_at, joined_at, left_at, listed_at FROM states AS t
+        SELECT user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at, relative, estimate_by_message, read_seq, exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, known_since FROM states AS t
         WHERE t.user_id = $1 AND ($3::text = '' OR t.group_id = $3::text)
     ) AS s
     FULL JOIN journaled AS f ON f.group_id = s.group_id
@@ -268,7 +272,7 @@ known AS (
     ) AS c
 ),
 members AS (
-    SELECT k.group_id, k.lag, k.relative, k.content_type, k.estimate_at, k.estimate_by_message, k.read_seq, k.exact_at, k.exact_by_message, k.read_at, k.joined_at, k.left_at, k.listed_at, k.updated_at, p.known, p.counted, p.origin, p.updated_at AS position_updated_at,
+    SELECT k.group_id, k.lag, k.relative, k.content_type, k.estimate_at, k.estimate_by_message, k.read_seq, k.exact_at, k.exact_by_message, k.read_at, k.joined_at, k.left_at, k.listed_at, k.updated_at, k.known_before, p.known, p.counted, p.origin, p.updated_at AS position_updated_at,
         k.estimate_at IS NOT NULL AND (k.exact_at IS NULL OR k.estimate_at > k.exact_at) AS estimated
     FROM known AS k
     LEFT JOIN positions AS p ON p.group_id = k.group_id
@@ -279,12 +283,12 @@ members AS (
             WHERE j.user_id = '' AND j.group_id = k.group_id AND j.kind = 8 AND j.received_at <= $2::timestamptz
         ) ELSE p.dismissed_at END AS dismissed_at
     ) AS d
-    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL)
+    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL OR k.known_before)
       AND (k.left_at IS NULL OR coalesce(k.left_at < greatest(k.joined_at, k.listed_at), false))
       AND (d.dismissed_at IS NULL OR coalesce(d.dismissed_at < k.joined_at, false))
 ),
 numbered AS (
-    SELECT m.group_id, m.lag, m.relative, m.content_type, m.estimate_at, m.estimate_by_message, m.read_seq, m.exact_at, m.exact_by_message, m.read_at, m.joined_at, m.left_at, m.listed_at, m.updated_at, m.known, m.counted, m.origin, m.position_updated_at, m.estimated,
+    SELECT m.group_id, m.lag, m.relative, m.content_type, m.estimate_at, m.estimate_by_message, m.read_seq, m.exact_at, m.exact_by_message, m.read_at, m.joined_at, m.left_at, m.listed_at, m.updated_at, m.known_before, m.known, m.counted, m.origin, m.position_updated_at, m.estimated,
         CASE
             WHEN next.received_at IS NULL THEN coalesce(m.known::numeric + m.counted, 0)
             WHEN told.number IS NOT NULL THEN told.number
@@ -369,7 +373,9 @@ SELECT
         WHEN n.estimated THEN 'receipt'
         ELSE 'fact'
     END::text AS source,
-    greatest(n.updated_at, n.number_updated_at)::timestamptz AS updated_at
+    coalesce(greatest(n.updated_at, n.number_updated_at), '0001-01-01 00:00:00+00')::timestamptz AS updated_at,
+    -- Something was known, and nobody knows what any more.
+    (n.estimate_at IS NULL AND n.read_seq IS NULL)::boolean AS gone
 FROM numbered AS n
 `
 
@@ -386,6 +392,7 @@ type ListStatesAtRow struct {
 	LastReadAt  time.Time
 	Source      string
 	UpdatedAt   time.Time
+	Gone        bool
 }
 
 // The states of a user at a moment, in all groups or in one: current_states with
@@ -409,6 +416,7 @@ func (q *Queries) ListStatesAt(ctx context.Context, db DBTX, arg ListStatesAtPar
 			&i.LastReadAt,
 			&i.Source,
 			&i.UpdatedAt,
+			&i.Gone,
 		); err != nil {
 			return nil, err
 		}
@@ -418,4 +426,14 @@ func (q *Queries) ListStatesAt(ctx context.Context, db DBTX, arg ListStatesAtPar
 		return nil, err
 	}
 	return items, nil
+}
+
+const noteDropped = `-- name: NoteDropped :exec
+UPDATE journal_bounds SET dropped_until = greatest(dropped_until, $1::timestamptz)
+`
+
+// What arrived before a moment may be gone from now on.
+func (q *Queries) NoteDropped(ctx context.Context, db DBTX, droppedUntil time.Time) error {
+	_, err := db.Exec(ctx, noteDropped, droppedUntil)
+	return err
 }

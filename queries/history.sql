@@ -73,7 +73,11 @@ known AS (
         CASE WHEN coalesce(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at) <= sqlc.arg('at')::timestamptz, false)
             THEN s.updated_at
             ELSE coalesce(f.updated_at, CASE WHEN c.estimate THEN s.estimate_at END, CASE WHEN c.exact THEN s.exact_at END)
-        END AS updated_at
+        END AS updated_at,
+        -- Known now and then already, and days were dropped in which it may stand as what.
+        coalesce(s.known_since <= sqlc.arg('at')::timestamptz
+            AND s.known_since < (SELECT b.dropped_until FROM journal_bounds AS b)
+            AND (s.estimate_at IS NOT NULL OR s.read_seq IS NOT NULL), false) AS known_before
     FROM (
         SELECT * FROM states AS t
         WHERE t.user_id = @user_id AND (@group_id::text = '' OR t.group_id = @group_id::text)
@@ -96,7 +100,7 @@ members AS (
             WHERE j.user_id = '' AND j.group_id = k.group_id AND j.kind = 8 AND j.received_at <= sqlc.arg('at')::timestamptz
         ) ELSE p.dismissed_at END AS dismissed_at
     ) AS d
-    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL)
+    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL OR k.known_before)
       AND (k.left_at IS NULL OR coalesce(k.left_at < greatest(k.joined_at, k.listed_at), false))
       AND (d.dismissed_at IS NULL OR coalesce(d.dismissed_at < k.joined_at, false))
 ),
@@ -187,5 +191,11 @@ SELECT
         WHEN n.estimated THEN 'receipt'
         ELSE 'fact'
     END::text AS source,
-    greatest(n.updated_at, n.number_updated_at)::timestamptz AS updated_at
+    coalesce(greatest(n.updated_at, n.number_updated_at), '0001-01-01 00:00:00+00')::timestamptz AS updated_at,
+    -- Something was known, and nobody knows what any more.
+    (n.estimate_at IS NULL AND n.read_seq IS NULL)::boolean AS gone
 FROM numbered AS n;
+
+-- name: NoteDropped :exec
+-- What arrived before a moment may be gone from now on.
+UPDATE journal_bounds SET dropped_until = greatest(dropped_until, @dropped_until::timestamptz);

@@ -37,8 +37,8 @@ type SumReader interface {
 	Drift(ctx context.Context) (readstate.Drift, error)
 }
 
-// Reader is all that the API reads. Its errors wrap [readstate.ErrUnknown] and
-// [readstate.ErrUnavailable].
+// Reader is all that the API reads. Its errors wrap [readstate.ErrUnknown],
+// [readstate.ErrGone] and [readstate.ErrUnavailable].
 type Reader interface {
 	StateReader
 	SumReader
@@ -157,6 +157,8 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 		return &huma.ErrorModel{
 			Type: unknownType, Status: http.StatusNotFound, Title: http.StatusText(http.StatusNotFound), Detail: unknown,
 		}
+	case errors.Is(err, readstate.ErrGone):
+		return huma.Error410Gone("of what was known then, a part was dropped from the journal since")
 	case errors.Is(err, readstate.ErrUnavailable), ctx.Err() != nil:
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has gone
 			h.logger.WarnContext(ctx, "read api cannot reach the database", "error", err)

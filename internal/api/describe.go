@@ -97,7 +97,7 @@ func problemExample(status int, method string) describedProblem {
 	case http.StatusRequestTimeout:
 		detail("The body did not come in time", "the body did not come in time")
 	case http.StatusGone:
-		detail("The moment lies further back than READMARK_RETENTION: what the journal had of it is dropped",
+		detail("The moment lies further back than READMARK_RETENTION, or what was known then was dropped from the journal with an older day",
 			"the journal is kept for 2160h0m0s: what was known then is gone")
 	case http.StatusRequestEntityTooLarge:
 		detail("The body has more bytes or more JSON than a full batch needs", "request body is too large")

@@ -16,7 +16,7 @@ type stateInput struct {
 
 	UserID  id     `path:"userID"`
 	GroupID id     `path:"groupID"`
-	At      moment `query:"at" doc:"the state as it was then, from the journal; exact and pending are false. Where days of the journal were dropped, what was read last before the moment may be gone: then 404"`
+	At      moment `query:"at" doc:"the state as it was then, from the journal; exact and pending are false. 410 when what was known then has been dropped with a day of the journal"`
 }
 
 type stateOutput struct {

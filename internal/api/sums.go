@@ -14,7 +14,7 @@ type badgeInput struct {
 	Poll
 
 	UserID id     `path:"userID"`
-	At     moment `query:"at" doc:"the badge as it was then, from the journal; it is asOf then. Where days of the journal were dropped, a group may be missing whose last receipt before the moment lies in one of them"`
+	At     moment `query:"at" doc:"the badge as it was then, from the journal; it is asOf then. 410 when what was known then of one of the groups has been dropped with a day of the journal: a sum without it would be wrong"`
 }
 
 type groupInput struct {

@@ -197,7 +197,8 @@ func TestHistoryRefuses(t *testing.T) {
 // messages, without OpenIM's REST API.
 func TestStateAndBadgeAt(t *testing.T) {
 	t.Parallel()
-	s := serve(t, map[string]string{"READMARK_DATABASE_URL": pgtest.Empty(t)})
+	database := pgtest.Empty(t)
+	s := serve(t, map[string]string{"READMARK_DATABASE_URL": database})
 	now := func() string { return time.Now().UTC().Format(time.RFC3339Nano) }
 	send := func(id string) {
 		status, answer := s.post("/callbackAfterSendGroupMsgCommand", `{"sendID":"s","groupID":"g","serverMsgID":"`+id+
@@ -235,6 +236,21 @@ func TestStateAndBadgeAt(t *testing.T) {
 	status, past := s.get("/v1/users/u/groups/g?at=")
 	require.Equal(t, 200, status)
 	require.EqualValues(t, 1, past["unreadCount"], "no moment: now")
+
+	// Days were dropped, and the pairs were known in them.
+	for _, statement := range []string{
+		"UPDATE states SET known_since = now() - interval '1 hour'", "UPDATE journal_bounds SET dropped_until = now() - interval '1 minute'",
+	} {
+		_, err := pgtest.Connect(t, database).Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	for _, path := range []string{"/v1/users/u/groups/g?at=", "/v1/users/u/unread?at="} {
+		status, problem := s.get(path + before)
+		require.Equal(t, 410, status, problem)
+		require.Contains(t, problem["detail"], "dropped")
+		status, _ = s.get(path + after)
+		require.Equal(t, 200, status, "what the journal has")
+	}
 	s.end()
 }
 

@@ -9,6 +9,10 @@ import (
 // not zero: no count can be given.
 var ErrUnknown = errors.New("unknown")
 
+// ErrGone says that something was known at a moment, and that what it was has been
+// dropped with the days of the journal.
+var ErrGone = errors.New("dropped from the journal")
+
 // ErrUnavailable says that the store could not be asked; the same call may
 // succeed later.
 var ErrUnavailable = errors.New("store unavailable")

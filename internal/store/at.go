@@ -15,7 +15,8 @@ import (
 // StateAt gives the state of one pair as it was at a moment, from the journal and
 // what has not changed since, or [readstate.ErrUnknown] when nothing was known then.
 // It is neither exact nor pending: these tell how far the newest count may be
-// trusted. The moment must lie within what the journal keeps.
+// trusted. It gives [readstate.ErrGone] when what was known then has been dropped from
+// the journal. The moment must lie within what the journal keeps.
 func (r *Reader) StateAt(ctx context.Context, pair readstate.Pair, at time.Time) (readstate.State, error) {
 	list, err := r.statesAt(ctx, pair, at)
 	if err != nil {
@@ -71,6 +72,9 @@ func (r *Reader) statesAt(ctx context.Context, of readstate.Pair, at time.Time) 
 	}
 	list = make([]readstate.State, len(rows))
 	for i, row := range rows {
+		if row.Gone { // a sum without it would be wrong
+			return nil, readstate.ErrGone
+		}
 		list[i] = readstate.State{
 			Pair:        readstate.Pair{UserID: of.UserID, GroupID: row.GroupID},
 			UnreadCount: row.UnreadCount, ContentType: row.ContentType, LastReadAt: row.LastReadAt.UTC(),

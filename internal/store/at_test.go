@@ -299,7 +299,8 @@ func (a asserting) counted(user string, at time.Time, unread int64, source reads
 // made up for what has.
 func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 	t.Parallel()
-	a := newAsserting(t)
+	url := pgtest.New(t)
+	a := asserting{t, open(t, url)}
 	a.tell(
 		arrived(receipt("quiet", "g", 3, 0), daysAgo(9, 0)), arrived(receipt("busy", "g", 2, 0), daysAgo(9, 1)),
 		arrived(fact("exact", "g", 7, 5, 0), daysAgo(9, 2)), arrived(change(readstate.ChangeLeft, "g", 0, "gone"), daysAgo(9, 3)),
@@ -327,8 +328,32 @@ func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, retired.Days)
 	look()
-	_, err = a.StateAt(t.Context(), readstate.Pair{UserID: "busy", GroupID: "g"}, daysAgo(4, 0))
-	require.ErrorIs(t, err, readstate.ErrUnknown, "its receipt of then is gone")
+	// busy had read, and nobody knows any more how far.
+	gone := func(user string, at time.Time) {
+		t.Helper()
+		_, err := a.StateAt(t.Context(), readstate.Pair{UserID: user, GroupID: "g"}, at)
+		require.ErrorIs(t, err, readstate.ErrGone)
+		_, err = a.BadgeAt(t.Context(), user, at)
+		require.ErrorIs(t, err, readstate.ErrGone)
+	}
+	gone("busy", daysAgo(4, 0))
+	// A group that is known does not make up for one that is gone.
+	a.tell(arrived(receipt("busy", "other", 6, 0), daysAgo(4, -1)))
+	a.counted("busy", daysAgo(1, 0), 1, readstate.SourceReceipt)
+	gone("busy", daysAgo(4, 0))
+	// Of who came later nothing was known, and everything is known since.
+	a.tell(arrived(receipt("new", "g", 2, 0), daysAgo(2, 2)), arrived(receipt("new", "g", 1, 0), daysAgo(1, 0)))
+	_, err = a.StateAt(t.Context(), readstate.Pair{UserID: "new", GroupID: "g"}, daysAgo(4, 0))
+	require.ErrorIs(t, err, readstate.ErrUnknown)
+	a.counted("new", daysAgo(2, 3), 2, readstate.SourceReceipt)
+	// A replay makes states without knowing since when.
+	conn := pgtest.Connect(t, url)
+	_, err = conn.Exec(t.Context(), "DELETE FROM states")
+	require.NoError(t, err)
+	_, err = a.Replay(t.Context(), store.Replay{}, func(store.ReplayProgress) {})
+	require.NoError(t, err)
+	gone("new", daysAgo(4, 0))
+	a.counted("new", daysAgo(2, 3), 2, readstate.SourceReceipt)
 }
 
 // Where the journal has nothing of a group until a moment, what comes next tells what

@@ -67,7 +67,7 @@ func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err
 	var errs []error
 	if keep.Journal > 0 {
 		limit := now.Add(-keep.Journal)
-		errs = append(errs, detachBefore(ctx, conn, limit))
+		errs = append(errs, s.detachBefore(ctx, conn, limit))
 		result.Days, err = dropBefore(ctx, conn, limit)
 		errs = append(errs, err)
 	}
@@ -89,7 +89,7 @@ func stopRetiring(ctx context.Context, conn *pgxpool.Conn) {
 // detachBefore takes the days that end before the limit, or at it, out of the
 // journal. A detach that was begun comes first: PostgreSQL begins no other one
 // before it is ended.
-func detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) error {
+func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) error {
 	list, err := partitions(ctx, conn, "")
 	if err != nil {
 		return fmt.Errorf("list partitions: %w", translate(err))
@@ -99,7 +99,12 @@ func detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) erro
 		if p.place == detached || p.end().After(limit) {
 			continue
 		}
-		err := patiently(func() error { return detach(ctx, conn, p.name) })
+		err := patiently(func() error {
+			if err := s.queries.NoteDropped(ctx, conn, p.end()); err != nil { // first: whoever misses a row must know
+				return err
+			}
+			return detach(ctx, conn, p.name)
+		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("detach partition %s: %w", p.name, translate(err)))
 		}

@@ -124,9 +124,12 @@ func TestDaysHaveTheJournalsIndexes(t *testing.T) {
 	url := pgtest.New(t)
 	s, conn := open(t, url), pgtest.Connect(t, url)
 	require.NoError(t, s.MakeDaysAhead(t.Context()))
-	_, err := s.MigrateDown(t.Context())
-	require.NoError(t, err)
-	_, err = s.MigrateUp(t.Context())
+	for version := int64(0); version != 8; { // which made an index
+		migration, err := s.MigrateDown(t.Context())
+		require.NoError(t, err)
+		version = migration.Version
+	}
+	_, err := s.MigrateUp(t.Context())
 	require.NoError(t, err)
 	late := documented("u", "g", 1, 0)
 	late.ReceivedAt = late.ReceivedAt.AddDate(0, 0, 40)
@@ -141,6 +144,33 @@ func TestDaysHaveTheJournalsIndexes(t *testing.T) {
 	require.Equal(t, 3, indexes)
 	require.GreaterOrEqual(t, days, 9)
 	require.Zero(t, missing)
+}
+
+// Of what was there before known_since nobody notes since when, nor what was dropped.
+func TestKnownSinceOfOlderRows(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	bounds := func() (since, until string) {
+		require.NoError(t, conn.QueryRow(t.Context(),
+			"SELECT (SELECT max(known_since)::text FROM states), (SELECT dropped_until::text FROM journal_bounds)").Scan(&since, &until))
+		return since, until
+	}
+	require.NoError(t, s.MakeDaysAhead(t.Context()))
+	commit(t, s, documented("u", "g", 1, 0))
+	since, until := bounds()
+	require.NotEqual(t, "-infinity", since)
+	require.Equal(t, "-infinity", until)
+	for version := int64(0); version != 12; {
+		migration, err := s.MigrateDown(t.Context())
+		require.NoError(t, err)
+		version = migration.Version
+	}
+	_, err := s.MigrateUp(t.Context())
+	require.NoError(t, err)
+	since, until = bounds()
+	require.Equal(t, "-infinity", since)
+	require.Equal(t, time.Now().UTC().AddDate(0, 0, -1).Format("2006-01-02")+" 00:00:00+00", until, "the oldest day that is there")
 }
 
 // A writer that finds no day makes it: nothing is lost when nobody made days.

@@ -676,7 +676,7 @@ type ListUserGroupsParamsSort string
 
 // GetStateParams defines parameters for GetState.
 type GetStateParams struct {
-	// At the state as it was then, from the journal; exact and pending are false. Where days of the journal were dropped, what was read last before the moment may be gone: then 404
+	// At the state as it was then, from the journal; exact and pending are false. 410 when what was known then has been dropped with a day of the journal
 	At *time.Time `form:"at,omitempty" json:"at,omitempty"`
 
 	// IfNoneMatch ETags of answers that the caller has: when the newest is among them, the answer is 304, without a body
@@ -715,7 +715,7 @@ type ListUserReceiptsParams struct {
 
 // GetBadgeParams defines parameters for GetBadge.
 type GetBadgeParams struct {
-	// At the badge as it was then, from the journal; it is asOf then. Where days of the journal were dropped, a group may be missing whose last receipt before the moment lies in one of them
+	// At the badge as it was then, from the journal; it is asOf then. 410 when what was known then of one of the groups has been dropped with a day of the journal: a sum without it would be wrong
 	At *time.Time `form:"at,omitempty" json:"at,omitempty"`
 
 	// IfNoneMatch ETags of answers that the caller has: when the newest is among them, the answer is 304, without a body
