@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -35,7 +36,7 @@ func Open(url string, logger *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	reads := config.Copy()
+	reads := forReads(config.Copy())
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare pool: %w", err)
@@ -62,6 +63,18 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
 	return config, nil
+}
+
+// forReads sets what fits reads, each of which is about few rows and led to them by an
+// index. PostgreSQL takes a table that was empty when it looked last for one that is
+// read at once, and would read what has come into it meanwhile for every row of the
+// answer. Compiling takes longer than executing.
+func forReads(config *pgxpool.Config) *pgxpool.Config {
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET jit = off")
+		return err
+	}
+	return config
 }
 
 // AskOpenIM has callbacks that tell a group mark their pair as pending, because

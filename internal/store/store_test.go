@@ -366,3 +366,28 @@ func TestCheck(t *testing.T) {
 	require.NotEmpty(t, version)
 	require.Less(t, skew.Abs(), 10*time.Second)
 }
+
+// A read looks for what is pending by its index, also where the table was empty when
+// PostgreSQL looked last: else every row of an answer would read all that has come since.
+func TestReadsUseIndexes(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	_, err := conn.Exec(t.Context(), "VACUUM (ANALYZE) pending")
+	require.NoError(t, err)
+	commit(t, s, documented("u", "g", 1, 0))
+	scans := func() (whole, byIndex int) {
+		require.NoError(t, conn.QueryRow(t.Context(),
+			"SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'pending'").Scan(&whole, &byIndex))
+		return whole, byIndex
+	}
+	before, _ := scans()
+	require.Eventually(t, func() bool { // what is counted is told a little later
+		_, err := s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
+		require.NoError(t, err)
+		_, byIndex := scans()
+		return byIndex > 0
+	}, time.Minute, 10*time.Millisecond)
+	whole, _ := scans()
+	require.Equal(t, before, whole)
+}
