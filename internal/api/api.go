@@ -91,7 +91,6 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	} else {
 		engine.Use(open)
 	}
-	api := humagin.New(engine, config)
 	h := &handler{
 		reader: options.Reader, eraser: options.Eraser, retention: options.Retention,
 		now: options.Now, read: options.AsOf, logger: options.Logger,
@@ -99,6 +98,8 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	if h.read == nil {
 		h.read = options.Now
 	}
+	engine.Use(h.quick)
+	api := humagin.New(engine, config)
 	api.UseMiddleware(h.readable(api))
 	// Behind the keys: strangers take no room.
 	bounds := &bodies{api: api, room: semaphore.NewWeighted(bodyRoom), wait: bodyWait}
@@ -175,7 +176,12 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 
 // WriteProblem answers a request outside the API's routes as RFC 9457 asks.
 func WriteProblem(c *gin.Context, status int, detail string) {
+	writeProblem(c, &huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+}
+
+func writeProblem(c *gin.Context, problem *huma.ErrorModel) {
 	c.Header("Content-Type", "application/problem+json")
 	c.Header("Cache-Control", "no-store")
-	c.JSON(status, huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+	c.Status(problem.Status)
+	_ = huma.DefaultJSONFormat.Marshal(c.Writer, problem) // fails when the caller has gone
 }
