@@ -120,6 +120,41 @@ func TestServerDialectIsResolved(t *testing.T) {
 	require.NotContains(t, s.log.String(), "token-1")
 }
 
+// Who quits has read everything, for OpenIM; who is let in again by somebody else is
+// only listed again, and is asked for then.
+func TestListedAgain(t *testing.T) {
+	t.Parallel()
+	model := openimtest.New(webhookSets()["documented, everything"])
+	environment := withOpenIM(t, model)
+	s := serve(t, environment)
+	random := rand.New(rand.NewPCG(1, 1))
+	happens := func(what func()) {
+		what()
+		s.deliver(model.Take(random, 1, 0))
+		resolved(t, environment["DATABASE_URL"])
+	}
+	happens(func() {
+		model.CreateGroup("g", "a", "b")
+		for range 5 {
+			model.Send("g", "a")
+		}
+		model.Read("g", "b", 2)
+	})
+	happens(func() { model.Leave("g", "b", false) })
+	status, _ := s.get("/v1/users/b/groups/g")
+	require.Equal(t, 404, status)
+	happens(func() {
+		model.Send("g", "a")
+		model.Join("g", "b", true)
+	})
+	want := model.Counts()[readstate.Pair{UserID: "b", GroupID: "g"}]
+	require.True(t, want.Announced)
+	_, state := s.get("/v1/users/b/groups/g")
+	require.EqualValues(t, want.Unread, state["unreadCount"], state)
+	require.Equal(t, true, state["exact"])
+	s.end()
+}
+
 // webhookSets are what an operator can enable.
 func webhookSets() map[string]openimtest.Options {
 	read := []string{"callbackAfterGroupMsgReadCommand", "callbackAfterSingleMsgReadCommand"}

@@ -58,7 +58,8 @@ func (m *marks) receipts(receipts []readstate.Receipt, asks bool, now time.Time)
 }
 
 // effects marks the senders of messages without a seq: OpenIM has stored them, and
-// told their seqs, some time after the last one.
+// told their seqs, some time after the last one. It marks who is listed again, too:
+// OpenIM moves the read position of who quits.
 func (m *marks) effects(e *readstate.Effects, now time.Time) {
 	settled := now.Add(readstate.Settling)
 	for i := range e.Fresh {
@@ -66,6 +67,11 @@ func (m *marks) effects(e *readstate.Effects, now time.Time) {
 	}
 	for _, groupID := range e.Unsure {
 		m.add(readstate.Pair{GroupID: groupID}, now.Add(debounce), settled)
+	}
+	for i := range e.Entries {
+		if entry := &e.Entries[i]; entry.Kind == readstate.EntryListed {
+			m.add(readstate.Pair{UserID: entry.UserID, GroupID: entry.GroupID}, now.Add(debounce), time.Time{})
+		}
 	}
 }
 
