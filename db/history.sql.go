@@ -257,22 +257,26 @@ known AS (
             THEN s.updated_at
             ELSE coalesce(f.updated_at, CASE WHEN c.estimate THEN s.estimate_at END, CASE WHEN c.exact THEN s.exact_at END)
         END AS updated_at,
-        -- Known now and then already, and days were dropped in which it may stand as what.
-        coalesce(s.known_since <= $2::timestamptz
-            AND s.known_since < (SELECT b.dropped_until FROM journal_bounds AS b)
-            AND (s.estimate_at IS NOT NULL OR s.read_seq IS NOT NULL), false) AS known_before
+        -- A reading of one kind of then may have been dropped: the state has a later one,
+        -- and the journal has none.
+        coalesce(s.estimate_at > $2::timestamptz AND f.estimate_at IS NULL
+            AND s.estimated_since <= $2::timestamptz AND s.estimated_since < b.dropped_until, false)
+        OR coalesce(s.exact_at > $2::timestamptz AND f.exact_at IS NULL
+            AND s.exact_since <= $2::timestamptz AND s.exact_since < b.dropped_until, false) AS incomplete,
+        b.dropped_until
     FROM (
-        SELECT user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at, relative, estimate_by_message, read_seq, exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, known_since FROM states AS t
+        SELECT user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at, relative, estimate_by_message, read_seq, exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, estimated_since, exact_since FROM states AS t
         WHERE t.user_id = $1 AND ($3::text = '' OR t.group_id = $3::text)
     ) AS s
     FULL JOIN journaled AS f ON f.group_id = s.group_id
+    CROSS JOIN journal_bounds AS b
     CROSS JOIN LATERAL (
         SELECT coalesce(s.estimate_at <= $2::timestamptz, false) AS estimate,
             coalesce(s.exact_at <= $2::timestamptz, false) AS exact
     ) AS c
 ),
 members AS (
-    SELECT k.group_id, k.lag, k.relative, k.content_type, k.estimate_at, k.estimate_by_message, k.read_seq, k.exact_at, k.exact_by_message, k.read_at, k.joined_at, k.left_at, k.listed_at, k.updated_at, k.known_before, p.known, p.counted, p.origin, p.updated_at AS position_updated_at,
+    SELECT k.group_id, k.lag, k.relative, k.content_type, k.estimate_at, k.estimate_by_message, k.read_seq, k.exact_at, k.exact_by_message, k.read_at, k.joined_at, k.left_at, k.listed_at, k.updated_at, k.incomplete, k.dropped_until, p.known, p.counted, p.origin, p.updated_at AS position_updated_at,
         k.estimate_at IS NOT NULL AND (k.exact_at IS NULL OR k.estimate_at > k.exact_at) AS estimated
     FROM known AS k
     LEFT JOIN positions AS p ON p.group_id = k.group_id
@@ -283,12 +287,12 @@ members AS (
             WHERE j.user_id = '' AND j.group_id = k.group_id AND j.kind = 8 AND j.received_at <= $2::timestamptz
         ) ELSE p.dismissed_at END AS dismissed_at
     ) AS d
-    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL OR k.known_before)
+    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL OR k.incomplete)
       AND (k.left_at IS NULL OR coalesce(k.left_at < greatest(k.joined_at, k.listed_at), false))
       AND (d.dismissed_at IS NULL OR coalesce(d.dismissed_at < k.joined_at, false))
 ),
 numbered AS (
-    SELECT m.group_id, m.lag, m.relative, m.content_type, m.estimate_at, m.estimate_by_message, m.read_seq, m.exact_at, m.exact_by_message, m.read_at, m.joined_at, m.left_at, m.listed_at, m.updated_at, m.known_before, m.known, m.counted, m.origin, m.position_updated_at, m.estimated,
+    SELECT m.group_id, m.lag, m.relative, m.content_type, m.estimate_at, m.estimate_by_message, m.read_seq, m.exact_at, m.exact_by_message, m.read_at, m.joined_at, m.left_at, m.listed_at, m.updated_at, m.incomplete, m.dropped_until, m.known, m.counted, m.origin, m.position_updated_at, m.estimated,
         CASE
             WHEN next.received_at IS NULL THEN coalesce(m.known::numeric + m.counted, 0)
             WHEN told.number IS NOT NULL THEN told.number
@@ -374,8 +378,9 @@ SELECT
         ELSE 'fact'
     END::text AS source,
     coalesce(greatest(n.updated_at, n.number_updated_at), '0001-01-01 00:00:00+00')::timestamptz AS updated_at,
-    -- Something was known, and nobody knows what any more.
-    (n.estimate_at IS NULL AND n.read_seq IS NULL)::boolean AS gone
+    -- What is left is older than what was dropped, or nothing: something newer may have
+    -- been known.
+    (n.incomplete AND coalesce(greatest(n.estimate_at, n.exact_at) < n.dropped_until, true))::boolean AS gone
 FROM numbered AS n
 `
 

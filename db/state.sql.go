@@ -513,7 +513,8 @@ func (q *Queries) LowerExacts(ctx context.Context, db DBTX, arg LowerExactsParam
 
 const mergeEstimates = `-- name: MergeEstimates :exec
 INSERT INTO states AS s (
-    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at, known_since
+    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at,
+    estimated_since, exact_since
 )
 SELECT
     unnest($1::text[]),
@@ -525,7 +526,8 @@ SELECT
     unnest($7::uuid[]),
     unnest($8::boolean[]),
     $9::timestamptz,
-    unnest($6::timestamptz[])
+    unnest($6::timestamptz[]),
+    'infinity'
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     lag = excluded.lag,
     relative = excluded.relative,
@@ -534,7 +536,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     estimate_id = excluded.estimate_id,
     estimate_by_message = excluded.estimate_by_message,
     updated_at = excluded.updated_at,
-    known_since = least(s.known_since, excluded.known_since)
+    estimated_since = least(s.estimated_since, excluded.estimated_since)
 WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
 `
 
@@ -568,11 +570,11 @@ func (q *Queries) MergeEstimates(ctx context.Context, db DBTX, arg MergeEstimate
 
 const mergeExacts = `-- name: MergeExacts :exec
 INSERT INTO states AS s (
-    user_id, group_id, content_type, read_seq, exact_at, exact_by_message, read_at, updated_at, known_since
+    user_id, group_id, content_type, read_seq, exact_at, exact_by_message, read_at, updated_at, estimated_since, exact_since
 )
 SELECT
     e.user_id, e.group_id, 0, e.read_seq, e.exact_at, e.by_message,
-    CASE WHEN e.read_seq > 0 THEN e.exact_at END, $1::timestamptz, e.exact_at
+    CASE WHEN e.read_seq > 0 THEN e.exact_at END, $1::timestamptz, 'infinity', e.exact_at
 FROM (
     SELECT
         unnest($2::text[]) AS user_id,
@@ -592,7 +594,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
         ELSE s.read_at
     END,
     updated_at = excluded.updated_at,
-    known_since = least(s.known_since, excluded.known_since)
+    exact_since = least(s.exact_since, excluded.exact_since)
 `
 
 type MergeExactsParams struct {
@@ -618,24 +620,24 @@ func (q *Queries) MergeExacts(ctx context.Context, db DBTX, arg MergeExactsParam
 }
 
 const mergeMembership = `-- name: MergeMembership :exec
-INSERT INTO states AS s (user_id, group_id, content_type, joined_at, left_at, listed_at, updated_at, known_since)
+INSERT INTO states AS s (user_id, group_id, content_type, joined_at, left_at, listed_at, updated_at, estimated_since, exact_since)
 SELECT
-    m.user_id, m.group_id, 0, m.joined_at, m.left_at, m.listed_at, $1::timestamptz,
-    coalesce(least(m.joined_at, m.left_at, m.listed_at), '-infinity')
+    m.user_id, m.group_id, 0,
+    nullif(m.joined_at, '0001-01-01 00:00:00+00'), nullif(m.left_at, '0001-01-01 00:00:00+00'), nullif(m.listed_at, '0001-01-01 00:00:00+00'),
+    $1::timestamptz, 'infinity', 'infinity'
 FROM (
     SELECT
         unnest($2::text[]) AS user_id,
         unnest($3::text[]) AS group_id,
-        nullif(unnest($4::timestamptz[]), '0001-01-01 00:00:00+00') AS joined_at,
-        nullif(unnest($5::timestamptz[]), '0001-01-01 00:00:00+00') AS left_at,
-        nullif(unnest($6::timestamptz[]), '0001-01-01 00:00:00+00') AS listed_at
+        unnest($4::timestamptz[]) AS joined_at,
+        unnest($5::timestamptz[]) AS left_at,
+        unnest($6::timestamptz[]) AS listed_at
 ) AS m
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     joined_at = greatest(s.joined_at, excluded.joined_at),
     left_at = greatest(s.left_at, excluded.left_at),
     listed_at = greatest(s.listed_at, excluded.listed_at),
-    updated_at = excluded.updated_at,
-    known_since = least(s.known_since, excluded.known_since)
+    updated_at = excluded.updated_at
 `
 
 type MergeMembershipParams struct {
@@ -795,7 +797,7 @@ func (q *Queries) SumStatesByUsers(ctx context.Context, db DBTX, userIds []strin
 
 const upsertStates = `-- name: UpsertStates :exec
 INSERT INTO states AS s (
-    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at, known_since
+    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at, estimated_since, exact_since
 )
 SELECT
     r.user_id,
@@ -806,7 +808,8 @@ SELECT
     r.estimate_at,
     r.estimate_id,
     $1::timestamptz,
-    r.estimate_at
+    r.estimate_at,
+    'infinity'
 FROM (
     SELECT
         unnest($2::text[]) AS user_id,
@@ -826,7 +829,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     estimate_id = excluded.estimate_id,
     estimate_by_message = false,
     updated_at = excluded.updated_at,
-    known_since = least(s.known_since, excluded.known_since)
+    estimated_since = least(s.estimated_since, excluded.estimated_since)
 WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
 `
 

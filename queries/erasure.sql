@@ -162,9 +162,11 @@ UPDATE states AS s SET
     joined_at = CASE WHEN s.joined_at > @moment THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > @moment THEN s.left_at END,
     listed_at = CASE WHEN s.listed_at > @moment THEN s.listed_at END,
+    estimated_since = greatest(s.estimated_since, @moment),
+    exact_since = greatest(s.exact_since, @moment),
     updated_at = @updated_at::timestamptz
 WHERE s.user_id = @user_id
-  AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at) <= @moment;
+  AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= @moment;
 
 -- name: TrimStatesOfGroup :exec
 -- Takes what is not newer than a moment out of the other states of a group.
@@ -181,9 +183,11 @@ UPDATE states AS s SET
     joined_at = CASE WHEN s.joined_at > @moment THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > @moment THEN s.left_at END,
     listed_at = CASE WHEN s.listed_at > @moment THEN s.listed_at END,
+    estimated_since = greatest(s.estimated_since, @moment),
+    exact_since = greatest(s.exact_since, @moment),
     updated_at = @updated_at::timestamptz
 WHERE s.group_id = @group_id
-  AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at) <= @moment;
+  AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= @moment;
 
 -- name: ErasePosition :exec
 DELETE FROM positions WHERE group_id = @group_id;

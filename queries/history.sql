@@ -74,15 +74,19 @@ known AS (
             THEN s.updated_at
             ELSE coalesce(f.updated_at, CASE WHEN c.estimate THEN s.estimate_at END, CASE WHEN c.exact THEN s.exact_at END)
         END AS updated_at,
-        -- Known now and then already, and days were dropped in which it may stand as what.
-        coalesce(s.known_since <= sqlc.arg('at')::timestamptz
-            AND s.known_since < (SELECT b.dropped_until FROM journal_bounds AS b)
-            AND (s.estimate_at IS NOT NULL OR s.read_seq IS NOT NULL), false) AS known_before
+        -- A reading of one kind of then may have been dropped: the state has a later one,
+        -- and the journal has none.
+        coalesce(s.estimate_at > sqlc.arg('at')::timestamptz AND f.estimate_at IS NULL
+            AND s.estimated_since <= sqlc.arg('at')::timestamptz AND s.estimated_since < b.dropped_until, false)
+        OR coalesce(s.exact_at > sqlc.arg('at')::timestamptz AND f.exact_at IS NULL
+            AND s.exact_since <= sqlc.arg('at')::timestamptz AND s.exact_since < b.dropped_until, false) AS incomplete,
+        b.dropped_until
     FROM (
         SELECT * FROM states AS t
         WHERE t.user_id = @user_id AND (@group_id::text = '' OR t.group_id = @group_id::text)
     ) AS s
     FULL JOIN journaled AS f ON f.group_id = s.group_id
+    CROSS JOIN journal_bounds AS b
     CROSS JOIN LATERAL (
         SELECT coalesce(s.estimate_at <= sqlc.arg('at')::timestamptz, false) AS estimate,
             coalesce(s.exact_at <= sqlc.arg('at')::timestamptz, false) AS exact
@@ -100,7 +104,7 @@ members AS (
             WHERE j.user_id = '' AND j.group_id = k.group_id AND j.kind = 8 AND j.received_at <= sqlc.arg('at')::timestamptz
         ) ELSE p.dismissed_at END AS dismissed_at
     ) AS d
-    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL OR k.known_before)
+    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL OR k.incomplete)
       AND (k.left_at IS NULL OR coalesce(k.left_at < greatest(k.joined_at, k.listed_at), false))
       AND (d.dismissed_at IS NULL OR coalesce(d.dismissed_at < k.joined_at, false))
 ),
@@ -192,8 +196,9 @@ SELECT
         ELSE 'fact'
     END::text AS source,
     coalesce(greatest(n.updated_at, n.number_updated_at), '0001-01-01 00:00:00+00')::timestamptz AS updated_at,
-    -- Something was known, and nobody knows what any more.
-    (n.estimate_at IS NULL AND n.read_seq IS NULL)::boolean AS gone
+    -- What is left is older than what was dropped, or nothing: something newer may have
+    -- been known.
+    (n.incomplete AND coalesce(greatest(n.estimate_at, n.exact_at) < n.dropped_until, true))::boolean AS gone
 FROM numbered AS n;
 
 -- name: NoteDropped :exec

@@ -3,7 +3,7 @@
 -- caller has folded it: one row per pair, in key order, so that concurrent
 -- writers lock rows in one order. A state with a later estimate is left alone.
 INSERT INTO states AS s (
-    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at, known_since
+    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at, estimated_since, exact_since
 )
 SELECT
     r.user_id,
@@ -14,7 +14,8 @@ SELECT
     r.estimate_at,
     r.estimate_id,
     @updated_at::timestamptz,
-    r.estimate_at
+    r.estimate_at,
+    'infinity'
 FROM (
     SELECT
         unnest(@user_ids::text[]) AS user_id,
@@ -34,13 +35,14 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     estimate_id = excluded.estimate_id,
     estimate_by_message = false,
     updated_at = excluded.updated_at,
-    known_since = least(s.known_since, excluded.known_since)
+    estimated_since = least(s.estimated_since, excluded.estimated_since)
 WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id);
 
 -- name: MergeEstimates :exec
 -- Estimated read positions, one row per pair, in key order; a later one stays.
 INSERT INTO states AS s (
-    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at, known_since
+    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at,
+    estimated_since, exact_since
 )
 SELECT
     unnest(@user_ids::text[]),
@@ -52,7 +54,8 @@ SELECT
     unnest(@estimate_ids::uuid[]),
     unnest(@by_message::boolean[]),
     @updated_at::timestamptz,
-    unnest(@estimate_ats::timestamptz[])
+    unnest(@estimate_ats::timestamptz[]),
+    'infinity'
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     lag = excluded.lag,
     relative = excluded.relative,
@@ -61,17 +64,17 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     estimate_id = excluded.estimate_id,
     estimate_by_message = excluded.estimate_by_message,
     updated_at = excluded.updated_at,
-    known_since = least(s.known_since, excluded.known_since)
+    estimated_since = least(s.estimated_since, excluded.estimated_since)
 WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id);
 
 -- name: MergeExacts :exec
 -- Exact read positions, one row per pair, in key order: forward only.
 INSERT INTO states AS s (
-    user_id, group_id, content_type, read_seq, exact_at, exact_by_message, read_at, updated_at, known_since
+    user_id, group_id, content_type, read_seq, exact_at, exact_by_message, read_at, updated_at, estimated_since, exact_since
 )
 SELECT
     e.user_id, e.group_id, 0, e.read_seq, e.exact_at, e.by_message,
-    CASE WHEN e.read_seq > 0 THEN e.exact_at END, @updated_at::timestamptz, e.exact_at
+    CASE WHEN e.read_seq > 0 THEN e.exact_at END, @updated_at::timestamptz, 'infinity', e.exact_at
 FROM (
     SELECT
         unnest(@user_ids::text[]) AS user_id,
@@ -91,29 +94,29 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
         ELSE s.read_at
     END,
     updated_at = excluded.updated_at,
-    known_since = least(s.known_since, excluded.known_since);
+    exact_since = least(s.exact_since, excluded.exact_since);
 
 -- name: MergeMembership :exec
 -- Who joined, left or was listed, one row per pair, in key order; the year 1 where
 -- nothing is told.
-INSERT INTO states AS s (user_id, group_id, content_type, joined_at, left_at, listed_at, updated_at, known_since)
+INSERT INTO states AS s (user_id, group_id, content_type, joined_at, left_at, listed_at, updated_at, estimated_since, exact_since)
 SELECT
-    m.user_id, m.group_id, 0, m.joined_at, m.left_at, m.listed_at, @updated_at::timestamptz,
-    coalesce(least(m.joined_at, m.left_at, m.listed_at), '-infinity')
+    m.user_id, m.group_id, 0,
+    nullif(m.joined_at, '0001-01-01 00:00:00+00'), nullif(m.left_at, '0001-01-01 00:00:00+00'), nullif(m.listed_at, '0001-01-01 00:00:00+00'),
+    @updated_at::timestamptz, 'infinity', 'infinity'
 FROM (
     SELECT
         unnest(@user_ids::text[]) AS user_id,
         unnest(@group_ids::text[]) AS group_id,
-        nullif(unnest(@joined_ats::timestamptz[]), '0001-01-01 00:00:00+00') AS joined_at,
-        nullif(unnest(@left_ats::timestamptz[]), '0001-01-01 00:00:00+00') AS left_at,
-        nullif(unnest(@listed_ats::timestamptz[]), '0001-01-01 00:00:00+00') AS listed_at
+        unnest(@joined_ats::timestamptz[]) AS joined_at,
+        unnest(@left_ats::timestamptz[]) AS left_at,
+        unnest(@listed_ats::timestamptz[]) AS listed_at
 ) AS m
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     joined_at = greatest(s.joined_at, excluded.joined_at),
     left_at = greatest(s.left_at, excluded.left_at),
     listed_at = greatest(s.listed_at, excluded.listed_at),
-    updated_at = excluded.updated_at,
-    known_since = least(s.known_since, excluded.known_since);
+    updated_at = excluded.updated_at;
 
 -- name: LowerExacts :exec
 -- Exact read positions that replace higher ones.

@@ -255,11 +255,11 @@ func (v *service) api() api.Options {
 func (v *service) asOf() time.Time {
 	switch {
 	case v.replica != nil: // may be read while the primary is away
-		return v.ingest.Reached(v.replica.AsOf())
+		return v.ingest.ReachedBy(v.replica.AsOf())
 	case !v.ingest.Started(): // the schema may be half there
 		return time.Time{}
 	default:
-		return v.ingest.Reached(time.Now())
+		return v.ingest.Reached()
 	}
 }
 

@@ -84,6 +84,7 @@ type Ingest struct {
 	// circuit breaker. It is on while the spool holds anything.
 	spooling atomic.Bool
 	started  atomic.Bool
+	drained  drained
 	// down says that the last answer of the database was none.
 	down atomic.Bool
 
@@ -189,12 +190,24 @@ func (in *Ingest) Stop(ctx context.Context) {
 	cancel()
 }
 
-// Reached bounds a moment by what is in the database: every callback that this
-// process has acknowledged, and that arrived until the moment it gives, is there.
-// It never blocks.
-func (in *Ingest) Reached(moment time.Time) time.Time {
-	if behind := in.options.Spool.Behind(); !behind.IsZero() && !moment.Before(behind) {
-		return behind.Add(-time.Microsecond)
+// Reached gives until when the database has everything now: every callback that this
+// process has acknowledged, and that arrived until then, is there. It never blocks.
+func (in *Ingest) Reached() time.Time {
+	now := in.options.Now()
+	return before(now, in.options.Spool.Behind())
+}
+
+// ReachedBy is Reached for a replica that has what was committed until a moment, which
+// must not go back from call to call.
+func (in *Ingest) ReachedBy(replayed time.Time) time.Time {
+	reached := before(replayed, in.drained.since(replayed))
+	return before(reached, in.options.Spool.Behind())
+}
+
+// before sets a moment back before a bound, where there is one.
+func before(moment, bound time.Time) time.Time {
+	if !bound.IsZero() && !moment.Before(bound) {
+		return bound.Add(-time.Microsecond)
 	}
 	return moment
 }

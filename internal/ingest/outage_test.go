@@ -207,7 +207,7 @@ func TestRestart(t *testing.T) {
 }
 
 // While acknowledged callbacks wait in the spool, nobody may say that the database
-// holds all until now.
+// holds all until now; nor of a replica, until it has what came from there.
 func TestReached(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -217,21 +217,31 @@ func TestReached(t *testing.T) {
 		require.False(t, in.Started())
 		in.Start(t.Context(), time.Time{})
 		require.True(t, in.Started())
+		minute := func() time.Time {
+			time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
+			return time.Now()
+		}
+		same := func(want, got time.Time) {
+			t.Helper()
+			require.Equal(t, want.UTC(), got.UTC())
+		}
 		require.NoError(t, in.Submit(t.Context(), receipt("a")))
-		require.Equal(t, time.Now(), in.Reached(time.Now()))
+		same(time.Now(), in.Reached())
 		store.set("away")
-		minute := func() { time.Sleep(time.Minute) } //nolint:forbidigo // the bubble's clock
-		minute()
-		away := time.Now()
+		away := minute()
 		require.NoError(t, in.Submit(t.Context(), receipt("b")))
-		minute()
+		between := minute()
 		require.NoError(t, in.Submit(t.Context(), receipt("c")))
-		require.Equal(t, away.Add(-time.Microsecond).UTC(), in.Reached(time.Now()))
-		require.Equal(t, away.Add(-time.Second), in.Reached(away.Add(-time.Second)), "the replica is further behind")
+		same(away.Add(-time.Microsecond), in.Reached())
+		same(away.Add(-time.Second), in.ReachedBy(away.Add(-time.Second))) // it is further behind
+		same(away.Add(-time.Microsecond), in.ReachedBy(between))
 		store.set("ok")
-		minute()
-		require.Equal(t, time.Now(), in.Reached(time.Now()))
+		drained := minute()
+		same(drained, in.Reached())
 		require.Equal(t, []string{"a", "b", "c"}, store.users())
+		same(away.Add(-time.Microsecond), in.ReachedBy(between)) // of a time when they were in the spool
+		same(drained, in.ReachedBy(drained))
+		same(drained, in.ReachedBy(drained)) // still
 	})
 }
 

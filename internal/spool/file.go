@@ -102,12 +102,12 @@ func classify(path string, err error) error {
 	return err
 }
 
-// put adds an entry behind all others and syncs the file.
-func put(db *bbolt.DB, value []byte) error {
-	return guard(func() error {
+// put adds an entry behind all others, syncs the file, and gives the entry's key.
+func put(db *bbolt.DB, value []byte) (n uint64, err error) {
+	err = guard(func() error {
 		return db.Update(func(tx *bbolt.Tx) error {
 			entries := tx.Bucket(bucket())
-			n, err := entries.NextSequence()
+			n, err = entries.NextSequence()
 			if err != nil {
 				return err
 			}
@@ -115,6 +115,7 @@ func put(db *bbolt.DB, value []byte) error {
 			return entries.Put(key(n), value)
 		})
 	})
+	return n, err
 }
 
 // walk calls visit for each entry in order, until it returns false. The value

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +59,8 @@ type Spool struct {
 	used       int64 // bytes of keys and values
 	oldest     time.Time
 	newest     time.Time
+	latest     time.Time // arrival of what is, or was, in this file
+	late       []lateEntry
 	behind     atomic.Pointer[time.Time] // see Behind; nil while nothing is queued
 	damaged    []string                  // files set aside, as found in the directory
 	recovered  int64                     // callbacks taken from damaged files by this process
@@ -65,6 +68,13 @@ type Spool struct {
 	reopen     time.Time
 	lockWait   time.Duration // for the first opening only: nobody may wait for a later one
 	closed     bool
+}
+
+// lateEntry is one that holds what arrived before something that was queued earlier: of
+// all others the first one is the earliest.
+type lateEntry struct {
+	key   uint64
+	first time.Time
 }
 
 // Mark names the end of what Next returned.
@@ -128,21 +138,25 @@ func (s *Spool) append(value []byte, batch readstate.Batch) error {
 	if s.used+size > s.options.MaxBytes {
 		return fmt.Errorf("%w: %d of %d bytes are used", ErrFull, s.used, s.options.MaxBytes)
 	}
-	if err := put(s.db, value); err != nil {
+	key, err := put(s.db, value)
+	if err != nil {
 		return err
 	}
-	s.count(batch, size)
+	s.count(key, batch, size)
+	s.noteBehind()
 	return nil
 }
 
 // count adds an entry to the figures.
-func (s *Spool) count(batch readstate.Batch, size int64) {
+func (s *Spool) count(key uint64, batch readstate.Batch, size int64) {
 	first, last := span(batch)
 	if s.entries == 0 {
 		s.oldest = first
+	} else if first.Before(s.latest) {
+		s.late = append(s.late, lateEntry{key, first})
 	}
-	if behind := s.behind.Load(); behind == nil || first.Before(*behind) {
-		s.behind.Store(&first)
+	if last.After(s.latest) {
+		s.latest = last
 	}
 	if last.After(s.newest) {
 		s.newest = last
@@ -216,7 +230,8 @@ func (s *Spool) remove(mark Mark) error {
 	s.callbacks -= mark.callbacks
 	s.used -= size
 	s.oldest = oldest
-	s.catchUp()
+	s.late = slices.DeleteFunc(s.late, func(e lateEntry) bool { return e.key <= mark.key })
+	s.noteBehind()
 	if errors.Is(s.fault, ErrFull) {
 		s.fault = nil
 	}
@@ -256,9 +271,8 @@ func (s *Spool) NewestArrival() time.Time {
 	return s.newest
 }
 
-// Behind is a moment that no queued callback arrived before; zero while nothing is
-// queued. It does not move while anything is: callbacks that arrived at nearly the
-// same moment may be queued in another order. It never blocks.
+// Behind is the earliest arrival of what is queued; zero while nothing is. It never
+// blocks.
 func (s *Spool) Behind() time.Time {
 	if behind := s.behind.Load(); behind != nil {
 		return *behind
@@ -335,34 +349,43 @@ func (s *Spool) open() error {
 		return err
 	}
 	s.adopt(db)
-	err = walk(db, func(_ uint64, value []byte) (bool, error) {
+	err = walk(db, func(key uint64, value []byte) (bool, error) {
 		batch, err := decode(value)
 		if err != nil {
 			return false, err
 		}
-		s.count(batch, entrySize(value))
+		s.count(key, batch, entrySize(value))
 		return true, nil
 	})
 	if err != nil {
 		s.abandon()
 		return err
 	}
-	s.catchUp()
+	s.noteBehind()
 	return nil
 }
 
-// catchUp notes that nothing is queued, where that is so.
-func (s *Spool) catchUp() {
+// noteBehind keeps what Behind tells.
+func (s *Spool) noteBehind() {
 	if s.entries == 0 {
 		s.behind.Store(nil)
+		return
 	}
+	behind := s.oldest
+	for _, e := range s.late {
+		if e.first.Before(behind) {
+			behind = e.first
+		}
+	}
+	s.behind.Store(&behind)
 }
 
 // adopt takes a file with nothing counted yet.
 func (s *Spool) adopt(db *bbolt.DB) {
 	s.db = db
 	s.generation++
-	s.entries, s.callbacks, s.used, s.oldest = 0, 0, 0, time.Time{}
+	s.entries, s.callbacks, s.used = 0, 0, 0
+	s.oldest, s.latest, s.late = time.Time{}, time.Time{}, nil
 }
 
 // abandon lets go of a file that is damaged. bbolt may hold locks for ever
@@ -417,14 +440,15 @@ func (s *Spool) replace(cause error) error {
 	var recovered int64
 	for _, batch := range batches {
 		value, err := encode(batch)
+		var key uint64
 		if err == nil {
-			err = put(db, value)
+			key, err = put(db, value)
 		}
 		if err != nil {
 			s.abandon()
 			return fmt.Errorf("queue what is legible of a damaged file (%s): %w", cause.Error(), err)
 		}
-		s.count(batch, entrySize(value))
+		s.count(key, batch, entrySize(value))
 		recovered += int64(batch.Len())
 	}
 	aside := s.path + ".corrupt-" + s.options.Now().UTC().Format("20060102T150405.000000000Z")
@@ -439,7 +463,7 @@ func (s *Spool) replace(cause error) error {
 		s.abandon()
 		return fmt.Errorf("set damaged file aside (%s): %w", cause.Error(), err)
 	}
-	s.catchUp()
+	s.noteBehind()
 	s.damaged = append(s.damaged, filepath.Base(aside))
 	s.recovered += recovered
 	s.options.Logger.Error("spool file is damaged: it was set aside, what is legible is queued again",

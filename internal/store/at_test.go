@@ -307,6 +307,11 @@ func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 		arrived(receipt("gone", "g", 1, 0), daysAgo(9, 4)),
 		arrived(message("s", "g", "m", 8, 0), daysAgo(3, 0)), arrived(receipt("busy", "g", 1, 0), daysAgo(2, 0)),
 		arrived(receipt("exact", "g", 4, 0), daysAgo(2, 1)),
+		arrived(change(readstate.ChangeJoined, "m", 0, "joined"), daysAgo(9, 5)), arrived(receipt("joined", "m", 3, 0), daysAgo(2, 2)),
+		arrived(receipt("told then asked", "m", 3, 0), daysAgo(9, 6)), arrived(fact("told then asked", "m", 7, 6, 0), daysAgo(8, 0)),
+		arrived(fact("told then asked", "m", 8, 7, 0), daysAgo(2, 3)),
+		arrived(fact("asked then told", "m", 7, 5, 0), daysAgo(9, 7)), arrived(receipt("asked then told", "m", 2, 0), daysAgo(8, 1)),
+		arrived(receipt("asked then told", "m", 1, 0), daysAgo(2, 4)),
 	)
 	look := func() {
 		t.Helper()
@@ -329,30 +334,39 @@ func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 	require.NotEmpty(t, retired.Days)
 	look()
 	// busy had read, and nobody knows any more how far.
-	gone := func(user string, at time.Time) {
+	gone := func(user, group string, at time.Time) {
 		t.Helper()
-		_, err := a.StateAt(t.Context(), readstate.Pair{UserID: user, GroupID: "g"}, at)
+		_, err := a.StateAt(t.Context(), readstate.Pair{UserID: user, GroupID: group}, at)
 		require.ErrorIs(t, err, readstate.ErrGone)
 		_, err = a.BadgeAt(t.Context(), user, at)
 		require.ErrorIs(t, err, readstate.ErrGone)
 	}
-	gone("busy", daysAgo(4, 0))
+	gone("busy", "g", daysAgo(4, 0))
 	// A group that is known does not make up for one that is gone.
 	a.tell(arrived(receipt("busy", "other", 6, 0), daysAgo(4, -1)))
 	a.counted("busy", daysAgo(1, 0), 1, readstate.SourceReceipt)
-	gone("busy", daysAgo(4, 0))
+	gone("busy", "g", daysAgo(4, 0))
 	// Of who came later nothing was known, and everything is known since.
 	a.tell(arrived(receipt("new", "g", 2, 0), daysAgo(2, 2)), arrived(receipt("new", "g", 1, 0), daysAgo(1, 0)))
 	_, err = a.StateAt(t.Context(), readstate.Pair{UserID: "new", GroupID: "g"}, daysAgo(4, 0))
 	require.ErrorIs(t, err, readstate.ErrUnknown)
 	a.counted("new", daysAgo(2, 3), 2, readstate.SourceReceipt)
+	// Who had only joined in a dropped day had read nothing.
+	joined, err := a.StateAt(t.Context(), readstate.Pair{UserID: "joined", GroupID: "m"}, daysAgo(1, 0))
+	require.NoError(t, err)
+	require.EqualValues(t, 4, joined.UnreadCount, "and one message since")
+	_, err = a.StateAt(t.Context(), readstate.Pair{UserID: "joined", GroupID: "m"}, daysAgo(4, 0))
+	require.ErrorIs(t, err, readstate.ErrUnknown)
+	// One kind of reading does not make up for a later one of the other kind.
+	gone("told then asked", "m", daysAgo(4, 0))
+	gone("asked then told", "m", daysAgo(4, 0))
 	// A replay makes states without knowing since when.
 	conn := pgtest.Connect(t, url)
 	_, err = conn.Exec(t.Context(), "DELETE FROM states")
 	require.NoError(t, err)
 	_, err = a.Replay(t.Context(), store.Replay{}, func(store.ReplayProgress) {})
 	require.NoError(t, err)
-	gone("new", daysAgo(4, 0))
+	gone("new", "g", daysAgo(4, 0))
 	a.counted("new", daysAgo(2, 3), 2, readstate.SourceReceipt)
 }
 

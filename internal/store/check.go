@@ -60,7 +60,14 @@ func (s *Store) SaveCheck(ctx context.Context, subject readstate.Pair, d readsta
 func (r *Reader) Drift(ctx context.Context) (readstate.Drift, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	row, err := r.queries.SumChecks(ctx, r.reads)
+	var row db.SumChecksRow
+	err := pgx.BeginFunc(ctx, r.reads, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = on") // it is about all rows
+		if err == nil {
+			row, err = r.queries.SumChecks(ctx, tx)
+		}
+		return err
+	})
 	if err != nil {
 		return readstate.Drift{}, fmt.Errorf("sum checks: %w", translate(err))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/db"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
@@ -319,4 +320,34 @@ func TestEraseBehindStuckWriter(t *testing.T) {
 	require.NoError(t, <-erased)
 	_, err = s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
 	require.ErrorIs(t, err, readstate.ErrUnknown)
+}
+
+// What came after an erasure into a state of before keeps no trace of before, not even
+// since when the pair is read.
+func TestTrimmedStates(t *testing.T) {
+	t.Parallel()
+	for _, of := range []string{"user", "group"} {
+		t.Run(of, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.New(t)
+			a, conn := asserting{t, open(t, url)}, pgtest.Connect(t, url)
+			a.tell(receipt("u", "g", 3, 1), fact("u", "g", 9, 4, 2), receipt("u", "g", 2, 4))
+			moment := at(3)
+			var err error
+			if of == "user" {
+				err = db.New().TrimStatesOfUser(t.Context(), conn, db.TrimStatesOfUserParams{UserID: "u", Moment: &moment, UpdatedAt: moment})
+			} else {
+				err = db.New().TrimStatesOfGroup(t.Context(), conn, db.TrimStatesOfGroupParams{GroupID: "g", Moment: &moment, UpdatedAt: moment})
+			}
+			require.NoError(t, err)
+			var exact *time.Time
+			var estimated, since, exactSince time.Time
+			require.NoError(t, conn.QueryRow(t.Context(),
+				"SELECT estimate_at, exact_at, estimated_since, exact_since FROM states").Scan(&estimated, &exact, &since, &exactSince))
+			require.True(t, at(4).Equal(estimated))
+			require.Nil(t, exact)
+			require.True(t, moment.Equal(since), since)
+			require.True(t, moment.Equal(exactSince), exactSince)
+		})
+	}
 }

@@ -17,10 +17,10 @@ import (
 	"readmark/internal/store"
 )
 
-// allStates gives what a replay brings back: all but since when a pair is known.
+// allStates gives what a replay brings back: all but since when a pair is read.
 func allStates(t *testing.T, conn *pgx.Conn) []string {
 	t.Helper()
-	found, err := conn.Query(t.Context(), "SELECT (to_jsonb(s) - 'known_since')::text FROM states AS s ORDER BY user_id, group_id")
+	found, err := conn.Query(t.Context(), "SELECT (to_jsonb(s) - 'estimated_since' - 'exact_since')::text FROM states AS s ORDER BY user_id, group_id")
 	require.NoError(t, err)
 	list, err := pgx.CollectRows(found, pgx.RowTo[string])
 	require.NoError(t, err)

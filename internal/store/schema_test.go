@@ -146,14 +146,15 @@ func TestDaysHaveTheJournalsIndexes(t *testing.T) {
 	require.Zero(t, missing)
 }
 
-// Of what was there before known_since nobody notes since when, nor what was dropped.
-func TestKnownSinceOfOlderRows(t *testing.T) {
+// Of states of before nobody knows since when they are read; of days of before, whether
+// some were dropped is told by the day of the first migration.
+func TestReadSinceOfOlderRows(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s, conn := open(t, url), pgtest.Connect(t, url)
 	bounds := func() (since, until string) {
 		require.NoError(t, conn.QueryRow(t.Context(),
-			"SELECT (SELECT max(known_since)::text FROM states), (SELECT dropped_until::text FROM journal_bounds)").Scan(&since, &until))
+			"SELECT (SELECT max(estimated_since)::text FROM states), (SELECT dropped_until::text FROM journal_bounds)").Scan(&since, &until))
 		return since, until
 	}
 	require.NoError(t, s.MakeDaysAhead(t.Context()))
@@ -161,16 +162,23 @@ func TestKnownSinceOfOlderRows(t *testing.T) {
 	since, until := bounds()
 	require.NotEqual(t, "-infinity", since)
 	require.Equal(t, "-infinity", until)
-	for version := int64(0); version != 12; {
-		migration, err := s.MigrateDown(t.Context())
+	for _, c := range []struct{ installed, until string }{
+		{"now()", "-infinity"}, // the oldest day is of before
+		{"now() - interval '30 days'", time.Now().UTC().AddDate(0, 0, -1).Format("2006-01-02") + " 00:00:00+00"},
+	} {
+		for version := int64(0); version != 12; {
+			migration, err := s.MigrateDown(t.Context())
+			require.NoError(t, err)
+			version = migration.Version
+		}
+		_, err := conn.Exec(t.Context(), "UPDATE goose_db_version SET tstamp = "+c.installed)
 		require.NoError(t, err)
-		version = migration.Version
+		_, err = s.MigrateUp(t.Context())
+		require.NoError(t, err)
+		since, until = bounds()
+		require.Equal(t, "-infinity", since)
+		require.Equal(t, c.until, until)
 	}
-	_, err := s.MigrateUp(t.Context())
-	require.NoError(t, err)
-	since, until = bounds()
-	require.Equal(t, "-infinity", since)
-	require.Equal(t, time.Now().UTC().AddDate(0, 0, -1).Format("2006-01-02")+" 00:00:00+00", until, "the oldest day that is there")
 }
 
 // A writer that finds no day makes it: nothing is lost when nobody made days.

@@ -71,6 +71,8 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 // answer. Compiling takes longer than executing.
 func forReads(config *pgxpool.Config) *pgxpool.Config {
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		ctx, cancel := context.WithTimeout(ctx, config.ConnConfig.ConnectTimeout)
+		defer cancel()
 		_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET jit = off")
 		return err
 	}
