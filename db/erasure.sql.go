@@ -564,8 +564,8 @@ UPDATE states AS s SET
     joined_at = CASE WHEN s.joined_at > $1 THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > $1 THEN s.left_at END,
     listed_at = CASE WHEN s.listed_at > $1 THEN s.listed_at END,
-    estimated_since = greatest(s.estimated_since, $1),
-    exact_since = greatest(s.exact_since, $1),
+    estimated_since = CASE WHEN s.estimate_at > $1 THEN greatest(s.estimated_since, $1) ELSE 'infinity' END,
+    exact_since = CASE WHEN s.exact_at > $1 THEN greatest(s.exact_since, $1) ELSE 'infinity' END,
     updated_at = $2::timestamptz
 WHERE s.group_id = $3
   AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= $1
@@ -597,8 +597,8 @@ UPDATE states AS s SET
     joined_at = CASE WHEN s.joined_at > $1 THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > $1 THEN s.left_at END,
     listed_at = CASE WHEN s.listed_at > $1 THEN s.listed_at END,
-    estimated_since = greatest(s.estimated_since, $1),
-    exact_since = greatest(s.exact_since, $1),
+    estimated_since = CASE WHEN s.estimate_at > $1 THEN greatest(s.estimated_since, $1) ELSE 'infinity' END,
+    exact_since = CASE WHEN s.exact_at > $1 THEN greatest(s.exact_since, $1) ELSE 'infinity' END,
     updated_at = $2::timestamptz
 WHERE s.user_id = $3
   AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= $1

@@ -162,8 +162,8 @@ UPDATE states AS s SET
     joined_at = CASE WHEN s.joined_at > @moment THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > @moment THEN s.left_at END,
     listed_at = CASE WHEN s.listed_at > @moment THEN s.listed_at END,
-    estimated_since = greatest(s.estimated_since, @moment),
-    exact_since = greatest(s.exact_since, @moment),
+    estimated_since = CASE WHEN s.estimate_at > @moment THEN greatest(s.estimated_since, @moment) ELSE 'infinity' END,
+    exact_since = CASE WHEN s.exact_at > @moment THEN greatest(s.exact_since, @moment) ELSE 'infinity' END,
     updated_at = @updated_at::timestamptz
 WHERE s.user_id = @user_id
   AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= @moment;
@@ -183,8 +183,8 @@ UPDATE states AS s SET
     joined_at = CASE WHEN s.joined_at > @moment THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > @moment THEN s.left_at END,
     listed_at = CASE WHEN s.listed_at > @moment THEN s.listed_at END,
-    estimated_since = greatest(s.estimated_since, @moment),
-    exact_since = greatest(s.exact_since, @moment),
+    estimated_since = CASE WHEN s.estimate_at > @moment THEN greatest(s.estimated_since, @moment) ELSE 'infinity' END,
+    exact_since = CASE WHEN s.exact_at > @moment THEN greatest(s.exact_since, @moment) ELSE 'infinity' END,
     updated_at = @updated_at::timestamptz
 WHERE s.group_id = @group_id
   AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= @moment;

@@ -51,7 +51,10 @@ changed AS (
         joined_at = excluded.joined_at,
         left_at = excluded.left_at,
         listed_at = excluded.listed_at,
-        updated_at = excluded.updated_at
+        updated_at = excluded.updated_at,
+        -- The state had been lost: nobody knows since when.
+        estimated_since = CASE WHEN s.estimate_at IS NOT DISTINCT FROM excluded.estimate_at THEN s.estimated_since ELSE '-infinity' END,
+        exact_since = CASE WHEN s.exact_at IS NOT DISTINCT FROM excluded.exact_at THEN s.exact_since ELSE '-infinity' END
     WHERE coalesce((s.estimate_at, s.estimate_id) <= (excluded.estimate_at, excluded.estimate_id), s.estimate_at IS NULL)
       AND coalesce(s.exact_at <= excluded.exact_at, s.exact_at IS NULL)
       AND coalesce(greatest(s.joined_at, s.left_at, s.listed_at) <= greatest(excluded.joined_at, excluded.left_at, excluded.listed_at),

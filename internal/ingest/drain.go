@@ -92,6 +92,6 @@ func (in *Ingest) drain(ctx context.Context, limit int) (moved int, err error) {
 		return 0, fmt.Errorf("write spooled callbacks: %w", errors.Join(c.cause, ctx.Err()))
 	}
 	in.metrics.drained.Add(float64(batch.Len()))
-	in.drained.add(in.options.Spool.Behind(), in.options.Now())
+	in.drained.add(batch, in.options.Now())
 	return batch.Len(), in.options.Spool.Remove(mark)
 }

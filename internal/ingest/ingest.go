@@ -200,8 +200,9 @@ func (in *Ingest) Reached() time.Time {
 // ReachedBy is Reached for a replica that has what was committed until a moment, which
 // must not go back from call to call.
 func (in *Ingest) ReachedBy(replayed time.Time) time.Time {
-	reached := before(replayed, in.drained.since(replayed))
-	return before(reached, in.options.Spool.Behind())
+	// In the order in which callbacks move, so that none is missed between.
+	reached := before(replayed, in.options.Spool.Behind())
+	return before(reached, in.drained.since(replayed))
 }
 
 // before sets a moment back before a bound, where there is one.

@@ -364,9 +364,11 @@ func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	_, err = conn.Exec(t.Context(), "DELETE FROM states")
 	require.NoError(t, err)
+	a.tell(arrived(change(readstate.ChangeJoined, "m", 0, "joined"), daysAgo(0, 0))) // before the replay
 	_, err = a.Replay(t.Context(), store.Replay{}, func(store.ReplayProgress) {})
 	require.NoError(t, err)
 	gone("new", "g", daysAgo(4, 0))
+	gone("joined", "m", daysAgo(4, 0))
 	a.counted("new", daysAgo(2, 3), 2, readstate.SourceReceipt)
 }
 
