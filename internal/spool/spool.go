@@ -11,9 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -31,8 +29,6 @@ var ErrInUse = errors.New("spool is in use by another process")
 const (
 	// lockTimeout bounds the wait for a process that is about to end.
 	lockTimeout = 5 * time.Second
-	// freshSuffix names the file that takes the place of a damaged one.
-	freshSuffix = ".new"
 	// reopenPause is how often a spool that could not be opened is tried again.
 	reopenPause = time.Second
 )
@@ -54,27 +50,13 @@ type Spool struct {
 	mu         sync.Mutex
 	db         *bbolt.DB // nil while the file cannot be opened
 	generation int       // counts files, so that a Mark of an earlier one is told apart
-	entries    int64
-	callbacks  int64
-	used       int64 // bytes of keys and values
-	oldest     time.Time
-	newest     time.Time
-	latest     time.Time // arrival of what is, or was, in this file
-	late       []lateEntry
-	behind     atomic.Pointer[time.Time] // see Behind; nil while nothing is queued
-	damaged    []string                  // files set aside, as found in the directory
-	recovered  int64                     // callbacks taken from damaged files by this process
-	fault      error                     // why the last append or opening failed
+	tally      tally
+	damaged    []string // files set aside, as found in the directory
+	recovered  int64    // callbacks taken from damaged files by this process
+	fault      error    // why the last append or opening failed
 	reopen     time.Time
 	lockWait   time.Duration // for the first opening only: nobody may wait for a later one
 	closed     bool
-}
-
-// lateEntry is one that holds what arrived before something that was queued earlier: of
-// all others the first one is the earliest.
-type lateEntry struct {
-	key   uint64
-	first time.Time
 }
 
 // Mark names the end of what Next returned.
@@ -135,35 +117,16 @@ func (s *Spool) append(value []byte, batch readstate.Batch) error {
 		return err
 	}
 	size := entrySize(value)
-	if s.used+size > s.options.MaxBytes {
-		return fmt.Errorf("%w: %d of %d bytes are used", ErrFull, s.used, s.options.MaxBytes)
+	if s.tally.used+size > s.options.MaxBytes {
+		return fmt.Errorf("%w: %d of %d bytes are used", ErrFull, s.tally.used, s.options.MaxBytes)
 	}
 	key, err := put(s.db, value)
 	if err != nil {
 		return err
 	}
-	s.count(key, batch, size)
-	s.noteBehind()
+	s.tally.add(key, batch, size)
+	s.tally.noteBehind()
 	return nil
-}
-
-// count adds an entry to the figures.
-func (s *Spool) count(key uint64, batch readstate.Batch, size int64) {
-	first, last := span(batch)
-	if s.entries == 0 {
-		s.oldest = first
-	} else if first.Before(s.latest) {
-		s.late = append(s.late, lateEntry{key, first})
-	}
-	if last.After(s.latest) {
-		s.latest = last
-	}
-	if last.After(s.newest) {
-		s.newest = last
-	}
-	s.entries++
-	s.callbacks += int64(batch.Len())
-	s.used += size
 }
 
 // Next gives the oldest callbacks, at least limit where so many are queued,
@@ -191,7 +154,7 @@ func (s *Spool) next(limit int) (readstate.Batch, Mark, error) {
 		return batch, mark, err
 	}
 	mark.generation = s.generation
-	if s.entries == 0 {
+	if s.tally.entries == 0 {
 		return batch, mark, nil
 	}
 	err := walk(s.db, func(key uint64, value []byte) (bool, error) {
@@ -226,32 +189,14 @@ func (s *Spool) remove(mark Mark) error {
 	if err != nil {
 		return err
 	}
-	s.entries -= removed
-	s.callbacks -= mark.callbacks
-	s.used -= size
-	s.oldest = oldest
-	s.late = slices.DeleteFunc(s.late, func(e lateEntry) bool { return e.key <= mark.key })
-	s.noteBehind()
+	s.tally.remove(mark, removed, size, oldest)
 	if errors.Is(s.fault, ErrFull) {
 		s.fault = nil
 	}
-	if s.entries == 0 {
+	if s.tally.entries == 0 {
 		return s.recreate()
 	}
 	return nil
-}
-
-// mended does what touches the file; where the file turns out to be damaged it
-// is replaced, and the call made again. s.mu is held.
-func (s *Spool) mended(touch func() error) error {
-	err := touch()
-	if !errors.Is(err, errDamaged) {
-		return err
-	}
-	if err := s.replace(err); err != nil {
-		return err
-	}
-	return touch()
 }
 
 // Len is the number of callbacks that are queued. A file that could not be
@@ -260,7 +205,7 @@ func (s *Spool) Len() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = s.ensureOpen() // shown in the Stats
-	return s.callbacks
+	return s.tally.callbacks
 }
 
 // NewestArrival is the latest arrival that was ever seen in the spool by this
@@ -268,13 +213,13 @@ func (s *Spool) Len() int64 {
 func (s *Spool) NewestArrival() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.newest
+	return s.tally.newest
 }
 
 // Behind is the earliest arrival of what is queued; zero while nothing is. It never
 // blocks.
 func (s *Spool) Behind() time.Time {
-	if behind := s.behind.Load(); behind != nil {
+	if behind := s.tally.behind.Load(); behind != nil {
 		return *behind
 	}
 	return time.Time{}
@@ -285,7 +230,7 @@ func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Stats{
-		Callbacks: s.callbacks, Bytes: s.used, MaxBytes: s.options.MaxBytes, Oldest: s.oldest,
+		Callbacks: s.tally.callbacks, Bytes: s.tally.used, MaxBytes: s.options.MaxBytes, Oldest: s.tally.oldest,
 		Damaged: append([]string(nil), s.damaged...), Recovered: s.recovered, Fault: s.fault,
 	}
 }
@@ -354,49 +299,22 @@ func (s *Spool) open() error {
 		if err != nil {
 			return false, err
 		}
-		s.count(key, batch, entrySize(value))
+		s.tally.add(key, batch, entrySize(value))
 		return true, nil
 	})
 	if err != nil {
 		s.abandon()
 		return err
 	}
-	s.noteBehind()
+	s.tally.noteBehind()
 	return nil
-}
-
-// noteBehind keeps what Behind tells.
-func (s *Spool) noteBehind() {
-	if s.entries == 0 {
-		s.behind.Store(nil)
-		return
-	}
-	behind := s.oldest
-	for _, e := range s.late {
-		if e.first.Before(behind) {
-			behind = e.first
-		}
-	}
-	s.behind.Store(&behind)
 }
 
 // adopt takes a file with nothing counted yet.
 func (s *Spool) adopt(db *bbolt.DB) {
 	s.db = db
 	s.generation++
-	s.entries, s.callbacks, s.used = 0, 0, 0
-	s.oldest, s.latest, s.late = time.Time{}, time.Time{}, nil
-}
-
-// abandon lets go of a file that is damaged. bbolt may hold locks for ever
-// after a panic, so closing it must not be waited for.
-func (s *Spool) abandon() {
-	db := s.db
-	s.db = nil
-	s.generation++
-	if db != nil {
-		go func() { _ = guard(db.Close) }()
-	}
+	s.tally.clear()
 }
 
 // recreate gives the space of an emptied file back; s.mu is held.
@@ -419,70 +337,6 @@ func (s *Spool) recreate() error {
 	}
 	s.adopt(fresh)
 	return nil
-}
-
-// replace queues what is legible of a damaged file in a new one, and sets the
-// damaged one aside; s.mu is held. A crash at any point leaves either the
-// damaged file or the new one in place, see settle. Its error does not count as
-// damage: the next opening tries again.
-func (s *Spool) replace(cause error) error {
-	s.abandon()
-	batches, salvageErr := salvage(s.path)
-	fresh := s.path + freshSuffix
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("replace damaged file (%s): %w", cause.Error(), err)
-	}
-	db, err := openFile(fresh, 0)
-	if err != nil {
-		return fmt.Errorf("replace damaged file (%s): %w", cause.Error(), err)
-	}
-	s.adopt(db)
-	var recovered int64
-	for _, batch := range batches {
-		value, err := encode(batch)
-		var key uint64
-		if err == nil {
-			key, err = put(db, value)
-		}
-		if err != nil {
-			s.abandon()
-			return fmt.Errorf("queue what is legible of a damaged file (%s): %w", cause.Error(), err)
-		}
-		s.count(key, batch, entrySize(value))
-		recovered += int64(batch.Len())
-	}
-	aside := s.path + ".corrupt-" + s.options.Now().UTC().Format("20060102T150405.000000000Z")
-	err = os.Rename(s.path, aside)
-	if err == nil {
-		err = os.Rename(fresh, s.path)
-	}
-	if err == nil {
-		err = syncDir(s.options.Dir)
-	}
-	if err != nil {
-		s.abandon()
-		return fmt.Errorf("set damaged file aside (%s): %w", cause.Error(), err)
-	}
-	s.noteBehind()
-	s.damaged = append(s.damaged, filepath.Base(aside))
-	s.recovered += recovered
-	s.options.Logger.Error("spool file is damaged: it was set aside, what is legible is queued again",
-		"file", aside, "callbacks_recovered", recovered, "error", cause, "salvage_error", salvageErr)
-	return nil
-}
-
-// settle ends a replace that was interrupted.
-func (s *Spool) settle() error {
-	fresh := s.path + freshSuffix
-	if _, err := os.Stat(fresh); err != nil {
-		return nil //nolint:nilerr // nothing was interrupted
-	}
-	if _, err := os.Stat(s.path); errors.Is(err, os.ErrNotExist) {
-		if err := os.Rename(fresh, s.path); err != nil {
-			return fmt.Errorf("take the new spool file: %w", err)
-		}
-	}
-	return nil // where both are there, the damaged one is salvaged again
 }
 
 func entrySize(value []byte) int64 {
