@@ -72,7 +72,7 @@ func writeError(c *gin.Context, err error) {
 	}
 	var problem *huma.ErrorModel
 	if !errors.As(err, &problem) {
-		problem = &huma.ErrorModel{Status: http.StatusInternalServerError, Title: "Internal Server Error", Detail: "internal error"}
+		panic(err) // an operation's errors are problems
 	}
 	writeProblem(c, problem)
 }

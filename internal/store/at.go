@@ -46,9 +46,8 @@ func (r *Reader) BadgeAt(ctx context.Context, userID string, at time.Time) (read
 }
 
 // pastSettings keeps the plan of a question about a moment, which names every day of
-// the journal several times: making it takes longer than executing it, and compiling
-// it very much longer.
-const pastSettings = "SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_generic_plan"
+// the journal several times: making it takes longer than executing it.
+const pastSettings = "SET LOCAL plan_cache_mode = force_generic_plan"
 
 // statesAt gives the states of one pair, or of all groups of a user where no group is
 // named.
