@@ -155,7 +155,7 @@ func TestCORS(t *testing.T) {
 		got := ask(handler, "GET", target, "", "Origin", "https://app.example")
 		require.Equal(t, status, got.Code)
 		require.Equal(t, "https://app.example", got.Header().Get("Access-Control-Allow-Origin"), "errors are told, too")
-		for _, exposed := range []string{"ETag", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset", "Retry-After", "X-Request-Id"} {
+		for _, exposed := range []string{"ETag", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset", "Retry-After", "X-Request-Id", "WWW-Authenticate"} {
 			require.Contains(t, strings.ToLower(got.Header().Get("Access-Control-Expose-Headers")), strings.ToLower(exposed))
 		}
 	}
