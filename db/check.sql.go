@@ -10,6 +10,34 @@ import (
 	"time"
 )
 
+const addCallbackStat = `-- name: AddCallbackStat :exec
+INSERT INTO callback_stats AS h (command, dialect, callbacks, first_at, last_at)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (command, dialect) DO UPDATE SET
+    callbacks = h.callbacks + excluded.callbacks,
+    first_at = least(h.first_at, excluded.first_at),
+    last_at = greatest(h.last_at, excluded.last_at)
+`
+
+type AddCallbackStatParams struct {
+	Command   string
+	Dialect   string
+	Callbacks int64
+	FirstAt   time.Time
+	LastAt    time.Time
+}
+
+func (q *Queries) AddCallbackStat(ctx context.Context, db DBTX, arg AddCallbackStatParams) error {
+	_, err := db.Exec(ctx, addCallbackStat,
+		arg.Command,
+		arg.Dialect,
+		arg.Callbacks,
+		arg.FirstAt,
+		arg.LastAt,
+	)
+	return err
+}
+
 const isDismissed = `-- name: IsDismissed :one
 SELECT coalesce((SELECT p.dismissed_at IS NOT NULL FROM positions AS p WHERE p.group_id = $1), false)::boolean
 `
@@ -21,21 +49,21 @@ func (q *Queries) IsDismissed(ctx context.Context, db DBTX, groupID string) (boo
 	return column_1, err
 }
 
-const listHeard = `-- name: ListHeard :many
+const listCallbackStats = `-- name: ListCallbackStats :many
 SELECT command, dialect, callbacks, first_at, last_at
-FROM heard_callbacks
+FROM callback_stats
 ORDER BY command, dialect
 `
 
-func (q *Queries) ListHeard(ctx context.Context, db DBTX) ([]HeardCallback, error) {
-	rows, err := db.Query(ctx, listHeard)
+func (q *Queries) ListCallbackStats(ctx context.Context, db DBTX) ([]CallbackStat, error) {
+	rows, err := db.Query(ctx, listCallbackStats)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []HeardCallback{}
+	items := []CallbackStat{}
 	for rows.Next() {
-		var i HeardCallback
+		var i CallbackStat
 		if err := rows.Scan(
 			&i.Command,
 			&i.Dialect,
@@ -46,36 +74,6 @@ func (q *Queries) ListHeard(ctx context.Context, db DBTX) ([]HeardCallback, erro
 			return nil, err
 		}
 		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listHiddenGroups = `-- name: ListHiddenGroups :many
-SELECT s.group_id
-FROM states AS s
-LEFT JOIN positions AS p ON p.group_id = s.group_id
-WHERE s.user_id = $1
-  AND (s.left_at IS NOT NULL AND coalesce(s.left_at >= greatest(s.joined_at, s.listed_at), true)
-    OR p.dismissed_at IS NOT NULL AND coalesce(p.dismissed_at >= s.joined_at, true))
-`
-
-// Groups that a user has left, or that are gone.
-func (q *Queries) ListHiddenGroups(ctx context.Context, db DBTX, userID string) ([]string, error) {
-	rows, err := db.Query(ctx, listHiddenGroups, userID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var group_id string
-		if err := rows.Scan(&group_id); err != nil {
-			return nil, err
-		}
-		items = append(items, group_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -116,38 +114,6 @@ func (q *Queries) ListKnownGroups(ctx context.Context, db DBTX, arg ListKnownGro
 	return items, nil
 }
 
-const listKnownSeqs = `-- name: ListKnownSeqs :many
-SELECT group_id, known
-FROM positions
-WHERE group_id = ANY ($1::text[]) AND origin IS NOT NULL
-`
-
-type ListKnownSeqsRow struct {
-	GroupID string
-	Known   int64
-}
-
-// The highest seqs that are known of groups.
-func (q *Queries) ListKnownSeqs(ctx context.Context, db DBTX, groupIds []string) ([]ListKnownSeqsRow, error) {
-	rows, err := db.Query(ctx, listKnownSeqs, groupIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListKnownSeqsRow{}
-	for rows.Next() {
-		var i ListKnownSeqsRow
-		if err := rows.Scan(&i.GroupID, &i.Known); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const listKnownUsers = `-- name: ListKnownUsers :many
 SELECT DISTINCT user_id::text FROM states
 WHERE user_id > $1
@@ -181,32 +147,66 @@ func (q *Queries) ListKnownUsers(ctx context.Context, db DBTX, arg ListKnownUser
 	return items, nil
 }
 
-const noteHeard = `-- name: NoteHeard :exec
-INSERT INTO heard_callbacks AS h (command, dialect, callbacks, first_at, last_at)
-VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (command, dialect) DO UPDATE SET
-    callbacks = h.callbacks + excluded.callbacks,
-    first_at = least(h.first_at, excluded.first_at),
-    last_at = greatest(h.last_at, excluded.last_at)
+const listLeftGroups = `-- name: ListLeftGroups :many
+SELECT s.group_id
+FROM states AS s
+LEFT JOIN positions AS p ON p.group_id = s.group_id
+WHERE s.user_id = $1
+  AND (s.left_at IS NOT NULL AND coalesce(s.left_at >= greatest(s.joined_at, s.listed_at), true)
+    OR p.dismissed_at IS NOT NULL AND coalesce(p.dismissed_at >= s.joined_at, true))
 `
 
-type NoteHeardParams struct {
-	Command   string
-	Dialect   string
-	Callbacks int64
-	FirstAt   time.Time
-	LastAt    time.Time
+// Groups that a user has left, or that are gone.
+func (q *Queries) ListLeftGroups(ctx context.Context, db DBTX, userID string) ([]string, error) {
+	rows, err := db.Query(ctx, listLeftGroups, userID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var group_id string
+		if err := rows.Scan(&group_id); err != nil {
+			return nil, err
+		}
+		items = append(items, group_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-func (q *Queries) NoteHeard(ctx context.Context, db DBTX, arg NoteHeardParams) error {
-	_, err := db.Exec(ctx, noteHeard,
-		arg.Command,
-		arg.Dialect,
-		arg.Callbacks,
-		arg.FirstAt,
-		arg.LastAt,
-	)
-	return err
+const listMaxSeqs = `-- name: ListMaxSeqs :many
+SELECT group_id, max_seq::bigint AS max_seq
+FROM positions
+WHERE group_id = ANY ($1::text[]) AND max_seq IS NOT NULL
+`
+
+type ListMaxSeqsRow struct {
+	GroupID string
+	MaxSeq  int64
+}
+
+// The highest seqs that are known of groups.
+func (q *Queries) ListMaxSeqs(ctx context.Context, db DBTX, groupIds []string) ([]ListMaxSeqsRow, error) {
+	rows, err := db.Query(ctx, listMaxSeqs, groupIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListMaxSeqsRow{}
+	for rows.Next() {
+		var i ListMaxSeqsRow
+		if err := rows.Scan(&i.GroupID, &i.MaxSeq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const saveCheck = `-- name: SaveCheck :exec
@@ -279,8 +279,8 @@ SELECT
     coalesce(sum(pairs_off), 0)::bigint AS pairs_off,
     coalesce(sum(repaired), 0)::bigint AS repaired,
     coalesce(max(largest_difference), 0)::bigint AS largest_difference,
-    coalesce(min(checked_at), '0001-01-01 00:00:00+00')::timestamptz AS oldest_check_at,
-    coalesce(max(checked_at), '0001-01-01 00:00:00+00')::timestamptz AS newest_check_at
+    min(checked_at)::timestamp with time zone AS oldest_check_at,
+    max(checked_at)::timestamp with time zone AS newest_check_at
 FROM checks
 WHERE group_id = ''
 `
@@ -292,8 +292,8 @@ type SumChecksRow struct {
 	PairsOff          int64
 	Repaired          int64
 	LargestDifference int64
-	OldestCheckAt     time.Time
-	NewestCheckAt     time.Time
+	OldestCheckAt     *time.Time
+	NewestCheckAt     *time.Time
 }
 
 // What the newest comparison of each user has found.
@@ -314,16 +314,17 @@ func (q *Queries) SumChecks(ctx context.Context, db DBTX) (SumChecksRow, error) 
 }
 
 const takeChecks = `-- name: TakeChecks :many
-UPDATE checks AS c SET due_at = $1::timestamptz
-FROM (
-    SELECT user_id, group_id
-    FROM checks
-    WHERE due_at <= $2::timestamptz
-    ORDER BY due_at
+WITH due AS MATERIALIZED (
+    SELECT o.user_id, o.group_id
+    FROM checks AS o
+    WHERE o.due_at <= $2::timestamptz
+    ORDER BY o.due_at
     LIMIT $3
-    FOR UPDATE SKIP LOCKED
-) AS due
+)
+UPDATE checks AS c SET due_at = $1::timestamptz
+FROM due
 WHERE c.user_id = due.user_id AND c.group_id = due.group_id
+  AND c.due_at <= $2 -- another process may have been faster
 RETURNING c.user_id, c.group_id
 `
 

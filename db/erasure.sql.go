@@ -34,15 +34,18 @@ func (q *Queries) EraseChecksOfUser(ctx context.Context, db DBTX, userID string)
 	return result.RowsAffected(), nil
 }
 
-const eraseJournalOfGroup = `-- name: EraseJournalOfGroup :execrows
-DELETE FROM journal AS j
-WHERE j.group_id = $1::text AND (j.user_id, j.received_at, j.id) IN (
-    SELECT o.user_id, o.received_at, o.id FROM journal AS o
-    WHERE o.group_id = $1::text AND o.received_at <= $2
-    ORDER BY o.received_at
-    LIMIT $3
-    FOR UPDATE
+const eraseJournalOfGroup = `-- name: EraseJournalOfGroup :one
+WITH gone AS (
+    DELETE FROM journal AS j
+    WHERE j.group_id = $1::text AND (j.user_id, j.received_at, j.id) IN (
+        SELECT o.user_id, o.received_at, o.id FROM journal AS o
+        WHERE o.group_id = $1::text AND o.received_at <= $2
+        ORDER BY o.received_at
+        LIMIT $3
+    )
+    RETURNING j.kind
 )
+SELECT count(*) AS events, count(*) FILTER (WHERE kind = 'message') AS messages FROM gone
 `
 
 type EraseJournalOfGroupParams struct {
@@ -51,13 +54,17 @@ type EraseJournalOfGroupParams struct {
 	MaxRows int32
 }
 
+type EraseJournalOfGroupRow struct {
+	Events   int64
+	Messages int64
+}
+
 // Some rows of a group until a moment.
-func (q *Queries) EraseJournalOfGroup(ctx context.Context, db DBTX, arg EraseJournalOfGroupParams) (int64, error) {
-	result, err := db.Exec(ctx, eraseJournalOfGroup, arg.GroupID, arg.Moment, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) EraseJournalOfGroup(ctx context.Context, db DBTX, arg EraseJournalOfGroupParams) (EraseJournalOfGroupRow, error) {
+	row := db.QueryRow(ctx, eraseJournalOfGroup, arg.GroupID, arg.Moment, arg.MaxRows)
+	var i EraseJournalOfGroupRow
+	err := row.Scan(&i.Events, &i.Messages)
+	return i, err
 }
 
 const eraseJournalOfUser = `-- name: EraseJournalOfUser :one
@@ -68,22 +75,22 @@ WITH gone AS (
         WHERE o.user_id = $1 AND o.received_at <= $2
         ORDER BY o.received_at, o.id
         LIMIT $3
-        FOR UPDATE
     )
-    RETURNING j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.read_seq, j.content_type,
-        j.read_position, j.relative, j.max_seq, j.message_id, j.sent_at, j.position
+    RETURNING j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced, j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
 ),
 kept AS (
     INSERT INTO journal (
-        user_id, received_at, id, recorded_at, kind, group_id, read_seq, content_type,
-        read_position, relative, max_seq, message_id, sent_at, position
+        user_id, received_at, id, recorded_at, kind, group_id, read_seq, max_seq, allow_decrease, content_type, message_id, sent_at,
+        group_max_seq, group_unsequenced, group_base_seq, group_covered_until, group_unsequenced_at, group_seq_gap_at,
+        group_dismissed_at
     )
     SELECT
         '', g.received_at, g.id, g.recorded_at, g.kind, g.group_id,
-        CASE WHEN g.kind IN (5, 10) THEN 0 ELSE g.read_seq END, g.content_type,
-        CASE WHEN g.kind = 4 THEN g.read_position END, g.relative, g.max_seq, g.message_id, g.sent_at, g.position
+        CASE g.kind WHEN 'snapshot' THEN 0 ELSE g.read_seq END, g.max_seq, g.allow_decrease, g.content_type, g.message_id, g.sent_at,
+        g.group_max_seq, g.group_unsequenced, g.group_base_seq, g.group_covered_until, g.group_unsequenced_at, g.group_seq_gap_at,
+        g.group_dismissed_at
     FROM gone AS g
-    WHERE g.kind IN (4, 5, 6, 7, 10)
+    WHERE g.kind IN ('message', 'snapshot', 'joined', 'left')
     ON CONFLICT (user_id, received_at, id) DO NOTHING
 )
 SELECT count(*) FROM gone
@@ -104,67 +111,41 @@ func (q *Queries) EraseJournalOfUser(ctx context.Context, db DBTX, arg EraseJour
 	return count, err
 }
 
-const eraseMessages = `-- name: EraseMessages :execrows
-DELETE FROM messages AS m
-WHERE m.group_id = $1 AND m.message_id IN (
-    SELECT o.message_id FROM messages AS o
-    WHERE o.group_id = $1 AND o.received_at <= $2
-    ORDER BY o.message_id
-    LIMIT $3
-    FOR UPDATE
-)
-`
-
-type EraseMessagesParams struct {
-	GroupID string
-	Moment  time.Time
-	MaxRows int32
-}
-
-// Some messages of a group until a moment.
-func (q *Queries) EraseMessages(ctx context.Context, db DBTX, arg EraseMessagesParams) (int64, error) {
-	result, err := db.Exec(ctx, eraseMessages, arg.GroupID, arg.Moment, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
-const erasePendingOfGroup = `-- name: ErasePendingOfGroup :execrows
-DELETE FROM pending AS q
+const eraseLookupsOfGroup = `-- name: EraseLookupsOfGroup :execrows
+DELETE FROM lookups AS q
 WHERE q.group_id = $1::text AND NOT EXISTS (
     SELECT 1 FROM journal AS j WHERE j.group_id = $1::text AND j.received_at > $2
 )
 `
 
-type ErasePendingOfGroupParams struct {
+type EraseLookupsOfGroupParams struct {
 	GroupID string
 	Moment  time.Time
 }
 
-func (q *Queries) ErasePendingOfGroup(ctx context.Context, db DBTX, arg ErasePendingOfGroupParams) (int64, error) {
-	result, err := db.Exec(ctx, erasePendingOfGroup, arg.GroupID, arg.Moment)
+func (q *Queries) EraseLookupsOfGroup(ctx context.Context, db DBTX, arg EraseLookupsOfGroupParams) (int64, error) {
+	result, err := db.Exec(ctx, eraseLookupsOfGroup, arg.GroupID, arg.Moment)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
 }
 
-const erasePendingOfUser = `-- name: ErasePendingOfUser :execrows
-DELETE FROM pending AS q
+const eraseLookupsOfUser = `-- name: EraseLookupsOfUser :execrows
+DELETE FROM lookups AS q
 WHERE q.user_id = $1 AND NOT EXISTS (
     SELECT 1 FROM journal AS j WHERE j.user_id = $1 AND j.received_at > $2
 )
 `
 
-type ErasePendingOfUserParams struct {
+type EraseLookupsOfUserParams struct {
 	UserID string
 	Moment time.Time
 }
 
 // Not what a callback after a moment asks for.
-func (q *Queries) ErasePendingOfUser(ctx context.Context, db DBTX, arg ErasePendingOfUserParams) (int64, error) {
-	result, err := db.Exec(ctx, erasePendingOfUser, arg.UserID, arg.Moment)
+func (q *Queries) EraseLookupsOfUser(ctx context.Context, db DBTX, arg EraseLookupsOfUserParams) (int64, error) {
+	result, err := db.Exec(ctx, eraseLookupsOfUser, arg.UserID, arg.Moment)
 	if err != nil {
 		return 0, err
 	}
@@ -217,69 +198,46 @@ func (q *Queries) EraseRejectedUser(ctx context.Context, db DBTX, arg EraseRejec
 
 const eraseReplays = `-- name: EraseReplays :exec
 DELETE FROM replays
-WHERE $1::text <> '' AND (user_id = $1::text OR after_user_id = $1::text)
-   OR $2::text <> '' AND group_id = $2::text
+WHERE user_id = $1 OR group_id = $2 OR after_group_id = $2
 `
 
 type EraseReplaysParams struct {
-	UserID  string
-	GroupID string
+	UserID  *string
+	GroupID *string
 }
 
-// An interrupted replay begins anew when its progress names somebody who is erased.
+// An interrupted replay begins anew when its progress names who is erased.
 func (q *Queries) EraseReplays(ctx context.Context, db DBTX, arg EraseReplaysParams) error {
 	_, err := db.Exec(ctx, eraseReplays, arg.UserID, arg.GroupID)
 	return err
 }
 
-const eraseStatesOfGroup = `-- name: EraseStatesOfGroup :execrows
+const eraseStates = `-- name: EraseStates :execrows
 DELETE FROM states AS s
 WHERE (s.user_id, s.group_id) IN (
     SELECT o.user_id, o.group_id FROM states AS o
-    WHERE o.group_id = $1
-      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at) <= $2, true)
+    WHERE (o.user_id = $1::text OR o.group_id = $2::text)
+      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at) <= $3::timestamptz, true)
     ORDER BY o.user_id, o.group_id
-    LIMIT $3
-    FOR UPDATE
+    LIMIT $4
 )
 `
 
-type EraseStatesOfGroupParams struct {
-	GroupID string
-	Moment  *time.Time
+type EraseStatesParams struct {
+	UserID  *string
+	GroupID *string
+	Moment  time.Time
 	MaxRows int32
 }
 
-// Some states of a group of which nothing is newer than a moment.
-func (q *Queries) EraseStatesOfGroup(ctx context.Context, db DBTX, arg EraseStatesOfGroupParams) (int64, error) {
-	result, err := db.Exec(ctx, eraseStatesOfGroup, arg.GroupID, arg.Moment, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
-const eraseStatesOfUser = `-- name: EraseStatesOfUser :execrows
-DELETE FROM states AS s
-WHERE (s.user_id, s.group_id) IN (
-    SELECT o.user_id, o.group_id FROM states AS o
-    WHERE o.user_id = $1
-      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at) <= $2, true)
-    ORDER BY o.user_id, o.group_id
-    LIMIT $3
-    FOR UPDATE
-)
-`
-
-type EraseStatesOfUserParams struct {
-	UserID  string
-	Moment  *time.Time
-	MaxRows int32
-}
-
-// Some states of a user of which nothing is newer than a moment.
-func (q *Queries) EraseStatesOfUser(ctx context.Context, db DBTX, arg EraseStatesOfUserParams) (int64, error) {
-	result, err := db.Exec(ctx, eraseStatesOfUser, arg.UserID, arg.Moment, arg.MaxRows)
+// Some states of a user, or of a group, of which nothing is newer than a moment.
+func (q *Queries) EraseStates(ctx context.Context, db DBTX, arg EraseStatesParams) (int64, error) {
+	result, err := db.Exec(ctx, eraseStates,
+		arg.UserID,
+		arg.GroupID,
+		arg.Moment,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -300,8 +258,8 @@ func (q *Queries) GetErasureKey(ctx context.Context, db DBTX) ([]byte, error) {
 const hasReadSince = `-- name: HasReadSince :one
 SELECT EXISTS (
     SELECT 1 FROM journal AS j
-    WHERE j.user_id = $1 AND j.received_at > $2 AND j.kind = 2 AND j.read_seq = $3::bigint
-)
+    WHERE j.user_id = $1 AND j.received_at > $2 AND j.kind = 'server_receipt' AND j.read_seq = $3::bigint
+)::boolean
 `
 
 type HasReadSinceParams struct {
@@ -314,18 +272,23 @@ type HasReadSinceParams struct {
 // the callback did not name.
 func (q *Queries) HasReadSince(ctx context.Context, db DBTX, arg HasReadSinceParams) (bool, error) {
 	row := db.QueryRow(ctx, hasReadSince, arg.UserID, arg.Moment, arg.ReadSeq)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const holdErasures = `-- name: HoldErasures :exec
-SELECT hold_erasures($1)
+SELECT hold_erasures($1, $2)
 `
 
-// See the function: SQLSTATE RM001 when somebody may be erased.
-func (q *Queries) HoldErasures(ctx context.Context, db DBTX, oldest time.Time) error {
-	_, err := db.Exec(ctx, holdErasures, oldest)
+type HoldErasuresParams struct {
+	LockKey int64
+	Oldest  *time.Time
+}
+
+// See the function: SQLSTATE RM001 when an event may be erased.
+func (q *Queries) HoldErasures(ctx context.Context, db DBTX, arg HoldErasuresParams) error {
+	_, err := db.Exec(ctx, holdErasures, arg.LockKey, arg.Oldest)
 	return err
 }
 
@@ -355,65 +318,26 @@ func (q *Queries) ListErasures(ctx context.Context, db DBTX, subjectHashes [][]b
 	return items, nil
 }
 
-const listJournalSubjects = `-- name: ListJournalSubjects :many
-SELECT j.user_id::text AS user_id, coalesce(j.group_id, '')::text AS group_id, min(j.received_at)::timestamptz AS oldest
-FROM journal AS j
-WHERE j.user_id >= $1 AND j.user_id <= $2
-GROUP BY j.user_id, j.group_id
-`
-
-type ListJournalSubjectsParams struct {
-	FirstUserID string
-	LastUserID  string
-}
-
-type ListJournalSubjectsRow struct {
-	UserID  string
-	GroupID string
-	Oldest  time.Time
-}
-
-// Whom the rows are about that a batch of a replay reads, and since when.
-func (q *Queries) ListJournalSubjects(ctx context.Context, db DBTX, arg ListJournalSubjectsParams) ([]ListJournalSubjectsRow, error) {
-	rows, err := db.Query(ctx, listJournalSubjects, arg.FirstUserID, arg.LastUserID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListJournalSubjectsRow{}
-	for rows.Next() {
-		var i ListJournalSubjectsRow
-		if err := rows.Scan(&i.UserID, &i.GroupID, &i.Oldest); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listSilentGroups = `-- name: ListSilentGroups :many
+const listGroupsUnseenSinceErasure = `-- name: ListGroupsUnseenSinceErasure :many
 SELECT who.group_id::text
 FROM (SELECT unnest($1::text[]) AS group_id, unnest($2::timestamptz[]) AS erased_at) AS who
 WHERE NOT EXISTS (
     SELECT 1 FROM journal AS j
-    WHERE j.group_id = who.group_id AND j.received_at > who.erased_at AND j.kind IN (1, 3, 4, 6)
+    WHERE j.group_id = who.group_id AND j.received_at > who.erased_at AND j.kind IN ('receipt', 'group_read', 'message', 'joined')
 ) AND NOT EXISTS (
     SELECT 1 FROM states AS s
     WHERE s.group_id = who.group_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
 )
 `
 
-type ListSilentGroupsParams struct {
+type ListGroupsUnseenSinceErasureParams struct {
 	GroupIDs []string
 	Moments  []time.Time
 }
 
 // The same of groups, as far as callbacks name them.
-func (q *Queries) ListSilentGroups(ctx context.Context, db DBTX, arg ListSilentGroupsParams) ([]string, error) {
-	rows, err := db.Query(ctx, listSilentGroups, arg.GroupIDs, arg.Moments)
+func (q *Queries) ListGroupsUnseenSinceErasure(ctx context.Context, db DBTX, arg ListGroupsUnseenSinceErasureParams) ([]string, error) {
+	rows, err := db.Query(ctx, listGroupsUnseenSinceErasure, arg.GroupIDs, arg.Moments)
 	if err != nil {
 		return nil, err
 	}
@@ -432,27 +356,27 @@ func (q *Queries) ListSilentGroups(ctx context.Context, db DBTX, arg ListSilentG
 	return items, nil
 }
 
-const listSilentUsers = `-- name: ListSilentUsers :many
+const listUsersUnseenSinceErasure = `-- name: ListUsersUnseenSinceErasure :many
 SELECT who.user_id::text AS user_id
 FROM (SELECT unnest($1::text[]) AS user_id, unnest($2::timestamptz[]) AS erased_at) AS who
 WHERE NOT EXISTS (
     SELECT 1 FROM journal AS j
-    WHERE j.user_id = who.user_id AND j.received_at > who.erased_at AND j.kind IN (1, 2, 3, 4, 6)
+    WHERE j.user_id = who.user_id AND j.received_at > who.erased_at AND j.kind IN ('receipt', 'server_receipt', 'group_read', 'message', 'joined')
 ) AND NOT EXISTS (
     SELECT 1 FROM states AS s
     WHERE s.user_id = who.user_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
 )
 `
 
-type ListSilentUsersParams struct {
+type ListUsersUnseenSinceErasureParams struct {
 	UserIDs []string
 	Moments []time.Time
 }
 
 // Of users that were erased those of whom no callback has come since: the journal tells,
 // and the states do when its rows have been dropped.
-func (q *Queries) ListSilentUsers(ctx context.Context, db DBTX, arg ListSilentUsersParams) ([]string, error) {
-	rows, err := db.Query(ctx, listSilentUsers, arg.UserIDs, arg.Moments)
+func (q *Queries) ListUsersUnseenSinceErasure(ctx context.Context, db DBTX, arg ListUsersUnseenSinceErasureParams) ([]string, error) {
+	rows, err := db.Query(ctx, listUsersUnseenSinceErasure, arg.UserIDs, arg.Moments)
 	if err != nil {
 		return nil, err
 	}
@@ -493,14 +417,13 @@ func (q *Queries) MakeErasureKey(ctx context.Context, db DBTX, hashKey []byte) e
 const newestOfGroup = `-- name: NewestOfGroup :one
 SELECT greatest(
     (SELECT max(j.received_at) FROM journal AS j WHERE j.group_id = $1::text),
-    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.group_id = $1::text),
-    '0001-01-01 00:00:00+00'
-)::timestamptz AS newest
+    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.group_id = $1::text)
+)::timestamp with time zone AS newest
 `
 
-func (q *Queries) NewestOfGroup(ctx context.Context, db DBTX, groupID string) (time.Time, error) {
+func (q *Queries) NewestOfGroup(ctx context.Context, db DBTX, groupID string) (*time.Time, error) {
 	row := db.QueryRow(ctx, newestOfGroup, groupID)
-	var newest time.Time
+	var newest *time.Time
 	err := row.Scan(&newest)
 	return newest, err
 }
@@ -508,15 +431,14 @@ func (q *Queries) NewestOfGroup(ctx context.Context, db DBTX, groupID string) (t
 const newestOfUser = `-- name: NewestOfUser :one
 SELECT greatest(
     (SELECT max(j.received_at) FROM journal AS j WHERE j.user_id = $1),
-    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.user_id = $1),
-    '0001-01-01 00:00:00+00'
-)::timestamptz AS newest
+    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.user_id = $1)
+)::timestamp with time zone AS newest
 `
 
-// The newest moment that is known of a user; the year 1 when nothing is.
-func (q *Queries) NewestOfUser(ctx context.Context, db DBTX, userID string) (time.Time, error) {
+// The newest moment that is known of a user; null when nothing is.
+func (q *Queries) NewestOfUser(ctx context.Context, db DBTX, userID string) (*time.Time, error) {
 	row := db.QueryRow(ctx, newestOfUser, userID)
-	var newest time.Time
+	var newest *time.Time
 	err := row.Scan(&newest)
 	return newest, err
 }
@@ -550,68 +472,36 @@ func (q *Queries) ShareErasures(ctx context.Context, db DBTX, lockKey int64) err
 	return err
 }
 
-const trimStatesOfGroup = `-- name: TrimStatesOfGroup :exec
+const trimStates = `-- name: TrimStates :exec
 UPDATE states AS s SET
-    lag = CASE WHEN s.estimate_at > $1 THEN s.lag END,
-    content_type = CASE WHEN s.estimate_at > $1 THEN s.content_type ELSE 0 END,
-    estimate_id = CASE WHEN s.estimate_at > $1 THEN s.estimate_id END,
-    estimate_by_message = s.estimate_by_message AND coalesce(s.estimate_at > $1, false),
-    estimate_at = CASE WHEN s.estimate_at > $1 THEN s.estimate_at END,
-    read_seq = CASE WHEN s.exact_at > $1 THEN s.read_seq END,
-    exact_by_message = s.exact_by_message AND coalesce(s.exact_at > $1, false),
-    read_at = CASE WHEN s.exact_at > $1 THEN greatest(s.read_at, $1::timestamptz) END,
-    exact_at = CASE WHEN s.exact_at > $1 THEN s.exact_at END,
-    joined_at = CASE WHEN s.joined_at > $1 THEN s.joined_at END,
-    left_at = CASE WHEN s.left_at > $1 THEN s.left_at END,
-    listed_at = CASE WHEN s.listed_at > $1 THEN s.listed_at END,
-    estimated_since = CASE WHEN s.estimate_at > $1 THEN greatest(s.estimated_since, $1) ELSE 'infinity' END,
-    exact_since = CASE WHEN s.exact_at > $1 THEN greatest(s.exact_since, $1) ELSE 'infinity' END,
-    updated_at = $2::timestamptz
-WHERE s.group_id = $3
-  AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= $1
+    estimate_read = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_read END,
+    estimate_before_base_seq = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_before_base_seq END,
+    estimate_id = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_id END,
+    estimate_by_message = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_by_message END,
+    content_type = CASE WHEN s.estimate_at > $1::timestamptz THEN s.content_type END,
+    first_estimate_at = CASE WHEN s.estimate_at > $1::timestamptz THEN greatest(s.first_estimate_at, $1::timestamptz) END,
+    estimate_at = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_at END,
+    read_seq = CASE WHEN s.exact_at > $1::timestamptz THEN s.read_seq END,
+    exact_by_message = CASE WHEN s.exact_at > $1::timestamptz THEN s.exact_by_message END,
+    reached_at = CASE WHEN s.exact_at > $1::timestamptz THEN greatest(s.reached_at, $1::timestamptz) END,
+    first_exact_at = CASE WHEN s.exact_at > $1::timestamptz THEN greatest(s.first_exact_at, $1::timestamptz) END,
+    exact_at = CASE WHEN s.exact_at > $1::timestamptz THEN s.exact_at END,
+    joined_at = CASE WHEN s.joined_at > $1::timestamptz THEN s.joined_at END,
+    left_at = CASE WHEN s.left_at > $1::timestamptz THEN s.left_at END,
+    listed_at = CASE WHEN s.listed_at > $1::timestamptz THEN s.listed_at END,
+    updated_at = greatest(s.updated_at, $1::timestamptz)
+WHERE (s.user_id = $2::text OR s.group_id = $3::text)
+  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at) <= $1::timestamptz
 `
 
-type TrimStatesOfGroupParams struct {
-	Moment    *time.Time
-	UpdatedAt time.Time
-	GroupID   string
+type TrimStatesParams struct {
+	Moment  time.Time
+	UserID  *string
+	GroupID *string
 }
 
-// Takes what is not newer than a moment out of the other states of a group.
-func (q *Queries) TrimStatesOfGroup(ctx context.Context, db DBTX, arg TrimStatesOfGroupParams) error {
-	_, err := db.Exec(ctx, trimStatesOfGroup, arg.Moment, arg.UpdatedAt, arg.GroupID)
-	return err
-}
-
-const trimStatesOfUser = `-- name: TrimStatesOfUser :exec
-UPDATE states AS s SET
-    lag = CASE WHEN s.estimate_at > $1 THEN s.lag END,
-    content_type = CASE WHEN s.estimate_at > $1 THEN s.content_type ELSE 0 END,
-    estimate_id = CASE WHEN s.estimate_at > $1 THEN s.estimate_id END,
-    estimate_by_message = s.estimate_by_message AND coalesce(s.estimate_at > $1, false),
-    estimate_at = CASE WHEN s.estimate_at > $1 THEN s.estimate_at END,
-    read_seq = CASE WHEN s.exact_at > $1 THEN s.read_seq END,
-    exact_by_message = s.exact_by_message AND coalesce(s.exact_at > $1, false),
-    read_at = CASE WHEN s.exact_at > $1 THEN greatest(s.read_at, $1::timestamptz) END,
-    exact_at = CASE WHEN s.exact_at > $1 THEN s.exact_at END,
-    joined_at = CASE WHEN s.joined_at > $1 THEN s.joined_at END,
-    left_at = CASE WHEN s.left_at > $1 THEN s.left_at END,
-    listed_at = CASE WHEN s.listed_at > $1 THEN s.listed_at END,
-    estimated_since = CASE WHEN s.estimate_at > $1 THEN greatest(s.estimated_since, $1) ELSE 'infinity' END,
-    exact_since = CASE WHEN s.exact_at > $1 THEN greatest(s.exact_since, $1) ELSE 'infinity' END,
-    updated_at = $2::timestamptz
-WHERE s.user_id = $3
-  AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= $1
-`
-
-type TrimStatesOfUserParams struct {
-	Moment    *time.Time
-	UpdatedAt time.Time
-	UserID    string
-}
-
-// Takes what is not newer than a moment out of the other states of a user.
-func (q *Queries) TrimStatesOfUser(ctx context.Context, db DBTX, arg TrimStatesOfUserParams) error {
-	_, err := db.Exec(ctx, trimStatesOfUser, arg.Moment, arg.UpdatedAt, arg.UserID)
+// Takes what is not newer than a moment out of the other states of a user, or of a group.
+func (q *Queries) TrimStates(ctx context.Context, db DBTX, arg TrimStatesParams) error {
+	_, err := db.Exec(ctx, trimStates, arg.Moment, arg.UserID, arg.GroupID)
 	return err
 }

@@ -15,13 +15,10 @@ import (
 const listReceiptsByGroup = `-- name: ListReceiptsByGroup :many
 SELECT j.id, j.received_at, j.kind, j.user_id, j.group_id, j.unread_count, j.read_seq, j.content_type
 FROM journal AS j
-WHERE j.group_id = $1::text AND j.kind IN (1, 2, 3)
-  AND j.received_at >= coalesce($2::timestamptz, '-infinity')
-  AND j.received_at < coalesce($3::timestamptz, 'infinity')
-  AND (j.received_at, j.id) < (
-      coalesce($4::timestamptz, 'infinity'),
-      coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-  )
+WHERE j.group_id = $1::text AND j.kind IN ('receipt', 'server_receipt', 'group_read')
+  AND ($2::timestamptz IS NULL OR j.received_at >= $2)
+  AND ($3::timestamptz IS NULL OR j.received_at < $3)
+  AND ($4::timestamptz IS NULL OR (j.received_at, j.id) < ($4, $5::uuid))
 ORDER BY j.received_at DESC, j.id DESC
 LIMIT $6
 `
@@ -38,12 +35,12 @@ type ListReceiptsByGroupParams struct {
 type ListReceiptsByGroupRow struct {
 	ID          pgtype.UUID
 	ReceivedAt  time.Time
-	Kind        int16
+	Kind        EventKind
 	UserID      string
 	GroupID     *string
 	UnreadCount *int64
 	ReadSeq     *int64
-	ContentType int64
+	ContentType *int64
 }
 
 // As ListReceiptsByPair, of all users.
@@ -86,13 +83,10 @@ func (q *Queries) ListReceiptsByGroup(ctx context.Context, db DBTX, arg ListRece
 const listReceiptsByPair = `-- name: ListReceiptsByPair :many
 SELECT j.id, j.received_at, j.kind, j.user_id, j.group_id, j.unread_count, j.read_seq, j.content_type
 FROM journal AS j
-WHERE j.user_id = $1 AND j.group_id = $2::text AND j.kind IN (1, 2, 3)
-  AND j.received_at >= coalesce($3::timestamptz, '-infinity')
-  AND j.received_at < coalesce($4::timestamptz, 'infinity')
-  AND (j.received_at, j.id) < (
-      coalesce($5::timestamptz, 'infinity'),
-      coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-  )
+WHERE j.user_id = $1 AND j.group_id = $2::text AND j.kind IN ('receipt', 'server_receipt', 'group_read')
+  AND ($3::timestamptz IS NULL OR j.received_at >= $3)
+  AND ($4::timestamptz IS NULL OR j.received_at < $4)
+  AND ($5::timestamptz IS NULL OR (j.received_at, j.id) < ($5, $6::uuid))
 ORDER BY j.received_at DESC, j.id DESC
 LIMIT $7
 `
@@ -110,16 +104,16 @@ type ListReceiptsByPairParams struct {
 type ListReceiptsByPairRow struct {
 	ID          pgtype.UUID
 	ReceivedAt  time.Time
-	Kind        int16
+	Kind        EventKind
 	UserID      string
 	GroupID     *string
 	UnreadCount *int64
 	ReadSeq     *int64
-	ContentType int64
+	ContentType *int64
 }
 
 // The newest receipts of one pair in [from_at, to_at), from the first one before the
-// place (before_at, before_id). The caller keeps to_at from reaching beyond it.
+// cursor (before_at, before_id). The caller keeps to_at from reaching beyond it.
 func (q *Queries) ListReceiptsByPair(ctx context.Context, db DBTX, arg ListReceiptsByPairParams) ([]ListReceiptsByPairRow, error) {
 	rows, err := db.Query(ctx, listReceiptsByPair,
 		arg.UserID,
@@ -160,13 +154,10 @@ func (q *Queries) ListReceiptsByPair(ctx context.Context, db DBTX, arg ListRecei
 const listReceiptsByUser = `-- name: ListReceiptsByUser :many
 SELECT j.id, j.received_at, j.kind, j.user_id, j.group_id, j.unread_count, j.read_seq, j.content_type
 FROM journal AS j
-WHERE j.user_id = $1 AND j.kind IN (1, 2, 3)
-  AND j.received_at >= coalesce($2::timestamptz, '-infinity')
-  AND j.received_at < coalesce($3::timestamptz, 'infinity')
-  AND (j.received_at, j.id) < (
-      coalesce($4::timestamptz, 'infinity'),
-      coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-  )
+WHERE j.user_id = $1 AND j.kind IN ('receipt', 'server_receipt', 'group_read')
+  AND ($2::timestamptz IS NULL OR j.received_at >= $2)
+  AND ($3::timestamptz IS NULL OR j.received_at < $3)
+  AND ($4::timestamptz IS NULL OR (j.received_at, j.id) < ($4, $5::uuid))
 ORDER BY j.received_at DESC, j.id DESC
 LIMIT $6
 `
@@ -183,12 +174,12 @@ type ListReceiptsByUserParams struct {
 type ListReceiptsByUserRow struct {
 	ID          pgtype.UUID
 	ReceivedAt  time.Time
-	Kind        int16
+	Kind        EventKind
 	UserID      string
 	GroupID     *string
 	UnreadCount *int64
 	ReadSeq     *int64
-	ContentType int64
+	ContentType *int64
 }
 
 // As ListReceiptsByPair, of all groups, and those whose group is not known.
@@ -226,219 +217,4 @@ func (q *Queries) ListReceiptsByUser(ctx context.Context, db DBTX, arg ListRecei
 		return nil, err
 	}
 	return items, nil
-}
-
-const listStatesAt = `-- name: ListStatesAt :many
-WITH journaled AS (
-    SELECT f.user_id, f.group_id, f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at, f.entries
-    FROM journal_states(
-        $1::text, $1::text, '-infinity', $2::timestamptz + interval '1 microsecond', $3::text
-    ) AS f (
-        user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, read_seq,
-        exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, updated_at, entries
-    )
-),
-known AS (
-    SELECT
-        coalesce(s.group_id, f.group_id) AS group_id,
-        CASE WHEN c.estimate THEN s.lag ELSE f.lag END AS lag,
-        CASE WHEN c.estimate THEN s.relative ELSE f.relative END AS relative,
-        CASE WHEN c.estimate THEN s.content_type ELSE coalesce(f.content_type, 0) END AS content_type,
-        CASE WHEN c.estimate THEN s.estimate_at ELSE f.estimate_at END AS estimate_at,
-        CASE WHEN c.estimate THEN s.estimate_by_message ELSE f.estimate_by_message END AS estimate_by_message,
-        CASE WHEN c.exact THEN s.read_seq ELSE f.read_seq END AS read_seq,
-        CASE WHEN c.exact THEN s.exact_at ELSE f.exact_at END AS exact_at,
-        CASE WHEN c.exact THEN s.exact_by_message ELSE f.exact_by_message END AS exact_by_message,
-        CASE WHEN c.exact THEN s.read_at ELSE f.read_at END AS read_at,
-        CASE WHEN s.joined_at <= $2::timestamptz THEN s.joined_at ELSE f.joined_at END AS joined_at,
-        CASE WHEN s.left_at <= $2::timestamptz THEN s.left_at ELSE f.left_at END AS left_at,
-        CASE WHEN s.listed_at <= $2::timestamptz THEN s.listed_at ELSE f.listed_at END AS listed_at,
-        CASE WHEN coalesce(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at) <= $2::timestamptz, false)
-            THEN s.updated_at
-            ELSE coalesce(f.updated_at, CASE WHEN c.estimate THEN s.estimate_at END, CASE WHEN c.exact THEN s.exact_at END)
-        END AS updated_at,
-        -- A reading of one kind of then may have been dropped: the state has a later one,
-        -- and the journal has none.
-        coalesce(s.estimate_at > $2::timestamptz AND f.estimate_at IS NULL
-            AND s.estimated_since <= $2::timestamptz AND s.estimated_since < b.dropped_until, false)
-        OR coalesce(s.exact_at > $2::timestamptz AND f.exact_at IS NULL
-            AND s.exact_since <= $2::timestamptz AND s.exact_since < b.dropped_until, false) AS incomplete,
-        b.dropped_until
-    FROM (
-        SELECT user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at, relative, estimate_by_message, read_seq, exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, estimated_since, exact_since FROM states AS t
-        WHERE t.user_id = $1 AND ($3::text = '' OR t.group_id = $3::text)
-    ) AS s
-    FULL JOIN journaled AS f ON f.group_id = s.group_id
-    CROSS JOIN journal_bounds AS b
-    CROSS JOIN LATERAL (
-        SELECT coalesce(s.estimate_at <= $2::timestamptz, false) AS estimate,
-            coalesce(s.exact_at <= $2::timestamptz, false) AS exact
-    ) AS c
-),
-members AS (
-    SELECT k.group_id, k.lag, k.relative, k.content_type, k.estimate_at, k.estimate_by_message, k.read_seq, k.exact_at, k.exact_by_message, k.read_at, k.joined_at, k.left_at, k.listed_at, k.updated_at, k.incomplete, k.dropped_until, p.known, p.counted, p.origin, p.updated_at AS position_updated_at,
-        k.estimate_at IS NOT NULL AND (k.exact_at IS NULL OR k.estimate_at > k.exact_at) AS estimated
-    FROM known AS k
-    LEFT JOIN positions AS p ON p.group_id = k.group_id
-    CROSS JOIN LATERAL (
-        -- The newest dismissal is in the position, one before it in the journal.
-        SELECT CASE WHEN p.dismissed_at > $2::timestamptz THEN (
-            SELECT max(j.received_at) FROM journal AS j
-            WHERE j.user_id = '' AND j.group_id = k.group_id AND j.kind = 8 AND j.received_at <= $2::timestamptz
-        ) ELSE p.dismissed_at END AS dismissed_at
-    ) AS d
-    WHERE (k.estimate_at IS NOT NULL OR k.read_seq IS NOT NULL OR k.incomplete)
-      AND (k.left_at IS NULL OR coalesce(k.left_at < greatest(k.joined_at, k.listed_at), false))
-      AND (d.dismissed_at IS NULL OR coalesce(d.dismissed_at < k.joined_at, false))
-),
-numbered AS (
-    SELECT m.group_id, m.lag, m.relative, m.content_type, m.estimate_at, m.estimate_by_message, m.read_seq, m.exact_at, m.exact_by_message, m.read_at, m.joined_at, m.left_at, m.listed_at, m.updated_at, m.incomplete, m.dropped_until, m.known, m.counted, m.origin, m.position_updated_at, m.estimated,
-        CASE
-            WHEN next.received_at IS NULL THEN coalesce(m.known::numeric + m.counted, 0)
-            WHEN told.number IS NOT NULL THEN told.number
-            WHEN next.kind = 1 THEN next.number
-            WHEN next.learnt AND m.estimated AND m.relative THEN 0
-            ELSE next.number - 1
-        END AS number,
-        CASE
-            WHEN next.received_at IS NULL THEN false
-            WHEN told.number IS NOT NULL THEN told.relative
-            ELSE next.relative OR next.learnt AND m.estimated AND m.relative
-        END AS number_relative,
-        CASE WHEN next.received_at IS NULL THEN m.position_updated_at ELSE told.recorded_at END AS number_updated_at
-    FROM members AS m
-    -- What moved the position, or told it, next. Not asked where nothing has been
-    -- written since.
-    LEFT JOIN LATERAL (
-        SELECT j.kind, j.received_at, j.relative, j.kind IN (5, 10) OR j.kind = 4 AND j.read_seq IS NOT NULL AS learnt,
-            CASE
-                WHEN j.kind = 1 THEN coalesce(j.read_position, -j.unread_count)::numeric + j.unread_count
-                ELSE coalesce(j.position, CASE WHEN j.kind = 4 THEN j.read_position ELSE j.max_seq END)
-            END AS number
-        FROM journal AS j
-        WHERE m.position_updated_at > $2::timestamptz
-          AND j.group_id = m.group_id AND j.received_at > $2::timestamptz
-          AND (j.kind IN (1, 5, 10) OR j.kind = 4 AND coalesce(j.position, j.read_position) IS NOT NULL)
-        ORDER BY j.received_at
-        LIMIT 1
-    ) AS next ON true
-    -- When something last did. What moved the position goes before a receipt that
-    -- may not have seen it yet.
-    LEFT JOIN LATERAL (
-        SELECT j.received_at
-        FROM journal AS j
-        WHERE next.received_at IS NOT NULL
-          AND j.group_id = m.group_id AND j.received_at <= $2::timestamptz
-          AND (j.kind IN (1, 5, 10) OR j.kind = 4 AND coalesce(j.position, j.read_position) IS NOT NULL)
-        ORDER BY j.received_at DESC
-        LIMIT 1
-    ) AS last ON true
-    LEFT JOIN LATERAL (
-        SELECT r.number, r.relative, r.recorded_at
-        FROM (
-            SELECT n.kind, n.received_at, n.id, n.recorded_at, n.relative, n.number, n.recorded_at <= $2::timestamptz
-                AND n.recorded_at > first_value(n.recorded_at) OVER (
-                    PARTITION BY n.kind = 1 ORDER BY n.received_at DESC, n.id DESC
-                ) AS late
-            FROM (
-                SELECT j.kind, j.received_at, j.id, j.recorded_at, j.relative,
-            CASE
-                WHEN j.kind = 1 THEN coalesce(j.read_position, -j.unread_count)::numeric + j.unread_count
-                ELSE coalesce(j.position, CASE WHEN j.kind = 4 THEN j.read_position ELSE j.max_seq END)
-            END AS number
-                FROM journal AS j
-                WHERE j.group_id = m.group_id AND j.received_at <= last.received_at
-                  AND j.received_at > last.received_at - interval '1 minute'
-                  AND (j.kind IN (1, 5, 10) OR j.kind = 4 AND coalesce(j.position, j.read_position) IS NOT NULL)
-                ORDER BY j.received_at DESC
-                LIMIT 32
-            ) AS n
-        ) AS r
-        -- What was applied last was shown, also if it had arrived before: a fact, whose time
-        -- is when OpenIM was asked, or what waited in a spool.
-        ORDER BY r.kind = 1, r.late DESC, CASE WHEN r.late THEN r.recorded_at END DESC, r.received_at DESC, r.id DESC
-        LIMIT 1
-    ) AS told ON true
-)
-SELECT
-    n.group_id::text AS group_id,
-    greatest(0, least(9223372036854775807,
-        least(9223372036854775807, coalesce(n.number, 0) + CASE WHEN n.number_relative THEN coalesce(n.origin, 0) ELSE 0 END)
-        - CASE
-            WHEN n.estimated THEN CASE WHEN n.relative THEN coalesce(n.origin, 0) ELSE 0 END - n.lag::numeric
-            ELSE n.read_seq
-        END
-    ))::bigint AS unread_count,
-    n.content_type::bigint AS content_type,
-    -- The year 1 for who had not read.
-    coalesce(greatest(n.estimate_at, n.read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at,
-    CASE
-        WHEN n.estimated AND n.estimate_by_message OR NOT n.estimated AND n.exact_by_message THEN 'message'
-        WHEN n.estimated THEN 'receipt'
-        ELSE 'fact'
-    END::text AS source,
-    coalesce(greatest(n.updated_at, n.number_updated_at), '0001-01-01 00:00:00+00')::timestamptz AS updated_at,
-    -- What is left is older than what was dropped, or nothing: something newer may have
-    -- been known.
-    (n.incomplete AND coalesce(greatest(n.estimate_at, n.exact_at) < n.dropped_until, true))::boolean AS gone
-FROM numbered AS n
-`
-
-type ListStatesAtParams struct {
-	UserID  string
-	At      time.Time
-	GroupID string
-}
-
-type ListStatesAtRow struct {
-	GroupID     string
-	UnreadCount int64
-	ContentType int64
-	LastReadAt  time.Time
-	Source      string
-	UpdatedAt   time.Time
-	Gone        bool
-}
-
-// The states of a user at a moment, in all groups or in one: current_states with
-// what was known then. See docs/history.md.
-// What the state says and is not later than the moment was so at the moment: the
-// journal may be rid of it. Everything else the journal tells.
-// The number of each group, without the origin where it is relative to it.
-func (q *Queries) ListStatesAt(ctx context.Context, db DBTX, arg ListStatesAtParams) ([]ListStatesAtRow, error) {
-	rows, err := db.Query(ctx, listStatesAt, arg.UserID, arg.At, arg.GroupID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListStatesAtRow{}
-	for rows.Next() {
-		var i ListStatesAtRow
-		if err := rows.Scan(
-			&i.GroupID,
-			&i.UnreadCount,
-			&i.ContentType,
-			&i.LastReadAt,
-			&i.Source,
-			&i.UpdatedAt,
-			&i.Gone,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const noteDropped = `-- name: NoteDropped :exec
-UPDATE journal_bounds SET dropped_until = greatest(dropped_until, $1::timestamptz)
-`
-
-// What arrived before a moment may be gone from now on.
-func (q *Queries) NoteDropped(ctx context.Context, db DBTX, droppedUntil time.Time) error {
-	_, err := db.Exec(ctx, noteDropped, droppedUntil)
-	return err
 }

@@ -12,6 +12,75 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const correctEntries = `-- name: CorrectEntries :exec
+UPDATE journal AS j SET
+    recorded_at = $1::timestamptz,
+    read_position = n.read_position,
+    before_base_seq = n.before_base_seq,
+    group_max_seq = n.group_max_seq,
+    group_unsequenced = n.group_unsequenced,
+    group_base_seq = n.group_base_seq,
+    group_covered_until = n.group_covered_until,
+    group_unsequenced_at = n.group_unsequenced_at,
+    group_seq_gap_at = n.group_seq_gap_at,
+    group_dismissed_at = n.group_dismissed_at
+FROM (
+    SELECT
+        unnest($2::text[]) AS user_id,
+        unnest($4::timestamptz[]) AS received_at,
+        unnest($5::uuid[]) AS id,
+        unnest($6::int8[]) AS read_position,
+        unnest($7::bool[]) AS before_base_seq,
+        unnest($8::int8[]) AS group_max_seq,
+        unnest($9::int8[]) AS group_unsequenced,
+        unnest($10::int8[]) AS group_base_seq,
+        unnest($11::timestamp with time zone[]) AS group_covered_until,
+        unnest($12::timestamp with time zone[]) AS group_unsequenced_at,
+        unnest($13::timestamp with time zone[]) AS group_seq_gap_at,
+        unnest($14::timestamp with time zone[]) AS group_dismissed_at
+) AS n
+WHERE j.user_id = ANY ($2::text[]) AND j.received_at >= $3::timestamptz
+  AND j.user_id = n.user_id AND j.received_at = n.received_at AND j.id = n.id
+`
+
+type CorrectEntriesParams struct {
+	RecordedAt          time.Time
+	UserIDs             []string
+	Oldest              time.Time
+	ReceivedAts         []time.Time
+	Ids                 []pgtype.UUID
+	ReadPositions       []*int64
+	BeforeBaseSeqs      []*bool
+	GroupMaxSeqs        []*int64
+	GroupUnsequenced    []*int64
+	GroupBaseSeqs       []*int64
+	GroupCoveredUntils  []*time.Time
+	GroupUnsequencedAts []*time.Time
+	GroupSeqGapAts      []*time.Time
+	GroupDismissedAts   []*time.Time
+}
+
+// Results of rows that an event before them has changed.
+func (q *Queries) CorrectEntries(ctx context.Context, db DBTX, arg CorrectEntriesParams) error {
+	_, err := db.Exec(ctx, correctEntries,
+		arg.RecordedAt,
+		arg.UserIDs,
+		arg.Oldest,
+		arg.ReceivedAts,
+		arg.Ids,
+		arg.ReadPositions,
+		arg.BeforeBaseSeqs,
+		arg.GroupMaxSeqs,
+		arg.GroupUnsequenced,
+		arg.GroupBaseSeqs,
+		arg.GroupCoveredUntils,
+		arg.GroupUnsequencedAts,
+		arg.GroupSeqGapAts,
+		arg.GroupDismissedAts,
+	)
+	return err
+}
+
 const eraseJournal = `-- name: EraseJournal :exec
 DELETE FROM journal WHERE user_id = $1 AND group_id = $2::text
 `
@@ -26,75 +95,185 @@ func (q *Queries) EraseJournal(ctx context.Context, db DBTX, arg EraseJournalPar
 	return err
 }
 
-const insertJournal = `-- name: InsertJournal :exec
+const getDroppedUntil = `-- name: GetDroppedUntil :one
+SELECT dropped_until FROM retention
+`
+
+func (q *Queries) GetDroppedUntil(ctx context.Context, db DBTX) (*time.Time, error) {
+	row := db.QueryRow(ctx, getDroppedUntil)
+	var dropped_until *time.Time
+	err := row.Scan(&dropped_until)
+	return dropped_until, err
+}
+
+const getEstimateBefore = `-- name: GetEstimateBefore :one
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM journal AS j
+WHERE j.user_id = $1 AND j.group_id = $2::text AND j.received_at < $3 AND j.read_position IS NOT NULL
+ORDER BY j.received_at DESC, j.id DESC
+LIMIT 1
+`
+
+type GetEstimateBeforeParams struct {
+	UserID  string
+	GroupID string
+	Moment  time.Time
+}
+
+// The newest row of a pair before a moment that gave an estimate.
+func (q *Queries) GetEstimateBefore(ctx context.Context, db DBTX, arg GetEstimateBeforeParams) (Journal, error) {
+	row := db.QueryRow(ctx, getEstimateBefore, arg.UserID, arg.GroupID, arg.Moment)
+	var i Journal
+	err := row.Scan(
+		&i.UserID,
+		&i.ReceivedAt,
+		&i.ID,
+		&i.RecordedAt,
+		&i.Kind,
+		&i.GroupID,
+		&i.UnreadCount,
+		&i.ReadSeq,
+		&i.MaxSeq,
+		&i.AllowDecrease,
+		&i.ContentType,
+		&i.MessageID,
+		&i.SentAt,
+		&i.ReadPosition,
+		&i.BeforeBaseSeq,
+		&i.GroupMaxSeq,
+		&i.GroupUnsequenced,
+		&i.GroupBaseSeq,
+		&i.GroupCoveredUntil,
+		&i.GroupUnsequencedAt,
+		&i.GroupSeqGapAt,
+		&i.GroupDismissedAt,
+	)
+	return i, err
+}
+
+const insertEntries = `-- name: InsertEntries :exec
 INSERT INTO journal (
-    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
-    read_position, relative, max_seq, message_id, sent_at, position
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, allow_decrease, content_type,
+    message_id, sent_at, read_position, before_base_seq, group_max_seq, group_unsequenced, group_base_seq,
+    group_covered_until, group_unsequenced_at, group_seq_gap_at, group_dismissed_at
 )
 SELECT
-    r.user_id, r.received_at, r.id, $1::timestamptz, r.kind,
-    nullif(r.group_id, ''), nullif(r.unread_count, -1), nullif(r.read_seq, -1), r.content_type,
-    CASE WHEN r.produced THEN r.read_position END, r.relative, nullif(r.max_seq, -1),
-    nullif(r.message_id, ''), nullif(r.sent_at, '0001-01-01 00:00:00+00'), nullif(r.position, -1)
-FROM (
-    SELECT
-        unnest($2::text[]) AS user_id,
-        unnest($3::timestamptz[]) AS received_at,
-        unnest($4::uuid[]) AS id,
-        unnest($5::smallint[]) AS kind,
-        unnest($6::text[]) AS group_id,
-        unnest($7::bigint[]) AS unread_count,
-        unnest($8::bigint[]) AS read_seq,
-        unnest($9::bigint[]) AS content_type,
-        unnest($10::boolean[]) AS produced,
-        unnest($11::bigint[]) AS read_position,
-        unnest($12::boolean[]) AS relative,
-        unnest($13::bigint[]) AS max_seq,
-        unnest($14::text[]) AS message_id,
-        unnest($15::timestamptz[]) AS sent_at,
-        unnest($16::bigint[]) AS position
-) AS r
+    unnest($1::text[]),
+    unnest($2::timestamptz[]),
+    unnest($3::uuid[]),
+    $4::timestamptz,
+    unnest($5::text[])::event_kind,
+    unnest($6::pg_catalog.text[]),
+    unnest($7::int8[]),
+    unnest($8::int8[]),
+    unnest($9::int8[]),
+    unnest($10::bool[]),
+    unnest($11::int8[]),
+    unnest($12::pg_catalog.text[]),
+    unnest($13::timestamp with time zone[]),
+    unnest($14::int8[]),
+    unnest($15::bool[]),
+    unnest($16::int8[]),
+    unnest($17::int8[]),
+    unnest($18::int8[]),
+    unnest($19::timestamp with time zone[]),
+    unnest($20::timestamp with time zone[]),
+    unnest($21::timestamp with time zone[]),
+    unnest($22::timestamp with time zone[])
 ON CONFLICT (user_id, received_at, id) DO NOTHING
 `
 
-type InsertJournalParams struct {
-	RecordedAt    time.Time
-	UserIDs       []string
-	ReceivedAts   []time.Time
-	Ids           []pgtype.UUID
-	Kinds         []int16
-	GroupIDs      []string
-	UnreadCounts  []int64
-	ReadSeqs      []int64
-	ContentTypes  []int64
-	Produced      []bool
-	ReadPositions []int64
-	Relatives     []bool
-	MaxSeqs       []int64
-	MessageIds    []string
-	SentAts       []time.Time
-	Positions     []int64
+type InsertEntriesParams struct {
+	UserIDs             []string
+	ReceivedAts         []time.Time
+	Ids                 []pgtype.UUID
+	RecordedAt          time.Time
+	Kinds               []string
+	GroupIDs            []*string
+	UnreadCounts        []*int64
+	ReadSeqs            []*int64
+	MaxSeqs             []*int64
+	AllowDecreases      []*bool
+	ContentTypes        []*int64
+	MessageIds          []*string
+	SentAts             []*time.Time
+	ReadPositions       []*int64
+	BeforeBaseSeqs      []*bool
+	GroupMaxSeqs        []*int64
+	GroupUnsequenced    []*int64
+	GroupBaseSeqs       []*int64
+	GroupCoveredUntils  []*time.Time
+	GroupUnsequencedAts []*time.Time
+	GroupSeqGapAts      []*time.Time
+	GroupDismissedAts   []*time.Time
 }
 
-// Rows of every kind, with what they produced; -1 and the year 1 where there is nothing.
-func (q *Queries) InsertJournal(ctx context.Context, db DBTX, arg InsertJournalParams) error {
-	_, err := db.Exec(ctx, insertJournal,
-		arg.RecordedAt,
+// Events of every kind, with their results.
+func (q *Queries) InsertEntries(ctx context.Context, db DBTX, arg InsertEntriesParams) error {
+	_, err := db.Exec(ctx, insertEntries,
 		arg.UserIDs,
 		arg.ReceivedAts,
 		arg.Ids,
+		arg.RecordedAt,
 		arg.Kinds,
 		arg.GroupIDs,
 		arg.UnreadCounts,
 		arg.ReadSeqs,
-		arg.ContentTypes,
-		arg.Produced,
-		arg.ReadPositions,
-		arg.Relatives,
 		arg.MaxSeqs,
+		arg.AllowDecreases,
+		arg.ContentTypes,
 		arg.MessageIds,
 		arg.SentAts,
-		arg.Positions,
+		arg.ReadPositions,
+		arg.BeforeBaseSeqs,
+		arg.GroupMaxSeqs,
+		arg.GroupUnsequenced,
+		arg.GroupBaseSeqs,
+		arg.GroupCoveredUntils,
+		arg.GroupUnsequencedAts,
+		arg.GroupSeqGapAts,
+		arg.GroupDismissedAts,
+	)
+	return err
+}
+
+const insertReceipt = `-- name: InsertReceipt :exec
+INSERT INTO journal (
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, content_type, read_position, before_base_seq
+)
+SELECT
+    $1::text, r.received_at, $2::uuid, $3::timestamptz, 'receipt', r.group_id, r.unread_count,
+    $4::bigint, receipt_read_position(p.max_seq, p.unsequenced, p.moved_at, r.received_at, r.unread_count),
+    p.base_seq IS NULL
+FROM (
+    SELECT $5::text AS group_id, $6::timestamptz AS received_at, $7::bigint AS unread_count
+) AS r
+LEFT JOIN positions AS p ON p.group_id = r.group_id
+ON CONFLICT (user_id, received_at, id) DO NOTHING
+`
+
+type InsertReceiptParams struct {
+	UserID      string
+	ID          pgtype.UUID
+	RecordedAt  time.Time
+	ContentType int64
+	GroupID     string
+	ReceivedAt  time.Time
+	UnreadCount int64
+}
+
+// The same for one: cheaper than lists for few.
+func (q *Queries) InsertReceipt(ctx context.Context, db DBTX, arg InsertReceiptParams) error {
+	_, err := db.Exec(ctx, insertReceipt,
+		arg.UserID,
+		arg.ID,
+		arg.RecordedAt,
+		arg.ContentType,
+		arg.GroupID,
+		arg.ReceivedAt,
+		arg.UnreadCount,
 	)
 	return err
 }
@@ -102,29 +281,29 @@ func (q *Queries) InsertJournal(ctx context.Context, db DBTX, arg InsertJournalP
 const insertReceipts = `-- name: InsertReceipts :exec
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
-    read_position, relative
+    read_position, before_base_seq
 )
 SELECT
     r.user_id,
     r.received_at,
     r.id,
     $1::timestamptz,
-    r.kind,
-    nullif(r.group_id, ''),
-    CASE r.kind WHEN 1 THEN r.reported END,
-    CASE WHEN r.kind > 1 THEN r.reported END,
+    r.kind::event_kind,
+    r.group_id,
+    CASE r.kind WHEN 'receipt' THEN r.reported END,
+    CASE r.kind WHEN 'receipt' THEN NULL ELSE r.reported END,
     r.content_type,
-    CASE r.kind WHEN 1
-        THEN least(coalesce(p.known::numeric + p.counted, 0), 9223372036854775807)::bigint - r.reported
+    CASE r.kind WHEN 'receipt'
+        THEN receipt_read_position(p.max_seq, p.unsequenced, p.moved_at, r.received_at, r.reported)
     END,
-    p.origin IS NULL
+    CASE r.kind WHEN 'receipt' THEN p.base_seq IS NULL END
 FROM (
     SELECT
         unnest($2::text[]) AS user_id,
         unnest($3::timestamptz[]) AS received_at,
         unnest($4::uuid[]) AS id,
-        unnest($5::smallint[]) AS kind,
-        unnest($6::text[]) AS group_id,
+        unnest($5::text[]) AS kind,
+        unnest($6::pg_catalog.text[]) AS group_id,
         unnest($7::bigint[]) AS reported,
         unnest($8::bigint[]) AS content_type
 ) AS r
@@ -137,15 +316,14 @@ type InsertReceiptsParams struct {
 	UserIDs      []string
 	ReceivedAts  []time.Time
 	Ids          []pgtype.UUID
-	Kinds        []int16
-	GroupIDs     []string
+	Kinds        []string
+	GroupIDs     []*string
 	Reported     []int64
 	ContentTypes []int64
 }
 
-// Receipts of groups that nothing else happens to in the batch. One that is there
-// already is left as it is: that makes a repeated write harmless. A reported number
-// is a count or a seq, as the kind says.
+// Receipts, without a lock on anything. One that is there already is left as it is: that
+// makes a repeated write harmless. A reported number is a count or a seq, as the kind says.
 func (q *Queries) InsertReceipts(ctx context.Context, db DBTX, arg InsertReceiptsParams) error {
 	_, err := db.Exec(ctx, insertReceipts,
 		arg.RecordedAt,
@@ -158,6 +336,275 @@ func (q *Queries) InsertReceipts(ctx context.Context, db DBTX, arg InsertReceipt
 		arg.ContentTypes,
 	)
 	return err
+}
+
+const listGroupJournal = `-- name: ListGroupJournal :many
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM (
+    SELECT
+        unnest($1::text[]) AS group_id,
+        unnest($2::timestamptz[]) AS from_at,
+        unnest($3::uuid[]) AS from_id
+) AS w
+JOIN journal AS j ON j.group_id = w.group_id AND (j.received_at, j.id) >= (w.from_at, w.from_id)
+WHERE j.received_at >= $4::timestamptz AND j.received_at < $5::timestamptz
+  AND j.kind NOT IN ('server_receipt', 'group_read')
+ORDER BY j.received_at, j.id
+LIMIT $6
+`
+
+type ListGroupJournalParams struct {
+	GroupIDs []string
+	FromAts  []time.Time
+	FromIds  []pgtype.UUID
+	Oldest   time.Time
+	Until    time.Time
+	MaxRows  int32
+}
+
+// What the journal has of groups, in each from a place on, that read states and positions
+// are made from; in the order of everything.
+func (q *Queries) ListGroupJournal(ctx context.Context, db DBTX, arg ListGroupJournalParams) ([]Journal, error) {
+	rows, err := db.Query(ctx, listGroupJournal,
+		arg.GroupIDs,
+		arg.FromAts,
+		arg.FromIds,
+		arg.Oldest,
+		arg.Until,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Journal{}
+	for rows.Next() {
+		var i Journal
+		if err := rows.Scan(
+			&i.UserID,
+			&i.ReceivedAt,
+			&i.ID,
+			&i.RecordedAt,
+			&i.Kind,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ReadSeq,
+			&i.MaxSeq,
+			&i.AllowDecrease,
+			&i.ContentType,
+			&i.MessageID,
+			&i.SentAt,
+			&i.ReadPosition,
+			&i.BeforeBaseSeq,
+			&i.GroupMaxSeq,
+			&i.GroupUnsequenced,
+			&i.GroupBaseSeq,
+			&i.GroupCoveredUntil,
+			&i.GroupUnsequencedAt,
+			&i.GroupSeqGapAt,
+			&i.GroupDismissedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listMessageEvents = `-- name: ListMessageEvents :many
+SELECT j.group_id::text AS group_id, j.message_id::text AS message_id, j.received_at, j.id, j.read_seq
+FROM (
+    SELECT
+        unnest($1::text[]) AS user_id,
+        unnest($2::text[]) AS group_id,
+        unnest($3::text[]) AS message_id,
+        unnest($4::timestamptz[]) AS from_at
+) AS w
+JOIN journal AS j ON j.user_id = w.user_id AND j.received_at >= w.from_at AND j.message_id = w.message_id AND j.group_id = w.group_id
+WHERE j.user_id = ANY ($1::text[]) AND j.received_at >= $5::timestamptz AND j.received_at < $6::timestamptz
+  AND j.kind = 'message'
+`
+
+type ListMessageEventsParams struct {
+	UserIDs    []string
+	GroupIDs   []string
+	MessageIds []string
+	FromAts    []time.Time
+	Oldest     time.Time
+	Until      time.Time
+}
+
+type ListMessageEventsRow struct {
+	GroupID    string
+	MessageID  string
+	ReceivedAt time.Time
+	ID         pgtype.UUID
+	ReadSeq    *int64
+}
+
+// What the journal has of messages, by sender, each from a moment on.
+func (q *Queries) ListMessageEvents(ctx context.Context, db DBTX, arg ListMessageEventsParams) ([]ListMessageEventsRow, error) {
+	rows, err := db.Query(ctx, listMessageEvents,
+		arg.UserIDs,
+		arg.GroupIDs,
+		arg.MessageIds,
+		arg.FromAts,
+		arg.Oldest,
+		arg.Until,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListMessageEventsRow{}
+	for rows.Next() {
+		var i ListMessageEventsRow
+		if err := rows.Scan(
+			&i.GroupID,
+			&i.MessageID,
+			&i.ReceivedAt,
+			&i.ID,
+			&i.ReadSeq,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPairJournal = `-- name: ListPairJournal :many
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM journal AS j
+WHERE j.user_id = $1 AND j.received_at <= $2 AND j.group_id IS NOT NULL
+  AND ($3::text IS NULL OR j.group_id = $3::text)
+  AND j.kind NOT IN ('server_receipt', 'group_read')
+ORDER BY j.received_at, j.id
+`
+
+type ListPairJournalParams struct {
+	UserID      string
+	Moment      time.Time
+	OnlyGroupID *string
+}
+
+// What the journal has of a user until a moment, included, in all groups or in one, that
+// read states are made from, in order.
+func (q *Queries) ListPairJournal(ctx context.Context, db DBTX, arg ListPairJournalParams) ([]Journal, error) {
+	rows, err := db.Query(ctx, listPairJournal, arg.UserID, arg.Moment, arg.OnlyGroupID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Journal{}
+	for rows.Next() {
+		var i Journal
+		if err := rows.Scan(
+			&i.UserID,
+			&i.ReceivedAt,
+			&i.ID,
+			&i.RecordedAt,
+			&i.Kind,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ReadSeq,
+			&i.MaxSeq,
+			&i.AllowDecrease,
+			&i.ContentType,
+			&i.MessageID,
+			&i.SentAt,
+			&i.ReadPosition,
+			&i.BeforeBaseSeq,
+			&i.GroupMaxSeq,
+			&i.GroupUnsequenced,
+			&i.GroupBaseSeq,
+			&i.GroupCoveredUntil,
+			&i.GroupUnsequencedAt,
+			&i.GroupSeqGapAt,
+			&i.GroupDismissedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPositionsAt = `-- name: ListPositionsAt :many
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM (SELECT unnest($1::text[]) AS group_id) AS w
+CROSS JOIN LATERAL (
+    SELECT user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, allow_decrease, content_type, message_id, sent_at, read_position, before_base_seq, group_max_seq, group_unsequenced, group_base_seq, group_covered_until, group_unsequenced_at, group_seq_gap_at, group_dismissed_at
+    FROM journal AS o
+    WHERE o.group_id = w.group_id AND o.received_at > $2 AND o.group_unsequenced IS NOT NULL
+    ORDER BY o.received_at, o.id
+    LIMIT 1
+) AS j
+`
+
+type ListPositionsAtParams struct {
+	GroupIDs []string
+	Moment   time.Time
+}
+
+// The position of groups at a moment: what the first event that may have moved it since
+// says of before. No row of a group that nothing has moved since.
+func (q *Queries) ListPositionsAt(ctx context.Context, db DBTX, arg ListPositionsAtParams) ([]Journal, error) {
+	rows, err := db.Query(ctx, listPositionsAt, arg.GroupIDs, arg.Moment)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Journal{}
+	for rows.Next() {
+		var i Journal
+		if err := rows.Scan(
+			&i.UserID,
+			&i.ReceivedAt,
+			&i.ID,
+			&i.RecordedAt,
+			&i.Kind,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ReadSeq,
+			&i.MaxSeq,
+			&i.AllowDecrease,
+			&i.ContentType,
+			&i.MessageID,
+			&i.SentAt,
+			&i.ReadPosition,
+			&i.BeforeBaseSeq,
+			&i.GroupMaxSeq,
+			&i.GroupUnsequenced,
+			&i.GroupBaseSeq,
+			&i.GroupCoveredUntil,
+			&i.GroupUnsequencedAt,
+			&i.GroupSeqGapAt,
+			&i.GroupDismissedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const newestArrivalAfter = `-- name: NewestArrivalAfter :one
@@ -173,4 +620,14 @@ func (q *Queries) NewestArrivalAfter(ctx context.Context, db DBTX, moment time.T
 	var newest time.Time
 	err := row.Scan(&newest)
 	return newest, err
+}
+
+const setDroppedUntil = `-- name: SetDroppedUntil :exec
+UPDATE retention SET dropped_until = greatest(dropped_until, $1::timestamptz)
+`
+
+// What arrived before a moment may be gone from now on.
+func (q *Queries) SetDroppedUntil(ctx context.Context, db DBTX, droppedUntil time.Time) error {
+	_, err := db.Exec(ctx, setDroppedUntil, droppedUntil)
+	return err
 }

@@ -5,22 +5,85 @@
 package db
 
 import (
+	"database/sql/driver"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+type EventKind string
+
+const (
+	EventKindReceipt        EventKind = "receipt"
+	EventKindServerReceipt  EventKind = "server_receipt"
+	EventKindGroupRead      EventKind = "group_read"
+	EventKindMessage        EventKind = "message"
+	EventKindSnapshot       EventKind = "snapshot"
+	EventKindJoined         EventKind = "joined"
+	EventKindLeft           EventKind = "left"
+	EventKindDismissed      EventKind = "dismissed"
+	EventKindListed         EventKind = "listed"
+	EventKindUnlisted       EventKind = "unlisted"
+	EventKindMembersChanged EventKind = "members_changed"
+)
+
+func (e *EventKind) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = EventKind(s)
+	case string:
+		*e = EventKind(s)
+	default:
+		return fmt.Errorf("unsupported scan type for EventKind: %T", src)
+	}
+	return nil
+}
+
+type NullEventKind struct {
+	EventKind EventKind
+	Valid     bool // Valid is true if EventKind is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullEventKind) Scan(value interface{}) error {
+	if value == nil {
+		ns.EventKind, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.EventKind.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullEventKind) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.EventKind), nil
+}
+
 type ApiKey struct {
-	ID          pgtype.UUID
-	Name        string
-	Hash        []byte
-	Scopes      []string
+	ID     pgtype.UUID
+	Name   string
+	Hash   []byte
+	Scopes []string
+	// With which user IDs must begin: the empty prefix fits all.
 	UserPrefix  string
 	GroupPrefix string
 	CreatedAt   time.Time
 	ExpiresAt   *time.Time
 	RevokedAt   *time.Time
 	LastUsedAt  *time.Time
+}
+
+// How often each callback was taken, by all processes.
+type CallbackStat struct {
+	Command   string
+	Dialect   string
+	Callbacks int64
+	FirstAt   time.Time
+	LastAt    time.Time
 }
 
 type CurrentState struct {
@@ -36,21 +99,103 @@ type CurrentState struct {
 }
 
 type Erasure struct {
+	// HMAC-SHA-256, under the key of erasure_keys, of 'user' or 'group', a zero byte and the ID.
 	SubjectHash []byte
 	ErasedAt    time.Time
 }
 
-type HeardCallback struct {
-	Command   string
-	Dialect   string
-	Callbacks int64
-	FirstAt   time.Time
-	LastAt    time.Time
+// Every event that was acknowledged: callbacks, and what OpenIM's REST API answered.
+type Journal struct {
+	// Reader, sender or member; empty where the whole group is meant, or the user was erased.
+	UserID string
+	// Arrival; of what OpenIM answered, the moment before it was asked.
+	ReceivedAt time.Time
+	ID         pgtype.UUID
+	// When the row was last written.
+	RecordedAt time.Time
+	Kind       EventKind
+	// Null for server receipts, which do not name it.
+	GroupID *string
+	// Of a receipt: messages that stay unread, as reported.
+	UnreadCount *int64
+	// The seq up to which the user has read; of a message its own seq, null when it had none yet.
+	ReadSeq *int64
+	// Of a snapshot: OpenIM's maxSeq.
+	MaxSeq *int64
+	// Of a snapshot: it replaces what was known, also by less.
+	AllowDecrease *bool
+	// Of the message read or sent; of a server receipt the conversation type.
+	ContentType *int64
+	MessageID   *string
+	// OpenIM's sendTime of a message.
+	SentAt *time.Time
+	// The read position that was worked out from the event, if any.
+	ReadPosition *int64
+	// read_position is relative to the group's base_seq, which was not known yet.
+	BeforeBaseSeq *bool
+	// group_…: the group's position before the event, as in positions; of receipts null.
+	GroupMaxSeq        *int64
+	GroupUnsequenced   *int64
+	GroupBaseSeq       *int64
+	GroupCoveredUntil  *time.Time
+	GroupUnsequencedAt *time.Time
+	GroupSeqGapAt      *time.Time
+	GroupDismissedAt   *time.Time
 }
 
-type Message struct {
-	GroupID    string
-	MessageID  string
-	ReceivedAt time.Time
-	Seq        *int64
+// The running message number of each group: max_seq + unsequenced.
+type Position struct {
+	GroupID string
+	// The highest seq known; null when none is.
+	MaxSeq *int64
+	// Distinct messages that came without a seq and that max_seq does not cover.
+	Unsequenced int64
+	// The seq at which the number was zero, fixed by the first seq known: read positions of before are relative to it.
+	BaseSeq *int64
+	// Messages that arrived before are covered by max_seq.
+	CoveredUntil *time.Time
+	// Arrival of the newest message that came without a seq.
+	UnsequencedAt *time.Time
+	// Arrival of an event after which a seq is taken that nobody has named yet.
+	SeqGapAt *time.Time
+	// Arrival of the last dismissal of the group.
+	DismissedAt *time.Time
+	// Arrival of the last event that may have moved the position: an earlier one comes late.
+	MovedAt *time.Time
+	// When an event that changed the position was last written; null before there was one.
+	UpdatedAt *time.Time
+}
+
+// The read state of each user in each group: an estimate and an exact read position, of which the later counts, and the membership.
+type State struct {
+	UserID  string
+	GroupID string
+	// Read position worked out from a reported count or an own message; null where there is no estimate.
+	EstimateRead *int64
+	// estimate_read is relative to the group's base_seq.
+	EstimateBeforeBaseSeq *bool
+	// estimate_at, estimate_id: the event that gave the estimate. An earlier one never replaces it.
+	EstimateAt *time.Time
+	EstimateID pgtype.UUID
+	// By an own message, else by a receipt.
+	EstimateByMessage *bool
+	// Of the event that gave the estimate.
+	ContentType *int64
+	// Arrival of the first event that gave an estimate.
+	FirstEstimateAt *time.Time
+	// The highest seq that is read in OpenIM's own terms; null where none is known.
+	ReadSeq *int64
+	// Arrival of the newest event that told a read_seq.
+	ExactAt *time.Time
+	// It was an own message, else OpenIM's answer.
+	ExactByMessage *bool
+	// Arrival of the first event that told read_seq; null for who has read nothing.
+	ReachedAt *time.Time
+	// Arrival of the first event that told any read_seq.
+	FirstExactAt *time.Time
+	// joined_at, left_at, listed_at: the newest of each that is known.
+	JoinedAt  *time.Time
+	LeftAt    *time.Time
+	ListedAt  *time.Time
+	UpdatedAt time.Time
 }

@@ -11,114 +11,44 @@ import (
 )
 
 const addPositions = `-- name: AddPositions :exec
-INSERT INTO positions (group_id, updated_at)
-SELECT unnest($1::text[]), $2::timestamptz
+INSERT INTO positions (group_id)
+SELECT unnest($1::text[])
 ON CONFLICT (group_id) DO NOTHING
 `
 
-type AddPositionsParams struct {
-	GroupIDs  []string
-	UpdatedAt time.Time
-}
-
 // Rows to lock, for groups that have none yet.
-func (q *Queries) AddPositions(ctx context.Context, db DBTX, arg AddPositionsParams) error {
-	_, err := db.Exec(ctx, addPositions, arg.GroupIDs, arg.UpdatedAt)
+func (q *Queries) AddPositions(ctx context.Context, db DBTX, groupIds []string) error {
+	_, err := db.Exec(ctx, addPositions, groupIds)
 	return err
 }
 
-const deleteMessages = `-- name: DeleteMessages :execrows
-DELETE FROM messages
-WHERE (group_id, message_id) IN (
-    SELECT m.group_id, m.message_id FROM messages AS m
-    WHERE m.received_at < $1
-    LIMIT $2
-)
+const listPositions = `-- name: ListPositions :many
+SELECT group_id, max_seq, unsequenced, base_seq, covered_until, unsequenced_at, seq_gap_at, dismissed_at, moved_at, updated_at
+FROM positions
+WHERE group_id = ANY ($1::text[])
 `
 
-type DeleteMessagesParams struct {
-	Moment  time.Time
-	MaxRows int32
-}
-
-// Some messages that arrived before a moment.
-func (q *Queries) DeleteMessages(ctx context.Context, db DBTX, arg DeleteMessagesParams) (int64, error) {
-	result, err := db.Exec(ctx, deleteMessages, arg.Moment, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
-const listMessages = `-- name: ListMessages :many
-SELECT m.group_id, m.message_id, m.received_at, m.seq
-FROM (
-    SELECT DISTINCT unnest($1::text[]) AS group_id, unnest($2::text[]) AS message_id
-) AS wanted
-JOIN messages AS m ON m.group_id = wanted.group_id AND m.message_id = wanted.message_id
-`
-
-type ListMessagesParams struct {
-	GroupIDs   []string
-	MessageIds []string
-}
-
-// Which of the given messages are there already.
-func (q *Queries) ListMessages(ctx context.Context, db DBTX, arg ListMessagesParams) ([]Message, error) {
-	rows, err := db.Query(ctx, listMessages, arg.GroupIDs, arg.MessageIds)
+func (q *Queries) ListPositions(ctx context.Context, db DBTX, groupIds []string) ([]Position, error) {
+	rows, err := db.Query(ctx, listPositions, groupIds)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Message{}
+	items := []Position{}
 	for rows.Next() {
-		var i Message
+		var i Position
 		if err := rows.Scan(
 			&i.GroupID,
-			&i.MessageID,
-			&i.ReceivedAt,
-			&i.Seq,
+			&i.MaxSeq,
+			&i.Unsequenced,
+			&i.BaseSeq,
+			&i.CoveredUntil,
+			&i.UnsequencedAt,
+			&i.SeqGapAt,
+			&i.DismissedAt,
+			&i.MovedAt,
+			&i.UpdatedAt,
 		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listWaitingMessages = `-- name: ListWaitingMessages :many
-SELECT m.group_id, m.received_at
-FROM (
-    SELECT unnest($1::text[]) AS group_id, unnest($2::timestamptz[]) AS moment
-) AS wanted
-JOIN messages AS m ON m.group_id = wanted.group_id AND m.received_at >= wanted.moment AND m.seq IS NULL
-ORDER BY m.group_id, m.received_at
-`
-
-type ListWaitingMessagesParams struct {
-	GroupIDs []string
-	Moments  []time.Time
-}
-
-type ListWaitingMessagesRow struct {
-	GroupID    string
-	ReceivedAt time.Time
-}
-
-// Arrivals of messages without a seq, per group not before a moment.
-func (q *Queries) ListWaitingMessages(ctx context.Context, db DBTX, arg ListWaitingMessagesParams) ([]ListWaitingMessagesRow, error) {
-	rows, err := db.Query(ctx, listWaitingMessages, arg.GroupIDs, arg.Moments)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListWaitingMessagesRow{}
-	for rows.Next() {
-		var i ListWaitingMessagesRow
-		if err := rows.Scan(&i.GroupID, &i.ReceivedAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -130,43 +60,34 @@ func (q *Queries) ListWaitingMessages(ctx context.Context, db DBTX, arg ListWait
 }
 
 const lockPositions = `-- name: LockPositions :many
-SELECT group_id, known, counted, origin, stored_at, asked_at, doubt_at, dismissed_at
+SELECT group_id, max_seq, unsequenced, base_seq, covered_until, unsequenced_at, seq_gap_at, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY ($1::text[])
 ORDER BY group_id
 FOR UPDATE
 `
 
-type LockPositionsRow struct {
-	GroupID     string
-	Known       int64
-	Counted     int64
-	Origin      *int64
-	StoredAt    *time.Time
-	AskedAt     *time.Time
-	DoubtAt     *time.Time
-	DismissedAt *time.Time
-}
-
 // The given groups, locked in key order: whoever moves a position has its row.
-func (q *Queries) LockPositions(ctx context.Context, db DBTX, groupIds []string) ([]LockPositionsRow, error) {
+func (q *Queries) LockPositions(ctx context.Context, db DBTX, groupIds []string) ([]Position, error) {
 	rows, err := db.Query(ctx, lockPositions, groupIds)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []LockPositionsRow{}
+	items := []Position{}
 	for rows.Next() {
-		var i LockPositionsRow
+		var i Position
 		if err := rows.Scan(
 			&i.GroupID,
-			&i.Known,
-			&i.Counted,
-			&i.Origin,
-			&i.StoredAt,
-			&i.AskedAt,
-			&i.DoubtAt,
+			&i.MaxSeq,
+			&i.Unsequenced,
+			&i.BaseSeq,
+			&i.CoveredUntil,
+			&i.UnsequencedAt,
+			&i.SeqGapAt,
 			&i.DismissedAt,
+			&i.MovedAt,
+			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -178,85 +99,58 @@ func (q *Queries) LockPositions(ctx context.Context, db DBTX, groupIds []string)
 	return items, nil
 }
 
-const saveMessages = `-- name: SaveMessages :exec
-INSERT INTO messages AS m (group_id, message_id, received_at, seq)
-SELECT
-    unnest($1::text[]),
-    unnest($2::text[]),
-    unnest($3::timestamptz[]),
-    nullif(unnest($4::bigint[]), 0)
-ON CONFLICT (group_id, message_id) DO UPDATE SET seq = excluded.seq
-WHERE m.seq IS NULL AND excluded.seq IS NOT NULL
-`
-
-type SaveMessagesParams struct {
-	GroupIDs    []string
-	MessageIds  []string
-	ReceivedAts []time.Time
-	Seqs        []int64
-}
-
-// One row per message, in key order; a seq that is known stays known.
-func (q *Queries) SaveMessages(ctx context.Context, db DBTX, arg SaveMessagesParams) error {
-	_, err := db.Exec(ctx, saveMessages,
-		arg.GroupIDs,
-		arg.MessageIds,
-		arg.ReceivedAts,
-		arg.Seqs,
-	)
-	return err
-}
-
 const savePositions = `-- name: SavePositions :exec
 UPDATE positions AS p SET
-    known = n.known,
-    counted = n.counted,
-    origin = CASE WHEN n.placed THEN n.origin END,
-    stored_at = nullif(n.stored_at, '0001-01-01 00:00:00+00'),
-    asked_at = nullif(n.asked_at, '0001-01-01 00:00:00+00'),
-    doubt_at = nullif(n.doubt_at, '0001-01-01 00:00:00+00'),
-    dismissed_at = nullif(n.dismissed_at, '0001-01-01 00:00:00+00'),
-    updated_at = $1::timestamptz
+    max_seq = n.max_seq,
+    unsequenced = n.unsequenced,
+    base_seq = n.base_seq,
+    covered_until = n.covered_until,
+    unsequenced_at = n.unsequenced_at,
+    seq_gap_at = n.seq_gap_at,
+    dismissed_at = n.dismissed_at,
+    moved_at = n.moved_at,
+    updated_at = n.updated_at
 FROM (
     SELECT
-        unnest($2::text[]) AS group_id,
-        unnest($3::bigint[]) AS known,
-        unnest($4::bigint[]) AS counted,
-        unnest($5::bigint[]) AS origin,
-        unnest($6::boolean[]) AS placed,
-        unnest($7::timestamptz[]) AS stored_at,
-        unnest($8::timestamptz[]) AS asked_at,
-        unnest($9::timestamptz[]) AS doubt_at,
-        unnest($10::timestamptz[]) AS dismissed_at
+        unnest($1::text[]) AS group_id,
+        unnest($2::int8[]) AS max_seq,
+        unnest($3::bigint[]) AS unsequenced,
+        unnest($4::int8[]) AS base_seq,
+        unnest($5::timestamp with time zone[]) AS covered_until,
+        unnest($6::timestamp with time zone[]) AS unsequenced_at,
+        unnest($7::timestamp with time zone[]) AS seq_gap_at,
+        unnest($8::timestamp with time zone[]) AS dismissed_at,
+        unnest($9::timestamp with time zone[]) AS moved_at,
+        unnest($10::timestamp with time zone[]) AS updated_at
 ) AS n
 WHERE p.group_id = n.group_id
 `
 
 type SavePositionsParams struct {
-	UpdatedAt    time.Time
-	GroupIDs     []string
-	Known        []int64
-	Counted      []int64
-	Origins      []int64
-	Placed       []bool
-	StoredAts    []time.Time
-	AskedAts     []time.Time
-	DoubtAts     []time.Time
-	DismissedAts []time.Time
+	GroupIDs       []string
+	MaxSeqs        []*int64
+	Unsequenced    []int64
+	BaseSeqs       []*int64
+	CoveredUntils  []*time.Time
+	UnsequencedAts []*time.Time
+	SeqGapAts      []*time.Time
+	DismissedAts   []*time.Time
+	MovedAts       []*time.Time
+	UpdatedAts     []*time.Time
 }
 
 func (q *Queries) SavePositions(ctx context.Context, db DBTX, arg SavePositionsParams) error {
 	_, err := db.Exec(ctx, savePositions,
-		arg.UpdatedAt,
 		arg.GroupIDs,
-		arg.Known,
-		arg.Counted,
-		arg.Origins,
-		arg.Placed,
-		arg.StoredAts,
-		arg.AskedAts,
-		arg.DoubtAts,
+		arg.MaxSeqs,
+		arg.Unsequenced,
+		arg.BaseSeqs,
+		arg.CoveredUntils,
+		arg.UnsequencedAts,
+		arg.SeqGapAts,
 		arg.DismissedAts,
+		arg.MovedAts,
+		arg.UpdatedAts,
 	)
 	return err
 }

@@ -14,15 +14,15 @@ import (
 
 const deleteReplay = `-- name: DeleteReplay :exec
 DELETE FROM replays
-WHERE user_id = $1
-  AND group_id = $2
-  AND from_at = coalesce($3::timestamptz, '-infinity')
-  AND to_at = coalesce($4::timestamptz, 'infinity')
+WHERE user_id IS NOT DISTINCT FROM $1
+  AND group_id IS NOT DISTINCT FROM $2
+  AND from_at IS NOT DISTINCT FROM $3
+  AND to_at IS NOT DISTINCT FROM $4
 `
 
 type DeleteReplayParams struct {
-	UserID  string
-	GroupID string
+	UserID  *string
+	GroupID *string
 	FromAt  *time.Time
 	ToAt    *time.Time
 }
@@ -37,28 +37,79 @@ func (q *Queries) DeleteReplay(ctx context.Context, db DBTX, arg DeleteReplayPar
 	return err
 }
 
+const firstMoveAfter = `-- name: FirstMoveAfter :one
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM journal AS j
+WHERE j.group_id = $1::text AND (j.received_at, j.id) > ($2::timestamptz, $3::uuid)
+  AND j.group_unsequenced IS NOT NULL
+ORDER BY j.received_at, j.id
+LIMIT 1
+`
+
+type FirstMoveAfterParams struct {
+	GroupID string
+	AfterAt time.Time
+	AfterID pgtype.UUID
+}
+
+// The first row of a group behind a place that has the position of before.
+func (q *Queries) FirstMoveAfter(ctx context.Context, db DBTX, arg FirstMoveAfterParams) (Journal, error) {
+	row := db.QueryRow(ctx, firstMoveAfter, arg.GroupID, arg.AfterAt, arg.AfterID)
+	var i Journal
+	err := row.Scan(
+		&i.UserID,
+		&i.ReceivedAt,
+		&i.ID,
+		&i.RecordedAt,
+		&i.Kind,
+		&i.GroupID,
+		&i.UnreadCount,
+		&i.ReadSeq,
+		&i.MaxSeq,
+		&i.AllowDecrease,
+		&i.ContentType,
+		&i.MessageID,
+		&i.SentAt,
+		&i.ReadPosition,
+		&i.BeforeBaseSeq,
+		&i.GroupMaxSeq,
+		&i.GroupUnsequenced,
+		&i.GroupBaseSeq,
+		&i.GroupCoveredUntil,
+		&i.GroupUnsequencedAt,
+		&i.GroupSeqGapAt,
+		&i.GroupDismissedAt,
+	)
+	return i, err
+}
+
 const getReplay = `-- name: GetReplay :one
-SELECT after_user_id, receipts, pairs, changed, started_at
+SELECT after_group_id, after_at, after_id, events, pairs, states, positions, started_at
 FROM replays
-WHERE user_id = $1
-  AND group_id = $2
-  AND from_at = coalesce($3::timestamptz, '-infinity')
-  AND to_at = coalesce($4::timestamptz, 'infinity')
+WHERE user_id IS NOT DISTINCT FROM $1
+  AND group_id IS NOT DISTINCT FROM $2
+  AND from_at IS NOT DISTINCT FROM $3
+  AND to_at IS NOT DISTINCT FROM $4
 `
 
 type GetReplayParams struct {
-	UserID  string
-	GroupID string
+	UserID  *string
+	GroupID *string
 	FromAt  *time.Time
 	ToAt    *time.Time
 }
 
 type GetReplayRow struct {
-	AfterUserID string
-	Receipts    int64
-	Pairs       int64
-	Changed     int64
-	StartedAt   time.Time
+	AfterGroupID string
+	AfterAt      time.Time
+	AfterID      pgtype.UUID
+	Events       int64
+	Pairs        int64
+	States       int64
+	Positions    int64
+	StartedAt    time.Time
 }
 
 func (q *Queries) GetReplay(ctx context.Context, db DBTX, arg GetReplayParams) (GetReplayRow, error) {
@@ -70,33 +121,106 @@ func (q *Queries) GetReplay(ctx context.Context, db DBTX, arg GetReplayParams) (
 	)
 	var i GetReplayRow
 	err := row.Scan(
-		&i.AfterUserID,
-		&i.Receipts,
+		&i.AfterGroupID,
+		&i.AfterAt,
+		&i.AfterID,
+		&i.Events,
 		&i.Pairs,
-		&i.Changed,
+		&i.States,
+		&i.Positions,
 		&i.StartedAt,
 	)
 	return i, err
 }
 
-const listJournalGroups = `-- name: ListJournalGroups :many
-SELECT DISTINCT group_id::text
-FROM journal
-WHERE kind IN (4, 5, 6, 7, 8, 10) AND group_id > $1::text
-  AND ($2::text = '' OR group_id = $2)
-ORDER BY group_id
-LIMIT $3
+const listJournalByGroup = `-- name: ListJournalByGroup :many
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM journal AS j
+WHERE j.group_id IS NOT NULL
+  AND (j.group_id, j.received_at, j.id) > ($1::text, $2::timestamptz, $3::uuid)
+  AND ($4::text IS NULL OR j.group_id = $4)
+  AND ($5::timestamptz IS NULL OR j.received_at >= $5)
+  AND ($6::timestamptz IS NULL OR j.received_at < $6)
+  AND j.kind NOT IN ('server_receipt', 'group_read')
+ORDER BY j.group_id, j.received_at, j.id
+LIMIT $7
 `
 
-type ListJournalGroupsParams struct {
+type ListJournalByGroupParams struct {
 	AfterGroupID string
-	OnlyGroupID  string
+	AfterAt      time.Time
+	AfterID      pgtype.UUID
+	OnlyGroupID  *string
+	FromAt       *time.Time
+	ToAt         *time.Time
 	MaxRows      int32
 }
 
-// Some groups whose position the journal tells, in key order.
-func (q *Queries) ListJournalGroups(ctx context.Context, db DBTX, arg ListJournalGroupsParams) ([]string, error) {
-	rows, err := db.Query(ctx, listJournalGroups, arg.AfterGroupID, arg.OnlyGroupID, arg.MaxRows)
+// The next rows of the journal behind a place, that read states and positions are made
+// from, group by group.
+func (q *Queries) ListJournalByGroup(ctx context.Context, db DBTX, arg ListJournalByGroupParams) ([]Journal, error) {
+	rows, err := db.Query(ctx, listJournalByGroup,
+		arg.AfterGroupID,
+		arg.AfterAt,
+		arg.AfterID,
+		arg.OnlyGroupID,
+		arg.FromAt,
+		arg.ToAt,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Journal{}
+	for rows.Next() {
+		var i Journal
+		if err := rows.Scan(
+			&i.UserID,
+			&i.ReceivedAt,
+			&i.ID,
+			&i.RecordedAt,
+			&i.Kind,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ReadSeq,
+			&i.MaxSeq,
+			&i.AllowDecrease,
+			&i.ContentType,
+			&i.MessageID,
+			&i.SentAt,
+			&i.ReadPosition,
+			&i.BeforeBaseSeq,
+			&i.GroupMaxSeq,
+			&i.GroupUnsequenced,
+			&i.GroupBaseSeq,
+			&i.GroupCoveredUntil,
+			&i.GroupUnsequencedAt,
+			&i.GroupSeqGapAt,
+			&i.GroupDismissedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listJournalGroupsOfUser = `-- name: ListJournalGroupsOfUser :many
+SELECT DISTINCT j.group_id::text AS group_id
+FROM journal AS j
+WHERE j.user_id = $1 AND j.group_id IS NOT NULL
+ORDER BY 1
+`
+
+// The groups that the journal has something of a user in.
+func (q *Queries) ListJournalGroupsOfUser(ctx context.Context, db DBTX, userID string) ([]string, error) {
+	rows, err := db.Query(ctx, listJournalGroupsOfUser, userID)
 	if err != nil {
 		return nil, err
 	}
@@ -115,263 +239,40 @@ func (q *Queries) ListJournalGroups(ctx context.Context, db DBTX, arg ListJourna
 	return items, nil
 }
 
-const listPositionEvents = `-- name: ListPositionEvents :many
-SELECT kind, received_at, id, recorded_at, read_seq, max_seq, message_id
-FROM journal
-WHERE group_id = $1::text AND kind IN (4, 5, 6, 7, 8, 10)
-ORDER BY received_at, id
-`
-
-type ListPositionEventsRow struct {
-	Kind       int16
-	ReceivedAt time.Time
-	ID         pgtype.UUID
-	RecordedAt time.Time
-	ReadSeq    *int64
-	MaxSeq     *int64
-	MessageID  *string
-}
-
-// What moves a group's position, in the order of arrival.
-func (q *Queries) ListPositionEvents(ctx context.Context, db DBTX, groupID string) ([]ListPositionEventsRow, error) {
-	rows, err := db.Query(ctx, listPositionEvents, groupID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListPositionEventsRow{}
-	for rows.Next() {
-		var i ListPositionEventsRow
-		if err := rows.Scan(
-			&i.Kind,
-			&i.ReceivedAt,
-			&i.ID,
-			&i.RecordedAt,
-			&i.ReadSeq,
-			&i.MaxSeq,
-			&i.MessageID,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const replayBatch = `-- name: ReplayBatch :one
-WITH told AS (
-    SELECT f.user_id, f.group_id, f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at, f.entries
-    FROM journal_states(
-        $1::text, $2::text,
-        coalesce($3::timestamptz, '-infinity'),
-        coalesce($4::timestamptz, 'infinity'),
-        $5::text
-    ) AS f (
-        user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, read_seq,
-        exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, updated_at, entries
-    )
-),
-changed AS (
-    INSERT INTO states AS s (user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, read_seq, exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, updated_at)
-    SELECT f.user_id, f.group_id, f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at
-    FROM told AS f
-    WHERE f.updated_at IS NOT NULL
-    ORDER BY f.user_id COLLATE "C", f.group_id COLLATE "C"
-    ON CONFLICT (user_id, group_id) DO UPDATE SET
-        lag = excluded.lag,
-        relative = excluded.relative,
-        content_type = excluded.content_type,
-        estimate_at = excluded.estimate_at,
-        estimate_id = excluded.estimate_id,
-        estimate_by_message = excluded.estimate_by_message,
-        read_seq = excluded.read_seq,
-        exact_at = excluded.exact_at,
-        exact_by_message = excluded.exact_by_message,
-        read_at = excluded.read_at,
-        joined_at = excluded.joined_at,
-        left_at = excluded.left_at,
-        listed_at = excluded.listed_at,
-        updated_at = excluded.updated_at,
-        -- The state had been lost: nobody knows since when.
-        estimated_since = CASE WHEN s.estimate_at IS NOT DISTINCT FROM excluded.estimate_at THEN s.estimated_since ELSE '-infinity' END,
-        exact_since = CASE WHEN s.exact_at IS NOT DISTINCT FROM excluded.exact_at THEN s.exact_since ELSE '-infinity' END
-    WHERE coalesce((s.estimate_at, s.estimate_id) <= (excluded.estimate_at, excluded.estimate_id), s.estimate_at IS NULL)
-      AND coalesce(s.exact_at <= excluded.exact_at, s.exact_at IS NULL)
-      AND coalesce(greatest(s.joined_at, s.left_at, s.listed_at) <= greatest(excluded.joined_at, excluded.left_at, excluded.listed_at),
-        greatest(s.joined_at, s.left_at, s.listed_at) IS NULL)
-      AND (s.lag, s.relative, s.content_type, s.estimate_at, s.estimate_id, s.estimate_by_message, s.read_seq, s.exact_at, s.exact_by_message, s.read_at, s.joined_at, s.left_at, s.listed_at, s.updated_at)
-        IS DISTINCT FROM (excluded.lag, excluded.relative, excluded.content_type, excluded.estimate_at, excluded.estimate_id, excluded.estimate_by_message, excluded.read_seq, excluded.exact_at, excluded.exact_by_message, excluded.read_at, excluded.joined_at, excluded.left_at, excluded.listed_at, excluded.updated_at)
-    RETURNING 1
-)
-SELECT
-    coalesce(sum(f.entries), 0)::bigint AS receipts,
-    count(f.updated_at) AS pairs,
-    (SELECT count(*) FROM changed) AS changed
-FROM told AS f
-`
-
-type ReplayBatchParams struct {
-	FirstUserID string
-	LastUserID  string
-	FromAt      *time.Time
-	ToAt        *time.Time
-	GroupID     string
-}
-
-type ReplayBatchRow struct {
-	Receipts int64
-	Pairs    int64
-	Changed  int64
-}
-
-// Puts what the journal says of each pair into its state, unless something later
-// than that made it. A state that is as late but has other values is repaired; what
-// would not change is not written. The order is the one in which all writers lock.
-func (q *Queries) ReplayBatch(ctx context.Context, db DBTX, arg ReplayBatchParams) (ReplayBatchRow, error) {
-	row := db.QueryRow(ctx, replayBatch,
-		arg.FirstUserID,
-		arg.LastUserID,
-		arg.FromAt,
-		arg.ToAt,
-		arg.GroupID,
-	)
-	var i ReplayBatchRow
-	err := row.Scan(&i.Receipts, &i.Pairs, &i.Changed)
-	return i, err
-}
-
-const replayBatchBounds = `-- name: ReplayBatchBounds :one
-SELECT
-    coalesce(min(next.user_id), '')::text AS first_user_id,
-    coalesce(max(next.user_id), '')::text AS last_user_id
-FROM (
-    SELECT user_id
-    FROM journal
-    WHERE user_id > $1
-      AND received_at >= coalesce($2::timestamptz, '-infinity')
-      AND received_at < coalesce($3::timestamptz, 'infinity')
-    ORDER BY user_id
-    LIMIT $4
-) AS next
-`
-
-type ReplayBatchBoundsParams struct {
-	AfterUserID string
-	FromAt      *time.Time
-	ToAt        *time.Time
-	MaxRows     int32
-}
-
-type ReplayBatchBoundsRow struct {
-	FirstUserID string
-	LastUserID  string
-}
-
-// The first and the last user of the next so many journal rows after a user:
-// a replay goes through the journal in batches of whole users, in key order.
-// Both are empty when no row is left.
-func (q *Queries) ReplayBatchBounds(ctx context.Context, db DBTX, arg ReplayBatchBoundsParams) (ReplayBatchBoundsRow, error) {
-	row := db.QueryRow(ctx, replayBatchBounds,
-		arg.AfterUserID,
-		arg.FromAt,
-		arg.ToAt,
-		arg.MaxRows,
-	)
-	var i ReplayBatchBoundsRow
-	err := row.Scan(&i.FirstUserID, &i.LastUserID)
-	return i, err
-}
-
-const replayBatchDry = `-- name: ReplayBatchDry :one
-WITH told AS (
-    SELECT f.user_id, f.group_id, f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at, f.entries
-    FROM journal_states(
-        $1::text, $2::text,
-        coalesce($3::timestamptz, '-infinity'),
-        coalesce($4::timestamptz, 'infinity'),
-        $5::text
-    ) AS f (
-        user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, read_seq,
-        exact_at, exact_by_message, read_at, joined_at, left_at, listed_at, updated_at, entries
-    )
-)
-SELECT
-    coalesce(sum(f.entries), 0)::bigint AS receipts,
-    count(f.updated_at) AS pairs,
-    count(*) FILTER (
-        WHERE f.updated_at IS NOT NULL AND (s.user_id IS NULL
-           OR coalesce((s.estimate_at, s.estimate_id) <= (f.estimate_at, f.estimate_id), s.estimate_at IS NULL)
-      AND coalesce(s.exact_at <= f.exact_at, s.exact_at IS NULL)
-      AND coalesce(greatest(s.joined_at, s.left_at, s.listed_at) <= greatest(f.joined_at, f.left_at, f.listed_at),
-        greatest(s.joined_at, s.left_at, s.listed_at) IS NULL)
-          AND (s.lag, s.relative, s.content_type, s.estimate_at, s.estimate_id, s.estimate_by_message, s.read_seq, s.exact_at, s.exact_by_message, s.read_at, s.joined_at, s.left_at, s.listed_at, s.updated_at)
-            IS DISTINCT FROM (f.lag, f.relative, f.content_type, f.estimate_at, f.estimate_id, f.estimate_by_message, f.read_seq, f.exact_at, f.exact_by_message, f.read_at, f.joined_at, f.left_at, f.listed_at, f.updated_at))
-    ) AS changed
-FROM told AS f
-LEFT JOIN states AS s ON s.user_id = f.user_id AND s.group_id = f.group_id
-`
-
-type ReplayBatchDryParams struct {
-	FirstUserID string
-	LastUserID  string
-	FromAt      *time.Time
-	ToAt        *time.Time
-	GroupID     string
-}
-
-type ReplayBatchDryRow struct {
-	Receipts int64
-	Pairs    int64
-	Changed  int64
-}
-
-// What ReplayBatch would count.
-func (q *Queries) ReplayBatchDry(ctx context.Context, db DBTX, arg ReplayBatchDryParams) (ReplayBatchDryRow, error) {
-	row := db.QueryRow(ctx, replayBatchDry,
-		arg.FirstUserID,
-		arg.LastUserID,
-		arg.FromAt,
-		arg.ToAt,
-		arg.GroupID,
-	)
-	var i ReplayBatchDryRow
-	err := row.Scan(&i.Receipts, &i.Pairs, &i.Changed)
-	return i, err
-}
-
 const saveReplay = `-- name: SaveReplay :exec
 INSERT INTO replays (
-    user_id, group_id, from_at, to_at, after_user_id, receipts, pairs, changed, started_at, updated_at
+    user_id, group_id, from_at, to_at, after_group_id, after_at, after_id, events, pairs, states, positions, started_at, updated_at
 )
 VALUES (
-    $1, $2,
-    coalesce($3::timestamptz, '-infinity'),
-    coalesce($4::timestamptz, 'infinity'),
-    $5, $6, $7, $8, $9, $10
+    $1, $2, $3, $4,
+    $5, $6, $7, $8, $9, $10, $11, $12, $13
 )
 ON CONFLICT (user_id, group_id, from_at, to_at) DO UPDATE SET
-    after_user_id = excluded.after_user_id,
-    receipts = excluded.receipts,
+    after_group_id = excluded.after_group_id,
+    after_at = excluded.after_at,
+    after_id = excluded.after_id,
+    events = excluded.events,
     pairs = excluded.pairs,
-    changed = excluded.changed,
+    states = excluded.states,
+    positions = excluded.positions,
     started_at = excluded.started_at,
     updated_at = excluded.updated_at
 `
 
 type SaveReplayParams struct {
-	UserID      string
-	GroupID     string
-	FromAt      *time.Time
-	ToAt        *time.Time
-	AfterUserID string
-	Receipts    int64
-	Pairs       int64
-	Changed     int64
-	StartedAt   time.Time
-	UpdatedAt   time.Time
+	UserID       *string
+	GroupID      *string
+	FromAt       *time.Time
+	ToAt         *time.Time
+	AfterGroupID string
+	AfterAt      time.Time
+	AfterID      pgtype.UUID
+	Events       int64
+	Pairs        int64
+	States       int64
+	Positions    int64
+	StartedAt    time.Time
+	UpdatedAt    time.Time
 }
 
 func (q *Queries) SaveReplay(ctx context.Context, db DBTX, arg SaveReplayParams) error {
@@ -380,10 +281,13 @@ func (q *Queries) SaveReplay(ctx context.Context, db DBTX, arg SaveReplayParams)
 		arg.GroupID,
 		arg.FromAt,
 		arg.ToAt,
-		arg.AfterUserID,
-		arg.Receipts,
+		arg.AfterGroupID,
+		arg.AfterAt,
+		arg.AfterID,
+		arg.Events,
 		arg.Pairs,
-		arg.Changed,
+		arg.States,
+		arg.Positions,
 		arg.StartedAt,
 		arg.UpdatedAt,
 	)

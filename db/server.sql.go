@@ -21,17 +21,15 @@ func (q *Queries) Beat(ctx context.Context, db DBTX) error {
 }
 
 const replayedUntil = `-- name: ReplayedUntil :one
-SELECT CASE WHEN pg_is_in_recovery()
-    THEN coalesce(pg_last_xact_replay_timestamp(), '0001-01-01 00:00:00+00')
-    ELSE clock_timestamp()
-END::timestamptz AS replayed_until
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END::timestamp with time zone
+    AS replayed_until
 `
 
 // A moment whose commits, and all before, a replica has; on a database that is none,
-// now.
-func (q *Queries) ReplayedUntil(ctx context.Context, db DBTX) (time.Time, error) {
+// now. Null before anything was replayed.
+func (q *Queries) ReplayedUntil(ctx context.Context, db DBTX) (*time.Time, error) {
 	row := db.QueryRow(ctx, replayedUntil)
-	var replayed_until time.Time
+	var replayed_until *time.Time
 	err := row.Scan(&replayed_until)
 	return replayed_until, err
 }

@@ -12,6 +12,25 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const clearEstimate = `-- name: ClearEstimate :exec
+UPDATE states SET
+    estimate_read = NULL, estimate_before_base_seq = NULL, estimate_at = NULL, estimate_id = NULL, estimate_by_message = NULL,
+    content_type = NULL, first_estimate_at = NULL
+WHERE user_id = $1 AND group_id = $2 AND estimate_id = $3
+`
+
+type ClearEstimateParams struct {
+	UserID     string
+	GroupID    string
+	EstimateID pgtype.UUID
+}
+
+// Takes an estimate back, if it is still the one that an event gave.
+func (q *Queries) ClearEstimate(ctx context.Context, db DBTX, arg ClearEstimateParams) error {
+	_, err := db.Exec(ctx, clearEstimate, arg.UserID, arg.GroupID, arg.EstimateID)
+	return err
+}
+
 const erasePair = `-- name: ErasePair :exec
 DELETE FROM states WHERE user_id = $1 AND group_id = $2
 `
@@ -24,6 +43,115 @@ type ErasePairParams struct {
 func (q *Queries) ErasePair(ctx context.Context, db DBTX, arg ErasePairParams) error {
 	_, err := db.Exec(ctx, erasePair, arg.UserID, arg.GroupID)
 	return err
+}
+
+const listReadStates = `-- name: ListReadStates :many
+SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
+    s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
+    s.joined_at, s.left_at, s.listed_at, s.updated_at
+FROM (
+    SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
+) AS pair
+JOIN states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id
+WHERE s.user_id = ANY ($1::text[])
+`
+
+type ListReadStatesParams struct {
+	UserIDs  []string
+	GroupIDs []string
+}
+
+// The stored read states of some pairs.
+func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadStatesParams) ([]State, error) {
+	rows, err := db.Query(ctx, listReadStates, arg.UserIDs, arg.GroupIDs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []State{}
+	for rows.Next() {
+		var i State
+		if err := rows.Scan(
+			&i.UserID,
+			&i.GroupID,
+			&i.EstimateRead,
+			&i.EstimateBeforeBaseSeq,
+			&i.EstimateAt,
+			&i.EstimateID,
+			&i.EstimateByMessage,
+			&i.ContentType,
+			&i.FirstEstimateAt,
+			&i.ReadSeq,
+			&i.ExactAt,
+			&i.ExactByMessage,
+			&i.ReachedAt,
+			&i.FirstExactAt,
+			&i.JoinedAt,
+			&i.LeftAt,
+			&i.ListedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listReadStatesOfUser = `-- name: ListReadStatesOfUser :many
+SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
+    s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
+    s.joined_at, s.left_at, s.listed_at, s.updated_at
+FROM states AS s
+WHERE s.user_id = $1 AND ($2::text IS NULL OR s.group_id = $2::text)
+`
+
+type ListReadStatesOfUserParams struct {
+	UserID      string
+	OnlyGroupID *string
+}
+
+// The stored read states of a user, in all groups or in one.
+func (q *Queries) ListReadStatesOfUser(ctx context.Context, db DBTX, arg ListReadStatesOfUserParams) ([]State, error) {
+	rows, err := db.Query(ctx, listReadStatesOfUser, arg.UserID, arg.OnlyGroupID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []State{}
+	for rows.Next() {
+		var i State
+		if err := rows.Scan(
+			&i.UserID,
+			&i.GroupID,
+			&i.EstimateRead,
+			&i.EstimateBeforeBaseSeq,
+			&i.EstimateAt,
+			&i.EstimateID,
+			&i.EstimateByMessage,
+			&i.ContentType,
+			&i.FirstEstimateAt,
+			&i.ReadSeq,
+			&i.ExactAt,
+			&i.ExactByMessage,
+			&i.ReachedAt,
+			&i.FirstExactAt,
+			&i.JoinedAt,
+			&i.LeftAt,
+			&i.ListedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listStatesByGroup = `-- name: ListStatesByGroup :many
@@ -85,24 +213,28 @@ const listStatesByGroupOrderedByLastRead = `-- name: ListStatesByGroupOrderedByL
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states
 WHERE group_id = $1
-  AND coalesce(last_read_at, '0001-01-01 00:00:00+00') <= $2::timestamptz
-  AND (coalesce(last_read_at, '0001-01-01 00:00:00+00') < $2::timestamptz OR user_id > $3)
+  AND CASE
+      WHEN $2::timestamptz IS NULL THEN last_read_at IS NULL AND user_id > $3
+      ELSE last_read_at IS NULL OR last_read_at < $2::timestamptz
+          OR last_read_at = $2::timestamptz AND user_id > $3
+  END
   AND unread_count >= $4
   AND updated_at >= $5
-ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, user_id
+ORDER BY last_read_at DESC NULLS LAST, user_id
 LIMIT $6
 `
 
 type ListStatesByGroupOrderedByLastReadParams struct {
 	GroupID         string
-	AfterLastReadAt time.Time
+	AfterLastReadAt *time.Time
 	AfterUserID     string
 	MinUnread       int64
 	UpdatedSince    time.Time
 	MaxRows         int32
 }
 
-// From behind a place on, the last read first; the year 1 stands for never.
+// From behind a cursor on, the last read first, and who never read last. Without a moment
+// the cursor is among those.
 func (q *Queries) ListStatesByGroupOrderedByLastRead(ctx context.Context, db DBTX, arg ListStatesByGroupOrderedByLastReadParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByGroupOrderedByLastRead,
 		arg.GroupID,
@@ -161,7 +293,7 @@ type ListStatesByGroupOrderedByUnreadParams struct {
 	MaxRows          int32
 }
 
-// From behind a place on, the largest count first.
+// From behind a cursor on, the largest count first.
 func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX, arg ListStatesByGroupOrderedByUnreadParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByGroupOrderedByUnread,
 		arg.GroupID,
@@ -205,6 +337,7 @@ FROM (
     SELECT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
 ) AS pair
 JOIN current_states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id
+WHERE s.user_id = ANY ($1::text[])
 `
 
 type ListStatesByPairsParams struct {
@@ -302,24 +435,28 @@ const listStatesByUserOrderedByLastRead = `-- name: ListStatesByUserOrderedByLas
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states
 WHERE user_id = $1
-  AND coalesce(last_read_at, '0001-01-01 00:00:00+00') <= $2::timestamptz
-  AND (coalesce(last_read_at, '0001-01-01 00:00:00+00') < $2::timestamptz OR group_id > $3)
+  AND CASE
+      WHEN $2::timestamptz IS NULL THEN last_read_at IS NULL AND group_id > $3
+      ELSE last_read_at IS NULL OR last_read_at < $2::timestamptz
+          OR last_read_at = $2::timestamptz AND group_id > $3
+  END
   AND unread_count >= $4
   AND updated_at >= $5
-ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, group_id
+ORDER BY last_read_at DESC NULLS LAST, group_id
 LIMIT $6
 `
 
 type ListStatesByUserOrderedByLastReadParams struct {
 	UserID          string
-	AfterLastReadAt time.Time
+	AfterLastReadAt *time.Time
 	AfterGroupID    string
 	MinUnread       int64
 	UpdatedSince    time.Time
 	MaxRows         int32
 }
 
-// From behind a place on, the last read first; the year 1 stands for never.
+// From behind a cursor on, the last read first, and who never read last. Without a moment
+// the cursor is among those.
 func (q *Queries) ListStatesByUserOrderedByLastRead(ctx context.Context, db DBTX, arg ListStatesByUserOrderedByLastReadParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByUserOrderedByLastRead,
 		arg.UserID,
@@ -378,7 +515,7 @@ type ListStatesByUserOrderedByUnreadParams struct {
 	MaxRows          int32
 }
 
-// From behind a place on, the largest count first.
+// From behind a cursor on, the largest count first.
 func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, arg ListStatesByUserOrderedByUnreadParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByUserOrderedByUnread,
 		arg.UserID,
@@ -416,249 +553,97 @@ func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, 
 	return items, nil
 }
 
-const lockStates = `-- name: LockStates :many
-SELECT s.user_id, s.group_id, s.lag, s.relative, s.estimate_at, s.read_seq, s.exact_at,
-    s.joined_at, s.left_at, s.listed_at
-FROM states AS s
-JOIN (
-    SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
-) AS pair ON pair.user_id = s.user_id AND pair.group_id = s.group_id
-ORDER BY s.user_id, s.group_id
-FOR UPDATE OF s
-`
-
-type LockStatesParams struct {
-	UserIDs  []string
-	GroupIDs []string
-}
-
-type LockStatesRow struct {
-	UserID     string
-	GroupID    string
-	Lag        *int64
-	Relative   bool
-	EstimateAt *time.Time
-	ReadSeq    *int64
-	ExactAt    *time.Time
-	JoinedAt   *time.Time
-	LeftAt     *time.Time
-	ListedAt   *time.Time
-}
-
-// The states that a batch will write, locked in key order.
-func (q *Queries) LockStates(ctx context.Context, db DBTX, arg LockStatesParams) ([]LockStatesRow, error) {
-	rows, err := db.Query(ctx, lockStates, arg.UserIDs, arg.GroupIDs)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []LockStatesRow{}
-	for rows.Next() {
-		var i LockStatesRow
-		if err := rows.Scan(
-			&i.UserID,
-			&i.GroupID,
-			&i.Lag,
-			&i.Relative,
-			&i.EstimateAt,
-			&i.ReadSeq,
-			&i.ExactAt,
-			&i.JoinedAt,
-			&i.LeftAt,
-			&i.ListedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const lowerExacts = `-- name: LowerExacts :exec
-UPDATE states AS s SET
-    read_seq = e.read_seq, exact_at = e.exact_at, exact_by_message = false,
-    read_at = CASE WHEN e.read_seq > 0 THEN e.exact_at END, updated_at = $1::timestamptz
-FROM (
-    SELECT
-        unnest($2::text[]) AS user_id,
-        unnest($3::text[]) AS group_id,
-        unnest($4::bigint[]) AS read_seq,
-        unnest($5::timestamptz[]) AS exact_at
-) AS e
-WHERE s.user_id = e.user_id AND s.group_id = e.group_id AND s.read_seq > e.read_seq
-`
-
-type LowerExactsParams struct {
-	UpdatedAt time.Time
-	UserIDs   []string
-	GroupIDs  []string
-	ReadSeqs  []int64
-	ExactAts  []time.Time
-}
-
-// Exact read positions that replace higher ones.
-func (q *Queries) LowerExacts(ctx context.Context, db DBTX, arg LowerExactsParams) error {
-	_, err := db.Exec(ctx, lowerExacts,
-		arg.UpdatedAt,
-		arg.UserIDs,
-		arg.GroupIDs,
-		arg.ReadSeqs,
-		arg.ExactAts,
-	)
-	return err
-}
-
-const mergeEstimates = `-- name: MergeEstimates :exec
+const saveStates = `-- name: SaveStates :exec
 INSERT INTO states AS s (
-    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at,
-    estimated_since, exact_since
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, joined_at, left_at, listed_at, updated_at
 )
 SELECT
     unnest($1::text[]),
     unnest($2::text[]),
-    unnest($3::bigint[]),
-    unnest($4::boolean[]),
-    unnest($5::bigint[]),
-    unnest($6::timestamptz[]),
-    unnest($7::uuid[]),
-    unnest($8::boolean[]),
-    $9::timestamptz,
-    unnest($6::timestamptz[]),
-    'infinity'
+    unnest($3::int8[]),
+    unnest($4::bool[]),
+    unnest($5::timestamp with time zone[]),
+    unnest($6::uuid[]),
+    unnest($7::bool[]),
+    unnest($8::int8[]),
+    unnest($9::timestamp with time zone[]),
+    unnest($10::int8[]),
+    unnest($11::timestamp with time zone[]),
+    unnest($12::bool[]),
+    unnest($13::timestamp with time zone[]),
+    unnest($14::timestamp with time zone[]),
+    unnest($15::timestamp with time zone[]),
+    unnest($16::timestamp with time zone[]),
+    unnest($17::timestamp with time zone[]),
+    unnest($18::timestamptz[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
-    lag = excluded.lag,
-    relative = excluded.relative,
-    content_type = excluded.content_type,
-    estimate_at = excluded.estimate_at,
-    estimate_id = excluded.estimate_id,
-    estimate_by_message = excluded.estimate_by_message,
-    updated_at = excluded.updated_at,
-    estimated_since = least(s.estimated_since, excluded.estimated_since)
-WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+    (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type) = (
+        SELECT w.estimate_read, w.estimate_before_base_seq, w.estimate_at, w.estimate_id, w.estimate_by_message, w.content_type
+        FROM (VALUES
+            (s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message, s.content_type),
+            (excluded.estimate_read, excluded.estimate_before_base_seq, excluded.estimate_at, excluded.estimate_id,
+                excluded.estimate_by_message, excluded.content_type)
+        ) AS w (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type)
+        ORDER BY w.estimate_at DESC NULLS LAST, w.estimate_id DESC
+        LIMIT 1
+    ),
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    read_seq = excluded.read_seq,
+    exact_at = excluded.exact_at,
+    exact_by_message = excluded.exact_by_message,
+    reached_at = excluded.reached_at,
+    first_exact_at = excluded.first_exact_at,
+    joined_at = excluded.joined_at,
+    left_at = excluded.left_at,
+    listed_at = excluded.listed_at,
+    updated_at = greatest(s.updated_at, excluded.updated_at)
 `
 
-type MergeEstimatesParams struct {
-	UserIDs      []string
-	GroupIDs     []string
-	Lags         []int64
-	Relatives    []bool
-	ContentTypes []int64
-	EstimateAts  []time.Time
-	EstimateIds  []pgtype.UUID
-	ByMessage    []bool
-	UpdatedAt    time.Time
+type SaveStatesParams struct {
+	UserIDs                []string
+	GroupIDs               []string
+	EstimateReads          []*int64
+	EstimateBeforeBaseSeqs []*bool
+	EstimateAts            []*time.Time
+	EstimateIds            []pgtype.UUID
+	EstimateByMessages     []*bool
+	ContentTypes           []*int64
+	FirstEstimateAts       []*time.Time
+	ReadSeqs               []*int64
+	ExactAts               []*time.Time
+	ExactByMessages        []*bool
+	ReachedAts             []*time.Time
+	FirstExactAts          []*time.Time
+	JoinedAts              []*time.Time
+	LeftAts                []*time.Time
+	ListedAts              []*time.Time
+	UpdatedAts             []time.Time
 }
 
-// Estimated read positions, one row per pair, in key order; a later one stays.
-func (q *Queries) MergeEstimates(ctx context.Context, db DBTX, arg MergeEstimatesParams) error {
-	_, err := db.Exec(ctx, mergeEstimates,
+// Whole read states, one row per pair, in key order, by who has locked the positions of
+// their groups: only receipts may have been written meanwhile, and the later estimate
+// stays.
+func (q *Queries) SaveStates(ctx context.Context, db DBTX, arg SaveStatesParams) error {
+	_, err := db.Exec(ctx, saveStates,
 		arg.UserIDs,
 		arg.GroupIDs,
-		arg.Lags,
-		arg.Relatives,
-		arg.ContentTypes,
+		arg.EstimateReads,
+		arg.EstimateBeforeBaseSeqs,
 		arg.EstimateAts,
 		arg.EstimateIds,
-		arg.ByMessage,
-		arg.UpdatedAt,
-	)
-	return err
-}
-
-const mergeExacts = `-- name: MergeExacts :exec
-INSERT INTO states AS s (
-    user_id, group_id, content_type, read_seq, exact_at, exact_by_message, read_at, updated_at, estimated_since, exact_since
-)
-SELECT
-    e.user_id, e.group_id, 0, e.read_seq, e.exact_at, e.by_message,
-    CASE WHEN e.read_seq > 0 THEN e.exact_at END, $1::timestamptz, 'infinity', e.exact_at
-FROM (
-    SELECT
-        unnest($2::text[]) AS user_id,
-        unnest($3::text[]) AS group_id,
-        unnest($4::bigint[]) AS read_seq,
-        unnest($5::timestamptz[]) AS exact_at,
-        unnest($6::boolean[]) AS by_message
-) AS e
-ON CONFLICT (user_id, group_id) DO UPDATE SET
-    read_seq = greatest(s.read_seq, excluded.read_seq),
-    exact_at = greatest(s.exact_at, excluded.exact_at),
-    exact_by_message = CASE WHEN s.exact_at > excluded.exact_at
-        THEN s.exact_by_message ELSE excluded.exact_by_message END,
-    read_at = CASE
-        WHEN s.read_seq IS NULL OR s.read_seq < excluded.read_seq THEN excluded.read_at
-        WHEN s.read_seq = excluded.read_seq THEN least(s.read_at, excluded.read_at)
-        ELSE s.read_at
-    END,
-    updated_at = excluded.updated_at,
-    exact_since = least(s.exact_since, excluded.exact_since)
-`
-
-type MergeExactsParams struct {
-	UpdatedAt time.Time
-	UserIDs   []string
-	GroupIDs  []string
-	ReadSeqs  []int64
-	ExactAts  []time.Time
-	ByMessage []bool
-}
-
-// Exact read positions, one row per pair, in key order: forward only.
-func (q *Queries) MergeExacts(ctx context.Context, db DBTX, arg MergeExactsParams) error {
-	_, err := db.Exec(ctx, mergeExacts,
-		arg.UpdatedAt,
-		arg.UserIDs,
-		arg.GroupIDs,
+		arg.EstimateByMessages,
+		arg.ContentTypes,
+		arg.FirstEstimateAts,
 		arg.ReadSeqs,
 		arg.ExactAts,
-		arg.ByMessage,
-	)
-	return err
-}
-
-const mergeMembership = `-- name: MergeMembership :exec
-INSERT INTO states AS s (user_id, group_id, content_type, joined_at, left_at, listed_at, updated_at, estimated_since, exact_since)
-SELECT
-    m.user_id, m.group_id, 0,
-    nullif(m.joined_at, '0001-01-01 00:00:00+00'), nullif(m.left_at, '0001-01-01 00:00:00+00'), nullif(m.listed_at, '0001-01-01 00:00:00+00'),
-    $1::timestamptz, 'infinity', 'infinity'
-FROM (
-    SELECT
-        unnest($2::text[]) AS user_id,
-        unnest($3::text[]) AS group_id,
-        unnest($4::timestamptz[]) AS joined_at,
-        unnest($5::timestamptz[]) AS left_at,
-        unnest($6::timestamptz[]) AS listed_at
-) AS m
-ON CONFLICT (user_id, group_id) DO UPDATE SET
-    joined_at = greatest(s.joined_at, excluded.joined_at),
-    left_at = greatest(s.left_at, excluded.left_at),
-    listed_at = greatest(s.listed_at, excluded.listed_at),
-    updated_at = excluded.updated_at
-`
-
-type MergeMembershipParams struct {
-	UpdatedAt time.Time
-	UserIDs   []string
-	GroupIDs  []string
-	JoinedAts []time.Time
-	LeftAts   []time.Time
-	ListedAts []time.Time
-}
-
-// Who joined, left or was listed, one row per pair, in key order; the year 1 where
-// nothing is told.
-func (q *Queries) MergeMembership(ctx context.Context, db DBTX, arg MergeMembershipParams) error {
-	_, err := db.Exec(ctx, mergeMembership,
-		arg.UpdatedAt,
-		arg.UserIDs,
-		arg.GroupIDs,
+		arg.ExactByMessages,
+		arg.ReachedAts,
+		arg.FirstExactAts,
 		arg.JoinedAts,
 		arg.LeftAts,
 		arg.ListedAts,
+		arg.UpdatedAts,
 	)
 	return err
 }
@@ -703,8 +688,7 @@ SELECT
     count(*) FILTER (WHERE unread_count > 0) AS users_with_unread,
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     max(unread_count)::bigint AS max_unread,
-    -- The year 1 when nobody is known to have read.
-    coalesce(max(last_read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at,
+    max(last_read_at)::timestamp with time zone AS last_read_at,
     max(updated_at)::timestamptz AS updated_at
 FROM current_states
 WHERE group_id = $1
@@ -717,7 +701,7 @@ type SumStatesByGroupRow struct {
 	UsersWithUnread int64
 	UnreadCount     int64
 	MaxUnread       int64
-	LastReadAt      time.Time
+	LastReadAt      *time.Time
 	UpdatedAt       time.Time
 }
 
@@ -739,23 +723,14 @@ func (q *Queries) SumStatesByGroup(ctx context.Context, db DBTX, groupID string)
 
 const sumStatesByUsers = `-- name: SumStatesByUsers :many
 SELECT
-    who.user_id::text AS user_id,
-    badge.unread_count,
-    badge.unread_groups,
-    badge.groups,
-    badge.updated_at
-FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) AS who
-CROSS JOIN LATERAL (
-    SELECT
-        least(sum(s.unread_count), 9223372036854775807)::bigint AS unread_count,
-        count(*) FILTER (WHERE s.unread_count > 0) AS unread_groups,
-        count(*) AS groups,
-        max(s.updated_at)::timestamptz AS updated_at
-    FROM (
-        SELECT c.unread_count, c.updated_at FROM current_states AS c WHERE c.user_id = who.user_id OFFSET 0
-    ) AS s
-) AS badge
-WHERE badge.groups > 0
+    s.user_id,
+    least(sum(s.unread_count), 9223372036854775807)::bigint AS unread_count,
+    count(*) FILTER (WHERE s.unread_count > 0) AS unread_groups,
+    count(*) AS groups,
+    max(s.updated_at)::timestamptz AS updated_at
+FROM current_states AS s
+WHERE s.user_id = ANY ($1::text[])
+GROUP BY s.user_id
 `
 
 type SumStatesByUsersRow struct {
@@ -766,9 +741,8 @@ type SumStatesByUsersRow struct {
 	UpdatedAt    time.Time
 }
 
-// Only the known ones of the given users, in no particular order. Sums stop at
-// the largest bigint. User by user, so that nothing is sorted; OFFSET 0 has each
-// count reckoned once and not for every sum.
+// Only the known ones of the given users, in no particular order. Sums stop at the
+// largest bigint.
 func (q *Queries) SumStatesByUsers(ctx context.Context, db DBTX, userIds []string) ([]SumStatesByUsersRow, error) {
 	rows, err := db.Query(ctx, sumStatesByUsers, userIds)
 	if err != nil {
@@ -795,21 +769,76 @@ func (q *Queries) SumStatesByUsers(ctx context.Context, db DBTX, userIds []strin
 	return items, nil
 }
 
+const upsertState = `-- name: UpsertState :exec
+INSERT INTO states AS s (
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, updated_at
+)
+SELECT
+    $1::text, r.group_id, receipt_read_position(p.max_seq, p.unsequenced, p.moved_at, r.estimate_at, r.unread_count),
+    p.base_seq IS NULL, r.estimate_at, $2::uuid, false, $3::bigint, $4::timestamptz,
+    $5::timestamptz
+FROM (
+    SELECT $6::text AS group_id, $7::timestamptz AS estimate_at, $8::bigint AS unread_count
+) AS r
+LEFT JOIN positions AS p ON p.group_id = r.group_id
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    estimate_read = excluded.estimate_read,
+    estimate_before_base_seq = excluded.estimate_before_base_seq,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = false,
+    content_type = excluded.content_type,
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    updated_at = greatest(s.updated_at, excluded.updated_at)
+WHERE CASE
+    WHEN s.estimate_at > excluded.estimate_at THEN refuse_late_receipt() IS NULL
+    ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+END
+`
+
+type UpsertStateParams struct {
+	UserID          string
+	EstimateID      pgtype.UUID
+	ContentType     int64
+	FirstEstimateAt time.Time
+	UpdatedAt       time.Time
+	GroupID         string
+	EstimateAt      time.Time
+	UnreadCount     int64
+}
+
+// The same for one: cheaper than lists for few.
+func (q *Queries) UpsertState(ctx context.Context, db DBTX, arg UpsertStateParams) error {
+	_, err := db.Exec(ctx, upsertState,
+		arg.UserID,
+		arg.EstimateID,
+		arg.ContentType,
+		arg.FirstEstimateAt,
+		arg.UpdatedAt,
+		arg.GroupID,
+		arg.EstimateAt,
+		arg.UnreadCount,
+	)
+	return err
+}
+
 const upsertStates = `-- name: UpsertStates :exec
 INSERT INTO states AS s (
-    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at, estimated_since, exact_since
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, updated_at
 )
 SELECT
     r.user_id,
     r.group_id,
-    r.unread_count - least(coalesce(p.known::numeric + p.counted, 0), 9223372036854775807)::bigint,
-    p.origin IS NULL,
-    r.content_type,
+    receipt_read_position(p.max_seq, p.unsequenced, p.moved_at, r.estimate_at, r.unread_count),
+    p.base_seq IS NULL,
     r.estimate_at,
     r.estimate_id,
-    $1::timestamptz,
-    r.estimate_at,
-    'infinity'
+    false,
+    r.content_type,
+    r.first_estimate_at,
+    $1::timestamptz
 FROM (
     SELECT
         unnest($2::text[]) AS user_id,
@@ -817,35 +846,40 @@ FROM (
         unnest($4::bigint[]) AS unread_count,
         unnest($5::bigint[]) AS content_type,
         unnest($6::timestamptz[]) AS estimate_at,
-        unnest($7::uuid[]) AS estimate_id
+        unnest($7::uuid[]) AS estimate_id,
+        unnest($8::timestamptz[]) AS first_estimate_at
 ) AS r
 LEFT JOIN positions AS p ON p.group_id = r.group_id
 ORDER BY r.user_id, r.group_id
 ON CONFLICT (user_id, group_id) DO UPDATE SET
-    lag = excluded.lag,
-    relative = excluded.relative,
-    content_type = excluded.content_type,
+    estimate_read = excluded.estimate_read,
+    estimate_before_base_seq = excluded.estimate_before_base_seq,
     estimate_at = excluded.estimate_at,
     estimate_id = excluded.estimate_id,
     estimate_by_message = false,
-    updated_at = excluded.updated_at,
-    estimated_since = least(s.estimated_since, excluded.estimated_since)
-WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+    content_type = excluded.content_type,
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    updated_at = greatest(s.updated_at, excluded.updated_at)
+WHERE CASE
+    WHEN s.estimate_at > excluded.estimate_at THEN refuse_late_receipt() IS NULL
+    ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+END
 `
 
 type UpsertStatesParams struct {
-	UpdatedAt    time.Time
-	UserIDs      []string
-	GroupIDs     []string
-	UnreadCounts []int64
-	ContentTypes []int64
-	EstimateAts  []time.Time
-	EstimateIds  []pgtype.UUID
+	UpdatedAt        time.Time
+	UserIDs          []string
+	GroupIDs         []string
+	UnreadCounts     []int64
+	ContentTypes     []int64
+	EstimateAts      []time.Time
+	EstimateIds      []pgtype.UUID
+	FirstEstimateAts []time.Time
 }
 
-// Documented receipts, of groups that nothing else happens to in the batch. The
-// caller has folded it: one row per pair, in key order, so that concurrent
-// writers lock rows in one order. A state with a later estimate is left alone.
+// Receipts that tell a count, without a lock: one row per pair, in key order, so that
+// concurrent writers lock rows in one order. A receipt that comes behind a later one of
+// its pair is late.
 func (q *Queries) UpsertStates(ctx context.Context, db DBTX, arg UpsertStatesParams) error {
 	_, err := db.Exec(ctx, upsertStates,
 		arg.UpdatedAt,
@@ -855,6 +889,7 @@ func (q *Queries) UpsertStates(ctx context.Context, db DBTX, arg UpsertStatesPar
 		arg.ContentTypes,
 		arg.EstimateAts,
 		arg.EstimateIds,
+		arg.FirstEstimateAts,
 	)
 	return err
 }

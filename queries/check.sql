@@ -12,16 +12,17 @@ ON CONFLICT (user_id, group_id) DO NOTHING;
 
 -- name: TakeChecks :many
 -- Some of what is due, the oldest first; it is due again an interval later.
-UPDATE checks AS c SET due_at = @next_at::timestamptz
-FROM (
-    SELECT user_id, group_id
-    FROM checks
-    WHERE due_at <= @moment::timestamptz
-    ORDER BY due_at
+WITH due AS MATERIALIZED (
+    SELECT o.user_id, o.group_id
+    FROM checks AS o
+    WHERE o.due_at <= @moment::timestamptz
+    ORDER BY o.due_at
     LIMIT @max_rows
-    FOR UPDATE SKIP LOCKED
-) AS due
+)
+UPDATE checks AS c SET due_at = @next_at::timestamptz
+FROM due
 WHERE c.user_id = due.user_id AND c.group_id = due.group_id
+  AND c.due_at <= @moment -- another process may have been faster
 RETURNING c.user_id, c.group_id;
 
 -- name: SaveCheck :exec
@@ -46,8 +47,8 @@ SELECT
     coalesce(sum(pairs_off), 0)::bigint AS pairs_off,
     coalesce(sum(repaired), 0)::bigint AS repaired,
     coalesce(max(largest_difference), 0)::bigint AS largest_difference,
-    coalesce(min(checked_at), '0001-01-01 00:00:00+00')::timestamptz AS oldest_check_at,
-    coalesce(max(checked_at), '0001-01-01 00:00:00+00')::timestamptz AS newest_check_at
+    min(checked_at)::timestamp with time zone AS oldest_check_at,
+    max(checked_at)::timestamp with time zone AS newest_check_at
 FROM checks
 WHERE group_id = '';
 
@@ -65,7 +66,7 @@ WHERE group_id > @after_group_id
 ORDER BY group_id
 LIMIT @max_rows;
 
--- name: ListHiddenGroups :many
+-- name: ListLeftGroups :many
 -- Groups that a user has left, or that are gone.
 SELECT s.group_id
 FROM states AS s
@@ -74,24 +75,24 @@ WHERE s.user_id = @user_id
   AND (s.left_at IS NOT NULL AND coalesce(s.left_at >= greatest(s.joined_at, s.listed_at), true)
     OR p.dismissed_at IS NOT NULL AND coalesce(p.dismissed_at >= s.joined_at, true));
 
--- name: ListKnownSeqs :many
+-- name: ListMaxSeqs :many
 -- The highest seqs that are known of groups.
-SELECT group_id, known
+SELECT group_id, max_seq::bigint AS max_seq
 FROM positions
-WHERE group_id = ANY (@group_ids::text[]) AND origin IS NOT NULL;
+WHERE group_id = ANY (@group_ids::text[]) AND max_seq IS NOT NULL;
 
 -- name: IsDismissed :one
 SELECT coalesce((SELECT p.dismissed_at IS NOT NULL FROM positions AS p WHERE p.group_id = @group_id), false)::boolean;
 
--- name: NoteHeard :exec
-INSERT INTO heard_callbacks AS h (command, dialect, callbacks, first_at, last_at)
+-- name: AddCallbackStat :exec
+INSERT INTO callback_stats AS h (command, dialect, callbacks, first_at, last_at)
 VALUES (@command, @dialect, @callbacks, @first_at, @last_at)
 ON CONFLICT (command, dialect) DO UPDATE SET
     callbacks = h.callbacks + excluded.callbacks,
     first_at = least(h.first_at, excluded.first_at),
     last_at = greatest(h.last_at, excluded.last_at);
 
--- name: ListHeard :many
+-- name: ListCallbackStats :many
 SELECT command, dialect, callbacks, first_at, last_at
-FROM heard_callbacks
+FROM callback_stats
 ORDER BY command, dialect;

@@ -1,6 +1,6 @@
 -- name: HoldErasures :exec
--- See the function: SQLSTATE RM001 when somebody may be erased.
-SELECT hold_erasures(@oldest);
+-- See the function: SQLSTATE RM001 when an event may be erased.
+SELECT hold_erasures(@lock_key, sqlc.narg('oldest'));
 
 -- name: LockErasures :exec
 -- Waits for all writers, and keeps others off until the end of the transaction.
@@ -28,40 +28,38 @@ FROM erasures
 WHERE subject_hash = ANY (@subject_hashes::bytea[]);
 
 -- name: NewestOfUser :one
--- The newest moment that is known of a user; the year 1 when nothing is.
+-- The newest moment that is known of a user; null when nothing is.
 SELECT greatest(
     (SELECT max(j.received_at) FROM journal AS j WHERE j.user_id = @user_id),
-    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.user_id = @user_id),
-    '0001-01-01 00:00:00+00'
-)::timestamptz AS newest;
+    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.user_id = @user_id)
+)::timestamp with time zone AS newest;
 
 -- name: NewestOfGroup :one
 SELECT greatest(
     (SELECT max(j.received_at) FROM journal AS j WHERE j.group_id = @group_id::text),
-    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.group_id = @group_id::text),
-    '0001-01-01 00:00:00+00'
-)::timestamptz AS newest;
+    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.group_id = @group_id::text)
+)::timestamp with time zone AS newest;
 
--- name: ListSilentUsers :many
+-- name: ListUsersUnseenSinceErasure :many
 -- Of users that were erased those of whom no callback has come since: the journal tells,
 -- and the states do when its rows have been dropped.
 SELECT who.user_id::text AS user_id
 FROM (SELECT unnest(@user_ids::text[]) AS user_id, unnest(@moments::timestamptz[]) AS erased_at) AS who
 WHERE NOT EXISTS (
     SELECT 1 FROM journal AS j
-    WHERE j.user_id = who.user_id AND j.received_at > who.erased_at AND j.kind IN (1, 2, 3, 4, 6)
+    WHERE j.user_id = who.user_id AND j.received_at > who.erased_at AND j.kind IN ('receipt', 'server_receipt', 'group_read', 'message', 'joined')
 ) AND NOT EXISTS (
     SELECT 1 FROM states AS s
     WHERE s.user_id = who.user_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
 );
 
--- name: ListSilentGroups :many
+-- name: ListGroupsUnseenSinceErasure :many
 -- The same of groups, as far as callbacks name them.
 SELECT who.group_id::text
 FROM (SELECT unnest(@group_ids::text[]) AS group_id, unnest(@moments::timestamptz[]) AS erased_at) AS who
 WHERE NOT EXISTS (
     SELECT 1 FROM journal AS j
-    WHERE j.group_id = who.group_id AND j.received_at > who.erased_at AND j.kind IN (1, 3, 4, 6)
+    WHERE j.group_id = who.group_id AND j.received_at > who.erased_at AND j.kind IN ('receipt', 'group_read', 'message', 'joined')
 ) AND NOT EXISTS (
     SELECT 1 FROM states AS s
     WHERE s.group_id = who.group_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
@@ -72,15 +70,8 @@ WHERE NOT EXISTS (
 -- the callback did not name.
 SELECT EXISTS (
     SELECT 1 FROM journal AS j
-    WHERE j.user_id = @user_id AND j.received_at > @moment AND j.kind = 2 AND j.read_seq = @read_seq::bigint
-);
-
--- name: ListJournalSubjects :many
--- Whom the rows are about that a batch of a replay reads, and since when.
-SELECT j.user_id::text AS user_id, coalesce(j.group_id, '')::text AS group_id, min(j.received_at)::timestamptz AS oldest
-FROM journal AS j
-WHERE j.user_id >= @first_user_id AND j.user_id <= @last_user_id
-GROUP BY j.user_id, j.group_id;
+    WHERE j.user_id = @user_id AND j.received_at > @moment AND j.kind = 'server_receipt' AND j.read_seq = @read_seq::bigint
+)::boolean;
 
 -- name: EraseJournalOfUser :one
 -- Some rows of a user until a moment. What moves a group's number stays, without the
@@ -92,126 +83,85 @@ WITH gone AS (
         WHERE o.user_id = @user_id AND o.received_at <= @moment
         ORDER BY o.received_at, o.id
         LIMIT @max_rows
-        FOR UPDATE
     )
-    RETURNING j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.read_seq, j.content_type,
-        j.read_position, j.relative, j.max_seq, j.message_id, j.sent_at, j.position
+    RETURNING j.*
 ),
 kept AS (
     INSERT INTO journal (
-        user_id, received_at, id, recorded_at, kind, group_id, read_seq, content_type,
-        read_position, relative, max_seq, message_id, sent_at, position
+        user_id, received_at, id, recorded_at, kind, group_id, read_seq, max_seq, allow_decrease, content_type, message_id, sent_at,
+        group_max_seq, group_unsequenced, group_base_seq, group_covered_until, group_unsequenced_at, group_seq_gap_at,
+        group_dismissed_at
     )
     SELECT
         '', g.received_at, g.id, g.recorded_at, g.kind, g.group_id,
-        CASE WHEN g.kind IN (5, 10) THEN 0 ELSE g.read_seq END, g.content_type,
-        CASE WHEN g.kind = 4 THEN g.read_position END, g.relative, g.max_seq, g.message_id, g.sent_at, g.position
+        CASE g.kind WHEN 'snapshot' THEN 0 ELSE g.read_seq END, g.max_seq, g.allow_decrease, g.content_type, g.message_id, g.sent_at,
+        g.group_max_seq, g.group_unsequenced, g.group_base_seq, g.group_covered_until, g.group_unsequenced_at, g.group_seq_gap_at,
+        g.group_dismissed_at
     FROM gone AS g
-    WHERE g.kind IN (4, 5, 6, 7, 10)
+    WHERE g.kind IN ('message', 'snapshot', 'joined', 'left')
     ON CONFLICT (user_id, received_at, id) DO NOTHING
 )
 SELECT count(*) FROM gone;
 
--- name: EraseJournalOfGroup :execrows
+-- name: EraseJournalOfGroup :one
 -- Some rows of a group until a moment.
-DELETE FROM journal AS j
-WHERE j.group_id = @group_id::text AND (j.user_id, j.received_at, j.id) IN (
-    SELECT o.user_id, o.received_at, o.id FROM journal AS o
-    WHERE o.group_id = @group_id::text AND o.received_at <= @moment
-    ORDER BY o.received_at
-    LIMIT @max_rows
-    FOR UPDATE
-);
+WITH gone AS (
+    DELETE FROM journal AS j
+    WHERE j.group_id = @group_id::text AND (j.user_id, j.received_at, j.id) IN (
+        SELECT o.user_id, o.received_at, o.id FROM journal AS o
+        WHERE o.group_id = @group_id::text AND o.received_at <= @moment
+        ORDER BY o.received_at
+        LIMIT @max_rows
+    )
+    RETURNING j.kind
+)
+SELECT count(*) AS events, count(*) FILTER (WHERE kind = 'message') AS messages FROM gone;
 
--- name: EraseStatesOfUser :execrows
--- Some states of a user of which nothing is newer than a moment.
+-- name: EraseStates :execrows
+-- Some states of a user, or of a group, of which nothing is newer than a moment.
 DELETE FROM states AS s
 WHERE (s.user_id, s.group_id) IN (
     SELECT o.user_id, o.group_id FROM states AS o
-    WHERE o.user_id = @user_id
-      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at) <= @moment, true)
+    WHERE (o.user_id = sqlc.narg('user_id')::text OR o.group_id = sqlc.narg('group_id')::text)
+      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at) <= sqlc.arg('moment')::timestamptz, true)
     ORDER BY o.user_id, o.group_id
     LIMIT @max_rows
-    FOR UPDATE
 );
 
--- name: EraseStatesOfGroup :execrows
--- Some states of a group of which nothing is newer than a moment.
-DELETE FROM states AS s
-WHERE (s.user_id, s.group_id) IN (
-    SELECT o.user_id, o.group_id FROM states AS o
-    WHERE o.group_id = @group_id
-      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at) <= @moment, true)
-    ORDER BY o.user_id, o.group_id
-    LIMIT @max_rows
-    FOR UPDATE
-);
-
--- name: TrimStatesOfUser :exec
--- Takes what is not newer than a moment out of the other states of a user.
+-- name: TrimStates :exec
+-- Takes what is not newer than a moment out of the other states of a user, or of a group.
 UPDATE states AS s SET
-    lag = CASE WHEN s.estimate_at > @moment THEN s.lag END,
-    content_type = CASE WHEN s.estimate_at > @moment THEN s.content_type ELSE 0 END,
-    estimate_id = CASE WHEN s.estimate_at > @moment THEN s.estimate_id END,
-    estimate_by_message = s.estimate_by_message AND coalesce(s.estimate_at > @moment, false),
-    estimate_at = CASE WHEN s.estimate_at > @moment THEN s.estimate_at END,
-    read_seq = CASE WHEN s.exact_at > @moment THEN s.read_seq END,
-    exact_by_message = s.exact_by_message AND coalesce(s.exact_at > @moment, false),
-    read_at = CASE WHEN s.exact_at > @moment THEN greatest(s.read_at, sqlc.arg('moment')::timestamptz) END,
-    exact_at = CASE WHEN s.exact_at > @moment THEN s.exact_at END,
-    joined_at = CASE WHEN s.joined_at > @moment THEN s.joined_at END,
-    left_at = CASE WHEN s.left_at > @moment THEN s.left_at END,
-    listed_at = CASE WHEN s.listed_at > @moment THEN s.listed_at END,
-    estimated_since = CASE WHEN s.estimate_at > @moment THEN greatest(s.estimated_since, @moment) ELSE 'infinity' END,
-    exact_since = CASE WHEN s.exact_at > @moment THEN greatest(s.exact_since, @moment) ELSE 'infinity' END,
-    updated_at = @updated_at::timestamptz
-WHERE s.user_id = @user_id
-  AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= @moment;
-
--- name: TrimStatesOfGroup :exec
--- Takes what is not newer than a moment out of the other states of a group.
-UPDATE states AS s SET
-    lag = CASE WHEN s.estimate_at > @moment THEN s.lag END,
-    content_type = CASE WHEN s.estimate_at > @moment THEN s.content_type ELSE 0 END,
-    estimate_id = CASE WHEN s.estimate_at > @moment THEN s.estimate_id END,
-    estimate_by_message = s.estimate_by_message AND coalesce(s.estimate_at > @moment, false),
-    estimate_at = CASE WHEN s.estimate_at > @moment THEN s.estimate_at END,
-    read_seq = CASE WHEN s.exact_at > @moment THEN s.read_seq END,
-    exact_by_message = s.exact_by_message AND coalesce(s.exact_at > @moment, false),
-    read_at = CASE WHEN s.exact_at > @moment THEN greatest(s.read_at, sqlc.arg('moment')::timestamptz) END,
-    exact_at = CASE WHEN s.exact_at > @moment THEN s.exact_at END,
-    joined_at = CASE WHEN s.joined_at > @moment THEN s.joined_at END,
-    left_at = CASE WHEN s.left_at > @moment THEN s.left_at END,
-    listed_at = CASE WHEN s.listed_at > @moment THEN s.listed_at END,
-    estimated_since = CASE WHEN s.estimate_at > @moment THEN greatest(s.estimated_since, @moment) ELSE 'infinity' END,
-    exact_since = CASE WHEN s.exact_at > @moment THEN greatest(s.exact_since, @moment) ELSE 'infinity' END,
-    updated_at = @updated_at::timestamptz
-WHERE s.group_id = @group_id
-  AND least(s.estimate_at, s.exact_at, s.read_at, s.joined_at, s.left_at, s.listed_at, s.estimated_since, s.exact_since) <= @moment;
+    estimate_read = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_read END,
+    estimate_before_base_seq = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_before_base_seq END,
+    estimate_id = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_id END,
+    estimate_by_message = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_by_message END,
+    content_type = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.content_type END,
+    first_estimate_at = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN greatest(s.first_estimate_at, sqlc.arg('moment')::timestamptz) END,
+    estimate_at = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_at END,
+    read_seq = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.read_seq END,
+    exact_by_message = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.exact_by_message END,
+    reached_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN greatest(s.reached_at, sqlc.arg('moment')::timestamptz) END,
+    first_exact_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN greatest(s.first_exact_at, sqlc.arg('moment')::timestamptz) END,
+    exact_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.exact_at END,
+    joined_at = CASE WHEN s.joined_at > sqlc.arg('moment')::timestamptz THEN s.joined_at END,
+    left_at = CASE WHEN s.left_at > sqlc.arg('moment')::timestamptz THEN s.left_at END,
+    listed_at = CASE WHEN s.listed_at > sqlc.arg('moment')::timestamptz THEN s.listed_at END,
+    updated_at = greatest(s.updated_at, sqlc.arg('moment')::timestamptz)
+WHERE (s.user_id = sqlc.narg('user_id')::text OR s.group_id = sqlc.narg('group_id')::text)
+  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at) <= sqlc.arg('moment')::timestamptz;
 
 -- name: ErasePosition :exec
 DELETE FROM positions WHERE group_id = @group_id;
 
--- name: EraseMessages :execrows
--- Some messages of a group until a moment.
-DELETE FROM messages AS m
-WHERE m.group_id = @group_id AND m.message_id IN (
-    SELECT o.message_id FROM messages AS o
-    WHERE o.group_id = @group_id AND o.received_at <= @moment
-    ORDER BY o.message_id
-    LIMIT @max_rows
-    FOR UPDATE
-);
-
--- name: ErasePendingOfUser :execrows
+-- name: EraseLookupsOfUser :execrows
 -- Not what a callback after a moment asks for.
-DELETE FROM pending AS q
+DELETE FROM lookups AS q
 WHERE q.user_id = @user_id AND NOT EXISTS (
     SELECT 1 FROM journal AS j WHERE j.user_id = @user_id AND j.received_at > @moment
 );
 
--- name: ErasePendingOfGroup :execrows
-DELETE FROM pending AS q
+-- name: EraseLookupsOfGroup :execrows
+DELETE FROM lookups AS q
 WHERE q.group_id = @group_id::text AND NOT EXISTS (
     SELECT 1 FROM journal AS j WHERE j.group_id = @group_id::text AND j.received_at > @moment
 );
@@ -230,7 +180,6 @@ UPDATE rejected_callbacks SET user_id = NULL WHERE user_id = @user_id::text AND 
 UPDATE rejected_callbacks SET group_id = NULL WHERE group_id = @group_id::text AND received_at <= @moment;
 
 -- name: EraseReplays :exec
--- An interrupted replay begins anew when its progress names somebody who is erased.
+-- An interrupted replay begins anew when its progress names who is erased.
 DELETE FROM replays
-WHERE @user_id::text <> '' AND (user_id = @user_id::text OR after_user_id = @user_id::text)
-   OR @group_id::text <> '' AND group_id = @group_id::text;
+WHERE user_id = sqlc.narg('user_id') OR group_id = sqlc.narg('group_id') OR after_group_id = sqlc.narg('group_id');

@@ -1,68 +1,183 @@
 -- name: InsertReceipts :exec
--- Receipts of groups that nothing else happens to in the batch. One that is there
--- already is left as it is: that makes a repeated write harmless. A reported number
--- is a count or a seq, as the kind says.
+-- Receipts, without a lock on anything. One that is there already is left as it is: that
+-- makes a repeated write harmless. A reported number is a count or a seq, as the kind says.
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
-    read_position, relative
+    read_position, before_base_seq
 )
 SELECT
     r.user_id,
     r.received_at,
     r.id,
     @recorded_at::timestamptz,
-    r.kind,
-    nullif(r.group_id, ''),
-    CASE r.kind WHEN 1 THEN r.reported END,
-    CASE WHEN r.kind > 1 THEN r.reported END,
+    r.kind::event_kind,
+    r.group_id,
+    CASE r.kind WHEN 'receipt' THEN r.reported END,
+    CASE r.kind WHEN 'receipt' THEN NULL ELSE r.reported END,
     r.content_type,
-    CASE r.kind WHEN 1
-        THEN least(coalesce(p.known::numeric + p.counted, 0), 9223372036854775807)::bigint - r.reported
+    CASE r.kind WHEN 'receipt'
+        THEN receipt_read_position(p.max_seq, p.unsequenced, p.moved_at, r.received_at, r.reported)
     END,
-    p.origin IS NULL
+    CASE r.kind WHEN 'receipt' THEN p.base_seq IS NULL END
 FROM (
     SELECT
         unnest(@user_ids::text[]) AS user_id,
         unnest(@received_ats::timestamptz[]) AS received_at,
         unnest(@ids::uuid[]) AS id,
-        unnest(@kinds::smallint[]) AS kind,
-        unnest(@group_ids::text[]) AS group_id,
+        unnest(@kinds::text[]) AS kind,
+        unnest(@group_ids::pg_catalog.text[]) AS group_id,
         unnest(@reported::bigint[]) AS reported,
         unnest(@content_types::bigint[]) AS content_type
 ) AS r
 LEFT JOIN positions AS p ON p.group_id = r.group_id
 ON CONFLICT (user_id, received_at, id) DO NOTHING;
 
--- name: InsertJournal :exec
--- Rows of every kind, with what they produced; -1 and the year 1 where there is nothing.
+-- name: InsertReceipt :exec
+-- The same for one: cheaper than lists for few.
 INSERT INTO journal (
-    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
-    read_position, relative, max_seq, message_id, sent_at, position
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, content_type, read_position, before_base_seq
 )
 SELECT
-    r.user_id, r.received_at, r.id, @recorded_at::timestamptz, r.kind,
-    nullif(r.group_id, ''), nullif(r.unread_count, -1), nullif(r.read_seq, -1), r.content_type,
-    CASE WHEN r.produced THEN r.read_position END, r.relative, nullif(r.max_seq, -1),
-    nullif(r.message_id, ''), nullif(r.sent_at, '0001-01-01 00:00:00+00'), nullif(r.position, -1)
+    @user_id::text, r.received_at, @id::uuid, @recorded_at::timestamptz, 'receipt', r.group_id, r.unread_count,
+    @content_type::bigint, receipt_read_position(p.max_seq, p.unsequenced, p.moved_at, r.received_at, r.unread_count),
+    p.base_seq IS NULL
+FROM (
+    SELECT @group_id::text AS group_id, @received_at::timestamptz AS received_at, @unread_count::bigint AS unread_count
+) AS r
+LEFT JOIN positions AS p ON p.group_id = r.group_id
+ON CONFLICT (user_id, received_at, id) DO NOTHING;
+
+-- name: InsertEntries :exec
+-- Events of every kind, with their results.
+INSERT INTO journal (
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, allow_decrease, content_type,
+    message_id, sent_at, read_position, before_base_seq, group_max_seq, group_unsequenced, group_base_seq,
+    group_covered_until, group_unsequenced_at, group_seq_gap_at, group_dismissed_at
+)
+SELECT
+    unnest(@user_ids::text[]),
+    unnest(@received_ats::timestamptz[]),
+    unnest(@ids::uuid[]),
+    @recorded_at::timestamptz,
+    unnest(@kinds::text[])::event_kind,
+    unnest(@group_ids::pg_catalog.text[]),
+    unnest(@unread_counts::int8[]),
+    unnest(@read_seqs::int8[]),
+    unnest(@max_seqs::int8[]),
+    unnest(@allow_decreases::bool[]),
+    unnest(@content_types::int8[]),
+    unnest(@message_ids::pg_catalog.text[]),
+    unnest(@sent_ats::timestamp with time zone[]),
+    unnest(@read_positions::int8[]),
+    unnest(@before_base_seqs::bool[]),
+    unnest(@group_max_seqs::int8[]),
+    unnest(@group_unsequenced::int8[]),
+    unnest(@group_base_seqs::int8[]),
+    unnest(@group_covered_untils::timestamp with time zone[]),
+    unnest(@group_unsequenced_ats::timestamp with time zone[]),
+    unnest(@group_seq_gap_ats::timestamp with time zone[]),
+    unnest(@group_dismissed_ats::timestamp with time zone[])
+ON CONFLICT (user_id, received_at, id) DO NOTHING;
+
+-- name: CorrectEntries :exec
+-- Results of rows that an event before them has changed.
+UPDATE journal AS j SET
+    recorded_at = @recorded_at::timestamptz,
+    read_position = n.read_position,
+    before_base_seq = n.before_base_seq,
+    group_max_seq = n.group_max_seq,
+    group_unsequenced = n.group_unsequenced,
+    group_base_seq = n.group_base_seq,
+    group_covered_until = n.group_covered_until,
+    group_unsequenced_at = n.group_unsequenced_at,
+    group_seq_gap_at = n.group_seq_gap_at,
+    group_dismissed_at = n.group_dismissed_at
 FROM (
     SELECT
         unnest(@user_ids::text[]) AS user_id,
         unnest(@received_ats::timestamptz[]) AS received_at,
         unnest(@ids::uuid[]) AS id,
-        unnest(@kinds::smallint[]) AS kind,
+        unnest(@read_positions::int8[]) AS read_position,
+        unnest(@before_base_seqs::bool[]) AS before_base_seq,
+        unnest(@group_max_seqs::int8[]) AS group_max_seq,
+        unnest(@group_unsequenced::int8[]) AS group_unsequenced,
+        unnest(@group_base_seqs::int8[]) AS group_base_seq,
+        unnest(@group_covered_untils::timestamp with time zone[]) AS group_covered_until,
+        unnest(@group_unsequenced_ats::timestamp with time zone[]) AS group_unsequenced_at,
+        unnest(@group_seq_gap_ats::timestamp with time zone[]) AS group_seq_gap_at,
+        unnest(@group_dismissed_ats::timestamp with time zone[]) AS group_dismissed_at
+) AS n
+WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestamptz
+  AND j.user_id = n.user_id AND j.received_at = n.received_at AND j.id = n.id;
+
+-- name: ListGroupJournal :many
+-- What the journal has of groups, in each from a place on, that read states and positions
+-- are made from; in the order of everything.
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM (
+    SELECT
         unnest(@group_ids::text[]) AS group_id,
-        unnest(@unread_counts::bigint[]) AS unread_count,
-        unnest(@read_seqs::bigint[]) AS read_seq,
-        unnest(@content_types::bigint[]) AS content_type,
-        unnest(@produced::boolean[]) AS produced,
-        unnest(@read_positions::bigint[]) AS read_position,
-        unnest(@relatives::boolean[]) AS relative,
-        unnest(@max_seqs::bigint[]) AS max_seq,
+        unnest(@from_ats::timestamptz[]) AS from_at,
+        unnest(@from_ids::uuid[]) AS from_id
+) AS w
+JOIN journal AS j ON j.group_id = w.group_id AND (j.received_at, j.id) >= (w.from_at, w.from_id)
+WHERE j.received_at >= @oldest::timestamptz AND j.received_at < @until::timestamptz
+  AND j.kind NOT IN ('server_receipt', 'group_read')
+ORDER BY j.received_at, j.id
+LIMIT @max_rows;
+
+-- name: ListMessageEvents :many
+-- What the journal has of messages, by sender, each from a moment on.
+SELECT j.group_id::text AS group_id, j.message_id::text AS message_id, j.received_at, j.id, j.read_seq
+FROM (
+    SELECT
+        unnest(@user_ids::text[]) AS user_id,
+        unnest(@group_ids::text[]) AS group_id,
         unnest(@message_ids::text[]) AS message_id,
-        unnest(@sent_ats::timestamptz[]) AS sent_at,
-        unnest(@positions::bigint[]) AS position
-) AS r
-ON CONFLICT (user_id, received_at, id) DO NOTHING;
+        unnest(@from_ats::timestamptz[]) AS from_at
+) AS w
+JOIN journal AS j ON j.user_id = w.user_id AND j.received_at >= w.from_at AND j.message_id = w.message_id AND j.group_id = w.group_id
+WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestamptz AND j.received_at < @until::timestamptz
+  AND j.kind = 'message';
+
+-- name: GetEstimateBefore :one
+-- The newest row of a pair before a moment that gave an estimate.
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM journal AS j
+WHERE j.user_id = @user_id AND j.group_id = @group_id::text AND j.received_at < @moment AND j.read_position IS NOT NULL
+ORDER BY j.received_at DESC, j.id DESC
+LIMIT 1;
+
+-- name: ListPairJournal :many
+-- What the journal has of a user until a moment, included, in all groups or in one, that
+-- read states are made from, in order.
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM journal AS j
+WHERE j.user_id = @user_id AND j.received_at <= @moment AND j.group_id IS NOT NULL
+  AND (sqlc.narg('only_group_id')::text IS NULL OR j.group_id = sqlc.narg('only_group_id')::text)
+  AND j.kind NOT IN ('server_receipt', 'group_read')
+ORDER BY j.received_at, j.id;
+
+-- name: ListPositionsAt :many
+-- The position of groups at a moment: what the first event that may have moved it since
+-- says of before. No row of a group that nothing has moved since.
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM (SELECT unnest(@group_ids::text[]) AS group_id) AS w
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM journal AS o
+    WHERE o.group_id = w.group_id AND o.received_at > @moment AND o.group_unsequenced IS NOT NULL
+    ORDER BY o.received_at, o.id
+    LIMIT 1
+) AS j;
 
 -- name: NewestArrivalAfter :one
 -- The newest arrival in the journal later than a moment; the moment itself
@@ -73,3 +188,10 @@ WHERE received_at > @moment;
 
 -- name: EraseJournal :exec
 DELETE FROM journal WHERE user_id = @user_id AND group_id = @group_id::text;
+
+-- name: GetDroppedUntil :one
+SELECT dropped_until FROM retention;
+
+-- name: SetDroppedUntil :exec
+-- What arrived before a moment may be gone from now on.
+UPDATE retention SET dropped_until = greatest(dropped_until, @dropped_until::timestamptz);

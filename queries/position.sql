@@ -1,74 +1,44 @@
 -- name: AddPositions :exec
 -- Rows to lock, for groups that have none yet.
-INSERT INTO positions (group_id, updated_at)
-SELECT unnest(@group_ids::text[]), @updated_at::timestamptz
+INSERT INTO positions (group_id)
+SELECT unnest(@group_ids::text[])
 ON CONFLICT (group_id) DO NOTHING;
 
 -- name: LockPositions :many
 -- The given groups, locked in key order: whoever moves a position has its row.
-SELECT group_id, known, counted, origin, stored_at, asked_at, doubt_at, dismissed_at
+SELECT group_id, max_seq, unsequenced, base_seq, covered_until, unsequenced_at, seq_gap_at, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY (@group_ids::text[])
 ORDER BY group_id
 FOR UPDATE;
 
+-- name: ListPositions :many
+SELECT group_id, max_seq, unsequenced, base_seq, covered_until, unsequenced_at, seq_gap_at, dismissed_at, moved_at, updated_at
+FROM positions
+WHERE group_id = ANY (@group_ids::text[]);
+
 -- name: SavePositions :exec
 UPDATE positions AS p SET
-    known = n.known,
-    counted = n.counted,
-    origin = CASE WHEN n.placed THEN n.origin END,
-    stored_at = nullif(n.stored_at, '0001-01-01 00:00:00+00'),
-    asked_at = nullif(n.asked_at, '0001-01-01 00:00:00+00'),
-    doubt_at = nullif(n.doubt_at, '0001-01-01 00:00:00+00'),
-    dismissed_at = nullif(n.dismissed_at, '0001-01-01 00:00:00+00'),
-    updated_at = @updated_at::timestamptz
+    max_seq = n.max_seq,
+    unsequenced = n.unsequenced,
+    base_seq = n.base_seq,
+    covered_until = n.covered_until,
+    unsequenced_at = n.unsequenced_at,
+    seq_gap_at = n.seq_gap_at,
+    dismissed_at = n.dismissed_at,
+    moved_at = n.moved_at,
+    updated_at = n.updated_at
 FROM (
     SELECT
         unnest(@group_ids::text[]) AS group_id,
-        unnest(@known::bigint[]) AS known,
-        unnest(@counted::bigint[]) AS counted,
-        unnest(@origins::bigint[]) AS origin,
-        unnest(@placed::boolean[]) AS placed,
-        unnest(@stored_ats::timestamptz[]) AS stored_at,
-        unnest(@asked_ats::timestamptz[]) AS asked_at,
-        unnest(@doubt_ats::timestamptz[]) AS doubt_at,
-        unnest(@dismissed_ats::timestamptz[]) AS dismissed_at
+        unnest(@max_seqs::int8[]) AS max_seq,
+        unnest(@unsequenced::bigint[]) AS unsequenced,
+        unnest(@base_seqs::int8[]) AS base_seq,
+        unnest(@covered_untils::timestamp with time zone[]) AS covered_until,
+        unnest(@unsequenced_ats::timestamp with time zone[]) AS unsequenced_at,
+        unnest(@seq_gap_ats::timestamp with time zone[]) AS seq_gap_at,
+        unnest(@dismissed_ats::timestamp with time zone[]) AS dismissed_at,
+        unnest(@moved_ats::timestamp with time zone[]) AS moved_at,
+        unnest(@updated_ats::timestamp with time zone[]) AS updated_at
 ) AS n
 WHERE p.group_id = n.group_id;
-
--- name: ListMessages :many
--- Which of the given messages are there already.
-SELECT m.group_id, m.message_id, m.received_at, m.seq
-FROM (
-    SELECT DISTINCT unnest(@group_ids::text[]) AS group_id, unnest(@message_ids::text[]) AS message_id
-) AS wanted
-JOIN messages AS m ON m.group_id = wanted.group_id AND m.message_id = wanted.message_id;
-
--- name: ListWaitingMessages :many
--- Arrivals of messages without a seq, per group not before a moment.
-SELECT m.group_id, m.received_at
-FROM (
-    SELECT unnest(@group_ids::text[]) AS group_id, unnest(@moments::timestamptz[]) AS moment
-) AS wanted
-JOIN messages AS m ON m.group_id = wanted.group_id AND m.received_at >= wanted.moment AND m.seq IS NULL
-ORDER BY m.group_id, m.received_at;
-
--- name: SaveMessages :exec
--- One row per message, in key order; a seq that is known stays known.
-INSERT INTO messages AS m (group_id, message_id, received_at, seq)
-SELECT
-    unnest(@group_ids::text[]),
-    unnest(@message_ids::text[]),
-    unnest(@received_ats::timestamptz[]),
-    nullif(unnest(@seqs::bigint[]), 0)
-ON CONFLICT (group_id, message_id) DO UPDATE SET seq = excluded.seq
-WHERE m.seq IS NULL AND excluded.seq IS NOT NULL;
-
--- name: DeleteMessages :execrows
--- Some messages that arrived before a moment.
-DELETE FROM messages
-WHERE (group_id, message_id) IN (
-    SELECT m.group_id, m.message_id FROM messages AS m
-    WHERE m.received_at < @moment
-    LIMIT @max_rows
-);

@@ -7,11 +7,9 @@ SELECT
 
 -- name: ReplayedUntil :one
 -- A moment whose commits, and all before, a replica has; on a database that is none,
--- now.
-SELECT CASE WHEN pg_is_in_recovery()
-    THEN coalesce(pg_last_xact_replay_timestamp(), '0001-01-01 00:00:00+00')
-    ELSE clock_timestamp()
-END::timestamptz AS replayed_until;
+-- now. Null before anything was replayed.
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END::timestamp with time zone
+    AS replayed_until;
 
 -- name: Beat :exec
 -- A commit for replicas to tell the time by; nothing is stored.

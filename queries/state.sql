@@ -1,21 +1,22 @@
 -- name: UpsertStates :exec
--- Documented receipts, of groups that nothing else happens to in the batch. The
--- caller has folded it: one row per pair, in key order, so that concurrent
--- writers lock rows in one order. A state with a later estimate is left alone.
+-- Receipts that tell a count, without a lock: one row per pair, in key order, so that
+-- concurrent writers lock rows in one order. A receipt that comes behind a later one of
+-- its pair is late.
 INSERT INTO states AS s (
-    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at, estimated_since, exact_since
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, updated_at
 )
 SELECT
     r.user_id,
     r.group_id,
-    r.unread_count - least(coalesce(p.known::numeric + p.counted, 0), 9223372036854775807)::bigint,
-    p.origin IS NULL,
-    r.content_type,
+    receipt_read_position(p.max_seq, p.unsequenced, p.moved_at, r.estimate_at, r.unread_count),
+    p.base_seq IS NULL,
     r.estimate_at,
     r.estimate_id,
-    @updated_at::timestamptz,
-    r.estimate_at,
-    'infinity'
+    false,
+    r.content_type,
+    r.first_estimate_at,
+    @updated_at::timestamptz
 FROM (
     SELECT
         unnest(@user_ids::text[]) AS user_id,
@@ -23,125 +24,127 @@ FROM (
         unnest(@unread_counts::bigint[]) AS unread_count,
         unnest(@content_types::bigint[]) AS content_type,
         unnest(@estimate_ats::timestamptz[]) AS estimate_at,
-        unnest(@estimate_ids::uuid[]) AS estimate_id
+        unnest(@estimate_ids::uuid[]) AS estimate_id,
+        unnest(@first_estimate_ats::timestamptz[]) AS first_estimate_at
 ) AS r
 LEFT JOIN positions AS p ON p.group_id = r.group_id
 ORDER BY r.user_id, r.group_id
 ON CONFLICT (user_id, group_id) DO UPDATE SET
-    lag = excluded.lag,
-    relative = excluded.relative,
-    content_type = excluded.content_type,
+    estimate_read = excluded.estimate_read,
+    estimate_before_base_seq = excluded.estimate_before_base_seq,
     estimate_at = excluded.estimate_at,
     estimate_id = excluded.estimate_id,
     estimate_by_message = false,
-    updated_at = excluded.updated_at,
-    estimated_since = least(s.estimated_since, excluded.estimated_since)
-WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id);
+    content_type = excluded.content_type,
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    updated_at = greatest(s.updated_at, excluded.updated_at)
+WHERE CASE
+    WHEN s.estimate_at > excluded.estimate_at THEN refuse_late_receipt() IS NULL
+    ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+END;
 
--- name: MergeEstimates :exec
--- Estimated read positions, one row per pair, in key order; a later one stays.
+-- name: UpsertState :exec
+-- The same for one: cheaper than lists for few.
 INSERT INTO states AS s (
-    user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, estimate_by_message, updated_at,
-    estimated_since, exact_since
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, updated_at
+)
+SELECT
+    @user_id::text, r.group_id, receipt_read_position(p.max_seq, p.unsequenced, p.moved_at, r.estimate_at, r.unread_count),
+    p.base_seq IS NULL, r.estimate_at, @estimate_id::uuid, false, @content_type::bigint, @first_estimate_at::timestamptz,
+    @updated_at::timestamptz
+FROM (
+    SELECT @group_id::text AS group_id, @estimate_at::timestamptz AS estimate_at, @unread_count::bigint AS unread_count
+) AS r
+LEFT JOIN positions AS p ON p.group_id = r.group_id
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    estimate_read = excluded.estimate_read,
+    estimate_before_base_seq = excluded.estimate_before_base_seq,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = false,
+    content_type = excluded.content_type,
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    updated_at = greatest(s.updated_at, excluded.updated_at)
+WHERE CASE
+    WHEN s.estimate_at > excluded.estimate_at THEN refuse_late_receipt() IS NULL
+    ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+END;
+
+-- name: SaveStates :exec
+-- Whole read states, one row per pair, in key order, by who has locked the positions of
+-- their groups: only receipts may have been written meanwhile, and the later estimate
+-- stays.
+INSERT INTO states AS s (
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, joined_at, left_at, listed_at, updated_at
 )
 SELECT
     unnest(@user_ids::text[]),
     unnest(@group_ids::text[]),
-    unnest(@lags::bigint[]),
-    unnest(@relatives::boolean[]),
-    unnest(@content_types::bigint[]),
-    unnest(@estimate_ats::timestamptz[]),
+    unnest(@estimate_reads::int8[]),
+    unnest(@estimate_before_base_seqs::bool[]),
+    unnest(@estimate_ats::timestamp with time zone[]),
     unnest(@estimate_ids::uuid[]),
-    unnest(@by_message::boolean[]),
-    @updated_at::timestamptz,
-    unnest(@estimate_ats::timestamptz[]),
-    'infinity'
+    unnest(@estimate_by_messages::bool[]),
+    unnest(@content_types::int8[]),
+    unnest(@first_estimate_ats::timestamp with time zone[]),
+    unnest(@read_seqs::int8[]),
+    unnest(@exact_ats::timestamp with time zone[]),
+    unnest(@exact_by_messages::bool[]),
+    unnest(@reached_ats::timestamp with time zone[]),
+    unnest(@first_exact_ats::timestamp with time zone[]),
+    unnest(@joined_ats::timestamp with time zone[]),
+    unnest(@left_ats::timestamp with time zone[]),
+    unnest(@listed_ats::timestamp with time zone[]),
+    unnest(@updated_ats::timestamptz[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
-    lag = excluded.lag,
-    relative = excluded.relative,
-    content_type = excluded.content_type,
-    estimate_at = excluded.estimate_at,
-    estimate_id = excluded.estimate_id,
-    estimate_by_message = excluded.estimate_by_message,
-    updated_at = excluded.updated_at,
-    estimated_since = least(s.estimated_since, excluded.estimated_since)
-WHERE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id);
+    (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type) = (
+        SELECT w.estimate_read, w.estimate_before_base_seq, w.estimate_at, w.estimate_id, w.estimate_by_message, w.content_type
+        FROM (VALUES
+            (s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message, s.content_type),
+            (excluded.estimate_read, excluded.estimate_before_base_seq, excluded.estimate_at, excluded.estimate_id,
+                excluded.estimate_by_message, excluded.content_type)
+        ) AS w (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type)
+        ORDER BY w.estimate_at DESC NULLS LAST, w.estimate_id DESC
+        LIMIT 1
+    ),
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    read_seq = excluded.read_seq,
+    exact_at = excluded.exact_at,
+    exact_by_message = excluded.exact_by_message,
+    reached_at = excluded.reached_at,
+    first_exact_at = excluded.first_exact_at,
+    joined_at = excluded.joined_at,
+    left_at = excluded.left_at,
+    listed_at = excluded.listed_at,
+    updated_at = greatest(s.updated_at, excluded.updated_at);
 
--- name: MergeExacts :exec
--- Exact read positions, one row per pair, in key order: forward only.
-INSERT INTO states AS s (
-    user_id, group_id, content_type, read_seq, exact_at, exact_by_message, read_at, updated_at, estimated_since, exact_since
-)
-SELECT
-    e.user_id, e.group_id, 0, e.read_seq, e.exact_at, e.by_message,
-    CASE WHEN e.read_seq > 0 THEN e.exact_at END, @updated_at::timestamptz, 'infinity', e.exact_at
+-- name: ClearEstimate :exec
+-- Takes an estimate back, if it is still the one that an event gave.
+UPDATE states SET
+    estimate_read = NULL, estimate_before_base_seq = NULL, estimate_at = NULL, estimate_id = NULL, estimate_by_message = NULL,
+    content_type = NULL, first_estimate_at = NULL
+WHERE user_id = @user_id AND group_id = @group_id AND estimate_id = @estimate_id;
+
+-- name: ListReadStates :many
+-- The stored read states of some pairs.
+SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
+    s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
+    s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM (
-    SELECT
-        unnest(@user_ids::text[]) AS user_id,
-        unnest(@group_ids::text[]) AS group_id,
-        unnest(@read_seqs::bigint[]) AS read_seq,
-        unnest(@exact_ats::timestamptz[]) AS exact_at,
-        unnest(@by_message::boolean[]) AS by_message
-) AS e
-ON CONFLICT (user_id, group_id) DO UPDATE SET
-    read_seq = greatest(s.read_seq, excluded.read_seq),
-    exact_at = greatest(s.exact_at, excluded.exact_at),
-    exact_by_message = CASE WHEN s.exact_at > excluded.exact_at
-        THEN s.exact_by_message ELSE excluded.exact_by_message END,
-    read_at = CASE
-        WHEN s.read_seq IS NULL OR s.read_seq < excluded.read_seq THEN excluded.read_at
-        WHEN s.read_seq = excluded.read_seq THEN least(s.read_at, excluded.read_at)
-        ELSE s.read_at
-    END,
-    updated_at = excluded.updated_at,
-    exact_since = least(s.exact_since, excluded.exact_since);
-
--- name: MergeMembership :exec
--- Who joined, left or was listed, one row per pair, in key order; the year 1 where
--- nothing is told.
-INSERT INTO states AS s (user_id, group_id, content_type, joined_at, left_at, listed_at, updated_at, estimated_since, exact_since)
-SELECT
-    m.user_id, m.group_id, 0,
-    nullif(m.joined_at, '0001-01-01 00:00:00+00'), nullif(m.left_at, '0001-01-01 00:00:00+00'), nullif(m.listed_at, '0001-01-01 00:00:00+00'),
-    @updated_at::timestamptz, 'infinity', 'infinity'
-FROM (
-    SELECT
-        unnest(@user_ids::text[]) AS user_id,
-        unnest(@group_ids::text[]) AS group_id,
-        unnest(@joined_ats::timestamptz[]) AS joined_at,
-        unnest(@left_ats::timestamptz[]) AS left_at,
-        unnest(@listed_ats::timestamptz[]) AS listed_at
-) AS m
-ON CONFLICT (user_id, group_id) DO UPDATE SET
-    joined_at = greatest(s.joined_at, excluded.joined_at),
-    left_at = greatest(s.left_at, excluded.left_at),
-    listed_at = greatest(s.listed_at, excluded.listed_at),
-    updated_at = excluded.updated_at;
-
--- name: LowerExacts :exec
--- Exact read positions that replace higher ones.
-UPDATE states AS s SET
-    read_seq = e.read_seq, exact_at = e.exact_at, exact_by_message = false,
-    read_at = CASE WHEN e.read_seq > 0 THEN e.exact_at END, updated_at = @updated_at::timestamptz
-FROM (
-    SELECT
-        unnest(@user_ids::text[]) AS user_id,
-        unnest(@group_ids::text[]) AS group_id,
-        unnest(@read_seqs::bigint[]) AS read_seq,
-        unnest(@exact_ats::timestamptz[]) AS exact_at
-) AS e
-WHERE s.user_id = e.user_id AND s.group_id = e.group_id AND s.read_seq > e.read_seq;
-
--- name: LockStates :many
--- The states that a batch will write, locked in key order.
-SELECT s.user_id, s.group_id, s.lag, s.relative, s.estimate_at, s.read_seq, s.exact_at,
-    s.joined_at, s.left_at, s.listed_at
-FROM states AS s
-JOIN (
     SELECT DISTINCT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
-) AS pair ON pair.user_id = s.user_id AND pair.group_id = s.group_id
-ORDER BY s.user_id, s.group_id
-FOR UPDATE OF s;
+) AS pair
+JOIN states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id
+WHERE s.user_id = ANY (@user_ids::text[]);
+
+-- name: ListReadStatesOfUser :many
+-- The stored read states of a user, in all groups or in one.
+SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
+    s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
+    s.joined_at, s.left_at, s.listed_at, s.updated_at
+FROM states AS s
+WHERE s.user_id = @user_id AND (sqlc.narg('only_group_id')::text IS NULL OR s.group_id = sqlc.narg('only_group_id')::text);
 
 -- name: ListStatesByUser :many
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
@@ -154,7 +157,7 @@ ORDER BY group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByUserOrderedByUnread :many
--- From behind a place on, the largest count first.
+-- From behind a cursor on, the largest count first.
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states
 WHERE user_id = @user_id
@@ -166,15 +169,19 @@ ORDER BY unread_count DESC, group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByUserOrderedByLastRead :many
--- From behind a place on, the last read first; the year 1 stands for never.
+-- From behind a cursor on, the last read first, and who never read last. Without a moment
+-- the cursor is among those.
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states
 WHERE user_id = @user_id
-  AND coalesce(last_read_at, '0001-01-01 00:00:00+00') <= sqlc.arg('after_last_read_at')::timestamptz
-  AND (coalesce(last_read_at, '0001-01-01 00:00:00+00') < sqlc.arg('after_last_read_at')::timestamptz OR group_id > @after_group_id)
+  AND CASE
+      WHEN sqlc.narg('after_last_read_at')::timestamptz IS NULL THEN last_read_at IS NULL AND group_id > @after_group_id
+      ELSE last_read_at IS NULL OR last_read_at < sqlc.narg('after_last_read_at')::timestamptz
+          OR last_read_at = sqlc.narg('after_last_read_at')::timestamptz AND group_id > @after_group_id
+  END
   AND unread_count >= @min_unread
   AND updated_at >= @updated_since
-ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, group_id
+ORDER BY last_read_at DESC NULLS LAST, group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroup :many
@@ -188,7 +195,7 @@ ORDER BY user_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroupOrderedByUnread :many
--- From behind a place on, the largest count first.
+-- From behind a cursor on, the largest count first.
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states
 WHERE group_id = @group_id
@@ -200,15 +207,19 @@ ORDER BY unread_count DESC, user_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroupOrderedByLastRead :many
--- From behind a place on, the last read first; the year 1 stands for never.
+-- From behind a cursor on, the last read first, and who never read last. Without a moment
+-- the cursor is among those.
 SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
 FROM current_states
 WHERE group_id = @group_id
-  AND coalesce(last_read_at, '0001-01-01 00:00:00+00') <= sqlc.arg('after_last_read_at')::timestamptz
-  AND (coalesce(last_read_at, '0001-01-01 00:00:00+00') < sqlc.arg('after_last_read_at')::timestamptz OR user_id > @after_user_id)
+  AND CASE
+      WHEN sqlc.narg('after_last_read_at')::timestamptz IS NULL THEN last_read_at IS NULL AND user_id > @after_user_id
+      ELSE last_read_at IS NULL OR last_read_at < sqlc.narg('after_last_read_at')::timestamptz
+          OR last_read_at = sqlc.narg('after_last_read_at')::timestamptz AND user_id > @after_user_id
+  END
   AND unread_count >= @min_unread
   AND updated_at >= @updated_since
-ORDER BY coalesce(last_read_at, '0001-01-01 00:00:00+00') DESC, user_id
+ORDER BY last_read_at DESC NULLS LAST, user_id
 LIMIT @max_rows;
 
 -- name: ListStatesByPairs :many
@@ -217,30 +228,21 @@ SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.
 FROM (
     SELECT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
 ) AS pair
-JOIN current_states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id;
+JOIN current_states AS s ON s.user_id = pair.user_id AND s.group_id = pair.group_id
+WHERE s.user_id = ANY (@user_ids::text[]);
 
 -- name: SumStatesByUsers :many
--- Only the known ones of the given users, in no particular order. Sums stop at
--- the largest bigint. User by user, so that nothing is sorted; OFFSET 0 has each
--- count reckoned once and not for every sum.
+-- Only the known ones of the given users, in no particular order. Sums stop at the
+-- largest bigint.
 SELECT
-    who.user_id::text AS user_id,
-    badge.unread_count,
-    badge.unread_groups,
-    badge.groups,
-    badge.updated_at
-FROM (SELECT DISTINCT unnest(@user_ids::text[]) AS user_id) AS who
-CROSS JOIN LATERAL (
-    SELECT
-        least(sum(s.unread_count), 9223372036854775807)::bigint AS unread_count,
-        count(*) FILTER (WHERE s.unread_count > 0) AS unread_groups,
-        count(*) AS groups,
-        max(s.updated_at)::timestamptz AS updated_at
-    FROM (
-        SELECT c.unread_count, c.updated_at FROM current_states AS c WHERE c.user_id = who.user_id OFFSET 0
-    ) AS s
-) AS badge
-WHERE badge.groups > 0;
+    s.user_id,
+    least(sum(s.unread_count), 9223372036854775807)::bigint AS unread_count,
+    count(*) FILTER (WHERE s.unread_count > 0) AS unread_groups,
+    count(*) AS groups,
+    max(s.updated_at)::timestamptz AS updated_at
+FROM current_states AS s
+WHERE s.user_id = ANY (@user_ids::text[])
+GROUP BY s.user_id;
 
 -- name: SumStatesByGroup :one
 -- No row when the group is unknown.
@@ -250,8 +252,7 @@ SELECT
     count(*) FILTER (WHERE unread_count > 0) AS users_with_unread,
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     max(unread_count)::bigint AS max_unread,
-    -- The year 1 when nobody is known to have read.
-    coalesce(max(last_read_at), '0001-01-01 00:00:00+00')::timestamptz AS last_read_at,
+    max(last_read_at)::timestamp with time zone AS last_read_at,
     max(updated_at)::timestamptz AS updated_at
 FROM current_states
 WHERE group_id = @group_id

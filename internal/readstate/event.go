@@ -77,8 +77,8 @@ func (k EventKind) movesPosition() bool {
 	}
 }
 
-// fromOpenIM reports whether the event is what OpenIM answered, and not a callback.
-func (k EventKind) fromOpenIM() bool {
+// FromOpenIM reports whether the event is what OpenIM answered, and not a callback.
+func (k EventKind) FromOpenIM() bool {
 	return k == EventSnapshot || k == EventListed || k == EventUnlisted
 }
 
@@ -94,7 +94,7 @@ const (
 // immutable once it has its identity and arrival, and kept in the journal.
 type Event struct {
 	Kind EventKind
-	// ID and At order all events, see [Event.Before].
+	// ID and At order all events, see [Event.Compare].
 	ID ID
 	// At is the arrival; of what OpenIM answered, the moment before it was asked. UTC, in
 	// whole microseconds.
@@ -127,11 +127,8 @@ type Event struct {
 // Pair names the user and the group.
 func (e *Event) Pair() Pair { return Pair{UserID: e.UserID, GroupID: e.GroupID} }
 
-// Before reports whether e comes before o in the order of everything: by arrival, then
-// by identity.
-func (e *Event) Before(o *Event) bool { return e.compare(o) < 0 }
-
-func (e *Event) compare(o *Event) int {
+// Compare gives the order of everything: by arrival, then by identity.
+func (e *Event) Compare(o *Event) int {
 	if c := e.At.Compare(o.At); c != 0 {
 		return c
 	}

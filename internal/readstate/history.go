@@ -2,8 +2,8 @@ package readstate
 
 import "time"
 
-// Arrival is a receipt's place in the order of everything.
-type Arrival struct {
+// EventCursor is a receipt's place in the order of everything.
+type EventCursor struct {
 	At time.Time
 	ID ID
 }
@@ -14,8 +14,8 @@ type History struct {
 	GroupID string // empty: of all groups of the user, and those not known
 	// From is included and To is not; the zero time sets no bound.
 	From, To time.Time
-	// Before is the place of the last receipt of the page before; the zero Arrival is
+	// Before is the place of the last receipt of the page before; the zero EventCursor is
 	// the first page.
-	Before Arrival
+	Before EventCursor
 	Limit  int32
 }

@@ -15,9 +15,9 @@ const (
 	OrderLastRead
 )
 
-// Place is where a page of a list ends: its last state. The zero value is the
+// Cursor is a keyset cursor: the last state of a page. The zero value is the
 // beginning.
-type Place struct {
+type Cursor struct {
 	Key         string
 	UnreadCount int64     // in OrderUnread
 	LastReadAt  time.Time // in OrderLastRead; zero for never
@@ -26,7 +26,7 @@ type Place struct {
 // Page asks for a part of a list.
 type Page struct {
 	Order Order
-	After Place
+	After Cursor
 	// MinUnread leaves out whoever has fewer unread messages, UpdatedSince whatever was
 	// last written before, the state and its group's position.
 	MinUnread    int64

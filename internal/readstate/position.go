@@ -2,164 +2,118 @@ package readstate
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
-// Settling is how long OpenIM may take until its REST API knows what a callback
-// has told: a message is announced before it is stored, and so are the
-// notifications of a membership change, which take seqs too.
-const Settling = time.Second
-
-// Disorder is how far apart two callbacks can arrive that OpenIM sent the other way
-// round: its queue of webhooks has two workers, and there are several queues.
-const Disorder = 10 * time.Second
-
-// Position is a group's running message number, see docs/counting.md. What
-// changes it is a set of events whose order of arrival decides; the zero value
-// is a group that nothing is known of.
-type Position struct {
+// GroupPosition is a group's running message number, see docs/counting.md. It is what
+// the group's events make of the zero value, one after the other, in their order.
+type GroupPosition struct {
 	GroupID string
-	// Known is the highest seq learnt; it means something when Placed.
-	Known int64
-	// Counted is the number of distinct messages that came without a seq and that
-	// no learnt seq covers.
-	Counted int64
-	// Origin is the seq at which this group's number was zero: read positions that
-	// were reckoned before the first seq was learnt are relative to it.
-	Origin int64
-	Placed bool // a seq has been learnt, and Origin fixed
-	// StoredAt is the arrival of the first callback with the highest stored seq.
-	StoredAt time.Time
-	// AskedAt is when OpenIM was asked for the newest fact.
-	AskedAt time.Time
-	// DoubtAt is the arrival of the last callback which says that a seq was, or
-	// will be, taken that it does not name.
-	DoubtAt time.Time
+	// HasSeq says that a seq of the group is known; MaxSeq and BaseSeq mean something
+	// only then.
+	HasSeq bool
+	// MaxSeq is the highest seq known.
+	MaxSeq int64
+	// Unsequenced is the number of distinct messages that came without a seq and that no
+	// known seq covers.
+	Unsequenced int64
+	// BaseSeq is the seq at which the number was zero. The first seq that is known fixes
+	// it: read positions of before are relative to it.
+	BaseSeq int64
+	// CoveredUntil is the arrival before which every message is covered by MaxSeq.
+	CoveredUntil time.Time
+	// UnsequencedAt is the arrival of the newest message that came without a seq.
+	UnsequencedAt time.Time
+	// SeqGapAt is the arrival of an event after which a seq is taken that nobody has named
+	// yet; zero when there is none.
+	SeqGapAt time.Time
 	// DismissedAt is the arrival of the last dismissal.
 	DismissedAt time.Time
+	// MovedAt is the arrival of the last event that may have changed any of this, and
+	// UpdatedAt when one was written that did.
+	MovedAt, UpdatedAt time.Time
 }
 
-// Number is the position: known + counted.
-func (p *Position) Number() int64 { return add(p.Known, p.Counted) }
+// Number is the position: MaxSeq and the messages that it does not cover.
+func (p *GroupPosition) Number() int64 { return add(p.MaxSeq, p.Unsequenced) }
 
-// Cover is the moment before which every message without a seq is covered by a
-// learnt one.
-func (p *Position) Cover() time.Time {
-	if p.StoredAt.After(p.AskedAt) {
-		return p.StoredAt
+// Exact reports whether the position is OpenIM's own, as far as events tell.
+func (p *GroupPosition) Exact() bool { return p.HasSeq && p.Unsequenced == 0 && p.SeqGapAt.IsZero() }
+
+// apply moves the position by an event that comes after all that were applied before,
+// and reports whether it changed.
+func (p *GroupPosition) apply(e *Event, m seen) (changed bool) {
+	if !e.Kind.movesPosition() {
+		return false
 	}
-	return p.AskedAt
-}
-
-// Exact reports whether the position is what OpenIM said, or would say as far as
-// callbacks tell.
-func (p *Position) Exact() bool {
-	return p.Placed && p.Counted == 0 &&
-		(p.DoubtAt.IsZero() || p.DoubtAt.Before(p.StoredAt) || !p.DoubtAt.Add(Settling).After(p.AskedAt))
-}
-
-// Ledger moves one group's position from callback to callback, in the order of
-// arrival. Waiting holds the arrivals of the messages that are counted, as far as
-// they may come to be told apart: those from [Settling] before the first seq on that
-// is learnt.
-type Ledger struct {
-	Position
-	Waiting []time.Time // ascending
-}
-
-// Count adds a message that came without a seq, for the first time.
-func (l *Ledger) Count(at time.Time) {
-	if at.Before(l.Cover()) {
-		l.unsettled(at)
-		return
-	}
-	l.Counted = add(l.Counted, 1)
-	i, _ := slices.BinarySearchFunc(l.Waiting, at, time.Time.Compare)
-	l.Waiting = slices.Insert(l.Waiting, i, at)
-}
-
-// Uncount takes a message out that has been counted at its arrival, if it still
-// is: it turned out to have a seq.
-func (l *Ledger) Uncount(at time.Time) {
-	if at.Before(l.Cover()) {
-		return
-	}
-	if i, found := slices.BinarySearchFunc(l.Waiting, at, time.Time.Compare); found {
-		l.Waiting = slices.Delete(l.Waiting, i, i+1)
-	}
-	l.Counted = max(0, l.Counted-1)
-}
-
-// Store learns the seq of a stored message. A higher one covers all messages
-// that arrived before.
-func (l *Ledger) Store(seq int64, at time.Time) {
-	switch {
-	case !l.Placed || seq > l.Known:
-		l.StoredAt = at
-	case seq == l.Known && at.Before(l.StoredAt):
-		l.StoredAt = at
+	before := *p
+	switch e.Kind {
+	case EventMessage:
+		p.message(e, m)
+	case EventSnapshot:
+		p.snapshot(e)
+	case EventJoined, EventLeft, EventMembersChanged: // the notification takes a seq
+		p.openGap(e.At)
+	case EventDismissed:
+		p.openGap(e.At)
+		p.DismissedAt = later(p.DismissedAt, e.At)
 	default:
-		return
 	}
-	l.learn(seq)
+	changed = *p != before
+	p.MovedAt = later(p.MovedAt, e.At)
+	return changed
 }
 
-// Ask learns a group's highest seq from OpenIM itself. It covers all messages
-// that arrived before OpenIM was asked.
-func (l *Ledger) Ask(maxSeq int64, at time.Time) {
-	if at.After(l.AskedAt) {
-		l.AskedAt = at
-	}
-	for _, arrival := range l.Waiting {
-		if arrival.Before(l.Cover()) {
-			l.unsettled(arrival)
-		}
-	}
-	l.learn(maxSeq)
-}
-
-// unsettled notes a message that is covered by a fact for which OpenIM was asked so
-// shortly after the message's arrival that it may not have stored it.
-func (l *Ledger) unsettled(arrival time.Time) {
-	if !arrival.Before(l.StoredAt) && arrival.Add(Settling).After(l.AskedAt) {
-		l.Doubt(arrival)
+func (p *GroupPosition) message(e *Event, m seen) {
+	switch {
+	case e.ReadSeq == 0 && m.announcedAt.IsZero(): // it counts once, and its seq says more
+		p.Unsequenced, p.UnsequencedAt = add(p.Unsequenced, 1), e.At
+	case e.ReadSeq == 0:
+	case !p.HasSeq || e.ReadSeq > p.MaxSeq:
+		p.learn(e.ReadSeq, e.At)
+		p.SeqGapAt = time.Time{}
+	case !m.announcedAt.IsZero() && !m.sequenced && !m.announcedAt.Before(p.CoveredUntil):
+		p.Unsequenced = max(0, p.Unsequenced-1)
 	}
 }
 
-func (l *Ledger) learn(seq int64) {
-	before := l.Counted
-	i, _ := slices.BinarySearchFunc(l.Waiting, l.Cover(), time.Time.Compare)
-	l.Waiting = l.Waiting[i:]
-	l.Counted = min(l.Counted, int64(len(l.Waiting)))
-	if !l.Placed {
-		l.Placed = true
-		l.Known = seq
-		l.Origin = sub(seq, before-l.Counted)
-		return
+// snapshot takes OpenIM's highest seq. OpenIM may not have stored yet what was
+// announced shortly before it was asked.
+func (p *GroupPosition) snapshot(e *Event) {
+	if p.Unsequenced > 0 && p.UnsequencedAt.Add(Settling).After(e.At) {
+		p.openGap(p.UnsequencedAt)
+	} else if !p.SeqGapAt.Add(Settling).After(e.At) {
+		p.SeqGapAt = time.Time{}
 	}
-	l.Known = max(l.Known, seq)
-}
-
-// Lower replaces the highest seq by what OpenIM says now.
-func (l *Ledger) Lower(maxSeq int64, at time.Time) {
-	l.StoredAt = time.Time{}
-	l.Ask(maxSeq, at)
-	l.Known = maxSeq
-}
-
-// Doubt notes that a seq was taken that nobody named.
-func (l *Ledger) Doubt(at time.Time) {
-	if at.After(l.DoubtAt) {
-		l.DoubtAt = at
+	if e.AllowDecrease {
+		p.learn(e.MaxSeq, e.At)
+	} else {
+		p.learn(max(e.MaxSeq, p.MaxSeq), e.At)
 	}
 }
 
-// Dismiss notes that the group is gone.
-func (l *Ledger) Dismiss(at time.Time) {
-	if at.After(l.DismissedAt) {
-		l.DismissedAt = at
+// learn takes a seq that covers every message until now.
+func (p *GroupPosition) learn(seq int64, at time.Time) {
+	if !p.HasSeq {
+		p.HasSeq, p.BaseSeq = true, sub(seq, p.Unsequenced)
 	}
+	p.MaxSeq, p.Unsequenced, p.CoveredUntil = seq, 0, at
+}
+
+func (p *GroupPosition) openGap(at time.Time) { p.SeqGapAt = later(p.SeqGapAt, at) }
+
+// checkpoint gives what a journal row keeps of the position.
+func (p *GroupPosition) checkpoint() GroupPosition {
+	kept := *p
+	kept.MovedAt, kept.UpdatedAt = time.Time{}, time.Time{}
+	return kept
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // add and sub stop at the ends of int64.

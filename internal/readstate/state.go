@@ -34,12 +34,6 @@ const (
 	SourceFact Source = "fact"
 )
 
-// Pair names the subject of a state: one user in one group.
-type Pair struct {
-	UserID  string
-	GroupID string
-}
-
 // State is the current truth of one pair.
 type State struct {
 	Pair

@@ -7,313 +7,408 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"readmark/db"
 	"readmark/internal/readstate"
 )
 
-// apply writes a batch that moves positions or memberships: it locks the positions
-// and states in question, moves them through the batch in the order of arrival,
-// and writes what comes of it. All writers lock positions before states, each in
-// key order.
-func (s *Store) apply(ctx context.Context, tx pgx.Tx, batch *readstate.Batch, recordedAt time.Time) error {
-	before, err := s.before(ctx, tx, batch, recordedAt)
+const (
+	// lateRows is how many rows of the journal are applied anew at once, after an event
+	// that comes late. It bounds memory.
+	lateRows = 5000
+	// rollbackTimeout bounds giving a transaction up, also when the caller has ended.
+	rollbackTimeout = 5 * time.Second
+	// messageRepeats is how long before its arrival a message may have been told, where
+	// OpenIM does not say when it was sent; sentSkew is what OpenIM's clock may be off.
+	messageRepeats = 7 * 24 * time.Hour
+	sentSkew       = 5 * time.Minute
+	// journalAhead is how far ahead of this clock the arrivals of other processes may lie.
+	journalAhead = time.Hour
+)
+
+// commitEvents writes a batch of any events: it locks the positions of their groups,
+// loads what they are about, applies them, and writes what has changed. It takes two
+// round trips, and more for events that come late. All writers of positions lock them
+// in key order, before they write states.
+func (s *Store) commitEvents(ctx context.Context, batch *readstate.Batch, filterErased bool) (err error) {
+	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	// With the positions locked, a group's rows are recorded in the order in which they
-	// moved its position.
-	recordedAt = s.now().UTC().Truncate(time.Microsecond)
-	effects := readstate.Apply(batch, before)
-	var m marks
-	m.receipts(batch.Receipts, s.asks, recordedAt)
-	if s.asks {
-		m.effects(&effects, recordedAt)
-		if err := s.markChanges(ctx, tx, &m, batch.Changes, recordedAt); err != nil {
+	defer conn.Release()
+	defer func() {
+		if err != nil {
+			rollBack(ctx, conn)
+		}
+	}()
+	t := transaction{Store: s, conn: conn, batch: *batch}
+	var queue pipeline
+	_, _ = queue.Exec(ctx, "begin")
+	if filterErased {
+		// 0. leave out what is erased
+		if err := t.filterErased(ctx, &queue); err != nil {
+			return err
+		}
+		queue = pipeline{}
+	} else if err := s.holdErasures(ctx, &queue, batch); err != nil {
+		return err
+	}
+	// 1. lock and load
+	if err := t.load(ctx, &queue); err != nil {
+		return err
+	}
+	for {
+		// 2. apply
+		more, err := t.apply(ctx)
+		if err != nil {
+			return err
+		}
+		// 3. write
+		var queue pipeline
+		if err := t.write(ctx, &queue, !more); err != nil {
+			return err
+		}
+		if !more {
+			_, _ = queue.Exec(ctx, "commit")
+			return queue.send(ctx, conn)
+		}
+		if err := t.loadNext(ctx, &queue); err != nil {
 			return err
 		}
 	}
-	var queue pipeline
-	err = errors.Join(
-		s.writeEffects(ctx, &queue, &effects, recordedAt),
-		s.savePositions(ctx, &queue, before.Ledgers, recordedAt),
-		s.raise(ctx, &queue, &m, recordedAt),
-		s.insertRejections(ctx, &queue, batch.Rejections),
-	)
-	if err != nil {
-		return err
-	}
-	return tx.SendBatch(ctx, &queue.Batch).Close()
 }
 
-// before locks and reads what the batch is about.
-func (s *Store) before(
-	ctx context.Context, tx pgx.Tx, batch *readstate.Batch, recordedAt time.Time,
-) (*readstate.Before, error) {
-	q := subjects(batch)
-	before := &readstate.Before{
-		Ledgers:  make(map[string]*readstate.Ledger, len(q.groups)),
-		Cursors:  map[readstate.Pair]readstate.Cursor{},
-		Messages: map[readstate.MessageKey]readstate.KnownMessage{},
+// rollBack ends a transaction that failed. A connection on which that fails is closed
+// when it is released.
+func rollBack(ctx context.Context, conn *pgxpool.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	if !conn.Conn().IsClosed() {
+		_, _ = conn.Exec(ctx, "rollback")
 	}
-	if err := s.queries.AddPositions(ctx, tx, db.AddPositionsParams{GroupIDs: q.groups, UpdatedAt: recordedAt}); err != nil {
-		return nil, err
-	}
-	positions, err := s.queries.LockPositions(ctx, tx, q.groups)
-	if err != nil {
-		return nil, err
-	}
-	for i := range positions {
-		before.Ledgers[positions[i].GroupID] = ledger(&positions[i])
-	}
-	states, err := s.queries.LockStates(ctx, tx, db.LockStatesParams{UserIDs: q.userIDs, GroupIDs: q.groupIDs})
-	if err != nil {
-		return nil, err
-	}
-	for i := range states {
-		c := cursor(&states[i])
-		before.Cursors[c.Pair] = c
-	}
-	if len(q.messageIDs) > 0 {
-		messages, err := s.queries.ListMessages(ctx, tx, db.ListMessagesParams{
-			GroupIDs: q.messageGroups, MessageIds: q.messageIDs,
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range messages {
-			before.Messages[readstate.MessageKey{GroupID: m.GroupID, MessageID: m.MessageID}] = readstate.KnownMessage{
-				GroupID: m.GroupID, MessageID: m.MessageID, ReceivedAt: m.ReceivedAt.UTC(), Seq: value(m.Seq),
-			}
-		}
-	}
-	return before, s.loadWaiting(ctx, tx, before.Ledgers, q.learnt)
 }
 
-// loadWaiting gives each ledger that a seq is learnt for the messages that it
-// may have to tell apart.
-func (s *Store) loadWaiting(
-	ctx context.Context, tx pgx.Tx, ledgers map[string]*readstate.Ledger, learnt map[string]time.Time,
-) error {
-	var p db.ListWaitingMessagesParams
-	for groupID, moment := range learnt {
-		l := ledgers[groupID]
-		if l.Counted == 0 {
+// transaction is a commit of events under way.
+type transaction struct {
+	*Store
+	conn  *pgxpool.Conn
+	batch readstate.Batch
+
+	left       []readstate.Event // not applied yet, in order
+	groups     []string          // of the events, in key order
+	loaded     readstate.Loaded
+	from       map[string]place // where the journal of each group is read from
+	more       bool             // there is more of the journal than was loaded
+	recordedAt time.Time
+	effects    readstate.Effects
+	lookups    []readstate.Lookup // of all parts
+}
+
+// place is a place in the order of everything.
+type place struct {
+	at time.Time
+	id readstate.ID
+}
+
+// load takes the locks and loads what the events are about, in one round trip.
+func (t *transaction) load(ctx context.Context, queue *pipeline) error {
+	t.left = slices.Clone(t.batch.Events)
+	slices.SortStableFunc(t.left, func(a, b readstate.Event) int { return a.Compare(&b) })
+	t.loaded = readstate.Loaded{Positions: map[string]readstate.GroupPosition{}, States: map[readstate.Pair]readstate.ReadState{}}
+	t.from = map[string]place{}
+	var moving []string
+	for i := range t.left {
+		e := &t.left[i]
+		if e.GroupID == "" {
 			continue
 		}
-		moment = moment.Add(-readstate.Settling)
-		if cover := l.Cover(); cover.After(moment) {
-			moment = cover
+		if _, found := t.from[e.GroupID]; !found {
+			t.from[e.GroupID] = place{at: e.At}
+			t.groups = append(t.groups, e.GroupID)
 		}
-		p.GroupIDs = append(p.GroupIDs, groupID)
-		p.Moments = append(p.Moments, moment)
+		if !e.Kind.IsReceipt() {
+			moving = append(moving, e.GroupID)
+		}
 	}
-	if len(p.GroupIDs) == 0 {
+	slices.Sort(t.groups)
+	slices.Sort(moving)
+	moving = slices.Compact(moving)
+	if len(moving) > 0 {
+		if err := t.queries.AddPositions(ctx, queue, moving); err != nil {
+			return err
+		}
+	}
+	if len(t.groups) > 0 {
+		queue.ask(func(conn db.DBTX) error {
+			rows, err := t.queries.LockPositions(ctx, conn, t.groups)
+			for i := range rows {
+				t.loaded.Positions[rows[i].GroupID] = position(&rows[i])
+			}
+			return err
+		})
+		t.askStates(ctx, queue, pairs(t.left), t.loaded.States)
+		t.askMessages(ctx, queue, messages(t.left), &t.loaded.Messages)
+		t.askJournal(ctx, queue)
+	}
+	err := queue.send(ctx, t.conn)
+	// With the positions locked, a group's rows are recorded in the order in which they
+	// moved its position.
+	t.recordedAt = t.Store.recordedAt()
+	return err
+}
+
+// apply applies the events as far as the journal was loaded, and reports whether some
+// of it is left.
+func (t *transaction) apply(ctx context.Context) (more bool, err error) {
+	now := t.left
+	if more = t.more; more {
+		horizon := &t.loaded.Journal[len(t.loaded.Journal)-1].Event
+		n, _ := slices.BinarySearchFunc(t.left, horizon, func(e readstate.Event, h *readstate.Event) int { return e.Compare(h) })
+		for n < len(t.left) && t.left[n].Compare(horizon) <= 0 {
+			n++
+		}
+		now = t.left[:n]
+	}
+	t.left = t.left[len(now):]
+	if len(t.loaded.Journal) > 0 {
+		if err := t.loadLate(ctx); err != nil {
+			return more, err
+		}
+	}
+	t.effects = readstate.Apply(&t.loaded, now, t.options(t.recordedAt))
+	if len(t.effects.NeedEstimates) > 0 {
+		if err := t.loadEstimates(ctx); err != nil {
+			return more, err
+		}
+		t.effects = readstate.Apply(&t.loaded, now, t.options(t.recordedAt))
+	}
+	if err := t.lookUpMembers(ctx); err != nil {
+		return more, err
+	}
+	for i := range now {
+		if now[i].Kind == readstate.EventMessage {
+			t.loaded.Messages = append(t.loaded.Messages, now[i])
+		}
+	}
+	return more, nil
+}
+
+// loadLate loads what rows of the journal are about that are applied anew.
+func (t *transaction) loadLate(ctx context.Context) error {
+	events := make([]readstate.Event, len(t.loaded.Journal))
+	for i := range t.loaded.Journal {
+		events[i] = t.loaded.Journal[i].Event
+	}
+	var queue pipeline
+	t.askStates(ctx, &queue, slices.DeleteFunc(pairs(events), func(p readstate.Pair) bool {
+		_, found := t.loaded.States[p]
+		return found
+	}), t.loaded.States)
+	t.askMessages(ctx, &queue, messages(events), &t.loaded.Messages)
+	return queue.send(ctx, t.conn)
+}
+
+func (t *transaction) loadEstimates(ctx context.Context) error {
+	t.loaded.Estimates = map[readstate.Pair]readstate.Entry{}
+	var queue pipeline
+	for _, pair := range t.effects.NeedEstimates {
+		queue.ask(func(conn db.DBTX) error {
+			row, err := t.queries.GetEstimateBefore(ctx, conn, db.GetEstimateBeforeParams{
+				UserID: pair.UserID, GroupID: pair.GroupID, Moment: t.from[pair.GroupID].at,
+			})
+			if err == nil {
+				t.loaded.Estimates[pair] = entry(&row)
+			} else if errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			}
+			return err
+		})
+	}
+	return queue.send(ctx, t.conn)
+}
+
+// loadNext goes on to the rows of the journal behind those that were applied.
+func (t *transaction) loadNext(ctx context.Context, queue *pipeline) error {
+	last := t.loaded.Journal[len(t.loaded.Journal)-1]
+	for groupID := range t.from {
+		t.from[groupID] = place{last.At, next(last.ID)}
+	}
+	t.loaded.Start = t.effects.End
+	t.loaded.Journal, t.loaded.Estimates = nil, nil
+	for _, state := range t.effects.States {
+		t.loaded.States[state.Pair] = state
+	}
+	t.askJournal(ctx, queue)
+	return queue.send(ctx, t.conn)
+}
+
+// next is the ID behind an ID.
+func next(id readstate.ID) readstate.ID {
+	for i := len(id) - 1; i >= 0; i-- {
+		if id[i]++; id[i] != 0 {
+			break
+		}
+	}
+	return id
+}
+
+// write queues what has changed. Positions are written when all is applied.
+func (t *transaction) write(ctx context.Context, queue *pipeline, last bool) (err error) {
+	e := &t.effects
+	if len(e.Inserted) > 0 {
+		err = errors.Join(err, t.queries.InsertEntries(ctx, t.journalOf(queue, &t.batch), insertParams(e.Inserted, t.recordedAt)))
+	}
+	if len(e.Corrected) > 0 {
+		err = errors.Join(err, t.queries.CorrectEntries(ctx, queue, correctParams(e.Corrected, t.recordedAt)))
+	}
+	err = errors.Join(err, t.saveStates(ctx, queue, e.States, t.loaded.States))
+	t.lookups = append(t.lookups, e.Lookups...)
+	if !last {
+		return err
+	}
+	if len(e.Positions) > 0 {
+		err = errors.Join(err, t.queries.SavePositions(ctx, queue, positionParams(e.Positions)))
+	}
+	return errors.Join(err,
+		t.enqueueLookups(ctx, queue, t.lookups, t.recordedAt),
+		t.insertRejections(ctx, queue, t.batch.Rejections))
+}
+
+// saveStates queues states that have changed from what was loaded. The database keeps
+// the later estimate, so that one which was taken back is cleared first.
+func (s *Store) saveStates(
+	ctx context.Context, queue db.DBTX, states []readstate.ReadState, loaded map[readstate.Pair]readstate.ReadState,
+) (err error) {
+	if len(states) == 0 {
 		return nil
 	}
-	rows, err := s.queries.ListWaitingMessages(ctx, tx, p)
-	for _, row := range rows {
-		l := ledgers[row.GroupID]
-		l.Waiting = append(l.Waiting, row.ReceivedAt.UTC())
-	}
-	return err
-}
-
-// question is what has to be known before a batch can be applied.
-type question struct {
-	groups                    []string // in key order, without repeats
-	userIDs, groupIDs         []string // pairs
-	messageGroups, messageIDs []string
-	learnt                    map[string]time.Time // group → the earliest moment at which a seq is learnt
-}
-
-func subjects(batch *readstate.Batch) question {
-	q := question{learnt: map[string]time.Time{}}
-	learn := func(groupID string, at time.Time) {
-		if first, known := q.learnt[groupID]; !known || at.Before(first) {
-			q.learnt[groupID] = at
+	for i := range states {
+		now, before := &states[i].Estimate, loaded[states[i].Pair].Estimate
+		if before.At.IsZero() || now.ID == before.ID || now.At.After(before.At) {
+			continue
 		}
+		err = errors.Join(err, s.queries.ClearEstimate(ctx, queue, db.ClearEstimateParams{
+			UserID: states[i].UserID, GroupID: states[i].GroupID, EstimateID: identity(before.ID),
+		}))
 	}
-	pair := func(userID, groupID string) {
-		q.groups = append(q.groups, groupID)
-		q.userIDs, q.groupIDs = append(q.userIDs, userID), append(q.groupIDs, groupID)
+	return errors.Join(err, s.queries.SaveStates(ctx, queue, stateParams(states)))
+}
+
+// lookUpMembers adds a lookup of some member of each group that somebody has left.
+func (t *transaction) lookUpMembers(ctx context.Context) error {
+	if len(t.effects.MemberLookups) == 0 {
+		return nil
 	}
-	for i := range batch.Receipts {
-		if r := &batch.Receipts[i]; r.Attributed() {
-			pair(r.UserID, r.GroupID)
+	var queue pipeline
+	for groupID, leavers := range t.effects.MemberLookups {
+		queue.ask(func(conn db.DBTX) error {
+			users, err := t.queries.SomeMember(ctx, conn, db.SomeMemberParams{GroupID: groupID, NotUserIds: leavers})
+			for _, userID := range users {
+				t.lookups = append(t.lookups, readstate.Lookup{
+					Pair:  readstate.Pair{UserID: userID, GroupID: groupID},
+					DueAt: t.recordedAt.Add(readstate.Debounce), SettlesAt: t.recordedAt.Add(readstate.Settling),
+				})
+			}
+			return err
+		})
+	}
+	return queue.send(ctx, t.conn)
+}
+
+// askStates queues loading the states of pairs.
+func (s *Store) askStates(ctx context.Context, queue *pipeline, pairs []readstate.Pair, into map[readstate.Pair]readstate.ReadState) {
+	if len(pairs) == 0 {
+		return
+	}
+	var p db.ListReadStatesParams
+	for _, pair := range pairs {
+		p.UserIDs, p.GroupIDs = append(p.UserIDs, pair.UserID), append(p.GroupIDs, pair.GroupID)
+	}
+	queue.ask(func(conn db.DBTX) error {
+		rows, err := s.queries.ListReadStates(ctx, conn, p)
+		for i := range rows {
+			state := readState(&rows[i])
+			into[state.Pair] = state
 		}
-	}
-	for i := range batch.Messages {
-		m := &batch.Messages[i]
-		pair(m.UserID, m.GroupID)
-		q.messageGroups, q.messageIDs = append(q.messageGroups, m.GroupID), append(q.messageIDs, m.MessageID)
-		if m.Seq > 0 {
-			learn(m.GroupID, m.ReceivedAt)
-		}
-	}
-	for i := range batch.Changes {
-		c := &batch.Changes[i]
-		q.groups = append(q.groups, c.GroupID)
-		for _, userID := range c.UserIDs {
-			pair(userID, c.GroupID)
-		}
-	}
-	for i := range batch.Facts {
-		f := &batch.Facts[i]
-		pair(f.UserID, f.GroupID)
-		learn(f.GroupID, f.AskedAt)
-	}
-	for i := range batch.Listings {
-		for _, userID := range batch.Listings[i].UserIDs {
-			pair(userID, batch.Listings[i].GroupID)
-		}
-	}
-	slices.Sort(q.groups)
-	q.groups = slices.Compact(q.groups)
-	return q
+		return err
+	})
 }
 
-// writeEffects queues what a batch does to journal, states and messages.
-func (s *Store) writeEffects(ctx context.Context, queue db.DBTX, e *readstate.Effects, recordedAt time.Time) (err error) {
-	if len(e.Entries) > 0 {
-		err = errors.Join(err, s.queries.InsertJournal(ctx, queue, entryParams(e.Entries, recordedAt)))
+// askMessages queues loading what the journal has of messages. All callbacks of a message come
+// after it was sent.
+func (s *Store) askMessages(ctx context.Context, queue *pipeline, messages []readstate.Event, into *[]readstate.Event) {
+	if len(messages) == 0 {
+		return
 	}
-	if len(e.Messages) > 0 {
-		err = errors.Join(err, s.queries.SaveMessages(ctx, queue, messageParams(e.Messages)))
-	}
-	if len(e.Estimates) > 0 {
-		err = errors.Join(err, s.queries.MergeEstimates(ctx, queue, estimateParams(e.Estimates, recordedAt)))
-	}
-	if len(e.Exacts) > 0 {
-		err = errors.Join(err, s.queries.MergeExacts(ctx, queue, exactParams(e.Exacts, recordedAt)))
-		if lower := lowerParams(e.Exacts, recordedAt); len(lower.UserIDs) > 0 {
-			err = errors.Join(err, s.queries.LowerExacts(ctx, queue, lower))
-		}
-	}
-	if len(e.Memberships) > 0 {
-		err = errors.Join(err, s.queries.MergeMembership(ctx, queue, membershipParams(e.Memberships, recordedAt)))
-	}
-	return err
-}
-
-func (s *Store) savePositions(
-	ctx context.Context, queue db.DBTX, ledgers map[string]*readstate.Ledger, recordedAt time.Time,
-) error {
-	p := db.SavePositionsParams{UpdatedAt: recordedAt}
-	for groupID, l := range ledgers {
-		p.GroupIDs = append(p.GroupIDs, groupID)
-		p.Known, p.Counted = append(p.Known, l.Known), append(p.Counted, l.Counted)
-		p.Origins, p.Placed = append(p.Origins, l.Origin), append(p.Placed, l.Placed)
-		p.StoredAts, p.AskedAts = append(p.StoredAts, l.StoredAt), append(p.AskedAts, l.AskedAt)
-		p.DoubtAts, p.DismissedAts = append(p.DoubtAts, l.DoubtAt), append(p.DismissedAts, l.DismissedAt)
-	}
-	return s.queries.SavePositions(ctx, queue, p)
-}
-
-func ledger(row *db.LockPositionsRow) *readstate.Ledger {
-	return &readstate.Ledger{Position: readstate.Position{
-		GroupID: row.GroupID, Known: row.Known, Counted: row.Counted,
-		Origin: value(row.Origin), Placed: row.Origin != nil,
-		StoredAt: moment(row.StoredAt), AskedAt: moment(row.AskedAt),
-		DoubtAt: moment(row.DoubtAt), DismissedAt: moment(row.DismissedAt),
-	}}
-}
-
-func cursor(row *db.LockStatesRow) readstate.Cursor {
-	c := readstate.Cursor{
-		Membership: readstate.Membership{
-			Pair:     readstate.Pair{UserID: row.UserID, GroupID: row.GroupID},
-			JoinedAt: moment(row.JoinedAt), LeftAt: moment(row.LeftAt), ListedAt: moment(row.ListedAt),
-		},
-		EstimateAt: moment(row.EstimateAt), ReadSeq: readstate.None, ExactAt: moment(row.ExactAt),
-	}
-	if row.ReadSeq != nil {
-		c.ReadSeq = *row.ReadSeq
-	}
-	return c
-}
-
-func entryParams(entries []readstate.Entry, recordedAt time.Time) db.InsertJournalParams {
-	p := db.InsertJournalParams{RecordedAt: recordedAt}
-	for i := range entries {
-		e := &entries[i]
-		p.UserIDs, p.GroupIDs = append(p.UserIDs, e.UserID), append(p.GroupIDs, e.GroupID)
-		p.ReceivedAts, p.Ids = append(p.ReceivedAts, e.At), append(p.Ids, identity(e.ID))
-		p.Kinds, p.ContentTypes = append(p.Kinds, int16(e.Kind)), append(p.ContentTypes, e.ContentType)
-		p.UnreadCounts, p.ReadSeqs = append(p.UnreadCounts, e.UnreadCount), append(p.ReadSeqs, e.ReadSeq)
-		p.MaxSeqs, p.MessageIds = append(p.MaxSeqs, e.MaxSeq), append(p.MessageIds, e.MessageID)
-		p.Produced, p.ReadPositions = append(p.Produced, e.Produced), append(p.ReadPositions, e.Read)
-		p.Relatives, p.SentAts = append(p.Relatives, e.Relative), append(p.SentAts, e.SentAt)
-		p.Positions = append(p.Positions, e.Position)
-	}
-	return p
-}
-
-func messageParams(messages []readstate.KnownMessage) (p db.SaveMessagesParams) {
+	p := db.ListMessageEventsParams{Until: s.now().UTC().Add(journalAhead)}
 	for i := range messages {
 		m := &messages[i]
-		p.GroupIDs, p.MessageIds = append(p.GroupIDs, m.GroupID), append(p.MessageIds, m.MessageID)
-		p.ReceivedAts, p.Seqs = append(p.ReceivedAts, m.ReceivedAt), append(p.Seqs, m.Seq)
-	}
-	return p
-}
-
-func estimateParams(estimates []readstate.Estimate, updatedAt time.Time) db.MergeEstimatesParams {
-	p := db.MergeEstimatesParams{UpdatedAt: updatedAt}
-	for i := range estimates {
-		e := &estimates[i]
-		p.UserIDs, p.GroupIDs = append(p.UserIDs, e.UserID), append(p.GroupIDs, e.GroupID)
-		p.Lags, p.Relatives = append(p.Lags, -e.Read), append(p.Relatives, e.Relative)
-		p.ContentTypes, p.ByMessage = append(p.ContentTypes, e.ContentType), append(p.ByMessage, e.ByMessage)
-		p.EstimateAts, p.EstimateIds = append(p.EstimateAts, e.At), append(p.EstimateIds, identity(e.ID))
-	}
-	return p
-}
-
-func exactParams(exacts []readstate.Exact, updatedAt time.Time) db.MergeExactsParams {
-	p := db.MergeExactsParams{UpdatedAt: updatedAt}
-	for i := range exacts {
-		e := &exacts[i]
-		p.UserIDs, p.GroupIDs = append(p.UserIDs, e.UserID), append(p.GroupIDs, e.GroupID)
-		p.ReadSeqs, p.ExactAts = append(p.ReadSeqs, e.ReadSeq), append(p.ExactAts, e.At)
-		p.ByMessage = append(p.ByMessage, e.ByMessage)
-	}
-	return p
-}
-
-func lowerParams(exacts []readstate.Exact, updatedAt time.Time) db.LowerExactsParams {
-	p := db.LowerExactsParams{UpdatedAt: updatedAt}
-	for i := range exacts {
-		if e := &exacts[i]; e.Lowers {
-			p.UserIDs, p.GroupIDs = append(p.UserIDs, e.UserID), append(p.GroupIDs, e.GroupID)
-			p.ReadSeqs, p.ExactAts = append(p.ReadSeqs, e.ReadSeq), append(p.ExactAts, e.At)
+		from := m.At.Add(-messageRepeats)
+		if !m.SentAt.IsZero() && m.SentAt.After(from) {
+			from = m.SentAt
+			if from.After(m.At) {
+				from = m.At
+			}
+			from = from.Add(-sentSkew)
+		}
+		p.UserIDs, p.GroupIDs, p.MessageIds = append(p.UserIDs, m.UserID), append(p.GroupIDs, m.GroupID), append(p.MessageIds, m.MessageID)
+		p.FromAts = append(p.FromAts, from)
+		if p.Oldest.IsZero() || from.Before(p.Oldest) {
+			p.Oldest = from
 		}
 	}
-	return p
+	queue.ask(func(conn db.DBTX) error {
+		rows, err := s.queries.ListMessageEvents(ctx, s.journalSince(conn, p.Oldest), p)
+		for _, row := range rows {
+			*into = append(*into, readstate.Event{
+				Kind: readstate.EventMessage, GroupID: row.GroupID, MessageID: row.MessageID,
+				At: row.ReceivedAt.UTC(), ID: readstate.ID(row.ID.Bytes), ReadSeq: value(row.ReadSeq),
+			})
+		}
+		return err
+	})
 }
 
-func membershipParams(memberships []readstate.Membership, updatedAt time.Time) db.MergeMembershipParams {
-	p := db.MergeMembershipParams{UpdatedAt: updatedAt}
-	for i := range memberships {
-		m := &memberships[i]
-		p.UserIDs, p.GroupIDs = append(p.UserIDs, m.UserID), append(p.GroupIDs, m.GroupID)
-		p.JoinedAts, p.LeftAts = append(p.JoinedAts, m.JoinedAt), append(p.LeftAts, m.LeftAt)
-		p.ListedAts = append(p.ListedAts, m.ListedAt)
+// askJournal loads the rows of the groups from where events begin: there are none where
+// nothing comes late.
+func (t *transaction) askJournal(ctx context.Context, queue *pipeline) {
+	p := db.ListGroupJournalParams{MaxRows: lateRows + 1, Until: t.now().UTC().Add(journalAhead)}
+	for groupID, from := range t.from {
+		p.GroupIDs, p.FromAts, p.FromIds = append(p.GroupIDs, groupID), append(p.FromAts, from.at), append(p.FromIds, identity(from.id))
+		if p.Oldest.IsZero() || from.at.Before(p.Oldest) {
+			p.Oldest = from.at
+		}
 	}
-	return p
+	queue.ask(func(conn db.DBTX) error {
+		rows, err := t.queries.ListGroupJournal(ctx, t.journalSince(conn, p.Oldest), p)
+		t.more = len(rows) > lateRows
+		t.loaded.Journal = entries(rows[:min(len(rows), lateRows)])
+		return err
+	})
 }
 
-// value and moment give a zero value for what a row does not have.
-func value(number *int64) int64 {
-	if number == nil {
-		return 0
+// journalSince gives where rows are read from that are not older than a moment: today's
+// partition alone, if that has them all.
+func (s *Store) journalSince(conn db.DBTX, oldest time.Time) db.DBTX {
+	if t := s.current(oldest); t != nil {
+		return partitioned{conn, t}
 	}
-	return *number
+	return conn
 }
 
-func moment(t *time.Time) time.Time {
-	if t == nil {
-		return time.Time{}
+// pairs gives the pairs of events, without repeats.
+func pairs(events []readstate.Event) []readstate.Pair {
+	list := make([]readstate.Pair, 0, len(events))
+	for i := range events {
+		if e := &events[i]; e.UserID != "" && e.GroupID != "" {
+			list = append(list, e.Pair())
+		}
 	}
-	return t.UTC()
+	slices.SortFunc(list, readstate.Pair.Compare)
+	return slices.Compact(list)
+}
+
+func messages(events []readstate.Event) []readstate.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(e readstate.Event) bool { return e.Kind != readstate.EventMessage })
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -45,40 +46,72 @@ func (r *Reader) BadgeAt(ctx context.Context, userID string, at time.Time) (read
 	return badge, nil
 }
 
-// pastSettings keeps the plan of a question about a moment, which names every day of
-// the journal several times: making it takes longer than executing it.
-const pastSettings = "SET LOCAL plan_cache_mode = force_generic_plan"
-
 // statesAt gives the states of one pair, or of all groups of a user where no group is
 // named.
 func (r *Reader) statesAt(ctx context.Context, of readstate.Pair, at time.Time) (list []readstate.State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	var rows []db.ListStatesAtRow
+	var past *readstate.Past
 	err = pgx.BeginTxFunc(ctx, r.reads, options, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, pastSettings); err != nil {
-			return err
-		}
-		rows, err = r.queries.ListStatesAt(ctx, tx, db.ListStatesAtParams{UserID: of.UserID, GroupID: of.GroupID, At: at})
+		past, err = r.loadPast(ctx, tx, of, at)
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, translate(err)
-	case len(rows) == 0:
+	}
+	for _, pair := range past.Pairs() {
+		state, err := past.Show(pair)
+		switch {
+		case errors.Is(err, readstate.ErrUnknown):
+		case err != nil: // a sum without it would be wrong
+			return nil, err
+		default:
+			list = append(list, state)
+		}
+	}
+	if len(list) == 0 {
 		return nil, readstate.ErrUnknown
 	}
-	list = make([]readstate.State, len(rows))
-	for i, row := range rows {
-		if row.Gone { // a sum without it would be wrong
-			return nil, readstate.ErrGone
+	return list, nil
+}
+
+func (r *Reader) loadPast(ctx context.Context, tx pgx.Tx, of readstate.Pair, at time.Time) (*readstate.Past, error) {
+	dropped, err := r.queries.GetDroppedUntil(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	past := readstate.NewPast(at, moment(dropped))
+	group := optional(of.GroupID)
+	states, err := r.queries.ListReadStatesOfUser(ctx, tx, db.ListReadStatesOfUserParams{UserID: of.UserID, OnlyGroupID: group})
+	if err != nil {
+		return nil, err
+	}
+	for i := range states {
+		past.AddState(readState(&states[i]))
+	}
+	rows, err := r.queries.ListPairJournal(ctx, tx, db.ListPairJournalParams{UserID: of.UserID, OnlyGroupID: group, Moment: at})
+	if err != nil {
+		return nil, err
+	}
+	for i := range rows {
+		past.AddEntry(entry(&rows[i]))
+	}
+	positions, err := r.queries.ListPositions(ctx, tx, past.Groups())
+	if err != nil {
+		return nil, err
+	}
+	for i := range positions {
+		past.AddPosition(position(&positions[i]))
+	}
+	if moved := past.MovedGroups(); len(moved) > 0 {
+		rows, err := r.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: moved, Moment: at})
+		if err != nil {
+			return nil, err
 		}
-		list[i] = readstate.State{
-			Pair:        readstate.Pair{UserID: of.UserID, GroupID: row.GroupID},
-			UnreadCount: row.UnreadCount, ContentType: row.ContentType, LastReadAt: row.LastReadAt.UTC(),
-			Source: readstate.Source(row.Source), UpdatedAt: row.UpdatedAt.UTC(),
+		for i := range rows {
+			past.AddMove(entry(&rows[i]))
 		}
 	}
-	return list, nil
+	return past, nil
 }

@@ -76,7 +76,7 @@ func (r *Reader) Drift(ctx context.Context) (readstate.Drift, error) {
 			Pairs: row.Pairs, Off: row.PairsOff, Repaired: row.Repaired, Largest: row.LargestDifference,
 		},
 		Users: row.Users, UsersChecked: row.UsersChecked,
-		OldestCheckAt: row.OldestCheckAt.UTC(), NewestCheckAt: row.NewestCheckAt.UTC(),
+		OldestCheckAt: moment(row.OldestCheckAt), NewestCheckAt: moment(row.NewestCheckAt),
 	}, nil
 }
 
@@ -100,28 +100,28 @@ func (s *Store) KnownGroups(ctx context.Context, after string, limit int32) ([]s
 	return groups, nil
 }
 
-// HiddenGroups gives the groups that a user is known to have left, or that are gone.
-func (s *Store) HiddenGroups(ctx context.Context, userID string) (map[string]bool, error) {
-	groups, err := s.queries.ListHiddenGroups(ctx, s.pool, userID)
+// LeftGroups gives the groups that a user is known to have left, or that are gone.
+func (s *Store) LeftGroups(ctx context.Context, userID string) (map[string]bool, error) {
+	groups, err := s.queries.ListLeftGroups(ctx, s.pool, userID)
 	if err != nil {
-		return nil, fmt.Errorf("list hidden groups: %w", translate(err))
+		return nil, fmt.Errorf("list left groups: %w", translate(err))
 	}
-	hidden := make(map[string]bool, len(groups))
+	left := make(map[string]bool, len(groups))
 	for _, groupID := range groups {
-		hidden[groupID] = true
+		left[groupID] = true
 	}
-	return hidden, nil
+	return left, nil
 }
 
-// KnownSeqs gives the highest seq learnt of each given group that has one.
-func (s *Store) KnownSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error) {
-	rows, err := s.queries.ListKnownSeqs(ctx, s.pool, groupIDs)
+// MaxSeqs gives the highest seq known of each given group that has one.
+func (s *Store) MaxSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error) {
+	rows, err := s.queries.ListMaxSeqs(ctx, s.pool, groupIDs)
 	if err != nil {
-		return nil, fmt.Errorf("list known seqs: %w", translate(err))
+		return nil, fmt.Errorf("list highest seqs: %w", translate(err))
 	}
 	seqs := make(map[string]int64, len(rows))
 	for _, row := range rows {
-		seqs[row.GroupID] = row.Known
+		seqs[row.GroupID] = row.MaxSeq
 	}
 	return seqs, nil
 }
@@ -135,35 +135,35 @@ func (s *Store) Dismissed(ctx context.Context, groupID string) (bool, error) {
 	return dismissed, nil
 }
 
-// Heard says how often a callback has been taken, by all processes.
-type Heard struct {
+// CallbackStat says how often a callback has been taken, by all processes.
+type CallbackStat struct {
 	Command, Dialect string
 	Count            int64
 	FirstAt, LastAt  time.Time
 }
 
-// NoteHeard adds what a process has heard.
-func (s *Store) NoteHeard(ctx context.Context, list []Heard) error {
+// AddCallbackStats adds what a process has counted.
+func (s *Store) AddCallbackStats(ctx context.Context, list []CallbackStat) error {
 	for _, h := range list {
-		err := s.queries.NoteHeard(ctx, s.pool, db.NoteHeardParams{
+		err := s.queries.AddCallbackStat(ctx, s.pool, db.AddCallbackStatParams{
 			Command: h.Command, Dialect: h.Dialect, Callbacks: h.Count, FirstAt: h.FirstAt, LastAt: h.LastAt,
 		})
 		if err != nil {
-			return fmt.Errorf("note what was heard: %w", translate(err))
+			return fmt.Errorf("add callback stats: %w", translate(err))
 		}
 	}
 	return nil
 }
 
-// Heard lists what has been heard.
-func (s *Store) Heard(ctx context.Context) ([]Heard, error) {
-	rows, err := s.queries.ListHeard(ctx, s.pool)
+// CallbackStats lists what has been counted.
+func (s *Store) CallbackStats(ctx context.Context) ([]CallbackStat, error) {
+	rows, err := s.queries.ListCallbackStats(ctx, s.pool)
 	if err != nil {
-		return nil, fmt.Errorf("list what was heard: %w", translate(err))
+		return nil, fmt.Errorf("list callback stats: %w", translate(err))
 	}
-	list := make([]Heard, len(rows))
+	list := make([]CallbackStat, len(rows))
 	for i, row := range rows {
-		list[i] = Heard{row.Command, row.Dialect, row.Callbacks, row.FirstAt.UTC(), row.LastAt.UTC()}
+		list[i] = CallbackStat{row.Command, row.Dialect, row.Callbacks, row.FirstAt.UTC(), row.LastAt.UTC()}
 	}
 	return list, nil
 }

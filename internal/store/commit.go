@@ -1,63 +1,34 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"readmark/db"
 	"readmark/internal/readstate"
 )
 
-// Commit makes a batch durable in one transaction: when it returns nil, every
-// callback is in the journal and in the states and positions, and survives a crash
-// of either side. Writing the same batch again changes nothing. On an error nothing
-// of the batch may be relied upon.
+// fewReceipts is up to how many receipts are written by a statement each: lists cost
+// the database more than they save.
+const fewReceipts = 8
+
+// Commit makes a batch durable in one transaction: when it returns nil, every event is
+// in the journal and in the states and positions, and survives a crash of either side.
+// Writing the same batch again changes nothing. On an error nothing of the batch may be
+// relied upon.
 func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 	err := s.commit(ctx, &batch)
-	if !noPartition(err) {
-		return err
-	}
-	// A day without a partition: make the days and try once more.
-	var days []time.Time
-	for subject := range batch.All() {
-		days = append(days, day(subject.ReceivedAt))
-	}
-	for i := range batch.Facts {
-		days = append(days, day(batch.Facts[i].AskedAt))
-	}
-	for i := range batch.Listings {
-		days = append(days, day(batch.Listings[i].AskedAt))
-	}
-	slices.SortFunc(days, time.Time.Compare)
-	days = slices.CompactFunc(days, time.Time.Equal)
-	if makeErr := s.makeDays(ctx, days); makeErr != nil {
-		return fmt.Errorf("%w: %w", readstate.ErrUnavailable, errors.Join(err, makeErr))
-	}
-	return s.commit(ctx, &batch)
-}
-
-func (s *Store) commit(ctx context.Context, batch *readstate.Batch) error {
-	recordedAt := s.now().UTC().Truncate(time.Microsecond)
-	var err error
-	if batch.OnlyReceipts() {
-		err = s.commitReceipts(ctx, batch, recordedAt)
-	} else {
-		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			if err := s.queries.HoldErasures(ctx, tx, oldest(batch)); err != nil {
-				return err
-			}
-			return s.apply(ctx, tx, batch, recordedAt)
-		})
-	}
-	if hasState(err, stateErased) {
-		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.applyUnerased(ctx, tx, batch, recordedAt) })
+	if noPartition(err) {
+		// A day without a partition: make the days and try once more.
+		if makeErr := s.makeDays(ctx, days(&batch)); makeErr != nil {
+			return fmt.Errorf("%w: %w", readstate.ErrUnavailable, errors.Join(err, makeErr))
+		}
+		err = s.commit(ctx, &batch)
 	}
 	if err != nil {
 		return fmt.Errorf("commit batch: %w", translate(err))
@@ -65,114 +36,150 @@ func (s *Store) commit(ctx context.Context, batch *readstate.Batch) error {
 	return nil
 }
 
-// commitReceipts sends all statements in one round trip. PostgreSQL runs what
-// comes before one Sync message as one transaction.
-func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch, recordedAt time.Time) error {
-	var queue pipeline
-	err := s.queries.HoldErasures(ctx, &queue, oldest(batch))
-	if len(batch.Receipts) > 0 {
-		err = errors.Join(err, s.queries.InsertReceipts(ctx, &queue, receiptParams(batch.Receipts, recordedAt)))
+func (s *Store) commit(ctx context.Context, batch *readstate.Batch) (err error) {
+	alone := batch.OnlyReceipts()
+	if alone {
+		err = s.commitReceipts(ctx, batch)
 	}
-	if last := readstate.Fold(batch.Receipts); len(last) > 0 {
-		err = errors.Join(err, s.queries.UpsertStates(ctx, &queue, stateParams(last, recordedAt)))
+	if !alone || hasState(err, stateLate) {
+		err = s.commitEvents(ctx, batch, false)
 	}
-	var m marks
-	m.receipts(batch.Receipts, s.asks, recordedAt)
-	err = errors.Join(err, s.raise(ctx, &queue, &m, recordedAt))
-	err = errors.Join(err, s.insertRejections(ctx, &queue, batch.Rejections))
-	if err != nil {
-		return err
-	}
-	return s.pool.SendBatch(ctx, &queue.Batch).Close()
-}
-
-func (s *Store) insertRejections(ctx context.Context, conn db.DBTX, rejections []readstate.Rejection) (err error) {
-	for i := range rejections {
-		err = errors.Join(err, s.queries.InsertRejection(ctx, conn, rejectionParams(&rejections[i])))
+	if hasState(err, stateErased) {
+		err = s.commitEvents(ctx, batch, true)
 	}
 	return err
 }
 
-// pipeline is a db.DBTX that queues statements instead of executing them.
-type pipeline struct{ pgx.Batch }
-
-// Exec queues a statement; its result comes with the batch.
-func (p *pipeline) Exec(_ context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	p.Queue(sql, args...)
-	return pgconn.CommandTag{}, nil
+// days gives the days of a batch's events.
+func days(batch *readstate.Batch) []time.Time {
+	var list []time.Time
+	for i := range batch.Events {
+		list = append(list, day(batch.Events[i].At))
+	}
+	slices.SortFunc(list, time.Time.Compare)
+	return slices.CompactFunc(list, time.Time.Equal)
 }
 
-var errNotQueued = errors.New("only statements without rows can be queued")
+// recordedAt is the moment that rows which are written now have.
+func (s *Store) recordedAt() time.Time { return s.now().UTC().Truncate(time.Microsecond) }
 
-// Query refuses: rows cannot be read before the batch is sent.
-func (p *pipeline) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, errNotQueued }
+func (s *Store) options(now time.Time) readstate.Options {
+	return readstate.Options{Now: now, CanLookUp: s.canLookUp}
+}
 
-// QueryRow refuses, as Query does.
-func (p *pipeline) QueryRow(context.Context, string, ...any) pgx.Row { return refusedRow{} }
-
-type refusedRow struct{}
-
-// Scan implements pgx.Row.
-func (refusedRow) Scan(...any) error { return errNotQueued }
-
-func receiptParams(receipts []readstate.Receipt, recordedAt time.Time) db.InsertReceiptsParams {
-	n := len(receipts)
-	p := db.InsertReceiptsParams{
-		RecordedAt:   recordedAt,
-		UserIDs:      make([]string, n),
-		ReceivedAts:  make([]time.Time, n),
-		Ids:          make([]pgtype.UUID, n),
-		Kinds:        make([]int16, n),
-		GroupIDs:     make([]string, n),
-		Reported:     make([]int64, n),
-		ContentTypes: make([]int64, n),
-	}
-	for i := range receipts {
-		r := &receipts[i]
-		p.UserIDs[i], p.ReceivedAts[i], p.Ids[i] = r.UserID, r.ReceivedAt, identity(r.ID)
-		p.Kinds[i], p.GroupIDs[i], p.ContentTypes[i] = int16(r.Dialect), r.GroupID, r.ContentType
-		p.Reported[i] = r.UnreadCount
-		if r.Dialect != readstate.DialectDocumented {
-			p.Reported[i] = r.ReadSeq
+// commitReceipts sends all statements in one round trip, and takes no lock. PostgreSQL
+// runs what comes before one Sync message as one transaction. It fails with stateLate
+// when the position of a group has moved behind one of its receipts.
+func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch) error {
+	recordedAt := s.recordedAt()
+	var queue pipeline
+	err := s.holdErasures(ctx, &queue, batch)
+	journal := s.journalOf(&queue, batch)
+	last := foldReceipts(batch.Events)
+	if len(batch.Events) <= fewReceipts && len(last) == len(batch.Events) {
+		for i := range last {
+			err = errors.Join(err,
+				s.queries.InsertReceipt(ctx, journal, receiptParams(last[i].Event, recordedAt)),
+				s.queries.UpsertState(ctx, &queue, upsertParams(&last[i], recordedAt)))
+		}
+	} else {
+		if len(batch.Events) > 0 {
+			err = errors.Join(err, s.queries.InsertReceipts(ctx, journal, receiptsParams(batch.Events, recordedAt)))
+		}
+		if len(last) > 0 {
+			err = errors.Join(err, s.queries.UpsertStates(ctx, &queue, upsertsParams(last, recordedAt)))
 		}
 	}
+	err = errors.Join(err,
+		s.enqueueLookups(ctx, &queue, readstate.ReceiptLookups(batch.Events, s.options(recordedAt)), recordedAt),
+		s.insertRejections(ctx, &queue, batch.Rejections))
+	if err != nil {
+		return err
+	}
+	return queue.send(ctx, s.pool)
+}
+
+func (s *Store) holdErasures(ctx context.Context, queue db.DBTX, batch *readstate.Batch) error {
+	return s.queries.HoldErasures(ctx, queue, db.HoldErasuresParams{LockKey: eraseLock, Oldest: oldest(batch)})
+}
+
+func (s *Store) insertRejections(ctx context.Context, conn db.DBTX, rejections []readstate.Rejection) (err error) {
+	for i := range rejections {
+		r := &rejections[i]
+		err = errors.Join(err, s.queries.InsertRejection(ctx, conn, db.InsertRejectionParams{
+			ID: identity(r.ID), ReceivedAt: r.ReceivedAt, Command: r.Command, Code: int32(r.Code),
+			Field: r.Field, Reason: r.Reason, BodyBytes: r.Size,
+			UserID: optional(r.UserID), GroupID: optional(r.GroupID),
+		}))
+	}
+	return err
+}
+
+// lastReceipt is the last receipt of a pair in a batch, and when the first one arrived.
+type lastReceipt struct {
+	*readstate.Event
+	firstAt time.Time
+}
+
+// foldReceipts keeps the last receipt that tells a count of each pair, in key order.
+func foldReceipts(events []readstate.Event) []lastReceipt {
+	last := make([]lastReceipt, 0, len(events))
+	for i := range events {
+		if e := &events[i]; e.Kind == readstate.EventReceipt {
+			last = append(last, lastReceipt{e, e.At})
+		}
+	}
+	slices.SortFunc(last, func(a, b lastReceipt) int {
+		return cmp.Or(a.Pair().Compare(b.Pair()), a.At.Compare(b.At), bytes.Compare(a.ID[:], b.ID[:]))
+	})
+	kept := last[:0]
+	for _, r := range last {
+		if n := len(kept); n > 0 && kept[n-1].Pair() == r.Pair() {
+			kept[n-1].Event = r.Event
+			continue
+		}
+		kept = append(kept, r)
+	}
+	return kept
+}
+
+func receiptParams(e *readstate.Event, recordedAt time.Time) db.InsertReceiptParams {
+	return db.InsertReceiptParams{
+		UserID: e.UserID, ReceivedAt: e.At, ID: identity(e.ID), RecordedAt: recordedAt, GroupID: e.GroupID,
+		UnreadCount: e.UnreadCount, ContentType: e.ContentType,
+	}
+}
+
+func receiptsParams(events []readstate.Event, recordedAt time.Time) db.InsertReceiptsParams {
+	p := db.InsertReceiptsParams{RecordedAt: recordedAt}
+	for i := range events {
+		e := &events[i]
+		reported := e.UnreadCount
+		if e.Kind != readstate.EventReceipt {
+			reported = e.ReadSeq
+		}
+		p.UserIDs, p.GroupIDs = append(p.UserIDs, e.UserID), append(p.GroupIDs, optional(e.GroupID))
+		p.ReceivedAts, p.Ids = append(p.ReceivedAts, e.At), append(p.Ids, identity(e.ID))
+		p.Kinds, p.ContentTypes = append(p.Kinds, string(e.Kind)), append(p.ContentTypes, e.ContentType)
+		p.Reported = append(p.Reported, reported)
+	}
 	return p
 }
 
-func stateParams(last []*readstate.Receipt, updatedAt time.Time) db.UpsertStatesParams {
-	n := len(last)
-	p := db.UpsertStatesParams{
-		UpdatedAt:    updatedAt,
-		UserIDs:      make([]string, n),
-		GroupIDs:     make([]string, n),
-		UnreadCounts: make([]int64, n),
-		ContentTypes: make([]int64, n),
-		EstimateAts:  make([]time.Time, n),
-		EstimateIds:  make([]pgtype.UUID, n),
+func upsertParams(r *lastReceipt, updatedAt time.Time) db.UpsertStateParams {
+	return db.UpsertStateParams{
+		UserID: r.UserID, GroupID: r.GroupID, UnreadCount: r.UnreadCount, ContentType: r.ContentType,
+		EstimateAt: r.At, EstimateID: identity(r.ID), FirstEstimateAt: r.firstAt, UpdatedAt: updatedAt,
 	}
-	for i, r := range last {
-		p.UserIDs[i], p.GroupIDs[i] = r.UserID, r.GroupID
-		p.UnreadCounts[i], p.ContentTypes[i] = r.UnreadCount, r.ContentType
-		p.EstimateAts[i], p.EstimateIds[i] = r.ReceivedAt, identity(r.ID)
+}
+
+func upsertsParams(last []lastReceipt, updatedAt time.Time) db.UpsertStatesParams {
+	p := db.UpsertStatesParams{UpdatedAt: updatedAt}
+	for _, r := range last {
+		p.UserIDs, p.GroupIDs = append(p.UserIDs, r.UserID), append(p.GroupIDs, r.GroupID)
+		p.UnreadCounts, p.ContentTypes = append(p.UnreadCounts, r.UnreadCount), append(p.ContentTypes, r.ContentType)
+		p.EstimateAts, p.EstimateIds = append(p.EstimateAts, r.At), append(p.EstimateIds, identity(r.ID))
+		p.FirstEstimateAts = append(p.FirstEstimateAts, r.firstAt)
 	}
 	return p
-}
-
-func rejectionParams(r *readstate.Rejection) db.InsertRejectionParams {
-	return db.InsertRejectionParams{
-		ID: identity(r.ID), ReceivedAt: r.ReceivedAt, Command: r.Command, Code: int32(r.Code),
-		Field: r.Field, Reason: r.Reason, BodyBytes: r.Size,
-		UserID: optional(r.UserID), GroupID: optional(r.GroupID),
-	}
-}
-
-// identity is pgtype's UUID: google's one would be encoded through database/sql's
-// slow interface.
-func identity(id readstate.ID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: true} }
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

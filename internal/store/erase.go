@@ -15,19 +15,16 @@ import (
 )
 
 const (
-	// eraseLock is the advisory lock that writers share and an erasure takes alone;
-	// hold_erasures has it too.
-	eraseLock = 0x726d_6572_6173 // "rmeras"
 	// eraseRows is how many rows one statement of an erasure removes.
 	eraseRows = 5000
 	// eraseTimeout bounds one call: what is left is removed by the next one.
 	eraseTimeout = 45 * time.Second
 	// eraseAttempts is how often a step is tried that a deadlock took back.
 	eraseAttempts = 5
-	// aloneWait is how long an erasure asks for the lock at once: writers queue behind
-	// it meanwhile. alonePause is how long it then lets them pass.
-	aloneWait  = 500 * time.Millisecond
-	alonePause = 100 * time.Millisecond
+	// exclusiveWait is how long an erasure waits for the lock at once: writers queue
+	// behind it meanwhile. exclusivePause is how long it then lets them pass.
+	exclusiveWait  = 500 * time.Millisecond
+	exclusivePause = 100 * time.Millisecond
 )
 
 // The kinds of subjects, as they go into a hash.
@@ -63,8 +60,8 @@ func (s *Store) EraseGroup(ctx context.Context, groupID string) (erased readstat
 type step struct {
 	removed *int64 // is added to
 	run     func(ctx context.Context, conn db.DBTX) (int64, error)
-	// alone: whoever looks at states to decide what to write does not come between.
-	alone bool
+	// exclusive: whoever looks at states to decide what to write does not come between.
+	exclusive bool
 }
 
 func (s *Store) erase(
@@ -72,7 +69,7 @@ func (s *Store) erase(
 ) (e readstate.Erased, err error) {
 	ctx, cancel := context.WithTimeout(ctx, eraseTimeout)
 	defer cancel()
-	if e.At, err = s.bury(ctx, kind, id); err != nil {
+	if e.At, err = s.writeTombstone(ctx, kind, id); err != nil {
 		return e, fmt.Errorf("leave tombstone: %w", translate(err))
 	}
 	journal, rest := steps(id, &e)
@@ -80,7 +77,7 @@ func (s *Store) erase(
 		return e, fmt.Errorf("erase journal: %w", translate(err))
 	}
 	// Replays that have read the journal as it was end before the states go.
-	if err := s.alone(ctx, func(pgx.Tx) error { return nil }); err != nil {
+	if err := s.withExclusiveLock(ctx, func(pgx.Tx) error { return nil }); err != nil {
 		return e, fmt.Errorf("wait for writers: %w", translate(err))
 	}
 	if err := s.runSteps(ctx, rest); err != nil {
@@ -89,13 +86,13 @@ func (s *Store) erase(
 	return e, nil
 }
 
-// alone runs a transaction while nobody else writes. While one writer is stuck, the
+// withExclusiveLock runs a transaction while nobody else writes. While one writer is stuck, the
 // others are let pass again and again: it blocks until the stuck one has ended, or the
 // context has.
-func (s *Store) alone(ctx context.Context, do func(tx pgx.Tx) error) error {
+func (s *Store) withExclusiveLock(ctx context.Context, do func(tx pgx.Tx) error) error {
 	for {
 		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", aloneWait.Milliseconds())); err != nil {
+			if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", exclusiveWait.Milliseconds())); err != nil {
 				return err
 			}
 			if err := s.queries.LockErasures(ctx, tx, eraseLock); err != nil {
@@ -109,15 +106,15 @@ func (s *Store) alone(ctx context.Context, do func(tx pgx.Tx) error) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(alonePause):
+		case <-time.After(exclusivePause):
 		}
 	}
 }
 
-// bury leaves the tombstone of a subject, while nobody writes. Its moment is not
+// writeTombstone leaves the tombstone of a subject, while nobody writes. Its moment is not
 // before anything that is known of the subject.
-func (s *Store) bury(ctx context.Context, kind, id string) (at time.Time, err error) {
-	err = s.alone(ctx, func(tx pgx.Tx) error {
+func (s *Store) writeTombstone(ctx context.Context, kind, id string) (at time.Time, err error) {
+	err = s.withExclusiveLock(ctx, func(tx pgx.Tx) error {
 		key, err := s.makeErasureKey(ctx, tx)
 		if err != nil {
 			return err
@@ -126,11 +123,12 @@ func (s *Store) bury(ctx context.Context, kind, id string) (at time.Time, err er
 		if kind == groupSubject {
 			newest = s.queries.NewestOfGroup
 		}
-		if at, err = newest(ctx, tx, id); err != nil {
+		known, err := newest(ctx, tx, id)
+		if err != nil {
 			return err
 		}
-		if now := s.now().UTC().Truncate(time.Microsecond); now.After(at) {
-			at = now
+		if at = moment(known); s.recordedAt().After(at) {
+			at = s.recordedAt()
 		}
 		hash := key.hash(kind, id)
 		at, err = s.queries.SaveErasure(ctx, tx, db.SaveErasureParams{SubjectHash: hash[:], ErasedAt: at})
@@ -159,58 +157,57 @@ func (s *Store) userSteps(userID string, e *readstate.Erased) (journal, rest []s
 		}},
 	}
 	rest = []step{
-		{removed: &e.States, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
-			return s.queries.EraseStatesOfUser(ctx, conn, db.EraseStatesOfUserParams{UserID: userID, Moment: &e.At, MaxRows: eraseRows})
+		{removed: &e.Lookups, exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseLookupsOfUser(ctx, conn, db.EraseLookupsOfUserParams{UserID: userID, Moment: e.At})
 		}},
-		once(func(ctx context.Context, conn db.DBTX) error {
-			return s.queries.TrimStatesOfUser(ctx, conn, db.TrimStatesOfUserParams{UserID: userID, Moment: &e.At, UpdatedAt: e.At})
-		}),
-		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
-			return s.queries.ErasePendingOfUser(ctx, conn, db.ErasePendingOfUserParams{UserID: userID, Moment: e.At})
-		}},
-		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+		{removed: &e.Lookups, exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseChecksOfUser(ctx, conn, userID)
 		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedUser(ctx, conn, db.EraseRejectedUserParams{UserID: userID, Moment: e.At})
 		}},
 		once(func(ctx context.Context, conn db.DBTX) error {
-			return s.queries.EraseReplays(ctx, conn, db.EraseReplaysParams{UserID: userID})
+			return s.queries.EraseReplays(ctx, conn, db.EraseReplaysParams{UserID: &userID})
 		}),
 	}
-	return journal, rest
+	return journal, append(s.stateSteps(&userID, nil, e), rest...)
 }
 
 func (s *Store) groupSteps(groupID string, e *readstate.Erased) (journal, rest []step) {
 	journal = []step{
 		{removed: &e.Journal, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
-			return s.queries.EraseJournalOfGroup(ctx, conn, db.EraseJournalOfGroupParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
-		}},
-		{removed: &e.Messages, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
-			return s.queries.EraseMessages(ctx, conn, db.EraseMessagesParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+			row, err := s.queries.EraseJournalOfGroup(ctx, conn, db.EraseJournalOfGroupParams{GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+			e.Messages += row.Messages
+			return row.Events, err
 		}},
 	}
 	rest = []step{
-		{removed: &e.States, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
-			return s.queries.EraseStatesOfGroup(ctx, conn, db.EraseStatesOfGroupParams{GroupID: groupID, Moment: &e.At, MaxRows: eraseRows})
+		{removed: &e.Lookups, exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseLookupsOfGroup(ctx, conn, db.EraseLookupsOfGroupParams{GroupID: groupID, Moment: e.At})
 		}},
-		once(func(ctx context.Context, conn db.DBTX) error {
-			return s.queries.TrimStatesOfGroup(ctx, conn, db.TrimStatesOfGroupParams{GroupID: groupID, Moment: &e.At, UpdatedAt: e.At})
-		}),
-		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
-			return s.queries.ErasePendingOfGroup(ctx, conn, db.ErasePendingOfGroupParams{GroupID: groupID, Moment: e.At})
-		}},
-		{removed: &e.Pending, alone: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+		{removed: &e.Lookups, exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseChecksOfGroup(ctx, conn, groupID)
 		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedGroup(ctx, conn, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})
 		}},
 		once(func(ctx context.Context, conn db.DBTX) error {
-			return s.queries.EraseReplays(ctx, conn, db.EraseReplaysParams{GroupID: groupID})
+			return s.queries.EraseReplays(ctx, conn, db.EraseReplaysParams{GroupID: &groupID})
 		}),
 	}
-	return journal, rest
+	return journal, append(s.stateSteps(nil, &groupID, e), rest...)
+}
+
+// stateSteps erases the states of a user, or of a group.
+func (s *Store) stateSteps(userID, groupID *string, e *readstate.Erased) []step {
+	return []step{
+		{removed: &e.States, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseStates(ctx, conn, db.EraseStatesParams{UserID: userID, GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+		}},
+		once(func(ctx context.Context, conn db.DBTX) error {
+			return s.queries.TrimStates(ctx, conn, db.TrimStatesParams{UserID: userID, GroupID: groupID, Moment: e.At})
+		}),
+	}
 }
 
 // once makes a step of a statement that does all at once and counts nothing.
@@ -241,10 +238,10 @@ func (s *Store) runSteps(ctx context.Context, steps []step) error {
 }
 
 func (s *Store) runStep(ctx context.Context, one *step) (n int64, err error) {
-	if !one.alone {
+	if !one.exclusive {
 		return one.run(ctx, s.pool)
 	}
-	err = s.alone(ctx, func(tx pgx.Tx) error {
+	err = s.withExclusiveLock(ctx, func(tx pgx.Tx) error {
 		n, err = one.run(ctx, tx)
 		return err
 	})

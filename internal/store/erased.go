@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -15,46 +14,31 @@ import (
 	"readmark/internal/readstate"
 )
 
-// stateErased is what the function hold_erasures refuses with.
-const stateErased = "RM001"
-
-// oldest is the arrival of the oldest callback of a batch. What OpenIM said is taken
-// for older than everything: it may be about somebody who was erased before.
-func oldest(batch *readstate.Batch) (moment time.Time) {
-	absent := func(c readstate.Change) bool { return c.Kind == readstate.ChangeAbsent }
-	if len(batch.Facts) > 0 || len(batch.Listings) > 0 || slices.ContainsFunc(batch.Changes, absent) {
-		return time.Time{}
-	}
-	first := true
-	for subject := range batch.All() {
-		if first || subject.ReceivedAt.Before(moment) {
-			moment, first = subject.ReceivedAt, false
+// oldest is the arrival of the oldest event of a batch; nil where OpenIM's answers are
+// among them, which may be about somebody who was erased at any time.
+func oldest(batch *readstate.Batch) *time.Time {
+	var first time.Time
+	earlier := func(at time.Time) {
+		if first.IsZero() || at.Before(first) {
+			first = at
 		}
 	}
-	return moment
-}
-
-// applyUnerased writes a batch without what is erased, in a transaction that keeps
-// erasures from beginning.
-func (s *Store) applyUnerased(ctx context.Context, tx pgx.Tx, batch *readstate.Batch, recordedAt time.Time) error {
-	if err := s.queries.ShareErasures(ctx, tx, eraseLock); err != nil {
-		return err
-	}
-	tombstones, err := s.tombstones(ctx, tx, batch)
-	if err != nil {
-		return err
-	}
-	left := *batch
-	if len(tombstones.users)+len(tombstones.groups) > 0 {
-		if left, err = s.unerased(ctx, tx, batch, &tombstones); err != nil {
-			return err
+	for i := range batch.Events {
+		if batch.Events[i].Kind.FromOpenIM() {
+			return nil
 		}
+		earlier(batch.Events[i].At)
 	}
-	return s.apply(ctx, tx, &left, recordedAt)
+	for i := range batch.Rejections {
+		earlier(batch.Rejections[i].ReceivedAt)
+	}
+	return bound(first)
 }
 
 // tombstones has the moments at which users and groups were erased.
 type tombstones struct{ users, groups map[string]time.Time }
+
+func (t *tombstones) empty() bool { return len(t.users)+len(t.groups) == 0 }
 
 // user reports whether what arrived at a moment of a user is erased.
 func (t *tombstones) user(id string, at time.Time) bool {
@@ -67,14 +51,8 @@ func (t *tombstones) group(id string, at time.Time) bool {
 	return found && !at.After(erasedAt)
 }
 
-// tombstones looks everybody in a batch up.
-func (s *Store) tombstones(ctx context.Context, tx pgx.Tx, batch *readstate.Batch) (tombstones, error) {
-	users, groups := everybody(batch)
-	return s.lookUp(ctx, tx, users, groups)
-}
-
-// lookUp finds the tombstones of users and groups, each of which is given once.
-func (s *Store) lookUp(ctx context.Context, conn db.DBTX, users, groups []string) (tombstones, error) {
+// findTombstones finds the tombstones of users and groups, each of which is given once.
+func (s *Store) findTombstones(ctx context.Context, conn db.DBTX, users, groups []string) (tombstones, error) {
 	found := tombstones{users: map[string]time.Time{}, groups: map[string]time.Time{}}
 	key, err := s.queries.GetErasureKey(ctx, conn)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -114,33 +92,90 @@ func (s *Store) besideErasures(ctx context.Context, do func(tx pgx.Tx) error) er
 	})
 }
 
-// groupErasedAt gives when a group was erased, and keeps erasures from beginning
-// until the end of the transaction; the zero time when it never was.
-func (s *Store) groupErasedAt(ctx context.Context, tx pgx.Tx, groupID string) (time.Time, error) {
-	if err := s.queries.ShareErasures(ctx, tx, eraseLock); err != nil {
-		return time.Time{}, err
+// filterErased begins the transaction, keeps erasures from beginning until its end, and
+// leaves out of the batch what is erased.
+func (t *transaction) filterErased(ctx context.Context, queue *pipeline) error {
+	if err := t.queries.ShareErasures(ctx, queue, eraseLock); err != nil {
+		return err
 	}
-	t, err := s.lookUp(ctx, tx, nil, []string{groupID})
-	return t.groups[groupID], err
+	if err := queue.send(ctx, t.conn); err != nil {
+		return err
+	}
+	users, groups := subjects(&t.batch)
+	found, err := t.findTombstones(ctx, t.conn, users, groups)
+	if err != nil || found.empty() {
+		return err
+	}
+	unseen, err := t.unseenSinceErasure(ctx, t.conn, &found)
+	if err != nil {
+		return err
+	}
+	left := readstate.Batch{Fresh: t.batch.Fresh}
+	for i := range t.batch.Events {
+		e, keep, err := t.withoutErased(ctx, t.batch.Events[i], &found, unseen)
+		if err != nil {
+			return err
+		}
+		if keep {
+			left.Events = append(left.Events, e)
+		}
+	}
+	for _, r := range t.batch.Rejections { // the record stays, without the ID
+		if found.user(r.UserID, r.ReceivedAt) {
+			r.UserID = ""
+		}
+		if found.group(r.GroupID, r.ReceivedAt) {
+			r.GroupID = ""
+		}
+		left.Rejections = append(left.Rejections, r)
+	}
+	t.batch = left
+	return nil
 }
 
-// everybody gives the users and groups of a batch, without repeats.
-func everybody(batch *readstate.Batch) (users, groups []string) {
-	for subject := range batch.All() {
-		users, groups = append(users, subject.UserID), append(groups, subject.GroupID)
+// withoutErased gives what is left of an event. A message of an erased user still counts
+// for the others, and so does a change of membership: they lose the user. OpenIM still
+// knows who is erased here: its word of somebody is taken only when a callback has been
+// seen since.
+func (t *transaction) withoutErased(
+	ctx context.Context, e readstate.Event, found *tombstones, unseen unseen,
+) (left readstate.Event, keep bool, err error) {
+	erased := found.user(e.UserID, e.At)
+	switch {
+	case found.group(e.GroupID, e.At):
+		return e, false, nil
+	case !e.Kind.FromOpenIM():
+		if !erased || e.UserID == "" {
+			return e, true, nil
+		}
+		e.UserID = ""
+		return e, !e.Kind.IsReceipt(), nil
+	case erased || unseen.users[e.UserID]:
+		return e, false, nil
+	case !unseen.groups[e.GroupID]:
+		return e, true, nil
+	case e.Kind != readstate.EventSnapshot:
+		return e, false, nil
 	}
-	for i := range batch.Changes {
-		users, groups = append(users, batch.Changes[i].UserIDs...), append(groups, batch.Changes[i].GroupID)
+	// A released server's callback names no group: the snapshot with its seq does.
+	keep, err = t.queries.HasReadSince(ctx, t.conn, db.HasReadSinceParams{
+		UserID: e.UserID, Moment: found.groups[e.GroupID], ReadSeq: e.ReadSeq,
+	})
+	return e, keep, err
+}
+
+// subjects gives the users and groups of a batch, without repeats.
+func subjects(batch *readstate.Batch) (users, groups []string) {
+	for i := range batch.Events {
+		users, groups = append(users, batch.Events[i].UserID), append(groups, batch.Events[i].GroupID)
 	}
-	for i := range batch.Facts {
-		users, groups = append(users, batch.Facts[i].UserID), append(groups, batch.Facts[i].GroupID)
-	}
-	for i := range batch.Listings {
-		users, groups = append(users, batch.Listings[i].UserIDs...), append(groups, batch.Listings[i].GroupID)
+	for i := range batch.Rejections {
+		users, groups = append(users, batch.Rejections[i].UserID), append(groups, batch.Rejections[i].GroupID)
 	}
 	return distinct(users), distinct(groups)
 }
 
+// distinct sorts IDs and drops repeats and the empty one.
 func distinct(ids []string) []string {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -150,165 +185,18 @@ func distinct(ids []string) []string {
 	return ids
 }
 
-// unerased gives what is left of a batch. A message of an erased user still counts
-// for the others, and so does a change of membership: they lose the user. The
-// record of a rejected callback loses its IDs.
-func (s *Store) unerased(
-	ctx context.Context, tx pgx.Tx, batch *readstate.Batch, t *tombstones,
-) (left readstate.Batch, err error) {
-	for _, r := range batch.Receipts {
-		if !t.user(r.UserID, r.ReceivedAt) && !t.group(r.GroupID, r.ReceivedAt) {
-			left.Receipts = append(left.Receipts, r)
-		}
-	}
-	for _, m := range batch.Messages {
-		if t.group(m.GroupID, m.ReceivedAt) {
-			continue
-		}
-		if t.user(m.UserID, m.ReceivedAt) {
-			m.UserID = ""
-		}
-		left.Messages = append(left.Messages, m)
-	}
-	for _, c := range batch.Changes {
-		if c.Kind == readstate.ChangeAbsent || t.group(c.GroupID, c.ReceivedAt) {
-			continue
-		}
-		c.UserIDs = slices.DeleteFunc(slices.Clone(c.UserIDs), func(id string) bool { return t.user(id, c.ReceivedAt) })
-		left.Changes = append(left.Changes, c)
-	}
-	for _, r := range batch.Rejections {
-		if t.user(r.UserID, r.ReceivedAt) {
-			r.UserID = ""
-		}
-		if t.group(r.GroupID, r.ReceivedAt) {
-			r.GroupID = ""
-		}
-		left.Rejections = append(left.Rejections, r)
-	}
-	if err := s.unerasedWords(ctx, tx, batch, t, &left); err != nil {
-		return left, err
-	}
-	return left, nil
-}
+// unseen is who was erased and has not been seen in a callback since.
+type unseen struct{ users, groups map[string]bool }
 
-// unerasedWords adds what OpenIM itself said. It still knows who is erased here: its word
-// of somebody is taken only when a callback has been heard since.
-func (s *Store) unerasedWords(ctx context.Context, tx pgx.Tx, batch *readstate.Batch, t *tombstones, left *readstate.Batch) error {
-	if !oldest(batch).IsZero() {
-		return nil
-	}
-	quiet, err := s.silent(ctx, tx, t)
-	if err != nil {
-		return err
-	}
-	for _, f := range batch.Facts {
-		if quiet.users[f.UserID] || t.user(f.UserID, f.AskedAt) || t.group(f.GroupID, f.AskedAt) {
-			continue
-		}
-		if quiet.groups[f.GroupID] {
-			// A released server's callback names no group: the fact with its seq does.
-			read, err := s.queries.HasReadSince(ctx, tx, db.HasReadSinceParams{
-				UserID: f.UserID, Moment: t.groups[f.GroupID], ReadSeq: f.ReadSeq,
-			})
-			if err != nil {
-				return err
-			}
-			if !read {
-				continue
-			}
-		}
-		left.Facts = append(left.Facts, f)
-	}
-	for _, l := range batch.Listings {
-		if quiet.groups[l.GroupID] || t.group(l.GroupID, l.AskedAt) {
-			continue
-		}
-		l.UserIDs = slices.DeleteFunc(slices.Clone(l.UserIDs), func(id string) bool { return quiet.users[id] || t.user(id, l.AskedAt) })
-		left.Listings = append(left.Listings, l)
-	}
-	for _, c := range batch.Changes {
-		if c.Kind != readstate.ChangeAbsent || quiet.groups[c.GroupID] || t.group(c.GroupID, c.ReceivedAt) {
-			continue
-		}
-		c.UserIDs = slices.DeleteFunc(slices.Clone(c.UserIDs), func(id string) bool { return quiet.users[id] || t.user(id, c.ReceivedAt) })
-		left.Changes = append(left.Changes, c)
-	}
-	return nil
-}
-
-// eraseBetween removes from the journal what is erased of these users' rows, so that a
-// replay does not bring it back: an erasure may have been cut off, or a day of before been
-// put back.
-func (s *Store) eraseBetween(ctx context.Context, tx pgx.Tx, firstUserID, lastUserID string) error {
-	if _, err := s.queries.GetErasureKey(ctx, tx); errors.Is(err, pgx.ErrNoRows) {
-		return nil // nobody was ever erased
-	}
-	rows, err := s.queries.ListJournalSubjects(ctx, tx, db.ListJournalSubjectsParams{FirstUserID: firstUserID, LastUserID: lastUserID})
-	if err != nil {
-		return err
-	}
-	users, groups := make([]string, len(rows)), make([]string, len(rows))
-	for i := range rows {
-		users[i], groups[i] = rows[i].UserID, rows[i].GroupID
-	}
-	t, err := s.lookUp(ctx, tx, distinct(users), distinct(groups))
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		if userID := rows[i].UserID; t.user(userID, rows[i].Oldest) {
-			_, err := s.queries.EraseJournalOfUser(ctx, tx, db.EraseJournalOfUserParams{
-				UserID: userID, Moment: t.users[userID], MaxRows: math.MaxInt32,
-			})
-			if err != nil {
-				return err
-			}
-		}
-		if groupID := rows[i].GroupID; t.group(groupID, rows[i].Oldest) {
-			_, err := s.queries.EraseJournalOfGroup(ctx, tx, db.EraseJournalOfGroupParams{
-				GroupID: groupID, Moment: t.groups[groupID], MaxRows: math.MaxInt32,
-			})
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// eraseGroupsLeft does the same for groups: rows that name no user, as dismissals, are in
-// no user's batch.
-func (s *Store) eraseGroupsLeft(ctx context.Context, groups []string) error {
-	return s.besideErasures(ctx, func(tx pgx.Tx) error {
-		t, err := s.lookUp(ctx, tx, nil, groups)
-		if err != nil {
-			return err
-		}
-		for groupID, erasedAt := range t.groups {
-			_, err := s.queries.EraseJournalOfGroup(ctx, tx, db.EraseJournalOfGroupParams{
-				GroupID: groupID, Moment: erasedAt, MaxRows: math.MaxInt32,
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// silence is who was erased and has not been heard of by a callback since.
-type silence struct{ users, groups map[string]bool }
-
-func (s *Store) silent(ctx context.Context, conn db.DBTX, t *tombstones) (silence, error) {
+func (s *Store) unseenSinceErasure(ctx context.Context, conn db.DBTX, t *tombstones) (unseen, error) {
 	ids, moments := split(t.users)
-	users, err := s.queries.ListSilentUsers(ctx, conn, db.ListSilentUsersParams{UserIDs: ids, Moments: moments})
+	users, err := s.queries.ListUsersUnseenSinceErasure(ctx, conn, db.ListUsersUnseenSinceErasureParams{UserIDs: ids, Moments: moments})
 	if err != nil {
-		return silence{}, err
+		return unseen{}, err
 	}
 	ids, moments = split(t.groups)
-	groups, err := s.queries.ListSilentGroups(ctx, conn, db.ListSilentGroupsParams{GroupIDs: ids, Moments: moments})
-	return silence{users: set(users), groups: set(groups)}, err
+	groups, err := s.queries.ListGroupsUnseenSinceErasure(ctx, conn, db.ListGroupsUnseenSinceErasureParams{GroupIDs: ids, Moments: moments})
+	return unseen{users: set(users), groups: set(groups)}, err
 }
 
 func split(erasures map[string]time.Time) (ids []string, moments []time.Time) {
@@ -326,33 +214,33 @@ func set(ids []string) map[string]bool {
 	return all
 }
 
-// Believed gives those of some pairs of which OpenIM's word is taken, in their order: not
-// those whose user or group was erased, until a callback names them again. A pair
-// without a group, or without a user, is about the other one alone.
-func (s *Store) Believed(ctx context.Context, pairs []readstate.Pair) ([]readstate.Pair, error) {
-	believed, err := s.believed(ctx, s.reads, pairs)
+// FilterTrusted gives those of some pairs of which OpenIM's word is taken, in their
+// order: not those whose user or group was erased, until a callback names them again. A
+// pair without a group, or without a user, is about the other one alone.
+func (s *Store) FilterTrusted(ctx context.Context, pairs []readstate.Pair) ([]readstate.Pair, error) {
+	trusted, err := s.filterTrusted(ctx, s.reads, pairs)
 	if err != nil {
 		return nil, fmt.Errorf("ask who was erased: %w", translate(err))
 	}
-	return believed, nil
+	return trusted, nil
 }
 
-func (s *Store) believed(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) ([]readstate.Pair, error) {
+func (s *Store) filterTrusted(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) ([]readstate.Pair, error) {
 	users, groups := make([]string, len(pairs)), make([]string, len(pairs))
 	for i, pair := range pairs {
 		users[i], groups[i] = pair.UserID, pair.GroupID
 	}
-	t, err := s.lookUp(ctx, conn, distinct(users), distinct(groups))
-	if err != nil || len(t.users)+len(t.groups) == 0 {
+	found, err := s.findTombstones(ctx, conn, distinct(users), distinct(groups))
+	if err != nil || found.empty() {
 		return pairs, err
 	}
-	quiet, err := s.silent(ctx, conn, &t)
+	unseen, err := s.unseenSinceErasure(ctx, conn, &found)
 	if err != nil {
 		return nil, err
 	}
 	var left []readstate.Pair
 	for _, pair := range pairs {
-		if !quiet.users[pair.UserID] && !quiet.groups[pair.GroupID] {
+		if !unseen.users[pair.UserID] && !unseen.groups[pair.GroupID] {
 			left = append(left, pair)
 		}
 	}

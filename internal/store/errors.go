@@ -14,8 +14,16 @@ import (
 
 // SQLSTATE codes that the store acts on.
 const (
-	stateCheckViolation = "23514" // also: no partition of relation found for row
-	stateDuplicateTable = "42P07"
+	stateCheckViolation       = "23514" // also: no partition of relation found for row
+	stateUndefinedTable       = "42P01" // also: today's partition is not there yet
+	stateDuplicateTable       = "42P07"
+	stateSerializationFailure = "40001"
+	stateDeadlock             = "40P01"
+	stateLockNotAvailable     = "55P03"
+
+	// What Readmark's own functions refuse with, see migrations.
+	stateErased = "RM001"
+	stateLate   = "RM002"
 )
 
 // translate turns what pgx reports into the domain's errors, keeping the
@@ -58,7 +66,8 @@ func aboutData(err *pgconn.PgError) bool {
 // has no SQLSTATE of its own for that; a violated check has a name.
 func noPartition(err error) bool {
 	var answered *pgconn.PgError
-	return errors.As(err, &answered) && answered.Code == stateCheckViolation && answered.ConstraintName == ""
+	return errors.As(err, &answered) && (answered.Code == stateCheckViolation && answered.ConstraintName == "" ||
+		answered.Code == stateUndefinedTable && strings.Contains(answered.Message, partitionPrefix))
 }
 
 // passing reports whether the same call may succeed at once: a deadlock, a

@@ -11,7 +11,7 @@ import (
 
 // Receipts lists what the journal has of receipts, the newest first. Those of the
 // server dialect have no group: they are in the history of their user only.
-func (r *Reader) Receipts(ctx context.Context, h readstate.History) ([]readstate.Receipt, error) {
+func (r *Reader) Receipts(ctx context.Context, h readstate.History) ([]readstate.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	p := db.ListReceiptsByPairParams{
@@ -31,7 +31,7 @@ func (r *Reader) Receipts(ctx context.Context, h readstate.History) ([]readstate
 	return receipts, nil
 }
 
-func (r *Reader) listReceipts(ctx context.Context, p db.ListReceiptsByPairParams) (list []readstate.Receipt, err error) {
+func (r *Reader) listReceipts(ctx context.Context, p db.ListReceiptsByPairParams) (list []readstate.Event, err error) {
 	switch {
 	case p.GroupID == "":
 		rows, err := r.queries.ListReceiptsByUser(ctx, r.reads, db.ListReceiptsByUserParams{
@@ -54,21 +54,18 @@ type receiptRow interface {
 	db.ListReceiptsByPairRow | db.ListReceiptsByUserRow | db.ListReceiptsByGroupRow
 }
 
-func receipts[R receiptRow](rows []R) []readstate.Receipt {
-	list := make([]readstate.Receipt, len(rows))
+func receipts[R receiptRow](rows []R) []readstate.Event {
+	list := make([]readstate.Event, len(rows))
 	for i := range rows {
 		list[i] = receipt(db.ListReceiptsByPairRow(rows[i]))
 	}
 	return list
 }
 
-func receipt(row db.ListReceiptsByPairRow) readstate.Receipt {
-	r := readstate.Receipt{
-		ID: readstate.ID(row.ID.Bytes), ReceivedAt: row.ReceivedAt.UTC(), Dialect: readstate.Dialect(row.Kind),
-		UserID: row.UserID, UnreadCount: value(row.UnreadCount), ReadSeq: value(row.ReadSeq), ContentType: row.ContentType,
+func receipt(row db.ListReceiptsByPairRow) readstate.Event {
+	return readstate.Event{
+		Kind: readstate.EventKind(row.Kind), ID: readstate.ID(row.ID.Bytes), At: row.ReceivedAt.UTC(),
+		UserID: row.UserID, GroupID: value(row.GroupID),
+		UnreadCount: value(row.UnreadCount), ReadSeq: value(row.ReadSeq), ContentType: value(row.ContentType),
 	}
-	if row.GroupID != nil {
-		r.GroupID = *row.GroupID
-	}
-	return r
 }

@@ -14,10 +14,6 @@ import (
 // daysAhead is how many days beyond today have their partition made.
 const daysAhead = 7
 
-// partitionLock is the advisory lock that makers and droppers of partitions
-// take, so that replicas do not race.
-const partitionLock = 0x726d_6a64_6179 // "rmjday"
-
 // lockTimeout is how long making and dropping partitions waits for a lock:
 // whoever comes after it in the queue waits as long.
 const lockTimeout = "2s"
@@ -38,7 +34,10 @@ func (s *Store) MakeDaysAhead(ctx context.Context) error {
 func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
 // partitionLayout gives the name of a day's partition.
-const partitionLayout = "journal_20060102"
+const partitionLayout = partitionPrefix + "20060102"
+
+// partitionPrefix begins the names of all partitions.
+const partitionPrefix = "journal_"
 
 func partitionName(day time.Time) string { return day.Format(partitionLayout) }
 
@@ -59,20 +58,20 @@ func (s *Store) makeDays(ctx context.Context, days []time.Time) error {
 // and not yet dropped: a late receipt must find its day.
 func makeDay(ctx context.Context, tx pgx.Tx, d time.Time) error {
 	const layout = "2006-01-02 15:04:05-07"
-	place, err := placeOf(ctx, tx, partitionName(d))
-	if err != nil || place == attached {
+	state, err := stateOf(ctx, tx, partitionName(d))
+	if err != nil || state == attached {
 		return err
 	}
 	if err := lockPartitions(ctx, tx); err != nil {
 		return err
 	}
 	// Another maker or retention may have been faster.
-	if place, err = placeOf(ctx, tx, partitionName(d)); err != nil || place == attached {
+	if state, err = stateOf(ctx, tx, partitionName(d)); err != nil || state == attached {
 		return err
 	}
 	name := pgx.Identifier{partitionName(d)}.Sanitize()
 	var statements []string
-	switch place {
+	switch state {
 	case absent:
 		statements = append(statements, fmt.Sprintf("CREATE TABLE %s (LIKE journal INCLUDING ALL)", name))
 	case detaching: // waits, within the lock timeout, for transactions that may still see the partition
@@ -97,21 +96,21 @@ func lockPartitions(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// place says how a day's table stands to the journal.
-type place int
+// tableState says how a day's table stands to the journal.
+type tableState int
 
 const (
-	absent    place = iota // no such table
-	attached               // a partition
-	detaching              // a detach has begun and not ended: neither written to nor read
-	detached               // a table of its own
+	absent    tableState = iota // no such table
+	attached                    // a partition
+	detaching                   // a detach has begun and not ended: neither written to nor read
+	detached                    // a table of its own
 )
 
 // partition is the table of a day.
 type partition struct {
 	name  string
 	day   time.Time
-	place place
+	state tableState
 	rows  float64 // PostgreSQL's estimate; -1 when unknown
 }
 
@@ -137,16 +136,16 @@ func partitions(ctx context.Context, tx db.DBTX, name string) ([]partition, erro
 	defer rows.Close()
 	var list []partition
 	for rows.Next() {
-		p := partition{place: detached}
+		p := partition{state: detached}
 		var inherits, pending bool
 		if err := rows.Scan(&p.name, &inherits, &pending, &p.rows); err != nil {
 			return nil, err
 		}
 		switch {
 		case pending:
-			p.place = detaching
+			p.state = detaching
 		case inherits:
-			p.place = attached
+			p.state = attached
 		}
 		if p.day, err = time.Parse(partitionLayout, p.name); err == nil { // else it only looks like a day
 			list = append(list, p)
@@ -155,10 +154,10 @@ func partitions(ctx context.Context, tx db.DBTX, name string) ([]partition, erro
 	return list, rows.Err()
 }
 
-func placeOf(ctx context.Context, tx db.DBTX, name string) (place, error) {
+func stateOf(ctx context.Context, tx db.DBTX, name string) (tableState, error) {
 	list, err := partitions(ctx, tx, name)
 	if err != nil || len(list) == 0 {
 		return absent, err
 	}
-	return list[0].place, nil
+	return list[0].state, nil
 }

@@ -9,17 +9,17 @@ import (
 	"readmark/internal/readstate"
 )
 
-// ErasePair removes state, journal and marks of one pair, in one transaction. The
+// ErasePair removes state, journal and lookups of one pair, in one transaction. The
 // group's position stays.
 func (s *Store) ErasePair(ctx context.Context, pair readstate.Pair) error {
 	var queue pipeline
 	err := errors.Join(
 		s.queries.ErasePair(ctx, &queue, db.ErasePairParams{UserID: pair.UserID, GroupID: pair.GroupID}),
-		s.queries.ErasePending(ctx, &queue, db.ErasePendingParams{UserID: pair.UserID, GroupID: pair.GroupID}),
+		s.queries.EraseLookup(ctx, &queue, db.EraseLookupParams{UserID: pair.UserID, GroupID: pair.GroupID}),
 		s.queries.EraseJournal(ctx, &queue, db.EraseJournalParams{UserID: pair.UserID, GroupID: pair.GroupID}),
 	)
 	if err == nil {
-		err = s.pool.SendBatch(ctx, &queue.Batch).Close()
+		err = queue.send(ctx, s.pool)
 	}
 	if err != nil {
 		return fmt.Errorf("erase pair: %w", translate(err))

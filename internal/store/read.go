@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"readmark/db"
+	"readmark/internal/coalesce"
 	"readmark/internal/readstate"
 )
 
@@ -17,47 +18,86 @@ import (
 // hangs.
 const readTimeout = 2 * time.Second
 
-// How many single states and badges one statement reads when they are asked for at
-// the same time.
 const (
+	// How many single states and badges one statement reads when they are asked for at
+	// the same time, and how many such statements are under way.
 	statesTogether = 256
 	badgesTogether = 32
+	readsBeside    = 2
 )
 
 // Reader answers the questions of the read API. It is safe for concurrent use.
 type Reader struct {
 	reads   *pgxpool.Pool // reads that hang must not keep receipts from a connection
 	queries *db.Queries
-	single  gatherer[readstate.Pair, readstate.State]
-	sums    gatherer[string, readstate.Badge]
+	states  *coalesce.Batcher[*question[readstate.Pair, readstate.State]]
+	badges  *coalesce.Batcher[*question[string, readstate.Badge]]
+}
+
+// question is a key that is asked for, and its answer.
+type question[K comparable, V any] struct {
+	key    K
+	answer V
+	known  bool
+	err    error
 }
 
 func newReader(pool *pgxpool.Pool) *Reader {
 	r := &Reader{reads: pool, queries: db.New()}
-	r.single.limit, r.single.ask = statesTogether, r.askStates
-	r.sums.limit, r.sums.ask = badgesTogether, r.askBadges
+	r.states, r.badges = loader(statesTogether, r.loadStates), loader(badgesTogether, r.loadBadges)
 	return r
+}
+
+// loader asks the database for many callers together. What it asks begins after
+// everybody who shares it has come, so that an answer is never older than its request.
+func loader[K comparable, V any](
+	limit int, load func(ctx context.Context, keys []K) (map[K]V, error),
+) *coalesce.Batcher[*question[K, V]] {
+	return coalesce.New(coalesce.Options[*question[K, V]]{
+		Limit:  limit,
+		MayRun: func(_ []*question[K, V], running [][]*question[K, V]) bool { return len(running) < readsBeside },
+		Run: func(ctx context.Context, questions []*question[K, V]) {
+			ctx, cancel := context.WithTimeout(ctx, readTimeout)
+			defer cancel()
+			keys := make([]K, len(questions))
+			for i, q := range questions {
+				keys[i], q.err = q.key, readstate.ErrUnavailable // should loading panic
+			}
+			answers, err := load(ctx, keys)
+			for _, q := range questions {
+				q.answer, q.known = answers[q.key]
+				q.err = err
+			}
+		},
+	})
+}
+
+// ask blocks until a key is answered; [readstate.ErrUnknown] where nothing is known.
+func ask[K comparable, V any](ctx context.Context, b *coalesce.Batcher[*question[K, V]], key K) (answer V, err error) {
+	q := &question[K, V]{key: key}
+	if err := b.Do(ctx, q); err != nil {
+		return answer, err
+	}
+	if q.err == nil && !q.known {
+		q.err = readstate.ErrUnknown
+	}
+	return q.answer, q.err
 }
 
 // State gives the state of one pair, or [readstate.ErrUnknown].
 func (r *Reader) State(ctx context.Context, pair readstate.Pair) (readstate.State, error) {
-	state, known, err := r.single.get(ctx, pair)
-	if err == nil && !known {
-		err = readstate.ErrUnknown
-	}
+	state, err := ask(ctx, r.states, pair)
 	if err != nil {
 		return readstate.State{}, fmt.Errorf("get state: %w", err)
 	}
 	return state, nil
 }
 
-func (r *Reader) askStates(ctx context.Context, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	return r.states(ctx, r.reads, pairs)
+func (r *Reader) loadStates(ctx context.Context, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
+	return r.listStates(ctx, r.reads, pairs)
 }
 
-func (r *Reader) states(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
+func (r *Reader) listStates(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
 	params := db.ListStatesByPairsParams{UserIDs: make([]string, len(pairs)), GroupIDs: make([]string, len(pairs))}
 	for i, pair := range pairs {
 		params.UserIDs[i], params.GroupIDs[i] = pair.UserID, pair.GroupID
@@ -132,29 +172,25 @@ func (r *Reader) GroupStates(ctx context.Context, groupID string, page readstate
 }
 
 // begin gives the values behind which a page in the order of a value begins.
-func begin(after readstate.Place) (unread int64, lastRead time.Time) {
+func begin(after readstate.Cursor) (unread int64, lastRead *time.Time) {
 	if after.Key == "" { // before everything
-		return math.MaxInt64, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+		first := time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+		return math.MaxInt64, &first
 	}
-	return after.UnreadCount, after.LastReadAt
+	return after.UnreadCount, bound(after.LastReadAt)
 }
 
 // Badge sums the states of one user, or gives [readstate.ErrUnknown].
 func (r *Reader) Badge(ctx context.Context, userID string) (readstate.Badge, error) {
-	badge, known, err := r.sums.get(ctx, userID)
-	if err == nil && !known {
-		err = readstate.ErrUnknown
-	}
+	badge, err := ask(ctx, r.badges, userID)
 	if err != nil {
 		return readstate.Badge{}, fmt.Errorf("get badge: %w", err)
 	}
 	return badge, nil
 }
 
-func (r *Reader) askBadges(ctx context.Context, userIDs []string) (map[string]readstate.Badge, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	return r.badges(ctx, r.reads, userIDs)
+func (r *Reader) loadBadges(ctx context.Context, userIDs []string) (map[string]readstate.Badge, error) {
+	return r.sumBadges(ctx, r.reads, userIDs)
 }
 
 // GroupSum sums the states of one group, or gives [readstate.ErrUnknown].
@@ -167,7 +203,7 @@ func (r *Reader) GroupSum(ctx context.Context, groupID string) (readstate.GroupS
 	}
 	return readstate.GroupSum{
 		GroupID: row.GroupID, Users: row.Users, UsersWithUnread: row.UsersWithUnread,
-		UnreadCount: row.UnreadCount, MaxUnread: row.MaxUnread, LastReadAt: row.LastReadAt.UTC(),
+		UnreadCount: row.UnreadCount, MaxUnread: row.MaxUnread, LastReadAt: moment(row.LastReadAt),
 		UpdatedAt: row.UpdatedAt.UTC(),
 	}, nil
 }
@@ -181,16 +217,16 @@ func (r *Reader) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs [
 	defer cancel()
 	switch { // one statement is a snapshot by itself
 	case len(userIDs) == 0:
-		known, err = r.states(ctx, r.reads, pairs)
+		known, err = r.listStates(ctx, r.reads, pairs)
 	case len(pairs) == 0:
-		badges, err = r.badges(ctx, r.reads, userIDs)
+		badges, err = r.sumBadges(ctx, r.reads, userIDs)
 	default:
 		options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 		err = pgx.BeginTxFunc(ctx, r.reads, options, func(tx pgx.Tx) error {
-			if known, err = r.states(ctx, tx, pairs); err != nil {
+			if known, err = r.listStates(ctx, tx, pairs); err != nil {
 				return err
 			}
-			badges, err = r.badges(ctx, tx, userIDs)
+			badges, err = r.sumBadges(ctx, tx, userIDs)
 			return err
 		})
 	}
@@ -200,7 +236,7 @@ func (r *Reader) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs [
 	return known, badges, nil
 }
 
-func (r *Reader) badges(ctx context.Context, conn db.DBTX, userIDs []string) (map[string]readstate.Badge, error) {
+func (r *Reader) sumBadges(ctx context.Context, conn db.DBTX, userIDs []string) (map[string]readstate.Badge, error) {
 	rows, err := r.queries.SumStatesByUsers(ctx, conn, userIDs)
 	if err != nil {
 		return nil, fmt.Errorf("sum states of users: %w", translate(err))

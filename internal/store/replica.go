@@ -26,9 +26,9 @@ const (
 type Replica struct {
 	*Reader
 
-	primary *Store
-	reached atomic.Pointer[time.Time]
-	logger  *slog.Logger
+	primary   *Store
+	watermark atomic.Pointer[time.Time]
+	logger    *slog.Logger
 }
 
 // OpenReplica prepares a pool for the URL of a replica; it does not connect. Close
@@ -52,7 +52,7 @@ func (r *Replica) Close() { r.reads.Close() }
 // had when it was last asked. It is zero until the replica has answered once. A read
 // that begins after a call gives nothing older.
 func (r *Replica) AsOf() time.Time {
-	if t := r.reached.Load(); t != nil {
+	if t := r.watermark.Load(); t != nil {
 		return *t
 	}
 	return time.Time{}
@@ -92,8 +92,8 @@ func (r *Replica) ask(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask replica: %w", translate(err))
 	}
-	if reached = reached.UTC(); reached.After(r.AsOf()) {
-		r.reached.Store(&reached)
+	if at := moment(reached); at.After(r.AsOf()) {
+		r.watermark.Store(&at)
 	}
 	return nil
 }

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// retireLock is the advisory lock of the replica that retires.
-	retireLock = 0x726d_7265_7469 // "rmreti"
 	// retireAttempts is how often one step is tried when a lock is not given.
 	retireAttempts = 3
 	// rejectionBatch is how many rejected callbacks one statement deletes.
@@ -23,8 +21,6 @@ const (
 	// unlockTimeout bounds giving the lock back, also when the caller has ended.
 	unlockTimeout = 5 * time.Second
 )
-
-const stateLockNotAvailable = "55P03"
 
 // Retention is how long things are kept. What is not above zero sets no bound.
 type Retention struct {
@@ -52,7 +48,7 @@ func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err
 		return Retired{}, fmt.Errorf("retire: %w", translate(err))
 	}
 	defer conn.Release()
-	err = conn.QueryRow(ctx, fmt.Sprintf("SELECT pg_try_advisory_lock(%d)", int64(retireLock))).Scan(&result.Ran)
+	err = conn.QueryRow(ctx, fmt.Sprintf("SELECT pg_try_advisory_lock(%d)", int64(retentionLock))).Scan(&result.Ran)
 	if err != nil {
 		return result, fmt.Errorf("lock retention: %w", translate(err))
 	}
@@ -80,7 +76,7 @@ func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err
 func stopRetiring(ctx context.Context, conn *pgxpool.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
 	defer cancel()
-	_, err := conn.Exec(ctx, fmt.Sprintf("RESET lock_timeout; SELECT pg_advisory_unlock(%d)", int64(retireLock)))
+	_, err := conn.Exec(ctx, fmt.Sprintf("RESET lock_timeout; SELECT pg_advisory_unlock(%d)", int64(retentionLock)))
 	if err != nil {
 		_ = conn.Conn().Close(ctx)
 	}
@@ -96,11 +92,11 @@ func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time
 	}
 	var errs []error
 	for _, p := range list {
-		if p.place == detached || p.end().After(limit) {
+		if p.state == detached || p.end().After(limit) {
 			continue
 		}
-		err := patiently(func() error {
-			if err := s.queries.NoteDropped(ctx, conn, p.end()); err != nil { // first: whoever misses a row must know
+		err := retryOnLockTimeout(func() error {
+			if err := s.queries.SetDroppedUntil(ctx, conn, p.end()); err != nil { // first: whoever misses a row must know
 				return err
 			}
 			return detach(ctx, conn, p.name)
@@ -117,12 +113,12 @@ func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time
 
 // detach goes on from where an attempt before has ended.
 func detach(ctx context.Context, conn *pgxpool.Conn, name string) error {
-	place, err := placeOf(ctx, conn, name)
+	state, err := stateOf(ctx, conn, name)
 	if err != nil {
 		return err
 	}
 	statement := "ALTER TABLE journal DETACH PARTITION " + pgx.Identifier{name}.Sanitize()
-	switch place {
+	switch state {
 	case attached:
 		_, err = conn.Exec(ctx, statement+" CONCURRENTLY")
 	case detaching:
@@ -141,11 +137,11 @@ func dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (dropp
 	}
 	var errs []error
 	for _, p := range list {
-		if p.place != detached || p.end().After(limit) {
+		if p.state != detached || p.end().After(limit) {
 			continue
 		}
 		var done bool
-		err := patiently(func() error {
+		err := retryOnLockTimeout(func() error {
 			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
 				done, err = drop(ctx, tx, p.name)
 				return err
@@ -167,16 +163,16 @@ func drop(ctx context.Context, tx pgx.Tx, name string) (done bool, err error) {
 	if err := lockPartitions(ctx, tx); err != nil {
 		return false, err
 	}
-	place, err := placeOf(ctx, tx, name)
-	if err != nil || place != detached {
+	state, err := stateOf(ctx, tx, name)
+	if err != nil || state != detached {
 		return false, err
 	}
 	_, err = tx.Exec(ctx, "DROP TABLE "+pgx.Identifier{name}.Sanitize())
 	return err == nil, err
 }
 
-// patiently tries again what did not get its lock in time.
-func patiently(step func() error) (err error) {
+// retryOnLockTimeout tries again what did not get its lock in time.
+func retryOnLockTimeout(step func() error) (err error) {
 	for range retireAttempts {
 		if err = step(); !hasState(err, stateLockNotAvailable) {
 			break

@@ -1,4 +1,4 @@
-// Package store keeps receipts and states in PostgreSQL: it owns the
+// Package store keeps events, read states and positions in PostgreSQL: it owns the
 // connection pool, turns rows into domain values and database errors into
 // domain errors, and migrates the schema.
 package store
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,7 +27,9 @@ type Store struct {
 	url    string
 	logger *slog.Logger
 	now    func() time.Time
-	asks   bool // OpenIM's REST API can be asked
+	today  atomic.Pointer[today]
+	// canLookUp: OpenIM's REST API can be asked.
+	canLookUp bool
 }
 
 // Open prepares a pool for a PostgreSQL URL (or keyword/value string); it does
@@ -79,9 +82,9 @@ func forReads(config *pgxpool.Config) *pgxpool.Config {
 	return config
 }
 
-// AskOpenIM has callbacks that tell a group mark their pair as pending, because
-// there is somebody who asks OpenIM. It must be called before the first Commit.
-func (s *Store) AskOpenIM() { s.asks = true }
+// EnableLookups has events ask for lookups at OpenIM also where they tell a count,
+// because there is somebody who answers them. It must be called before the first Commit.
+func (s *Store) EnableLookups() { s.canLookUp = true }
 
 // Close waits for the connections in use to come back and closes all.
 func (s *Store) Close() {

@@ -7,7 +7,6 @@ CREATE TABLE api_keys (
     name text COLLATE "C" NOT NULL,
     hash bytea NOT NULL,
     scopes text[] NOT NULL,
-    -- With which user and group IDs must begin; '': any.
     user_prefix text COLLATE "C" NOT NULL,
     group_prefix text COLLATE "C" NOT NULL,
     created_at timestamptz NOT NULL,
@@ -22,6 +21,8 @@ CREATE TABLE api_keys (
 
 -- A name is free again when its key is revoked.
 CREATE UNIQUE INDEX api_keys_name_idx ON api_keys (name) WHERE revoked_at IS NULL;
+
+COMMENT ON COLUMN api_keys.user_prefix IS 'With which user IDs must begin: the empty prefix fits all.';
 
 -- +goose Down
 DROP TABLE api_keys;

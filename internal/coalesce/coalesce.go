@@ -1,0 +1,146 @@
+// Package coalesce runs the work of callers who come at the same time together: one of
+// them leads, the others wait for it. There is no timer: a lone caller's work begins at
+// once.
+package coalesce
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// Options says how items are run.
+type Options[T any] struct {
+	// Run does the work of a batch, and keeps each item's outcome in the item. Its context
+	// is that of the caller who leads, without its end.
+	Run func(ctx context.Context, items []T)
+	// Limit bounds a batch by the sum of its items' weights. An item that weighs more runs
+	// alone.
+	Limit int
+	// Weight of an item; nil: each weighs 1.
+	Weight func(item T) int
+	// MayRun reports whether a batch may run beside those that are running. It must allow
+	// one beside none.
+	MayRun func(next []T, running [][]T) bool
+	// Join is called when an item has got its place, in the order of places, one at a time;
+	// nil: nothing is.
+	Join func(item T)
+}
+
+// Batcher collects items into batches. Its methods are safe for concurrent use.
+type Batcher[T any] struct {
+	options Options[T]
+
+	mu      sync.Mutex
+	waiting []*batch[T] // in the order of coming; all but the last one are full
+	running []*batch[T]
+	workers sync.WaitGroup
+}
+
+type batch[T any] struct {
+	items  []T
+	weight int
+	done   chan struct{} // closed when the batch has run
+}
+
+// New returns a Batcher without work.
+func New[T any](options Options[T]) *Batcher[T] {
+	if options.Weight == nil {
+		options.Weight = func(T) int { return 1 }
+	}
+	return &Batcher[T]{options: options}
+}
+
+// Do blocks until the batch with the item has run, which begins after the call. It
+// returns the context's error when that ends first; the item may still run then.
+func (b *Batcher[T]) Do(ctx context.Context, item T) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	own, lead := b.join(item)
+	if lead {
+		b.lead(context.WithoutCancel(ctx), own)
+		return nil
+	}
+	select {
+	case <-own.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Wait blocks until no batch runs or waits. No item may come meanwhile.
+func (b *Batcher[T]) Wait() { b.workers.Wait() }
+
+// join adds an item to the batch that is being collected, and reports whether the
+// caller has to run it.
+func (b *Batcher[T]) join(item T) (own *batch[T], lead bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	weight := b.options.Weight(item)
+	if n := len(b.waiting); n > 0 && b.waiting[n-1].weight+weight <= b.options.Limit {
+		own = b.waiting[n-1]
+	} else {
+		own = &batch[T]{done: make(chan struct{})}
+		b.waiting = append(b.waiting, own)
+	}
+	own.items, own.weight = append(own.items, item), own.weight+weight
+	if b.options.Join != nil {
+		b.options.Join(item)
+	}
+	if b.waiting[0] != own || !b.start() {
+		return own, false
+	}
+	b.workers.Add(1)
+	return own, true
+}
+
+// start moves the batch that waits longest to those that run, if it may; b.mu is held.
+func (b *Batcher[T]) start() bool {
+	running := make([][]T, len(b.running))
+	for i, other := range b.running {
+		running[i] = other.items
+	}
+	if !b.options.MayRun(b.waiting[0].items, running) {
+		return false
+	}
+	b.running = append(b.running, b.waiting[0])
+	b.waiting = b.waiting[1:]
+	return true
+}
+
+// lead runs a batch, and has what waits behind it run in a goroutine of its own, so
+// that the caller need not serve the others.
+func (b *Batcher[T]) lead(ctx context.Context, own *batch[T]) {
+	next := own
+	defer func() {
+		if next == own { // Run has panicked
+			next = b.finish(own)
+		}
+		if next == nil {
+			b.workers.Done()
+			return
+		}
+		go func() {
+			defer b.workers.Done()
+			for ; next != nil; next = b.finish(next) {
+				b.options.Run(ctx, next.items)
+			}
+		}()
+	}()
+	b.options.Run(ctx, own.items)
+	next = b.finish(own)
+}
+
+// finish ends a batch and gives the next one to run, nil where there is none.
+func (b *Batcher[T]) finish(done *batch[T]) *batch[T] {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(done.done)
+	b.running = slices.DeleteFunc(b.running, func(o *batch[T]) bool { return o == done })
+	if len(b.waiting) == 0 || !b.start() {
+		return nil
+	}
+	return b.running[len(b.running)-1]
+}

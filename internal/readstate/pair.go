@@ -1,0 +1,179 @@
+package readstate
+
+import (
+	"cmp"
+	"time"
+)
+
+// Pair names the subject of a state: one user in one group.
+type Pair struct {
+	UserID  string
+	GroupID string
+}
+
+// Compare gives the order of keys: by user, then by group, byte by byte.
+func (p Pair) Compare(o Pair) int {
+	return cmp.Or(cmp.Compare(p.UserID, o.UserID), cmp.Compare(p.GroupID, o.GroupID))
+}
+
+// ReadState is what is stored of a pair. Its parts do not depend on each other: the
+// estimate and the exact read position are taken from different events, and whichever
+// is later counts.
+type ReadState struct {
+	Pair
+	Estimate Estimate
+	Exact    ExactRead
+	Membership
+	// UpdatedAt is when an event of the pair was last written.
+	UpdatedAt time.Time
+}
+
+// Estimate is a read position that was worked out from a count or from an own message
+// without a seq. The zero value is none.
+type Estimate struct {
+	// At and ID are those of the event. At is zero where there is no estimate.
+	At time.Time
+	ID ID
+	// Read is the read position, relative to the group's BaseSeq where BeforeBaseSeq.
+	Read          int64
+	BeforeBaseSeq bool
+	ByMessage     bool // by an own message, else by a receipt
+	ContentType   int64
+	// FirstAt is the arrival of the first event that gave an estimate.
+	FirstAt time.Time
+}
+
+// ExactRead is a read position in OpenIM's own terms. The zero value is none.
+type ExactRead struct {
+	At        time.Time // of the newest event that gave one; zero where there is none
+	Seq       int64     // the highest seq that is read
+	ReachedAt time.Time // of the first event that gave Seq; zero for who has read nothing
+	ByMessage bool      // the newest was an own message, else OpenIM's word
+	// FirstAt is the arrival of the first event that gave a seq.
+	FirstAt time.Time
+}
+
+// Membership is what is known of a user's being in a group: the newest of each, zero
+// where nothing is.
+type Membership struct {
+	JoinedAt, LeftAt, ListedAt time.Time
+}
+
+// Left reports whether the user is known to have left.
+func (m *Membership) Left() bool {
+	return !m.LeftAt.IsZero() && !m.LeftAt.Before(m.JoinedAt) && !m.LeftAt.Before(m.ListedAt)
+}
+
+// gone reports whether the user is in no such group any more: left, or the group was
+// dismissed.
+func (m *Membership) gone(p *GroupPosition) bool {
+	return m.Left() || !p.DismissedAt.IsZero() && !p.DismissedAt.Before(m.JoinedAt)
+}
+
+// estimated reports whether the estimate counts.
+func (s *ReadState) estimated() bool {
+	return !s.Estimate.At.IsZero() && s.Estimate.At.After(s.Exact.At)
+}
+
+// observe takes what an event and its result say of the pair. The order in which
+// events are observed makes no difference, but for a snapshot that allows a decrease.
+func (s *ReadState) observe(e *Entry) {
+	switch {
+	case e.Kind == EventJoined:
+		s.JoinedAt = later(s.JoinedAt, e.At)
+	case e.Kind == EventLeft, e.Kind == EventUnlisted:
+		s.LeftAt = later(s.LeftAt, e.At)
+	case e.Kind == EventListed:
+		s.ListedAt = later(s.ListedAt, e.At)
+	case e.Kind == EventSnapshot, e.Kind == EventMessage && e.ReadSeq > 0:
+		s.Exact.observe(&e.Event)
+	case e.HasRead:
+		s.Estimate.observe(e)
+	default:
+		return
+	}
+	s.UpdatedAt = later(s.UpdatedAt, e.RecordedAt)
+}
+
+// keepLater keeps what a stored state has of later events than those that were observed.
+func (s *ReadState) keepLater(stored *ReadState) {
+	if stored.Estimate.At.After(s.Estimate.At) {
+		s.Estimate = stored.Estimate
+	}
+	if stored.Exact.At.After(s.Exact.At) {
+		s.Exact = stored.Exact
+	}
+	s.JoinedAt, s.LeftAt = later(s.JoinedAt, stored.JoinedAt), later(s.LeftAt, stored.LeftAt)
+	s.ListedAt, s.UpdatedAt = later(s.ListedAt, stored.ListedAt), later(s.UpdatedAt, stored.UpdatedAt)
+}
+
+// KnownBefore reports whether something of the state is older than a moment.
+func (s *ReadState) KnownBefore(moment time.Time) bool {
+	for _, at := range []time.Time{s.Estimate.FirstAt, s.Exact.FirstAt, s.JoinedAt, s.LeftAt, s.ListedAt} {
+		if !at.IsZero() && at.Before(moment) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Estimate) observe(e *Entry) {
+	r.FirstAt = earlier(r.FirstAt, e.At)
+	if e.Compare(&Event{At: r.At, ID: r.ID}) < 0 {
+		return
+	}
+	r.At, r.ID, r.Read, r.BeforeBaseSeq = e.At, e.ID, e.Read, e.BeforeBaseSeq
+	r.ByMessage, r.ContentType = e.Kind == EventMessage, e.ContentType
+}
+
+func (r *ExactRead) observe(e *Event) {
+	r.FirstAt = earlier(r.FirstAt, e.At)
+	switch {
+	case r.At.IsZero() || e.ReadSeq > r.Seq || e.AllowDecrease && e.ReadSeq < r.Seq:
+		r.Seq, r.ReachedAt = e.ReadSeq, time.Time{}
+		if e.ReadSeq > 0 {
+			r.ReachedAt = e.At
+		}
+	case e.ReadSeq == r.Seq && e.ReadSeq > 0:
+		r.ReachedAt = earlier(r.ReachedAt, e.At)
+	}
+	if e.At.After(r.At) {
+		r.At, r.ByMessage = e.At, e.Kind == EventMessage
+	} else if e.At.Equal(r.At) {
+		r.ByMessage = r.ByMessage || e.Kind == EventMessage
+	}
+}
+
+// earlier gives the earlier of two moments; zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Show gives the state as it is served, at a position of its group: false where none
+// is known, or the user is not in the group any more. Pending and UpdatedAt are the
+// caller's. It is the formula of the view current_states.
+func (s *ReadState) Show(p *GroupPosition) (State, bool) {
+	if s.Estimate.At.IsZero() && s.Exact.At.IsZero() || s.gone(p) {
+		return State{}, false
+	}
+	shown := State{
+		Pair: s.Pair, ContentType: s.Estimate.ContentType, LastReadAt: later(s.Estimate.At, s.Exact.ReachedAt),
+		Exact: p.Exact() && !s.estimated(),
+	}
+	number, read := p.Number(), s.Exact.Seq
+	shown.Source = SourceFact
+	if s.estimated() {
+		shown.Source = SourceReceipt
+		if read = s.Estimate.Read; s.Estimate.BeforeBaseSeq {
+			read = add(read, p.BaseSeq)
+		}
+	}
+	if s.estimated() && s.Estimate.ByMessage || !s.estimated() && s.Exact.ByMessage {
+		shown.Source = SourceMessage
+	}
+	shown.UnreadCount = max(0, sub(number, read))
+	return shown, true
+}

@@ -1,0 +1,12 @@
+package store
+
+// The numbers of all advisory locks. Each is held until the end of a transaction, but
+// for retentionLock.
+const (
+	// eraseLock is shared by writers and replays, and taken alone by an erasure.
+	eraseLock = 0x726d_6572_6173 // "rmeras"
+	// partitionLock is taken by makers and droppers of partitions.
+	partitionLock = 0x726d_6a64_6179 // "rmjday"
+	// retentionLock is that of the process that drops what is old; of a session.
+	retentionLock = 0x726d_7265_7469 // "rmreti"
+)

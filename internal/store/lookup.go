@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"readmark/db"
+	"readmark/internal/readstate"
+)
+
+// enqueueLookups queues lookups, one for each pair.
+func (s *Store) enqueueLookups(ctx context.Context, conn db.DBTX, lookups []readstate.Lookup, now time.Time) error {
+	lookups = readstate.MergeLookups(lookups)
+	if len(lookups) == 0 {
+		return nil
+	}
+	p := db.EnqueueLookupsParams{Since: now}
+	for _, l := range lookups {
+		p.UserIDs, p.GroupIDs = append(p.UserIDs, l.UserID), append(p.GroupIDs, l.GroupID)
+		p.DueAts, p.SettlesAts = append(p.DueAts, l.DueAt), append(p.SettlesAts, bound(l.SettlesAt))
+	}
+	return s.queries.EnqueueLookups(ctx, conn, p)
+}
+
+// EnqueueLookups has OpenIM asked about pairs, as a callback about them would, but for
+// those of which its word would not be taken, see [Store.FilterTrusted].
+func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) error {
+	err := s.besideErasures(ctx, func(tx pgx.Tx) error {
+		trusted, err := s.filterTrusted(ctx, tx, pairs)
+		if err != nil {
+			return err
+		}
+		now := s.now().UTC()
+		lookups := make([]readstate.Lookup, len(trusted))
+		for i, pair := range trusted {
+			lookups[i] = readstate.Lookup{Pair: pair, DueAt: now}
+		}
+		return s.enqueueLookups(ctx, tx, lookups, now)
+	})
+	if err != nil {
+		return fmt.Errorf("enqueue lookups: %w", translate(err))
+	}
+	return nil
+}
+
+// LeaseLookups takes up to limit lookups that are due, for this caller alone until the
+// lease ends.
+func (s *Store) LeaseLookups(ctx context.Context, limit int32, lease time.Duration) ([]readstate.LeasedLookup, error) {
+	now := s.now().UTC()
+	rows, err := s.queries.LeaseLookups(ctx, s.pool, db.LeaseLookupsParams{
+		LeasedUntil: now.Add(lease), Moment: now, MaxRows: limit,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lease lookups: %w", translate(err))
+	}
+	list := make([]readstate.LeasedLookup, len(rows))
+	for i, row := range rows {
+		list[i] = readstate.LeasedLookup{
+			Pair:  readstate.Pair{UserID: row.UserID, GroupID: row.GroupID},
+			Since: row.Since.UTC(), Version: row.Version, SettlesAt: moment(row.SettlesAt),
+		}
+	}
+	return list, nil
+}
+
+// FinishLookup ends a lookup for which OpenIM was asked at the given moment, and whose
+// answer has been committed. What was asked for since it was leased keeps it: it is due
+// again after a debounce, or when OpenIM has settled.
+func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetchedAt time.Time) error {
+	ended, err := s.queries.FinishLookup(ctx, s.pool, db.FinishLookupParams{
+		UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt,
+	})
+	if err != nil {
+		return fmt.Errorf("finish lookup: %w", translate(err))
+	}
+	if ended > 0 {
+		return nil
+	}
+	due := s.now().UTC().Add(readstate.Debounce)
+	if l.SettlesAt.After(due) {
+		due = l.SettlesAt
+	}
+	return s.postpone(ctx, l, due)
+}
+
+// PostponeLookup gives a lookup back: it is due again after a while.
+func (s *Store) PostponeLookup(ctx context.Context, l readstate.LeasedLookup, after time.Duration) error {
+	return s.postpone(ctx, l, s.now().UTC().Add(after))
+}
+
+func (s *Store) postpone(ctx context.Context, l readstate.LeasedLookup, due time.Time) error {
+	err := s.queries.PostponeLookup(ctx, s.pool, db.PostponeLookupParams{UserID: l.UserID, GroupID: l.GroupID, DueAt: due})
+	if err != nil {
+		return fmt.Errorf("postpone lookup: %w", translate(err))
+	}
+	return nil
+}
+
+// CountLookups gives how many lookups wait, and since when the oldest.
+func (s *Store) CountLookups(ctx context.Context) (waiting int64, since time.Time, err error) {
+	row, err := s.queries.CountLookups(ctx, s.reads)
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("count lookups: %w", translate(err))
+	}
+	return row.Lookups, moment(row.Since), nil
+}
+
+// MembersWithoutState gives those of a group's members of whom no count is shown: nothing
+// is known of them yet, or that they left. Nobody of whom OpenIM's word would not be
+// taken is among them, see [Store.FilterTrusted].
+func (s *Store) MembersWithoutState(ctx context.Context, groupID string, userIDs []string) ([]string, error) {
+	users, err := s.queries.ListMembersWithoutState(ctx, s.reads, db.ListMembersWithoutStateParams{UserIDs: userIDs, GroupID: groupID})
+	if err != nil {
+		return nil, fmt.Errorf("list members without state: %w", translate(err))
+	}
+	pairs := make([]readstate.Pair, len(users))
+	for i, userID := range users {
+		pairs[i] = readstate.Pair{UserID: userID, GroupID: groupID}
+	}
+	if pairs, err = s.FilterTrusted(ctx, pairs); err != nil {
+		return nil, err
+	}
+	users = users[:0]
+	for _, pair := range pairs {
+		users = append(users, pair.UserID)
+	}
+	return users, nil
+}

@@ -1,0 +1,83 @@
+-- The journal: one row per acknowledged event, partitioned by UTC day of arrival.
+-- States and positions are made from it.
+--
+-- Key columns are COLLATE "C": one order in Go, in SQL and on replicas, so that
+-- writers lock rows in one order and cursors mean the same everywhere. user_id leads
+-- every key of what is a user's: it is the distribution column on Citus.
+--
+-- There is no default partition: it would forbid DETACH CONCURRENTLY and block new
+-- days. Readmark makes the days ahead; a writer that finds none makes it.
+
+-- +goose Up
+CREATE TYPE event_kind AS ENUM (
+    'receipt', 'server_receipt', 'group_read', 'message', 'snapshot', 'joined', 'left', 'dismissed', 'listed', 'unlisted',
+    'members_changed'
+);
+
+CREATE TABLE journal (
+    user_id text COLLATE "C" NOT NULL,
+    received_at timestamptz NOT NULL,
+    id uuid NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    kind event_kind NOT NULL,
+    group_id text COLLATE "C",
+    unread_count bigint,
+    read_seq bigint,
+    max_seq bigint,
+    allow_decrease boolean,
+    content_type bigint,
+    message_id text COLLATE "C",
+    sent_at timestamptz,
+    read_position bigint,
+    before_base_seq boolean,
+    group_max_seq bigint,
+    group_unsequenced bigint,
+    group_base_seq bigint,
+    group_covered_until timestamptz,
+    group_unsequenced_at timestamptz,
+    group_seq_gap_at timestamptz,
+    group_dismissed_at timestamptz,
+    -- (received_at, id) is given once, on arrival, so that writing an event again changes
+    -- nothing.
+    CONSTRAINT journal_pkey PRIMARY KEY (user_id, received_at, id),
+    -- Small, since it is parsed anew for every statement; tests hold the rest.
+    CONSTRAINT journal_counts_check CHECK (unread_count >= 0 AND read_seq >= 0 AND max_seq >= 0)
+) PARTITION BY RANGE (received_at);
+
+-- Time ranges over all users: rows arrive nearly in this order, which makes a
+-- block range index both tiny and sharp.
+CREATE INDEX journal_received_at_idx ON journal USING brin (received_at) WITH (autosummarize = on);
+
+-- The history of a group, what comes after a late event of it, and replays.
+CREATE INDEX journal_group_id_received_at_id_idx ON journal (group_id, received_at, id) WHERE group_id IS NOT NULL;
+
+COMMENT ON TABLE journal IS 'Every event that was acknowledged: callbacks, and what OpenIM''s REST API answered.';
+COMMENT ON COLUMN journal.user_id IS 'Reader, sender or member; empty where the whole group is meant, or the user was erased.';
+COMMENT ON COLUMN journal.received_at IS 'Arrival; of what OpenIM answered, the moment before it was asked.';
+COMMENT ON COLUMN journal.recorded_at IS 'When the row was last written.';
+COMMENT ON COLUMN journal.group_id IS 'Null for server receipts, which do not name it.';
+COMMENT ON COLUMN journal.unread_count IS 'Of a receipt: messages that stay unread, as reported.';
+COMMENT ON COLUMN journal.read_seq IS 'The seq up to which the user has read; of a message its own seq, null when it had none yet.';
+COMMENT ON COLUMN journal.max_seq IS 'Of a snapshot: OpenIM''s maxSeq.';
+COMMENT ON COLUMN journal.allow_decrease IS 'Of a snapshot: it replaces what was known, also by less.';
+COMMENT ON COLUMN journal.content_type IS 'Of the message read or sent; of a server receipt the conversation type.';
+COMMENT ON COLUMN journal.sent_at IS 'OpenIM''s sendTime of a message.';
+COMMENT ON COLUMN journal.read_position IS 'The read position that was worked out from the event, if any.';
+COMMENT ON COLUMN journal.before_base_seq IS 'read_position is relative to the group''s base_seq, which was not known yet.';
+COMMENT ON COLUMN journal.group_max_seq IS 'group_…: the group''s position before the event, as in positions; of receipts null.';
+
+-- What was dropped by retention.
+CREATE TABLE retention (
+    id smallint NOT NULL DEFAULT 1,
+    dropped_until timestamptz,
+    CONSTRAINT retention_pkey PRIMARY KEY (id),
+    CONSTRAINT retention_id_check CHECK (id = 1)
+);
+INSERT INTO retention (id) VALUES (1);
+
+COMMENT ON COLUMN retention.dropped_until IS 'Rows of the journal that arrived before may have been dropped; null: none was.';
+
+-- +goose Down
+DROP TABLE retention;
+DROP TABLE journal;
+DROP TYPE event_kind;

@@ -1,0 +1,109 @@
+-- Counts: a group's position and a user's read position in it make the unread count,
+-- so that a message costs one row per group and none per member. See docs/counting.md.
+
+-- +goose Up
+CREATE TABLE positions (
+    group_id text COLLATE "C" NOT NULL,
+    max_seq bigint,
+    unsequenced bigint NOT NULL DEFAULT 0,
+    base_seq bigint,
+    covered_until timestamptz,
+    unsequenced_at timestamptz,
+    seq_gap_at timestamptz,
+    dismissed_at timestamptz,
+    moved_at timestamptz,
+    updated_at timestamptz,
+    CONSTRAINT positions_pkey PRIMARY KEY (group_id)
+) WITH (fillfactor = 80);
+
+COMMENT ON TABLE positions IS 'The running message number of each group: max_seq + unsequenced.';
+COMMENT ON COLUMN positions.max_seq IS 'The highest seq known; null when none is.';
+COMMENT ON COLUMN positions.unsequenced IS 'Distinct messages that came without a seq and that max_seq does not cover.';
+COMMENT ON COLUMN positions.base_seq IS 'The seq at which the number was zero, fixed by the first seq known: read positions of before are relative to it.';
+COMMENT ON COLUMN positions.covered_until IS 'Messages that arrived before are covered by max_seq.';
+COMMENT ON COLUMN positions.unsequenced_at IS 'Arrival of the newest message that came without a seq.';
+COMMENT ON COLUMN positions.seq_gap_at IS 'Arrival of an event after which a seq is taken that nobody has named yet.';
+COMMENT ON COLUMN positions.dismissed_at IS 'Arrival of the last dismissal of the group.';
+COMMENT ON COLUMN positions.moved_at IS 'Arrival of the last event that may have moved the position: an earlier one comes late.';
+COMMENT ON COLUMN positions.updated_at IS 'When an event that changed the position was last written; null before there was one.';
+
+CREATE TABLE states (
+    user_id text COLLATE "C" NOT NULL,
+    group_id text COLLATE "C" NOT NULL,
+    estimate_read bigint,
+    estimate_before_base_seq boolean,
+    estimate_at timestamptz,
+    estimate_id uuid,
+    estimate_by_message boolean,
+    content_type bigint,
+    first_estimate_at timestamptz,
+    read_seq bigint,
+    exact_at timestamptz,
+    exact_by_message boolean,
+    reached_at timestamptz,
+    first_exact_at timestamptz,
+    joined_at timestamptz,
+    left_at timestamptz,
+    listed_at timestamptz,
+    updated_at timestamptz NOT NULL,
+    CONSTRAINT states_pkey PRIMARY KEY (user_id, group_id)
+) WITH (fillfactor = 80); -- updates change no indexed column: room keeps the new version in its page
+
+-- Readers of one group, in key order.
+CREATE INDEX states_group_id_user_id_idx ON states (group_id, user_id);
+
+COMMENT ON TABLE states IS 'The read state of each user in each group: an estimate and an exact read position, of which the later counts, and the membership.';
+COMMENT ON COLUMN states.estimate_read IS 'Read position worked out from a reported count or an own message; null where there is no estimate.';
+COMMENT ON COLUMN states.estimate_before_base_seq IS 'estimate_read is relative to the group''s base_seq.';
+COMMENT ON COLUMN states.estimate_at IS 'estimate_at, estimate_id: the event that gave the estimate. An earlier one never replaces it.';
+COMMENT ON COLUMN states.estimate_by_message IS 'By an own message, else by a receipt.';
+COMMENT ON COLUMN states.content_type IS 'Of the event that gave the estimate.';
+COMMENT ON COLUMN states.first_estimate_at IS 'Arrival of the first event that gave an estimate.';
+COMMENT ON COLUMN states.read_seq IS 'The highest seq that is read in OpenIM''s own terms; null where none is known.';
+COMMENT ON COLUMN states.exact_at IS 'Arrival of the newest event that told a read_seq.';
+COMMENT ON COLUMN states.exact_by_message IS 'It was an own message, else OpenIM''s answer.';
+COMMENT ON COLUMN states.reached_at IS 'Arrival of the first event that told read_seq; null for who has read nothing.';
+COMMENT ON COLUMN states.first_exact_at IS 'Arrival of the first event that told any read_seq.';
+COMMENT ON COLUMN states.joined_at IS 'joined_at, left_at, listed_at: the newest of each that is known.';
+
+-- Stops at the ends of bigint. Inlined, as is everything below.
+CREATE FUNCTION add_bigints(a bigint, b bigint) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN a > 0 AND b > 9223372036854775807 - a THEN 9223372036854775807
+        WHEN a < 0 AND b < -9223372036854775807 - 1 - a THEN -9223372036854775807 - 1
+        ELSE a + b
+    END
+$$;
+
+-- The messages behind a read position: never negative, and it stops at the end of bigint.
+CREATE FUNCTION count_unread(number bigint, read bigint) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN read >= 0 OR number <= 9223372036854775807 + read THEN greatest(0, number - read) ELSE 9223372036854775807 END
+$$;
+
+-- Called by the statements that write receipts without a lock, for one that is late:
+-- the position of its group has moved since. Then the writer has to take the lock.
+-- +goose StatementBegin
+CREATE FUNCTION refuse_late_receipt() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a receipt of the batch is late' USING ERRCODE = 'RM002';
+END
+$$;
+-- +goose StatementEnd
+
+-- The read position that a receipt tells, by the position of its group.
+CREATE FUNCTION receipt_read_position(
+    max_seq bigint, unsequenced bigint, moved_at timestamptz, received_at timestamptz, unread_count bigint
+) RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT CASE
+        WHEN moved_at >= received_at THEN refuse_late_receipt()
+        ELSE add_bigints(add_bigints(coalesce(max_seq, 0), coalesce(unsequenced, 0)), -unread_count)
+    END
+$$;
+
+-- +goose Down
+DROP FUNCTION receipt_read_position(bigint, bigint, timestamptz, timestamptz, bigint);
+DROP FUNCTION refuse_late_receipt();
+DROP FUNCTION count_unread(bigint, bigint);
+DROP FUNCTION add_bigints(bigint, bigint);
+DROP TABLE states;
+DROP TABLE positions;

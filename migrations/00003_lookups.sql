@@ -1,0 +1,44 @@
+-- What OpenIM is to be asked, and what the last comparisons with it have found.
+
+-- +goose Up
+CREATE TABLE lookups (
+    user_id text COLLATE "C" NOT NULL,
+    group_id text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    settles_at timestamptz,
+    due_at timestamptz NOT NULL,
+    leased_until timestamptz,
+    since timestamptz NOT NULL,
+    CONSTRAINT lookups_pkey PRIMARY KEY (user_id, group_id)
+) WITH (fillfactor = 50);
+
+CREATE INDEX lookups_due_at_idx ON lookups (due_at);
+CREATE INDEX lookups_group_id_idx ON lookups (group_id);
+
+COMMENT ON TABLE lookups IS 'What OpenIM is to be asked: all conversations of a user (group_id empty), one of them, or the members of a group (user_id empty). Keys cannot be null.';
+COMMENT ON COLUMN lookups.version IS 'Raised whenever the lookup is asked for again: who has answered ends it only when it is what it was before.';
+COMMENT ON COLUMN lookups.settles_at IS 'An answer is not the last one when OpenIM was asked before; null: any is.';
+COMMENT ON COLUMN lookups.since IS 'When it was asked for first.';
+
+CREATE TABLE checks (
+    user_id text COLLATE "C" NOT NULL,
+    group_id text COLLATE "C" NOT NULL,
+    due_at timestamptz NOT NULL,
+    checked_at timestamptz,
+    pairs bigint NOT NULL DEFAULT 0,
+    pairs_off bigint NOT NULL DEFAULT 0,
+    repaired bigint NOT NULL DEFAULT 0,
+    largest_difference bigint NOT NULL DEFAULT 0,
+    CONSTRAINT checks_pkey PRIMARY KEY (user_id, group_id)
+);
+
+CREATE INDEX checks_due_at_idx ON checks (due_at);
+CREATE INDEX checks_group_id_idx ON checks (group_id);
+
+COMMENT ON TABLE checks IS 'When each user (group_id empty) and the members of each group (user_id empty) are compared with OpenIM, and what the last comparison found. Keys cannot be null.';
+COMMENT ON COLUMN checks.checked_at IS 'Null: not compared yet.';
+COMMENT ON COLUMN checks.pairs_off IS 'Pairs whose count differed.';
+
+-- +goose Down
+DROP TABLE checks;
+DROP TABLE lookups;

@@ -1,0 +1,58 @@
+-- name: EnqueueLookups :exec
+-- Asks for a user, a conversation or a group's members, one row each, in key order.
+-- What is due stays due; a lease stays, and does not end what is asked meanwhile.
+INSERT INTO lookups AS q (user_id, group_id, version, settles_at, due_at, since)
+SELECT
+    unnest(@user_ids::text[]),
+    unnest(@group_ids::text[]),
+    1,
+    unnest(@settles_ats::timestamp with time zone[]),
+    unnest(@due_ats::timestamptz[]),
+    @since::timestamptz
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    version = q.version + 1,
+    settles_at = greatest(q.settles_at, excluded.settles_at),
+    due_at = least(q.due_at, excluded.due_at);
+
+-- name: LeaseLookups :many
+-- Takes some of what is due and nobody else has taken, the oldest first.
+WITH due AS MATERIALIZED (
+    SELECT o.user_id, o.group_id
+    FROM lookups AS o
+    WHERE o.due_at <= @moment::timestamptz AND (o.leased_until IS NULL OR o.leased_until <= @moment::timestamptz)
+    ORDER BY o.due_at
+    LIMIT @max_rows
+)
+UPDATE lookups AS q SET leased_until = @leased_until::timestamptz
+FROM due
+WHERE q.user_id = due.user_id AND q.group_id = due.group_id
+  AND (q.leased_until IS NULL OR q.leased_until <= @moment::timestamptz) -- another process may have been faster
+RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since;
+
+-- name: FinishLookup :execrows
+-- Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
+-- asked late enough.
+DELETE FROM lookups
+WHERE user_id = @user_id AND group_id = @group_id
+  AND version = @version AND (settles_at IS NULL OR settles_at <= @fetched_at::timestamptz);
+
+-- name: PostponeLookup :exec
+-- Gives a lease back; what it is for is due at a moment.
+UPDATE lookups SET leased_until = NULL, due_at = @due_at::timestamptz
+WHERE user_id = @user_id AND group_id = @group_id;
+
+-- name: CountLookups :one
+SELECT count(*) AS lookups, min(since)::timestamp with time zone AS since
+FROM lookups;
+
+-- name: ListMembersWithoutState :many
+-- Of the given users those of whom no count in the group is shown: nothing is known of
+-- them, or that they left.
+SELECT wanted.user_id::text
+FROM (SELECT DISTINCT unnest(@user_ids::text[]) AS user_id) AS wanted
+LEFT JOIN current_states AS s ON s.user_id = wanted.user_id AND s.group_id = @group_id
+WHERE s.user_id IS NULL
+ORDER BY wanted.user_id;
+
+-- name: EraseLookup :exec
+DELETE FROM lookups WHERE user_id = @user_id AND group_id = @group_id;
