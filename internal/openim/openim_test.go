@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -55,22 +56,13 @@ func TestDecodeCaptures(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			golden := map[string]any{
-				"command": c.command, "label": openim.CommandLabel(c.command), "readReport": openim.IsReadReport(c.command),
+				"command": c.command, "label": openim.CommandLabel(c.command),
 			}
 			require.True(t, openim.IsCommand(c.command))
-			if openim.IsReadReport(c.command) {
-				receipt, err := openim.Decode(c.command, c.body)
-				require.NoError(t, err)
-				golden["receipt"] = map[string]any{
-					"dialect": receipt.Dialect.String(), "attributed": receipt.Attributed(),
-					"userID": receipt.UserID, "groupID": receipt.GroupID, "unreadCount": receipt.UnreadCount,
-					"readSeq": receipt.ReadSeq, "contentType": receipt.ContentType,
-				}
-			}
 			if openim.IsUsed(c.command) {
-				told, err := openim.DecodeCallback(c.command, c.body)
+				events, err := openim.DecodeCallback(c.command, c.body)
 				require.NoError(t, err)
-				golden["told"] = told
+				golden["events"] = told(t, events)
 			}
 			got, err := json.MarshalIndent(golden, "", "  ")
 			require.NoError(t, err)
@@ -85,19 +77,34 @@ func TestDecodeCaptures(t *testing.T) {
 	}
 }
 
+// told gives what events tell, without the fields that are empty.
+func told(t *testing.T, events []readstate.Event) []map[string]any {
+	t.Helper()
+	list := []map[string]any{}
+	for _, event := range events {
+		requireStorable(t, event)
+		fields := map[string]any{"Kind": event.Kind}
+		for i, v := 0, reflect.ValueOf(event); i < v.NumField(); i++ {
+			if !v.Field(i).IsZero() {
+				fields[v.Type().Field(i).Name] = v.Field(i).Interface()
+			}
+		}
+		list = append(list, fields)
+	}
+	return list
+}
+
 func TestDecodeDialects(t *testing.T) {
 	t.Parallel()
-	documented := func(user, group string, n, ct int64) readstate.Receipt {
-		return readstate.Receipt{
-			Dialect: readstate.DialectDocumented, UserID: user, GroupID: group, UnreadCount: n, ContentType: ct,
-		}
+	documented := func(user, group string, n, ct int64) readstate.Event {
+		return readstate.Event{Kind: readstate.EventReceipt, UserID: user, GroupID: group, UnreadCount: n, ContentType: ct}
 	}
-	server := func(user string, seq, ct int64) readstate.Receipt {
-		return readstate.Receipt{Dialect: readstate.DialectServer, UserID: user, ReadSeq: seq, ContentType: ct}
+	server := func(user string, seq, ct int64) readstate.Event {
+		return readstate.Event{Kind: readstate.EventServerReceipt, UserID: user, ReadSeq: seq, ContentType: ct}
 	}
 	for name, test := range map[string]struct {
 		body string
-		want readstate.Receipt
+		want readstate.Event
 	}{
 		"documented":             {`{"callbackCommand":"callbackGroupMsgReadCommand","sendID":"user123","receiveID":"group789","unreadMsgNum":5,"contentType":101}`, documented("user123", "group789", 5, 101)},
 		"no command":             {`{"sendID":"u","receiveID":"g","unreadMsgNum":0,"contentType":3}`, documented("u", "g", 0, 3)},
@@ -118,9 +125,9 @@ func TestDecodeDialects(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, command := range []string{openim.CommandAfterGroupMsgRead, openim.CommandGroupMsgRead} {
-				got, err := openim.Decode(command, []byte(test.body))
+				got, err := openim.DecodeCallback(command, []byte(test.body))
 				require.NoError(t, err)
-				require.Equal(t, test.want, got)
+				require.Equal(t, []readstate.Event{test.want}, got)
 			}
 		})
 	}
@@ -168,10 +175,10 @@ func TestDecodeBadInput(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			receipt, err := openim.Decode(openim.CommandAfterGroupMsgRead, []byte(test.body))
+			events, err := openim.DecodeCallback(openim.CommandAfterGroupMsgRead, []byte(test.body))
 			var input *readstate.InputError
 			require.ErrorAs(t, err, &input)
-			require.Equal(t, readstate.Receipt{}, receipt)
+			require.Nil(t, events)
 			require.Equal(t, test.field, input.Field)
 			require.Equal(t, test.message, input.Message)
 			require.Equal(t, test.code, input.Code)
@@ -183,7 +190,7 @@ func TestDecodeBadInput(t *testing.T) {
 // A rejected callback keeps the IDs that are legible, and only those.
 func TestDecodeKeepsLegibleIDs(t *testing.T) {
 	t.Parallel()
-	_, err := openim.Decode(openim.CommandGroupMsgRead, []byte(`{"sendID":"u","receiveID":"g\u0000","unreadMsgNum":-1}`))
+	_, err := openim.DecodeCallback(openim.CommandGroupMsgRead, []byte(`{"sendID":"u","receiveID":"g\u0000","unreadMsgNum":-1}`))
 	var input *readstate.InputError
 	require.ErrorAs(t, err, &input)
 	require.Equal(t, "u", input.UserID)
@@ -207,15 +214,15 @@ func TestCommandLabel(t *testing.T) {
 	require.Equal(t, openim.CommandGroupMsgRead, openim.CommandLabel(openim.CommandGroupMsgRead))
 }
 
-// FuzzDecode: whatever comes, Decode does not panic, and what it accepts could
-// be stored.
+// FuzzDecode: whatever comes as a read report, decoding does not panic, and what it
+// accepts could be stored.
 func FuzzDecode(f *testing.F) {
 	for _, c := range captures(f) {
 		f.Add(c.body)
 	}
 	f.Add([]byte(`{"sendID":"u","receiveID":"g\ud83d\ude00","unreadMsgNum":-0,"contentType":1e2}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		receipt, err := openim.Decode(openim.CommandGroupMsgRead, body)
+		events, err := openim.DecodeCallback(openim.CommandGroupMsgRead, body)
 		if err != nil {
 			var input *readstate.InputError
 			if !errors.As(err, &input) || input.Field == "" || input.Message == "" || !utf8.ValidString(input.Message) {
@@ -223,12 +230,9 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		if !json.Valid(body) {
-			t.Fatalf("accepted what is not JSON: %q", body)
-		}
-		if readstate.CheckID(receipt.UserID) != nil || receipt.UnreadCount < 0 || receipt.ReadSeq < 0 ||
-			receipt.Attributed() != (readstate.CheckID(receipt.GroupID) == nil) {
-			t.Fatalf("accepted what cannot be stored: %+v", receipt)
-		}
+		require.True(t, json.Valid(body), "accepted what is not JSON: %q", body)
+		require.Len(t, events, 1)
+		require.True(t, events[0].Kind.IsReceipt())
+		requireStorable(t, events[0])
 	})
 }

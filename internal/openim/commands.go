@@ -1,0 +1,212 @@
+// Package openim holds what OpenIM sends over the wire and what it expects
+// back: commands, the two dialects of the read callback, and the answer. It is
+// pure: no I/O, no clock. The facts come from OpenIM's public sources and from
+// captured requests (testdata/captures).
+package openim
+
+import (
+	"strings"
+
+	"readmark/internal/readstate"
+)
+
+// The commands whose bodies are read, in all their spellings.
+const (
+	CommandAfterGroupMsgRead  = "callbackAfterGroupMsgReadCommand"
+	CommandGroupMsgRead       = "callbackGroupMsgReadCommand"
+	CommandAfterSingleMsgRead = "callbackAfterSingleMsgReadCommand"
+	CommandAfterSendGroupMsg  = "callbackAfterSendGroupMsgCommand"
+	CommandAfterMsgSaveDB     = "callbackAfterMsgSaveDBCommand"
+	CommandAfterCreateGroup   = "callbackAfterCreateGroupCommand"
+	CommandAfterJoinGroup     = "callbackAfterJoinGroupCommand"
+	CommandAfterQuitGroup     = "callbackAfterQuitGroupCommand"
+	CommandQuitGroup          = "callbackQuitGroupCommand"
+	CommandAfterKickGroup     = "callbackAfterKickGroupCommand"
+	CommandKillGroup          = "callbackKillGroupCommand"
+	CommandAfterDismissGroup  = "callbackAfterDisMissGroupCommand"
+	CommandDismissGroup       = "callbackDisMissGroupCommand"
+	CommandGroupConversations = "callbackAfterCreateGroupChatConversationsCommand"
+)
+
+// Bounds of a callback's body in bytes, see [BodyLimit].
+const (
+	maxBody     = 1 << 20
+	maxListBody = 16 << 20 // of commands that list users
+)
+
+// command is one of OpenIM's callback commands.
+type command struct {
+	name string
+	// older is the spelling of older servers (up to v3.6, or in the documentation), if
+	// there is one. Path and body may use either.
+	older string
+	// fields are read from the body, and events makes events of them. Without events the
+	// callback is acknowledged and its body not looked at.
+	fields []field
+	events func(b *body) ([]readstate.Event, error)
+	// lists says that the body may list many users.
+	lists bool
+}
+
+// commands are all that OpenIM is known to send.
+//
+//nolint:gochecknoglobals // constant
+var commands = []command{
+	// Reads
+	{
+		name: CommandAfterGroupMsgRead, older: CommandGroupMsgRead, events: (*body).readReport,
+		fields: []field{fieldCommand, fieldSendID, fieldReceiveID, fieldUnread, fieldContentType},
+	},
+	{
+		name: CommandAfterSingleMsgRead, events: (*body).conversationRead,
+		fields: []field{fieldCommand, fieldConversationID, fieldUserID, fieldSeqs, fieldContentType},
+	},
+	// Messages
+	{name: "callbackBeforeSendGroupMsgCommand"},
+	{name: CommandAfterSendGroupMsg, events: (*body).message, fields: messageFields},
+	{name: CommandAfterMsgSaveDB, events: (*body).message, fields: messageFields},
+	{name: "callbackBeforeSendSingleMsgCommand"},
+	{name: "callbackAfterSendSingleMsgCommand"},
+	{name: "callbackBeforeMsgModifyCommand"},
+	{name: "callbackBeforeAfterMsgCommand"}, // a message was revoked; the odd name is real
+	{name: "callbackAfterRevokeMsgCommand"},
+	// Pushes
+	{name: "callbackBeforeOnlinePushCommand", lists: true},
+	{name: "callbackBeforeGroupOnlinePushCommand", lists: true},
+	{name: "callbackBeforeOfflinePushCommand", lists: true},
+	// Members
+	{
+		name: CommandAfterCreateGroup, events: (*body).created, lists: true,
+		fields: []field{fieldCommand, fieldGroupID, fieldMembers},
+	},
+	{
+		name: CommandAfterJoinGroup, events: (*body).joined, lists: true,
+		fields: []field{fieldCommand, fieldGroupID, fieldInviter},
+	},
+	{
+		name: CommandAfterQuitGroup, older: CommandQuitGroup, events: (*body).quit, lists: true,
+		fields: []field{fieldCommand, fieldGroupID, fieldUserID},
+	},
+	{
+		name: CommandAfterKickGroup, older: CommandKillGroup, events: (*body).kicked, lists: true,
+		fields: []field{fieldCommand, fieldGroupID, fieldKicked},
+	},
+	{
+		name: CommandAfterDismissGroup, older: CommandDismissGroup, events: (*body).dismissed, lists: true,
+		fields: []field{fieldCommand, fieldGroupID},
+	},
+	{
+		name: CommandGroupConversations, events: (*body).conversationsCreated, lists: true,
+		fields: []field{fieldCommand, fieldGroupRef, fieldConversationRef},
+	},
+	{name: "callbackBeforeCreateGroupCommand", lists: true},
+	{name: "callbackBeforeJoinGroupCommand", lists: true},
+	{name: "callbackBeforeMembersJoinGroupCommand", lists: true},
+	{name: "callbackBeforeInviteJoinGroupCommand", lists: true},
+	{name: "callbackBeforeInviteUserToGroupCommand", lists: true},
+	// Groups and conversations
+	{name: "callbackBeforeCreateGroupChatConversationsCommand"},
+	{name: "callbackBeforeCreateSingleChatConversationsCommand"},
+	{name: "callbackAfterCreateSingleChatConversationsCommand"},
+	{name: "callbackBeforeSetGroupInfoCommand"},
+	{name: "callbackAfterSetGroupInfoCommand"},
+	{name: "callbackBeforeSetGroupInfoExCommand"},
+	{name: "callbackAfterSetGroupInfoExCommand"},
+	{name: "callbackBeforeSetGroupMemberInfoCommand"},
+	{name: "callbackAfterSetGroupMemberInfoCommand"},
+	{name: "callbackAfterTransferGroupOwnerCommand"},
+	// Users and friends
+	{name: "callbackBeforeUserRegisterCommand", lists: true},
+	{name: "callbackAfterUserRegisterCommand", lists: true},
+	{name: "callbackAfterUserOnlineCommand"},
+	{name: "callbackAfterUserOfflineCommand"},
+	{name: "callbackBeforeUpdateUserInfoCommand"},
+	{name: "callbackAfterUpdateUserInfoCommand"},
+	{name: "callbackBeforeUpdateUserInfoExCommand"},
+	{name: "callbackAfterUpdateUserInfoExCommand"},
+	{name: "callbackBeforeAddFriendCommand"},
+	{name: "callbackAfterAddFriendCommand"},
+	{name: "callbackBeforeAddFriendAgreeCommand"},
+	{name: "callbackAfterAddFriendAgreeCommand"},
+	{name: "callbackBeforeSetFriendRemarkCommand"},
+	{name: "callbackAfterSetFriendRemarkCommand"},
+	{name: "callbackBeforeImportFriendsCommand", lists: true},
+	{name: "callbackAfterImportFriendsCommand", lists: true},
+	{name: "callbackAfterDeleteFriendCommand"},
+	{name: "callbackBeforeAddBlackCommand"},
+	{name: "callbackAfterRemoveBlackCommand"},
+}
+
+// Both message callbacks have the same body.
+//
+//nolint:gochecknoglobals // constant
+var messageFields = []field{
+	fieldCommand, fieldSendID, fieldGroupID, fieldServerMsgID, fieldSessionType, fieldSeq, fieldSendTime, fieldContentType,
+}
+
+// bySpelling finds a command by each of its spellings.
+//
+//nolint:gochecknoglobals // constant
+var bySpelling = func() map[string]*command {
+	index := map[string]*command{}
+	for i := range commands {
+		for _, spelling := range commands[i].spellings() {
+			index[spelling] = &commands[i]
+		}
+	}
+	return index
+}()
+
+func (c *command) spellings() []string {
+	if c.older == "" {
+		return []string{c.name}
+	}
+	return []string{c.older, c.name}
+}
+
+// IsCommand reports whether a path segment names a callback command, known or
+// not.
+func IsCommand(name string) bool { return strings.HasPrefix(name, "callback") }
+
+// IsUsed reports whether a callback's body is read, see [DecodeCallback]; all others
+// are acknowledged unread.
+func IsUsed(name string) bool {
+	c := bySpelling[name]
+	return c != nil && c.events != nil
+}
+
+// ListsUsers reports whether a callback's body may list many users.
+func ListsUsers(name string) bool {
+	c := bySpelling[name]
+	return c != nil && c.lists
+}
+
+// BodyLimit gives the largest body that a command may have, in bytes: 16 MiB where it
+// may list users, else 1 MiB.
+func BodyLimit(name string) int64 {
+	if ListsUsers(name) {
+		return maxListBody
+	}
+	return maxBody
+}
+
+// CommandLabel gives a command's name for metrics: itself when OpenIM is known
+// to send it, "other" otherwise, so that a caller cannot grow the label set.
+func CommandLabel(name string) string {
+	if bySpelling[name] == nil {
+		return "other"
+	}
+	return name
+}
+
+// check holds the body's command, if there is one, against the path's.
+func (c *command) check(inBody string) error {
+	if inBody == "" || inBody == c.name || inBody == c.older {
+		return nil
+	}
+	return &readstate.InputError{
+		Code: readstate.CodeCommandMismatch, Field: fieldCommand.name(),
+		Message: "callbackCommand contradicts the path's command",
+		Detail:  "expected " + strings.Join(c.spellings(), " or "),
+	}
+}
