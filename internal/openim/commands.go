@@ -164,6 +164,19 @@ func (c *command) spellings() []string {
 	return []string{c.older, c.name}
 }
 
+// knownSpelling gives the table's own copy of a command's name, which saves one for each
+// callback; empty if the command is not known.
+func knownSpelling(name string) string {
+	switch c := bySpelling[name]; {
+	case c == nil:
+		return ""
+	case name == c.name:
+		return c.name
+	default:
+		return c.older
+	}
+}
+
 // IsCommand reports whether a path segment names a callback command, known or
 // not.
 func IsCommand(name string) bool { return strings.HasPrefix(name, "callback") }

@@ -60,8 +60,13 @@ type decoder struct {
 }
 
 //nolint:gochecknoglobals // a sync.Pool is shared by its nature
-var decoders = sync.Pool{New: func() any { return &decoder{json: jsontext.NewDecoder(new(bytes.Buffer))} }}
+var decoders = sync.Pool{New: func() any {
+	d := &decoder{}
+	d.json = jsontext.NewDecoder(&d.data)
+	return d
+}}
 
+// free forgets the body, and makes the decoder ready for the next one.
 func (d *decoder) free() {
 	d.body, d.data = body{}, bytes.Buffer{}
 	d.json.Reset(&d.data)
@@ -71,7 +76,6 @@ func (d *decoder) free() {
 // parse reads a body that must be one JSON object.
 func (d *decoder) parse(data []byte, wanted []field) error {
 	d.data = *bytes.NewBuffer(data)
-	d.json.Reset(&d.data)
 	if next := d.json.PeekKind(); next != '{' {
 		if _, err := d.json.ReadToken(); err != nil {
 			return explain(err, wanted)

@@ -121,7 +121,13 @@ func (b *body) read(dec *jsontext.Decoder, f field) error {
 		if err != nil {
 			return err
 		}
-		v.text, v.present = token.String(), true
+		v.present = true
+		if f == fieldCommand {
+			if v.text = knownSpelling(token.String()); v.text != "" {
+				return nil
+			}
+		}
+		v.text = token.String()
 		return nil
 	case kindNumber:
 		return v.readNumber(dec, f)
