@@ -23,14 +23,15 @@ const (
 	CodeOtherSite Code = 40301
 	// CodeUnknownPath is a path that names no callback command.
 	CodeUnknownPath Code = 40401
-	// CodeBodyTooLarge is a body above [MaxBodyBytes].
+	// CodeBodyLate is a body that did not arrive in time.
+	CodeBodyLate Code = 40801
+	// CodeBodyTooLarge is a body above its command's limit.
 	CodeBodyTooLarge Code = 41301
 	// CodeNotDurable is a receipt that could not be made durable.
 	CodeNotDurable Code = 50301
+	// CodeNoRoom is a large body that found no room beside other large ones.
+	CodeNoRoom Code = 50302
 )
-
-// MaxBodyBytes bounds the body of a callback.
-const MaxBodyBytes = 1 << 20
 
 // InputError is a callback that was refused. Message and Detail are written
 // for the caller and never quote the body.

@@ -6,8 +6,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"readmark/internal/openim"
-	"readmark/internal/readstate"
 )
+
+// noDialect is the dialect of what is no read callback.
+const noDialect = "none"
 
 // result says what became of a callback, as a metric label.
 type result string
@@ -53,8 +55,9 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) observe(command string, dialect readstate.Dialect, r result, took time.Duration) {
+// observe counts a callback with its dialect.
+func (m *metrics) observe(command string, dialect string, r result, took time.Duration) {
 	label := openim.CommandLabel(command)
-	m.callbacks.WithLabelValues(label, dialect.String(), string(r)).Inc()
+	m.callbacks.WithLabelValues(label, dialect, string(r)).Inc()
 	m.duration.WithLabelValues(label, string(r)).Observe(took.Seconds())
 }

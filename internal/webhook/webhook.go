@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -16,21 +15,28 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
+	"readmark/internal/body"
 	"readmark/internal/openim"
 	"readmark/internal/readstate"
 )
 
 // Sink makes callbacks durable. Its methods block until that is done and return an
-// error when it could not be; those that submit a [readstate.InputError], which
-// they have recorded, when the callback can never be stored.
+// error when it could not be.
 type Sink interface {
-	Submit(ctx context.Context, receipt readstate.Receipt) error
-	SubmitMessage(ctx context.Context, message readstate.Message) error
-	SubmitChange(ctx context.Context, change readstate.Change) error
+	// Submit gives the events of one callback their identity and arrival, and makes all
+	// of them durable. The slice is the sink's from then on. A [readstate.InputError]
+	// says that the callback can never be stored; the sink has recorded it.
+	Submit(ctx context.Context, events []readstate.Event) error
+	// Reject records a callback that was refused.
 	Reject(ctx context.Context, rejection readstate.Rejection) error
 }
+
+// longLists is how many callbacks with long lists of users are decoded and stored at
+// one time: their events take more memory than their bodies.
+const longLists = 2
 
 // Handler answers callbacks. It is safe for concurrent use.
 type Handler struct {
@@ -41,7 +47,9 @@ type Handler struct {
 	// unknownLog lets one log line about unknown paths through a minute.
 	unknownLog *rate.Limiter
 	success    []byte // the answer, encoded
-	heard      heard
+	stats      stats
+	room       *body.Room
+	longLists  *semaphore.Weighted
 	// ownSite refuses what a browser sends for a page of another site: without a
 	// token such a page could make up receipts on an address that only its reader
 	// can reach.
@@ -49,14 +57,16 @@ type Handler struct {
 }
 
 // New returns a handler whose callbacks must carry the token; an empty token
-// lets every callback in. Metrics are registered with the registry.
-func New(sink Sink, secret string, registry prometheus.Registerer, logger *slog.Logger) *Handler {
+// lets every callback in. Large bodies share the room. Metrics are registered with the
+// registry.
+func New(sink Sink, secret string, room *body.Room, registry prometheus.Registerer, logger *slog.Logger) *Handler {
 	success, err := json.Marshal(openim.Success())
 	if err != nil {
 		panic(err) // five constant fields
 	}
 	return &Handler{
 		sink: sink, token: token(secret), logger: logger, metrics: newMetrics(registry), success: success,
+		room: room, longLists: semaphore.NewWeighted(longLists),
 		unknownLog: rate.NewLimiter(rate.Every(time.Minute), 1), ownSite: http.NewCrossOriginProtection(),
 	}
 }
@@ -76,51 +86,54 @@ func (h *Handler) Serve(c *gin.Context) {
 	case errors.Is(err, errUnauthorized):
 		h.fail(c, http.StatusUnauthorized, readstate.CodeUnauthorized, "callback token is missing or wrong",
 			"expected the token as first path segment or as password of HTTP Basic")
-		h.metrics.observe("", 0, resultUnauthorized, time.Since(started))
+		h.metrics.observe("", noDialect, resultUnauthorized, time.Since(started))
 	case h.ownSite.Check(c.Request) != nil:
 		h.fail(c, http.StatusForbidden, readstate.CodeOtherSite, "callback comes from a web page of another site",
 			"expected OpenIM, which sends neither Origin nor Sec-Fetch-Site")
-		h.metrics.observe("", 0, resultUnauthorized, time.Since(started))
+		h.metrics.observe("", noDialect, resultUnauthorized, time.Since(started))
 	case err != nil:
 		h.unknownPath(c)
-		h.metrics.observe("", 0, resultUnknownPath, time.Since(started))
+		h.metrics.observe("", noDialect, resultUnknownPath, time.Since(started))
 	case openim.IsUsed(command):
 		dialect, r := h.callback(c, command)
 		h.metrics.observe(command, dialect, r, time.Since(started))
 	default:
 		// Not used: acknowledged without a look at the body, which is drained
 		// so that the connection can carry the next callback.
-		_, _ = io.Copy(io.Discard, io.LimitReader(c.Request.Body, readstate.MaxBodyBytes))
+		h.room.Discard(c.Writer, c.Request, openim.BodyLimit(command))
 		h.succeed(c)
-		h.metrics.observe(command, 0, resultAcknowledged, time.Since(started))
-		h.heard.note(openim.CommandLabel(command), 0, started)
+		h.metrics.observe(command, noDialect, resultAcknowledged, time.Since(started))
+		h.stats.count(openim.CommandLabel(command), noDialect, started)
 	}
 }
 
 // callback takes a callback that is used from its body to its answer.
-func (h *Handler) callback(c *gin.Context, command string) (readstate.Dialect, result) {
+func (h *Handler) callback(c *gin.Context, command string) (dialect string, r result) {
 	// A client that goes away must not undo what it has sent.
 	ctx := context.WithoutCancel(c.Request.Context())
-	body, err := io.ReadAll(http.MaxBytesReader(underlying(c.Writer), c.Request.Body, readstate.MaxBodyBytes))
+	content, err := h.room.Read(c.Writer, c.Request, openim.BodyLimit(command))
+	defer content.Release()
+	size := int64(len(content.Data))
 	if err != nil {
-		return 0, h.reject(ctx, c, command, int64(len(body)), unreadable(err))
+		return noDialect, h.reject(ctx, c, command, size, unreadable(err, command))
 	}
-	told, err := openim.DecodeCallback(command, body)
+	if size > body.Small && openim.ListsUsers(command) {
+		if err := h.longLists.Acquire(ctx, 1); err == nil { // it cannot end otherwise
+			defer h.longLists.Release(1)
+		}
+	}
+	events, err := openim.DecodeCallback(command, content.Data)
 	if err != nil {
-		return 0, h.reject(ctx, c, command, int64(len(body)), err)
+		return noDialect, h.reject(ctx, c, command, size, err)
 	}
-	dialect, accepted := readstate.Dialect(0), resultAccepted
-	switch {
-	case told.Receipt != nil:
-		dialect = told.Receipt.Dialect
-		err = h.sink.Submit(ctx, *told.Receipt)
-	case told.Message != nil:
-		err = h.sink.SubmitMessage(ctx, *told.Message)
-	case told.Change != nil:
-		err = h.sink.SubmitChange(ctx, *told.Change)
-	default:
-		accepted = resultAcknowledged
+	if len(events) == 0 {
+		h.stats.count(openim.CommandLabel(command), noDialect, time.Now())
+		h.succeed(c)
+		return noDialect, resultAcknowledged
 	}
+	first := events[0] // the slice is the sink's
+	dialect = first.Kind.Dialect()
+	err = h.sink.Submit(ctx, events)
 	var refused *readstate.InputError
 	if errors.As(err, &refused) { // recorded and logged by the sink
 		h.fail(c, http.StatusBadRequest, refused.Code, refused.Message, refused.Detail)
@@ -132,29 +145,48 @@ func (h *Handler) callback(c *gin.Context, command string) (readstate.Dialect, r
 			"the callback could not be stored", "neither database nor spool took it; it is lost unless it is sent again")
 		return dialect, resultFailed
 	}
-	if dialect == readstate.DialectServer {
+	if first.Kind == readstate.EventServerReceipt {
 		h.metrics.unattributed.Inc()
 	}
-	if told.Receipt == nil || told.Receipt.UserID != ProbeUserID {
-		h.heard.note(openim.CommandLabel(command), dialect, time.Now())
+	if !first.Kind.IsReceipt() || first.UserID != ProbeUserID {
+		h.stats.count(openim.CommandLabel(command), dialect, time.Now())
 	}
 	h.succeed(c)
-	return dialect, accepted
+	return dialect, resultAccepted
 }
 
 // unreadable says why a body could not be read.
-func unreadable(err error) error {
+func unreadable(err error, command string) error {
 	input := &readstate.InputError{
 		Code: readstate.CodeMalformedBody, Field: "body",
 		Message: "body ended early", Detail: "the request's body could not be read to its end",
 	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		input.Code = readstate.CodeBodyTooLarge
-		input.Message = "body is too large"
-		input.Detail = fmt.Sprintf("expected at most %d bytes", readstate.MaxBodyBytes)
+	switch {
+	case errors.Is(err, body.ErrTooLarge):
+		input.Code, input.Message = readstate.CodeBodyTooLarge, "body is too large"
+		input.Detail = fmt.Sprintf("expected at most %d bytes", openim.BodyLimit(command))
+	case errors.Is(err, body.ErrLate):
+		input.Code, input.Message = readstate.CodeBodyLate, "body did not arrive in time"
+		input.Detail = "the whole body has to be sent at once"
+	case errors.Is(err, body.ErrNoRoom):
+		input.Code, input.Message = readstate.CodeNoRoom, "body is large and found no room"
+		input.Detail = "other large bodies are being received; send it again"
 	}
 	return input
+}
+
+// rejectedAs gives the HTTP status of a rejection.
+func rejectedAs(code readstate.Code) int {
+	switch code {
+	case readstate.CodeBodyTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case readstate.CodeBodyLate:
+		return http.StatusRequestTimeout
+	case readstate.CodeNoRoom:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusBadRequest
+	}
 }
 
 // reject records a callback that was refused, without its body, and answers it.
@@ -175,11 +207,7 @@ func (h *Handler) reject(ctx context.Context, c *gin.Context, command string, si
 		h.logger.ErrorContext(ctx, "rejected callback not recorded", "command", command, "error", err,
 			"request_id", c.GetString("request_id"), "operation_id", operationID(c))
 	}
-	status := http.StatusBadRequest
-	if input.Code == readstate.CodeBodyTooLarge {
-		status = http.StatusRequestEntityTooLarge
-	}
-	h.fail(c, status, input.Code, input.Message, input.Detail)
+	h.fail(c, rejectedAs(input.Code), input.Code, input.Message, input.Detail)
 	return resultRejected
 }
 
@@ -205,15 +233,6 @@ func (h *Handler) succeed(c *gin.Context) {
 
 func (h *Handler) fail(c *gin.Context, status int, code readstate.Code, message, detail string) {
 	c.JSON(status, openim.Failure(code, message, detail))
-}
-
-// underlying gives the writer of net/http, which then closes the connection behind a
-// body that is too large. It would wait for the rest otherwise.
-func underlying(w http.ResponseWriter) http.ResponseWriter {
-	if wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
-		return wrapper.Unwrap()
-	}
-	return w
 }
 
 // operationID is OpenIM's ID of what it does, for the log; real ones are short.

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/body"
 	"readmark/internal/openim"
 	"readmark/internal/readstate"
 )
@@ -28,18 +29,8 @@ type sink struct {
 	taken readstate.Batch
 }
 
-func (s *sink) Submit(_ context.Context, r readstate.Receipt) error {
-	s.taken.Receipts = append(s.taken.Receipts, r)
-	return s.err
-}
-
-func (s *sink) SubmitMessage(_ context.Context, m readstate.Message) error {
-	s.taken.Messages = append(s.taken.Messages, m)
-	return s.err
-}
-
-func (s *sink) SubmitChange(_ context.Context, c readstate.Change) error {
-	s.taken.Changes = append(s.taken.Changes, c)
+func (s *sink) Submit(_ context.Context, events []readstate.Event) error {
+	s.taken.Events = append(s.taken.Events, events...)
 	return s.err
 }
 
@@ -56,7 +47,7 @@ type fixture struct {
 
 func newFixture(token string) *fixture {
 	f := &fixture{sink: &sink{}, engine: gin.New()}
-	f.handler = New(f.sink, token, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	f.handler = New(f.sink, token, body.NewRoom(body.Bounds{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	f.handler.Register(f.engine)
 	return f
 }
@@ -70,31 +61,35 @@ func (f *fixture) post(target, body string) int {
 // used is one body of each kind of callback that is used.
 var used = []struct {
 	command, body, dialect string
-	want                   readstate.Batch
+	want                   []readstate.Event
 }{
 	{
 		openim.CommandAfterGroupMsgRead, `{"sendID":"u","receiveID":"g","unreadMsgNum":5}`, "documented",
-		readstate.Batch{Receipts: []readstate.Receipt{{Dialect: readstate.DialectDocumented, UserID: "u", GroupID: "g", UnreadCount: 5}}},
+		[]readstate.Event{{Kind: readstate.EventReceipt, UserID: "u", GroupID: "g", UnreadCount: 5}},
 	},
 	{
 		openim.CommandAfterGroupMsgRead, `{"sendID":"u","receiveID":"u","unreadMsgNum":5,"contentType":3}`, "server",
-		readstate.Batch{Receipts: []readstate.Receipt{{Dialect: readstate.DialectServer, UserID: "u", ReadSeq: 5, ContentType: 3}}},
+		[]readstate.Event{{Kind: readstate.EventServerReceipt, UserID: "u", ReadSeq: 5, ContentType: 3}},
 	},
 	{
 		openim.CommandAfterSingleMsgRead, `{"conversationID":"sg_g","userID":"u","Seqs":[7],"contentType":3}`, "conversation",
-		readstate.Batch{Receipts: []readstate.Receipt{{Dialect: readstate.DialectConversation, UserID: "u", GroupID: "g", ReadSeq: 7, ContentType: 3}}},
+		[]readstate.Event{{Kind: readstate.EventGroupRead, UserID: "u", GroupID: "g", ReadSeq: 7, ContentType: 3}},
 	},
 	{
 		openim.CommandAfterMsgSaveDB, `{"sendID":"u","groupID":"g","serverMsgID":"m","seq":7}`, "none",
-		readstate.Batch{Messages: []readstate.Message{{UserID: "u", GroupID: "g", MessageID: "m", Seq: 7}}},
+		[]readstate.Event{{Kind: readstate.EventMessage, UserID: "u", GroupID: "g", MessageID: "m", ReadSeq: 7}},
 	},
 	{
 		openim.CommandQuitGroup, `{"groupID":"g","userID":"u"}`, "none",
-		readstate.Batch{Changes: []readstate.Change{{Kind: readstate.ChangeLeft, GroupID: "g", UserIDs: []string{"u"}}}},
+		[]readstate.Event{{Kind: readstate.EventLeft, GroupID: "g", UserID: "u"}},
+	},
+	{
+		openim.CommandAfterKickGroup, `{"groupID":"g","kickedUserIDs":["u","v"]}`, "none",
+		[]readstate.Event{{Kind: readstate.EventLeft, GroupID: "g", UserID: "u"}, {Kind: readstate.EventLeft, GroupID: "g", UserID: "v"}},
 	},
 }
 
-// What a callback tells goes to its own method of the sink, under its own labels.
+// What a callback tells goes to the sink, all at once, under its own labels.
 func TestUsedCallbacks(t *testing.T) {
 	t.Parallel()
 	for _, test := range used {
@@ -102,7 +97,7 @@ func TestUsedCallbacks(t *testing.T) {
 			t.Parallel()
 			f := newFixture("")
 			require.Equal(t, http.StatusOK, f.post("/"+test.command+"?key=x", test.body))
-			require.Equal(t, test.want, f.sink.taken)
+			require.Equal(t, readstate.Batch{Events: test.want}, f.sink.taken)
 			callbacks := f.handler.metrics.callbacks
 			require.InDelta(t, 1, testutil.ToFloat64(callbacks.WithLabelValues(test.command, test.dialect, "accepted")), 0)
 			unattributed := 0
@@ -120,14 +115,14 @@ func TestUsedCallbacks(t *testing.T) {
 			require.InDelta(t, 1, testutil.ToFloat64(callbacks.WithLabelValues(test.command, test.dialect, "rejected")), 0)
 			require.Empty(t, f.sink.taken.Rejections, "the sink has recorded it")
 			require.InDelta(t, unattributed, testutil.ToFloat64(f.handler.metrics.unattributed), 0)
-			require.Len(t, f.handler.Heard(), 1)
+			require.Len(t, f.handler.TakeStats(), 1)
 
 			f.sink.taken = readstate.Batch{}
 			require.Equal(t, http.StatusBadRequest, f.post("/"+test.command, `{"groupID":7`))
 			require.Len(t, f.sink.taken.Rejections, 1)
 			require.Equal(t, 1, f.sink.taken.Len())
 			require.Equal(t, test.command, f.sink.taken.Rejections[0].Command)
-			require.Empty(t, f.handler.Heard())
+			require.Empty(t, f.handler.TakeStats())
 		})
 	}
 }
@@ -144,8 +139,8 @@ func TestTellsNothing(t *testing.T) {
 	}
 }
 
-// Heard takes out what was answered with success, and nothing else.
-func TestHeard(t *testing.T) {
+// TakeStats takes out what was answered with success, and nothing else.
+func TestStats(t *testing.T) {
 	t.Parallel()
 	f := newFixture("s3cret")
 	started := time.Now()
@@ -163,35 +158,35 @@ func TestHeard(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, f.post("/s3cret/"+openim.CommandAfterJoinGroup, `{}`))
 	require.Equal(t, http.StatusNotFound, f.post("/s3cret/hello", ""))
 
-	want := map[Heard]bool{
+	want := map[CallbackStat]bool{
 		{Command: "other", Dialect: "none", Count: 2}:                      true,
 		{Command: openim.CommandAfterKickGroup, Dialect: "none", Count: 1}: true,
 	}
 	for _, test := range used {
-		want[Heard{Command: test.command, Dialect: test.dialect, Count: 3}] = true
+		want[CallbackStat{Command: test.command, Dialect: test.dialect, Count: 3}] = true
 	}
-	got := map[Heard]bool{}
-	for _, heard := range f.handler.Heard() {
-		require.False(t, heard.FirstAt.Before(started) || heard.LastAt.Before(heard.FirstAt) || time.Now().Before(heard.LastAt))
-		heard.FirstAt, heard.LastAt = time.Time{}, time.Time{}
-		got[heard] = true
+	got := map[CallbackStat]bool{}
+	for _, stat := range f.handler.TakeStats() {
+		require.False(t, stat.FirstAt.Before(started) || stat.LastAt.Before(stat.FirstAt) || time.Now().Before(stat.LastAt))
+		stat.FirstAt, stat.LastAt = time.Time{}, time.Time{}
+		got[stat] = true
 	}
 	require.Equal(t, want, got)
-	require.Empty(t, f.handler.Heard())
+	require.Empty(t, f.handler.TakeStats())
 }
 
 // Counting costs the hot path no memory.
 //
 //nolint:paralleltest // AllocsPerRun counts everybody's
-func TestHeardAllocatesNothing(t *testing.T) {
+func TestStatsAllocatesNothing(t *testing.T) {
 	var h Handler
 	at := time.Now()
-	h.heard.note(openim.CommandAfterMsgSaveDB, 0, at)
-	require.Zero(t, testing.AllocsPerRun(100, func() { h.heard.note(openim.CommandAfterMsgSaveDB, 0, at) }))
+	h.stats.count(openim.CommandAfterMsgSaveDB, noDialect, at)
+	require.Zero(t, testing.AllocsPerRun(100, func() { h.stats.count(openim.CommandAfterMsgSaveDB, noDialect, at) }))
 }
 
 // Callbacks that come while others are taken out are not lost, nor their order.
-func TestHeardConcurrently(t *testing.T) {
+func TestStatsConcurrently(t *testing.T) {
 	t.Parallel()
 	var h Handler
 	var wait sync.WaitGroup
@@ -199,7 +194,7 @@ func TestHeardConcurrently(t *testing.T) {
 	for range 4 {
 		wait.Go(func() {
 			for i := range 1000 {
-				h.heard.note(openim.CommandAfterMsgSaveDB, 0, time.Now())
+				h.stats.count(openim.CommandAfterMsgSaveDB, noDialect, time.Now())
 				if i%100 == 0 {
 					count.Add(total(t, &h))
 				}
@@ -212,9 +207,9 @@ func TestHeardConcurrently(t *testing.T) {
 
 func total(t *testing.T, h *Handler) (count int64) {
 	t.Helper()
-	for _, heard := range h.Heard() {
-		assert.False(t, heard.LastAt.Before(heard.FirstAt))
-		count += heard.Count
+	for _, stat := range h.TakeStats() {
+		assert.False(t, stat.LastAt.Before(stat.FirstAt))
+		count += stat.Count
 	}
 	return count
 }
