@@ -14,9 +14,9 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json"
 	"github.com/swaggest/swgui/v5emb"
-	"golang.org/x/sync/semaphore"
 
 	"readmark/internal/auth/guard"
+	"readmark/internal/body"
 	"readmark/internal/readstate"
 )
 
@@ -57,7 +57,10 @@ type Options struct {
 	Now       func() time.Time
 	// AsOf gives a moment that no read which begins after the call is older than; the
 	// zero time while nothing can be read. Default: Now.
-	AsOf   func() time.Time
+	AsOf func() time.Time
+	// Bodies bounds what the bodies of requests may cost; by default one waits for room
+	// for 2 s.
+	Bodies body.Bounds
 	Logger *slog.Logger
 }
 
@@ -102,8 +105,11 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	api := humagin.New(engine, config)
 	api.UseMiddleware(h.readable(api))
 	// Behind the keys: strangers take no room.
-	bounds := &bodies{api: api, room: semaphore.NewWeighted(bodyRoom), wait: bodyWait}
-	api.UseMiddleware(bounds.guard)
+	if options.Bodies.Wait == 0 {
+		options.Bodies.Wait = bodyWait
+	}
+	reading := &bodies{api: api, room: body.NewRoom(options.Bodies)}
+	api.UseMiddleware(reading.guard)
 	h.registerStates(api)
 	h.registerSums(api)
 	h.registerQuery(api)

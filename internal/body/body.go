@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -46,7 +47,11 @@ type Bounds struct {
 type Room struct {
 	bounds Bounds
 	free   *semaphore.Weighted
+	held   atomic.Int64
 }
+
+// Held is how many bytes of the room are used, for tests and metrics.
+func (r *Room) Held() int64 { return r.held.Load() }
 
 // NewRoom returns a budget of which nothing is used.
 func NewRoom(bounds Bounds) *Room {
@@ -73,7 +78,7 @@ type Body struct {
 // Release gives back the body's memory and room: Data must not be used after it.
 func (b *Body) Release() {
 	if b.held > 0 {
-		b.room.free.Release(b.held)
+		b.room.release(b.held)
 	} else {
 		recycle(b.Data)
 	}
@@ -132,7 +137,7 @@ func (r *Room) read(w http.ResponseWriter, request *http.Request, limit int64) (
 	body.Data, err = fill(from, append(make([]byte, 0, capacity), start...), size)
 	recycle(start)
 	if surplus := body.held - int64(cap(body.Data)); surplus > 0 { // told less than it had to expect
-		r.free.Release(surplus)
+		r.release(surplus)
 		body.held -= surplus
 	}
 	return body, r.explain(err, request, len(body.Data))
@@ -154,7 +159,13 @@ func (r *Room) acquire(ctx context.Context, size int64) error {
 	if err := r.free.Acquire(ctx, size); err != nil {
 		return ErrNoRoom
 	}
+	r.held.Add(size)
 	return nil
+}
+
+func (r *Room) release(size int64) {
+	r.held.Add(-size)
+	r.free.Release(size)
 }
 
 // Discard reads a body of at most limit bytes that nobody looks at, so that the

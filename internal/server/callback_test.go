@@ -59,11 +59,11 @@ func TestCallbackPaths(t *testing.T) {
 			require.Equal(t, "application/json; charset=utf-8", got.Header().Get("Content-Type"))
 			if test.status == 200 {
 				require.Equal(t, successBody, got.Body.String())
-				require.Len(t, f.sink.receipts, 1)
-				require.Equal(t, "group789", f.sink.receipts[0].GroupID)
+				require.Len(t, f.sink.events, 1)
+				require.Equal(t, "group789", f.sink.events[0].GroupID)
 			} else {
 				requireFailure(t, got)
-				require.Empty(t, f.sink.receipts)
+				require.Empty(t, f.sink.events)
 			}
 			require.Empty(t, f.sink.rejected, "neither a 401 nor a 404 is recorded")
 			require.NotContains(t, f.log.String(), "s3cret")
@@ -94,7 +94,7 @@ func TestBadInput(t *testing.T) {
 		"Operationid", "op-77")
 	require.Equal(t, http.StatusBadRequest, got.Code)
 	require.Equal(t, "unreadMsgNum is negative", requireFailure(t, got))
-	require.Empty(t, f.sink.receipts)
+	require.Empty(t, f.sink.events)
 	require.Equal(t, []readstate.Rejection{{
 		Command: "callbackGroupMsgReadCommand", Code: readstate.CodeInvalidField, Field: "unreadMsgNum",
 		Reason: "unreadMsgNum is negative", Size: 76, UserID: "u", GroupID: "g",
@@ -124,7 +124,7 @@ func TestOtherCommands(t *testing.T) {
 		require.Equal(t, 200, got.Code)
 		require.Equal(t, successBody, got.Body.String())
 	}
-	require.Empty(t, f.sink.receipts)
+	require.Empty(t, f.sink.events)
 	require.NoError(t, testutil.GatherAndCompare(f.registry, strings.NewReader(`
 # HELP readmark_callbacks_total Callbacks by command, dialect and what became of them.
 # TYPE readmark_callbacks_total counter
@@ -165,8 +165,8 @@ func TestServerDialectIsCounted(t *testing.T) {
 	t.Parallel()
 	f := newFixture("", false)
 	f.do("POST", "/callbackGroupMsgReadCommand", `{"sendID":"u","receiveID":"u","unreadMsgNum":42,"contentType":3}`)
-	require.Len(t, f.sink.receipts, 1)
-	require.EqualValues(t, 42, f.sink.receipts[0].ReadSeq)
+	require.Len(t, f.sink.events, 1)
+	require.EqualValues(t, 42, f.sink.events[0].ReadSeq)
 	require.NoError(t, testutil.GatherAndCompare(f.registry, strings.NewReader(`
 # HELP readmark_unattributed_receipts_total Receipts in the server dialect: journaled, their group not known yet.
 # TYPE readmark_unattributed_receipts_total counter

@@ -10,7 +10,8 @@ import (
 // Limits bounds what one connection may cost in time.
 type Limits struct {
 	// Header is how long a request's header may take, Body how long the whole
-	// request may, both from its first byte.
+	// request may, both from its first byte. Those who read bodies set shorter times,
+	// see package body.
 	Header, Body time.Duration
 	// Write is how long a request may take from its header to the end of its answer:
 	// a client that does not read holds nothing for longer.

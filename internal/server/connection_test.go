@@ -13,11 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/body"
 	"readmark/internal/server"
 )
 
-// brief is limits that a test can wait for, on a busy machine, too. Huma's 5 s for a
-// body become Idle.
+// brief is limits that a test can wait for, on a busy machine, too.
 func brief() server.ListenOption {
 	limits := server.DefaultLimits()
 	limits.Header, limits.Body = time.Second, 3*time.Second/2
@@ -50,14 +50,14 @@ func (w *wire) dribble(text string, stop <-chan struct{}) {
 func TestSlowRequests(t *testing.T) {
 	t.Parallel()
 	s := &sink{}
-	l := listen(t, newHandler(s), brief())
+	l := listen(t, newBoundedHandler(s, body.Bounds{Arrival: time.Second}), brief())
 	const post = "POST /callbackGroupMsgReadCommand HTTP/1.1\r\nHost: x\r\n"
 	for name, test := range map[string]struct{ first, answer string }{
 		"a method":          {"", "400 Bad Request"},
 		"a first line":      {"GET /v1/users/", "400 Bad Request"},
 		"a header":          {"GET /v1/users/u/groups/g HTTP/1.1\r\nHost: x\r\nX: ", ""},
-		"a callback's body": {post + "Content-Length: 100000\r\n\r\n{", "400 Bad Request"},
-		"a chunk":           {post + "Transfer-Encoding: chunked\r\n\r\n10000\r\n{", "400 Bad Request"},
+		"a callback's body": {post + "Content-Length: 100000\r\n\r\n{", "408 Request Timeout"},
+		"a chunk":           {post + "Transfer-Encoding: chunked\r\n\r\n10000\r\n{", "408 Request Timeout"},
 		"a body unread":     {"POST /callbackMadeUpCommand HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{", "200 OK"},
 		"the API's body":    {"POST /v1/unread/query HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{", "408 Request Timeout"},
 	} {
@@ -133,7 +133,7 @@ func TestRest(t *testing.T) {
 		response, _ = kept.answer()
 		require.Equal(t, 200, response.StatusCode)
 	}
-	require.Len(t, s.receipts, 3)
+	require.Len(t, s.events, 3)
 }
 
 // TestStopLosesNothing: while a server says that it stops, every request on a kept
@@ -188,9 +188,9 @@ func TestStopLosesNothing(t *testing.T) {
 	require.NoError(t, l.Shutdown(t.Context()))
 	clients.Wait()
 	taken := map[string]int{}
-	for _, receipt := range s.receipts {
-		taken[receipt.UserID]++
-		require.Equal(t, 1, taken[receipt.UserID])
+	for _, event := range s.events {
+		taken[event.UserID]++
+		require.Equal(t, 1, taken[event.UserID])
 	}
 	acknowledged.Range(func(user, _ any) bool {
 		require.Equal(t, 1, taken[user.(string)], user)

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"readmark/internal/api"
+	"readmark/internal/body"
 	"readmark/internal/webhook"
 )
 
@@ -30,6 +31,8 @@ type Options struct {
 	Sink          webhook.Sink
 	CallbackToken string
 	API           api.Options
+	// CallbackBodies bounds what the bodies of callbacks may cost.
+	CallbackBodies body.Bounds
 	// CORSOrigins are the origins whose pages may use the read API, in lower case, or
 	// "*" alone. None: browsers keep other origins' pages out.
 	CORSOrigins []string
@@ -40,8 +43,9 @@ type Options struct {
 // Handler answers all requests of the public address.
 type Handler struct {
 	http.Handler
-	// Heard takes out which callbacks were heard since it was called before.
-	Heard func() []webhook.Heard
+	// TakeCallbackStats takes out the stats of the callbacks that came since it was
+	// called before.
+	TakeCallbackStats func() []webhook.CallbackStat
 }
 
 // New returns the handler of callbacks, read API and docs.
@@ -61,7 +65,7 @@ func New(options Options) Handler {
 	engine.ForwardedByClientIP = false // who says so may lie; nothing asks for it
 	engine.Use(identify, secure(), keep, access(options.Logger), recovery(options.Logger), allowOrigins(options.CORSOrigins), unescape)
 
-	callbacks := webhook.New(options.Sink, options.CallbackToken, options.Registry, options.Logger)
+	callbacks := webhook.New(options.Sink, options.CallbackToken, body.NewRoom(options.CallbackBodies), options.Registry, options.Logger)
 	callbacks.Register(engine)
 	api.Register(engine, options.API)
 
@@ -72,7 +76,7 @@ func New(options Options) Handler {
 		}
 		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path for "+c.Request.Method)
 	})
-	return Handler{Handler: compress(headAsGet(engine)), Heard: callbacks.Heard}
+	return Handler{Handler: compress(headAsGet(engine)), TakeCallbackStats: callbacks.TakeStats}
 }
 
 // headAsGet has HEAD answered as GET is, of which net/http leaves out the body.

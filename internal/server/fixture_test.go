@@ -30,13 +30,11 @@ type sink struct {
 	err      error
 	hold     chan struct{} // Submit waits for it when set
 	entered  chan struct{} // and tells so here
-	receipts []readstate.Receipt
-	messages []readstate.Message
-	changes  []readstate.Change
+	events   []readstate.Event
 	rejected []readstate.Rejection
 }
 
-func (s *sink) Submit(_ context.Context, r readstate.Receipt) error {
+func (s *sink) Submit(_ context.Context, events []readstate.Event) error {
 	if s.hold != nil {
 		s.entered <- struct{}{}
 		<-s.hold
@@ -44,22 +42,8 @@ func (s *sink) Submit(_ context.Context, r readstate.Receipt) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err == nil {
-		s.receipts = append(s.receipts, r)
+		s.events = append(s.events, events...)
 	}
-	return s.err
-}
-
-func (s *sink) SubmitMessage(_ context.Context, m readstate.Message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.messages = append(s.messages, m)
-	return s.err
-}
-
-func (s *sink) SubmitChange(_ context.Context, c readstate.Change) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changes = append(s.changes, c)
 	return s.err
 }
 

@@ -203,9 +203,9 @@ func TestPagesCannotCallBack(t *testing.T) {
 		require.Equal(t, 403, got.Code)
 		require.Equal(t, "callback comes from a web page of another site", requireFailure(t, got))
 	}
-	require.Empty(t, s.receipts)
+	require.Empty(t, s.events)
 	for _, headers := range [][]string{nil, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", "http://example.com"}} {
 		require.Equal(t, 200, ask(handler, "POST", "/callbackGroupMsgReadCommand", documentedBody, headers...).Code)
 	}
-	require.Len(t, s.receipts, 4)
+	require.Len(t, s.events, 4)
 }

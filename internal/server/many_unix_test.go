@@ -40,7 +40,7 @@ func TestManyRestingConnections(t *testing.T) {
 		response, _ := w.answer()
 		require.Equal(t, 200, response.StatusCode)
 	}
-	require.Len(t, s.receipts, count+1)
+	require.Len(t, s.events, count+1)
 	require.NoError(t, l.Shutdown(t.Context()))
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/api"
+	"readmark/internal/body"
 	"readmark/internal/readstate"
 	"readmark/internal/server"
 )
@@ -43,10 +44,15 @@ func (e echo) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []st
 
 // handler gives the real engine in front of what is in memory.
 func newHandler(s *sink, origins ...string) http.Handler {
+	return newBoundedHandler(s, body.Bounds{}, origins...)
+}
+
+// newBoundedHandler is newHandler with other bounds of bodies.
+func newBoundedHandler(s *sink, bodies body.Bounds, origins ...string) http.Handler {
 	logger := slog.New(slog.DiscardHandler)
 	return server.New(server.Options{
-		Sink: s, Registry: prometheus.NewRegistry(), Logger: logger, CORSOrigins: origins,
-		API: api.Options{Reader: echo{}, Now: time.Now, Logger: logger},
+		Sink: s, Registry: prometheus.NewRegistry(), Logger: logger, CORSOrigins: origins, CallbackBodies: bodies,
+		API: api.Options{Reader: echo{}, Now: time.Now, Logger: logger, Bodies: bodies},
 	})
 }
 
@@ -152,9 +158,9 @@ func TestPipelining(t *testing.T) {
 		require.Equal(t, 200, response.StatusCode)
 		require.Contains(t, body, fmt.Sprintf(`"userID":"q%d"`, i))
 	}
-	require.Len(t, s.receipts, rounds)
-	for i, receipt := range s.receipts {
-		require.Equal(t, fmt.Sprint("r", i), receipt.UserID)
+	require.Len(t, s.events, rounds)
+	for i, event := range s.events {
+		require.Equal(t, fmt.Sprint("r", i), event.UserID)
 	}
 }
 
@@ -228,7 +234,7 @@ func TestFraming(t *testing.T) {
 			if len(test.statuses) == 1 {
 				require.Empty(t, w.closed(), "nothing behind it is answered")
 			}
-			require.Len(t, s.receipts, accepted)
+			require.Len(t, s.events, accepted)
 		})
 	}
 }

@@ -84,7 +84,7 @@ var used = []struct {
 		[]readstate.Event{{Kind: readstate.EventLeft, GroupID: "g", UserID: "u"}},
 	},
 	{
-		openim.CommandAfterKickGroup, `{"groupID":"g","kickedUserIDs":["u","v"]}`, "none",
+		openim.CommandKillGroup, `{"groupID":"g","kickedUserIDs":["u","v"]}`, "none",
 		[]readstate.Event{{Kind: readstate.EventLeft, GroupID: "g", UserID: "u"}, {Kind: readstate.EventLeft, GroupID: "g", UserID: "v"}},
 	},
 }
