@@ -1,4 +1,4 @@
-package rest_test
+package client_test
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openim/rest"
+	"readmark/internal/openim/client"
 )
 
 const oneSeq = `{"errCode":0,"data":{"seqs":{"sg_g":{"maxSeq":9,"hasReadSeq":3}}}}`
@@ -45,7 +45,7 @@ func TestRecordedLogin(t *testing.T) {
 	require.Equal(t, adminToken, first.Path)
 	var asked []byte
 	var token, contentType string
-	c, _ := client(roundTrip(func(r *http.Request) (*http.Response, error) {
+	c, _ := newClient(roundTrip(func(r *http.Request) (*http.Response, error) {
 		body, answer := io.NopCloser(strings.NewReader(noSeqs)), &http.Response{StatusCode: http.StatusOK, Request: r}
 		if r.URL.Path == adminToken {
 			asked, _ = io.ReadAll(r.Body)
@@ -73,7 +73,7 @@ func TestUnknownMethod(t *testing.T) {
 			}
 			return 200, refusal(code)
 		}}
-		c, _ := client(f, 1e6)
+		c, _ := newClient(f, 1e6)
 		require.NoError(t, c.Login(t.Context()), code)
 		require.NoError(t, c.Login(t.Context()), code)
 		require.Equal(t, 1, f.count(adminToken))
@@ -93,7 +93,7 @@ func TestUpgradedServer(t *testing.T) {
 		}
 		return 404, "404 page not found"
 	}
-	c, _ := client(f, 1e6)
+	c, _ := newClient(f, 1e6)
 	defer c.Close()
 	require.NoError(t, c.Login(t.Context()))
 	known = adminToken
@@ -112,7 +112,7 @@ func TestRenewal(t *testing.T) {
 			}
 			return 200, noSeqs
 		}}
-		c := rest.New(rest.Options{
+		c := client.New(client.Options{
 			URL: "http://openim.test", Secret: secret, MaxRPS: 1e6, Transport: f,
 			Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 		})
@@ -146,7 +146,7 @@ func TestTokenEnds(t *testing.T) {
 				return 200, oneSeq
 			}
 		}
-		c, _ := client(f, 1e6)
+		c, _ := newClient(f, 1e6)
 		got, err := c.Conversations(t.Context(), "u")
 		require.NoError(t, err)
 		require.Len(t, got, 1)
@@ -174,7 +174,7 @@ func TestLoginFailureIsShared(t *testing.T) {
 					<-time.After(time.Second)
 					return 200, want.answer
 				}}
-				c, _ := client(f, 1e6)
+				c, _ := newClient(f, 1e6)
 				defer c.Close()
 				started := time.Now()
 				var failed atomic.Int32
@@ -211,7 +211,7 @@ func TestLoginOutlivesItsCaller(t *testing.T) {
 				return 200, oneSeq
 			}
 		}}
-		c, _ := client(f, 1e6)
+		c, _ := newClient(f, 1e6)
 		defer c.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		first, second := make(chan error, 1), make(chan error, 1)
@@ -240,7 +240,7 @@ func TestSlowThenQuick(t *testing.T) {
 				return 200, oneSeq
 			}
 		}
-		c, _ := client(f, 1e6)
+		c, _ := newClient(f, 1e6)
 		defer c.Close()
 		started := time.Now()
 		_, err := c.Conversations(t.Context(), "u")
@@ -256,15 +256,15 @@ func TestRefusedOnce(t *testing.T) {
 	for _, code := range []int{1002, 1004} {
 		f := loggedIn(func(string, map[string]any) (int, string) { return 200, refusal(code) })
 		registry := prometheus.NewRegistry()
-		c := rest.New(rest.Options{
+		c := client.New(client.Options{
 			URL: "http://openim.test", Secret: secret, MaxRPS: 1e6, Transport: f, Registry: registry,
 			Logger: slog.New(slog.DiscardHandler),
 		})
 		_, err := c.Members(t.Context(), "g")
-		var refused *rest.Error
+		var refused *client.Error
 		require.ErrorAs(t, err, &refused)
-		require.Equal(t, rest.Error{Path: members, Code: code, Message: "SomeError", Detail: "detail"}, *refused)
-		require.NotErrorIs(t, err, rest.ErrUnavailable)
+		require.Equal(t, client.Error{Path: members, Code: code, Message: "SomeError", Detail: "detail"}, *refused)
+		require.NotErrorIs(t, err, client.ErrUnavailable)
 		require.Equal(t, 1, f.count(members))
 		require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP readmark_openim_calls_total Requests to OpenIM's REST API by path and outcome.
@@ -282,12 +282,12 @@ func TestNull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := `{"errCode":0,"data":null}`
 		f := loggedIn(func(string, map[string]any) (int, string) { return 200, body })
-		c, _ := client(f, 1e6)
+		c, _ := newClient(f, 1e6)
 		defer c.Close()
 		_, err := c.Conversations(t.Context(), "u")
-		require.ErrorIs(t, err, rest.ErrUnavailable)
+		require.ErrorIs(t, err, client.ErrUnavailable)
 		_, err = c.Members(t.Context(), "g")
-		require.ErrorIs(t, err, rest.ErrUnavailable)
+		require.ErrorIs(t, err, client.ErrUnavailable)
 		body = `{"errCode":0,"data":{"seqs":null,"members":null,"groups":null,"total":0}}`
 		seqs, err := c.Conversations(t.Context(), "u")
 		require.NoError(t, err)
@@ -307,11 +307,11 @@ func TestHuge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var read atomic.Int64
-		c, _ := client(roundTrip(func(r *http.Request) (*http.Response, error) {
+		c, _ := newClient(roundTrip(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusOK, Request: r, Body: io.NopCloser(endless{&read})}, nil
 		}), 1e6)
 		defer c.Close()
-		require.ErrorIs(t, c.Login(t.Context()), rest.ErrUnavailable)
+		require.ErrorIs(t, c.Login(t.Context()), client.ErrUnavailable)
 		require.LessOrEqual(t, read.Load(), int64(3*(64<<20+1)))
 	})
 }
@@ -355,10 +355,10 @@ func TestConnections(t *testing.T) {
 				server.Close()
 				want = 0
 			}
-			c := rest.New(rest.Options{URL: server.URL, Secret: secret, MaxRPS: 1e6, Logger: slog.New(slog.DiscardHandler)})
+			c := client.New(client.Options{URL: server.URL, Secret: secret, MaxRPS: 1e6, Logger: slog.New(slog.DiscardHandler)})
 			defer c.Close()
 			err := c.Login(t.Context())
-			require.ErrorIs(t, err, rest.ErrUnavailable)
+			require.ErrorIs(t, err, client.ErrUnavailable)
 			require.Equal(t, want, asked.Load())
 		})
 	}

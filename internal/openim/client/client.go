@@ -1,7 +1,7 @@
-// Package rest is a client of OpenIM's REST API, as far as read state needs it. The
-// facts about the API come from OpenIM's public sources and recorded answers
+// Package client calls OpenIM's REST API, as far as read states need it. What it knows
+// of the API comes from OpenIM's public sources and from recorded answers
 // (testdata/rest.jsonl).
-package rest
+package client
 
 import (
 	"bytes"
@@ -33,8 +33,8 @@ const (
 	maxAnswer     = 64 << 20
 )
 
-// ErrUnavailable says that OpenIM could not be asked: the same call may succeed
-// later.
+// ErrUnavailable says that OpenIM did not answer, or not in its own format. The same
+// call may succeed later.
 var ErrUnavailable = errors.New("openim unavailable")
 
 // Error is OpenIM's refusal of a call: an errCode that is not zero.
@@ -53,8 +53,8 @@ func (e *Error) Error() string {
 // codeNotFound is the errCode of what OpenIM does not know (RecordNotFoundError).
 const codeNotFound = 1004
 
-// IsUnknown reports whether OpenIM answered that it does not know the group or user
-// that it was asked about: asking again would not help.
+// IsUnknown reports whether OpenIM answered that it does not know the group or user of
+// a call. Repeating the call would not help.
 func IsUnknown(err error) bool {
 	var refused *Error
 	return errors.As(err, &refused) && refused.Code == codeNotFound
@@ -72,8 +72,8 @@ type Options struct {
 	Logger      *slog.Logger
 }
 
-// Client asks OpenIM. It is safe for concurrent use; its calls block until they are
-// answered, also while the rate limit holds them.
+// Client calls OpenIM. It is safe for concurrent use. A call blocks until it is answered,
+// has failed three times, or its context ends; the rate limit may hold it back, too.
 type Client struct {
 	options Options
 	base    string
@@ -82,12 +82,12 @@ type Client struct {
 	slots   chan struct{}
 	metrics *metrics
 
-	tokens  chan struct{} // holds an element while somebody uses what follows
+	tokens  chan struct{} // a lock that a context can end; it guards the fields below
 	token   string
 	renewAt time.Time
-	older   bool         // the server knows user_token only
-	failed  error        // of the last login, nil after one that succeeded
-	logins  atomic.Int64 // ended ones; read without tokens
+	older   bool         // the server only knows user_token
+	failed  error        // how the last login failed; nil after one that succeeded
+	logins  atomic.Int64 // logins that have ended; read without the lock
 }
 
 // New returns a client; it does not connect.
@@ -125,8 +125,8 @@ type envelope struct {
 	Data    json.RawMessage `json:"data"`
 }
 
-// call posts a request with the token and decodes the answer's data, with retries
-// of what may pass, and one new login when the token has ended.
+// call posts a request with the token and decodes the answer's data. It retries what may
+// pass, and logs in anew once when the token has ended.
 func (c *Client) call(ctx context.Context, path string, request, data any) error {
 	token, err := c.login(ctx, "")
 	if err != nil {
@@ -143,7 +143,8 @@ func (c *Client) call(ctx context.Context, path string, request, data any) error
 	return err
 }
 
-// post sends a request until it is answered, or attempts or context end.
+// post sends a request until it is answered, all attempts have failed, or the context
+// ends.
 func (c *Client) post(ctx context.Context, path, token string, request, data any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -155,7 +156,7 @@ func (c *Client) post(ctx context.Context, path, token string, request, data any
 		if !errors.Is(err, ErrUnavailable) || attempt == attempts || ctx.Err() != nil {
 			return err
 		}
-		c.options.Logger.DebugContext(ctx, "openim asked again", "path", path, "error", err)
+		c.options.Logger.DebugContext(ctx, "openim did not answer, trying again", "path", path, "error", err)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", err, ctx.Err())
@@ -173,8 +174,8 @@ func (c *Client) attempt(ctx context.Context, path, token string, body []byte, d
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, ctx.Err())
 	}
-	// After the slot: callers whom slow answers hold up must not be let through
-	// before, to be sent all at once.
+	// The rate limit comes after the slot. Otherwise requests that wait for slow answers
+	// would pass the limit early, and then be sent all at once.
 	if err := c.limiter.Wait(ctx); err != nil {
 		return fmt.Errorf("%w: %s: rate limit: %w", ErrUnavailable, path, err)
 	}
@@ -225,7 +226,8 @@ func (c *Client) send(ctx context.Context, path, token string, body []byte, data
 	return nil
 }
 
-// redact takes out of a server's words what it may repeat of a request.
+// redact removes the secret and the token from an error text, where a server may repeat
+// them.
 func (c *Client) redact(text, token string) string {
 	for _, secret := range []string{c.options.Secret, token} {
 		if secret != "" {

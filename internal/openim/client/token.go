@@ -1,4 +1,4 @@
-package rest
+package client
 
 import (
 	"context"
@@ -14,18 +14,18 @@ const (
 	lastTokenCode  = 1507
 	// platformAdmin is OpenIM's number of the admin platform.
 	platformAdmin = 10
-	// unimplemented is gRPC's code of a method that a service does not have, which
-	// OpenIM's gateway hands on.
+	// unimplemented is gRPC's code for a method that a service does not have. OpenIM's
+	// gateway passes it on.
 	unimplemented = 12
-	// endlessToken is how long a token is used whose end the server does not tell.
+	// endlessToken is how long a token is used when the server does not say when it expires.
 	endlessToken = 24 * time.Hour
-	// renewBefore is how long before its end a token is renewed, at most.
+	// renewBefore is how long before it expires a token is renewed, at most.
 	renewBefore = time.Minute
 )
 
 func tokenEnded(code int) bool { return code >= firstTokenCode && code <= lastTokenCode }
 
-// Login gets a new token: for a check that address, user and secret are right.
+// Login gets a new token. It checks that address, user and secret are right.
 func (c *Client) Login(ctx context.Context) error {
 	if err := c.lock(ctx); err != nil {
 		return err
@@ -42,9 +42,9 @@ func unknown(err error) bool {
 	return errors.As(err, &refused) && (refused.Code == http.StatusNotFound || refused.Code == unimplemented)
 }
 
-// login gives the token, a new one when the current is about to end or is the one
-// that has ended. Of many callers one logs in; the others wait and share what comes of
-// it, unless that caller went away.
+// login gives a token: the current one, or a new one when that is about to expire or
+// equals ended. One of many callers logs in. The others wait and share its token or its
+// error, unless that caller's context has ended.
 func (c *Client) login(ctx context.Context, ended string) (string, error) {
 	before := c.logins.Load()
 	if err := c.lock(ctx); err != nil {
@@ -69,7 +69,7 @@ func (c *Client) login(ctx context.Context, ended string) (string, error) {
 	return c.token, nil
 }
 
-// newToken logs in, and gives the token and how long it is good for.
+// newToken logs in, and gives the token and how long it is valid.
 func (c *Client) newToken(ctx context.Context) (token string, valid time.Duration, err error) {
 	var data struct {
 		Token             string `json:"token"`
@@ -100,7 +100,7 @@ func (c *Client) newToken(ctx context.Context) (token string, valid time.Duratio
 	return data.Token, time.Duration(min(data.ExpireTimeSeconds, 1<<32)) * time.Second, nil
 }
 
-// lock waits for the right to use and change the token, within the context.
+// lock waits until the caller alone may use and change the token.
 func (c *Client) lock(ctx context.Context) error {
 	select {
 	case c.tokens <- struct{}{}:

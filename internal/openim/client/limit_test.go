@@ -1,4 +1,4 @@
-package rest_test
+package client_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openim/rest"
+	"readmark/internal/openim/client"
 )
 
 // pageOf answers a list of the numbers from and before to.
@@ -44,7 +44,7 @@ func TestTotal(t *testing.T) {
 			}
 			return 200, pageOf(list, id, test.total, from, min(from+100, test.size))
 		})
-		c, _ := client(f, 1e6)
+		c, _ := newClient(f, 1e6)
 		got, err := c.Members(t.Context(), "g")
 		require.NoError(t, err)
 		require.Len(t, got, test.size)
@@ -66,7 +66,7 @@ func TestShrinkingList(t *testing.T) {
 		}
 		return 200, pageOf("members", "userID", 120, 90, 110) // ten of them again
 	})
-	c, _ := client(f, 1e6)
+	c, _ := newClient(f, 1e6)
 	defer c.Close()
 	got, err := c.Members(t.Context(), "g")
 	require.NoError(t, err)
@@ -97,7 +97,7 @@ func TestRate(t *testing.T) {
 			}
 			return 200, noSeqs
 		}}
-		c, _ := client(f, rps)
+		c, _ := newClient(f, rps)
 		defer c.Close()
 		var many sync.WaitGroup
 		for range 100 {
@@ -144,7 +144,7 @@ func TestContextEnds(t *testing.T) {
 						return 200, test.answer
 					}
 				}}
-				c, _ := client(f, test.rps)
+				c, _ := newClient(f, test.rps)
 				defer c.Close()
 				waiting, end := context.WithCancel(t.Context())
 				var many sync.WaitGroup
@@ -160,7 +160,7 @@ func TestContextEnds(t *testing.T) {
 				cancel()
 				err := <-done
 				require.Zero(t, time.Since(started))
-				require.ErrorIs(t, err, rest.ErrUnavailable)
+				require.ErrorIs(t, err, client.ErrUnavailable)
 				require.ErrorIs(t, err, context.Canceled)
 				end()
 				many.Wait()
@@ -183,7 +183,7 @@ func TestNothingSecret(t *testing.T) {
 					}
 					return status, `{"errCode":1002,"errMsg":` + echo + `,"errDlt":` + echo + `}`
 				}}
-				c, log := client(f, 1e6)
+				c, log := newClient(f, 1e6)
 				_, err := c.Conversations(t.Context(), "u")
 				require.Error(t, err)
 				text := fmt.Sprintf("%v %+v %s", err, err, log)

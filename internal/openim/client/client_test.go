@@ -1,4 +1,4 @@
-package rest_test
+package client_test
 
 import (
 	"bufio"
@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"readmark/internal/openim/rest"
+	"readmark/internal/openim/client"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -114,10 +114,10 @@ func refusal(code int) string {
 	return fmt.Sprintf(`{"errCode":%d,"errMsg":"SomeError","errDlt":"detail"}`, code)
 }
 
-// client gives a client of the fake; its log is kept.
-func client(transport http.RoundTripper, rps float64) (*rest.Client, *bytes.Buffer) {
+// newClient gives a client of the fake; its log is kept.
+func newClient(transport http.RoundTripper, rps float64) (*client.Client, *bytes.Buffer) {
 	log := &bytes.Buffer{}
-	c := rest.New(rest.Options{
+	c := client.New(client.Options{
 		URL: "http://openim.test/", AdminUserID: "imAdmin", Secret: secret, MaxRPS: rps, Transport: transport,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
@@ -146,7 +146,7 @@ func TestRecordedAnswers(t *testing.T) {
 		_, _ = w.Write(current.Response)
 	}))
 	defer server.Close()
-	c := rest.New(rest.Options{URL: server.URL, AdminUserID: "imAdmin", Secret: secret, MaxRPS: 1e6, Logger: slog.New(slog.DiscardHandler)})
+	c := client.New(client.Options{URL: server.URL, AdminUserID: "imAdmin", Secret: secret, MaxRPS: 1e6, Logger: slog.New(slog.DiscardHandler)})
 	defer c.Close()
 	asked := 0
 	for _, current = range session(t) {
@@ -160,7 +160,7 @@ func TestRecordedAnswers(t *testing.T) {
 		}
 		require.NoError(t, json.Unmarshal(current.Request, &request))
 		var response struct {
-			Data struct{ Seqs map[string]rest.Seqs }
+			Data struct{ Seqs map[string]client.Seqs }
 		}
 		require.NoError(t, json.Unmarshal(current.Response, &response))
 		got, err := c.Conversations(t.Context(), request.UserID, request.ConversationIDs...)
@@ -187,7 +187,7 @@ func TestTokens(t *testing.T) {
 				return 200, noSeqs
 			}
 		}
-		c, log := client(f, 1e6)
+		c, log := newClient(f, 1e6)
 		defer c.Close()
 		ask := func() {
 			t.Helper()
@@ -221,9 +221,9 @@ func TestTokenRefusedForGood(t *testing.T) {
 			}
 			return 200, refusal(code)
 		}}
-		c, _ := client(f, 1e6)
+		c, _ := newClient(f, 1e6)
 		_, err := c.Conversations(t.Context(), "u")
-		var refused *rest.Error
+		var refused *client.Error
 		require.ErrorAs(t, err, &refused)
 		require.Equal(t, code, refused.Code)
 		require.Equal(t, 2, f.count(adminToken))
@@ -248,7 +248,7 @@ func TestOlderServer(t *testing.T) {
 			return 200, noSeqs
 		}
 	}}
-	c, _ := client(f, 1e6)
+	c, _ := newClient(f, 1e6)
 	defer c.Close()
 	require.NoError(t, c.Login(t.Context()))
 	require.NoError(t, c.Login(t.Context()))
@@ -259,12 +259,12 @@ func TestOlderServer(t *testing.T) {
 func TestWrongSecret(t *testing.T) {
 	t.Parallel()
 	f := &fake{answer: func(string, string, int, map[string]any) (int, string) { return 200, refusal(1001) }}
-	c, log := client(f, 1e6)
+	c, log := newClient(f, 1e6)
 	defer c.Close()
 	err := c.Login(t.Context())
-	var refused *rest.Error
+	var refused *client.Error
 	require.ErrorAs(t, err, &refused)
-	require.NotErrorIs(t, err, rest.ErrUnavailable)
+	require.NotErrorIs(t, err, client.ErrUnavailable)
 	require.Len(t, f.calls, 1, "not retried")
 	require.NotContains(t, err.Error()+log.String(), secret)
 }
@@ -294,14 +294,14 @@ func TestRetries(t *testing.T) {
 					}
 					return 200, `{"errCode":0,"data":{"seqs":{"sg_g":{"maxSeq":9,"hasReadSeq":3}}}}`
 				}
-				c, _ := client(f, 1e6)
+				c, _ := newClient(f, 1e6)
 				defer c.Close()
 				got, err := c.Conversations(t.Context(), "u")
 				require.NoError(t, err)
-				require.Equal(t, map[string]rest.Seqs{"sg_g": {MaxSeq: 9, HasReadSeq: 3}}, got)
+				require.Equal(t, map[string]client.Seqs{"sg_g": {MaxSeq: 9, HasReadSeq: 3}}, got)
 				failures = 100
 				_, err = c.Conversations(t.Context(), "u")
-				require.ErrorIs(t, err, rest.ErrUnavailable)
+				require.ErrorIs(t, err, client.ErrUnavailable)
 				require.Equal(t, 6, f.count(seqsPath))
 			})
 		})
@@ -317,10 +317,10 @@ func TestNegativeSeq(t *testing.T) {
 		}
 		return 200, `{"errCode":0,"data":{"seqs":{"sg_g":{"maxSeq":-1,"hasReadSeq":3}}}}`
 	}}
-	c, _ := client(f, 1e6)
+	c, _ := newClient(f, 1e6)
 	defer c.Close()
 	_, err := c.Conversations(t.Context(), "u")
-	require.ErrorIs(t, err, rest.ErrUnavailable)
+	require.ErrorIs(t, err, client.ErrUnavailable)
 }
 
 func TestMembersArePaged(t *testing.T) {
@@ -342,7 +342,7 @@ func TestMembersArePaged(t *testing.T) {
 			}
 			return 200, fmt.Sprintf(`{"errCode":0,"data":{"total":%d,"members":[%s]}}`, total, strings.Join(list, ","))
 		}}
-		c, _ := client(f, 1e6)
+		c, _ := newClient(f, 1e6)
 		got, err := c.Members(t.Context(), "g")
 		require.NoError(t, err)
 		require.Len(t, got, total-min(1, max(0, total-1)))
@@ -360,7 +360,7 @@ func TestPagesEnd(t *testing.T) {
 		}
 		return 200, page
 	}}
-	c, _ := client(f, 1e6)
+	c, _ := newClient(f, 1e6)
 	defer c.Close()
 	got, err := c.Members(t.Context(), "g")
 	require.NoError(t, err)
@@ -385,7 +385,7 @@ func TestLimits(t *testing.T) {
 			under.Add(-1)
 			return 200, noSeqs
 		}}
-		c, _ := client(f, 50)
+		c, _ := newClient(f, 50)
 		defer c.Close()
 		started := time.Now()
 		var many sync.WaitGroup
@@ -398,14 +398,14 @@ func TestLimits(t *testing.T) {
 		many.Wait()
 		require.EqualValues(t, 16, most.Load())
 		require.GreaterOrEqual(t, time.Since(started), 12*time.Second, "16 at once, a second each")
-		slow, _ := client(f, 1)
+		slow, _ := newClient(f, 1)
 		defer slow.Close()
 		require.NoError(t, slow.Login(t.Context()))
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		started = time.Now()
 		_, err := slow.Conversations(ctx, "u")
-		require.ErrorIs(t, err, rest.ErrUnavailable)
+		require.ErrorIs(t, err, client.ErrUnavailable)
 		require.LessOrEqual(t, time.Since(started), 100*time.Millisecond)
 	})
 }
