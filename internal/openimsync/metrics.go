@@ -1,0 +1,52 @@
+package openimsync
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"readmark/internal/readstate"
+)
+
+type metrics struct {
+	lookupDuration              prometheus.Histogram
+	lookupFailures              prometheus.Counter
+	users, pairs, off, repaired prometheus.Counter
+	largest                     prometheus.Gauge
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	return &metrics{
+		lookupDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "readmark_lookup_duration_seconds",
+			Help:    "Time from queueing a lookup at OpenIM until its answer is stored, in seconds.",
+			Buckets: []float64{.05, .1, .2, .3, .5, 1, 2, 5, 10, 30, 60},
+		}),
+		lookupFailures: counter("readmark_lookup_failures_total", "Lookups at OpenIM that failed and are tried again."),
+		users:          counter("readmark_reconcile_users_total", "Users whose counts were compared with OpenIM's."),
+		pairs:          counter("readmark_reconcile_pairs_total", "Counts compared with OpenIM's."),
+		off:            counter("readmark_reconcile_pairs_off_total", "Counts that differed from OpenIM's."),
+		repaired:       counter("readmark_reconcile_pairs_repaired_total", "Counts that differed from OpenIM's and were repaired."),
+		largest: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "readmark_reconcile_last_difference",
+			Help: "Largest difference between a count and OpenIM's in the comparison of the last user.",
+		}),
+	}
+}
+
+// Observe counts the comparison of one user in the metrics.
+func (s *Sync) Observe(d readstate.Difference) {
+	m := s.metrics
+	m.users.Inc()
+	m.pairs.Add(float64(d.Pairs))
+	m.off.Add(float64(d.Off))
+	m.repaired.Add(float64(d.Repaired))
+	m.largest.Set(float64(d.Largest))
+}
+
+// Register registers the metrics. It panics when they are registered already.
+func (s *Sync) Register(registry prometheus.Registerer) {
+	m := s.metrics
+	registry.MustRegister(m.lookupDuration, m.lookupFailures, m.users, m.pairs, m.off, m.repaired, m.largest)
+}

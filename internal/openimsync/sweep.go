@@ -1,0 +1,84 @@
+package openimsync
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"readmark/internal/openim/client"
+	"readmark/internal/readstate"
+)
+
+const (
+	// sweepChecks is how many checks are taken at once. They run one after the other, so
+	// that most of OpenIM's rate limit is left to lookups.
+	sweepChecks = 20
+	// A hundredth of the interval passes between two reads of the schedule, and a quarter
+	// between two seeds of it, within these bounds.
+	minPoll, maxPoll = 100 * time.Millisecond, 5 * time.Second
+	minSeed, maxSeed = time.Second, 15 * time.Minute
+)
+
+// Sweep checks every user and every group once an interval, spread evenly: it compares users
+// and syncs the members of groups. It blocks until the context ends. Several processes share
+// the work.
+func (s *Sync) Sweep(ctx context.Context) {
+	interval := s.options.Interval
+	poll := min(max(interval/100, minPoll), maxPoll)
+	seed := min(max(interval/4, minSeed), maxSeed)
+	var seededAt time.Time
+	for {
+		if now := s.options.Now(); now.Sub(seededAt) >= seed {
+			seededAt = now
+			if err := s.options.Store.SeedChecks(ctx, interval); err != nil {
+				s.logSweepError(ctx, err)
+			}
+		}
+		due, err := s.options.Store.TakeChecks(ctx, sweepChecks, interval)
+		if err != nil {
+			s.logSweepError(ctx, err)
+		}
+		for _, subject := range due {
+			if err := s.check(ctx, subject); err != nil {
+				s.logSweepError(ctx, err)
+			}
+		}
+		if len(due) == sweepChecks && ctx.Err() == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(poll):
+		}
+	}
+}
+
+// check does one check of the sweep.
+func (s *Sync) check(ctx context.Context, subject readstate.Pair) error {
+	if subject.UserID == "" {
+		_, err := s.Members(ctx, subject.GroupID)
+		return err
+	}
+	d, err := s.User(ctx, subject.UserID)
+	if err != nil {
+		return err
+	}
+	s.Observe(d)
+	if d.Off > 0 {
+		s.options.Logger.InfoContext(ctx, "counts differed from openim's", "pairs", d.Pairs, "off", d.Off,
+			"repaired", d.Repaired, "largest", d.Largest)
+	}
+	return s.options.Store.SaveCheck(ctx, subject, d, s.options.Interval)
+}
+
+// logSweepError logs a failed check. That OpenIM or the database is away is logged
+// elsewhere, too, so it is a detail here.
+func (s *Sync) logSweepError(ctx context.Context, err error) {
+	level := slog.LevelWarn
+	if ctx.Err() != nil || errors.Is(err, client.ErrUnavailable) || errors.Is(err, readstate.ErrUnavailable) {
+		level = slog.LevelDebug
+	}
+	s.options.Logger.Log(ctx, level, "check by the sweep failed, it is due again an interval later", "error", err)
+}

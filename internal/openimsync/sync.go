@@ -1,0 +1,162 @@
+// Package openimsync keeps counts equal to OpenIM's own through OpenIM's REST API. It does
+// the lookups that callbacks have queued, compares counts with OpenIM's and repairs them,
+// and sweeps over every user and group once an interval.
+//
+// What OpenIM answers becomes events: a seq snapshot of a user in a group, or a member list.
+// The rules of what they change stand in package readstate.
+package openimsync
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"readmark/internal/openim/client"
+	"readmark/internal/readstate"
+)
+
+const (
+	// commitEvents is how many events are committed in one transaction, at most.
+	commitEvents = 1000
+	// pageStates is how many states are read at once.
+	pageStates = 1000
+)
+
+// OpenIM is the part of OpenIM's REST API that is needed, see [client.Client]. Calls block
+// until they are answered or the context ends.
+type OpenIM interface {
+	Conversations(ctx context.Context, userID string, ids ...string) (map[string]client.Seqs, error)
+	Members(ctx context.Context, groupID string) ([]string, error)
+}
+
+// Store is the part of the store that is needed. Calls fail with
+// [readstate.ErrUnavailable] when the database is away.
+type Store interface {
+	LookupStore
+	StateStore
+	CheckStore
+}
+
+// LookupStore is the queue of lookups.
+type LookupStore interface {
+	// LeaseLookups takes up to limit lookups that are due. No other process gets them
+	// until the lease ends.
+	LeaseLookups(ctx context.Context, limit int32, lease time.Duration) ([]readstate.LeasedLookup, error)
+	// FinishLookup ends a lookup whose answer is committed. fetchedAt is the moment before
+	// OpenIM was called. A lookup that was queued again meanwhile becomes due again.
+	FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetchedAt time.Time) error
+	// PostponeLookup gives a lookup back. It is due again after the given time.
+	PostponeLookup(ctx context.Context, l readstate.LeasedLookup, after time.Duration) error
+	// EnqueueLookups queues lookups that are due at once.
+	EnqueueLookups(ctx context.Context, pairs []readstate.Pair) error
+}
+
+// StateStore is what is known of users and groups.
+type StateStore interface {
+	Commit(ctx context.Context, batch readstate.Batch) error
+	// FilterTrusted gives the pairs about which OpenIM is believed: who was erased is not
+	// among them until a callback names the user again.
+	FilterTrusted(ctx context.Context, pairs []readstate.Pair) ([]readstate.Pair, error)
+	// MembersWithoutState gives those of the users of whom no state is shown in the group.
+	MembersWithoutState(ctx context.Context, groupID string, userIDs []string) ([]string, error)
+	// Dismissed reports whether the group is known to have been dismissed.
+	Dismissed(ctx context.Context, groupID string) (bool, error)
+	GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error)
+	UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error)
+	// LeftGroups gives the groups that the user is known to have left, or that are gone.
+	LeftGroups(ctx context.Context, userID string) (map[string]bool, error)
+	// MaxSeqs gives the highest known seq of each group that has one.
+	MaxSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error)
+}
+
+// CheckStore is the schedule of the sweep. The subject of a check is a user (no GroupID) or
+// a group (no UserID).
+type CheckStore interface {
+	// SeedChecks schedules a check of every user and group that has none, spread over the
+	// given time.
+	SeedChecks(ctx context.Context, spread time.Duration) error
+	// TakeChecks takes up to limit checks that are due. They are due again an interval
+	// later.
+	TakeChecks(ctx context.Context, limit int32, interval time.Duration) ([]readstate.Pair, error)
+	// SaveCheck keeps the result of a check, which is due again an interval later.
+	SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error
+}
+
+// Options configures a Sync.
+type Options struct {
+	Store  Store
+	OpenIM OpenIM
+	// Interval is the time between two checks of a user or group by the sweep.
+	Interval time.Duration
+	// CheckOnly makes comparisons report differences and commit nothing.
+	CheckOnly bool
+	Now       func() time.Time // nil: the machine's clock
+	Logger    *slog.Logger
+}
+
+// Sync does lookups and comparisons. It is safe for concurrent use.
+type Sync struct {
+	options Options
+	metrics *metrics
+
+	mu      sync.Mutex
+	members map[string]memberList // by group ID, the newest lists
+}
+
+// New returns a Sync. It does nothing until one of its methods is called.
+func New(o Options) *Sync {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Sync{options: o, metrics: newMetrics(), members: map[string]memberList{}}
+}
+
+// now is the time in the form that events carry: UTC, in whole microseconds.
+func (s *Sync) now() time.Time { return s.options.Now().UTC().Truncate(time.Microsecond) }
+
+// newEvent gives an event with an identity of its own.
+func newEvent(kind readstate.EventKind, pair readstate.Pair, at time.Time) (readstate.Event, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return readstate.Event{}, fmt.Errorf("make event id: %w", err)
+	}
+	return readstate.Event{Kind: kind, ID: readstate.ID(id), At: at, UserID: pair.UserID, GroupID: pair.GroupID}, nil
+}
+
+// commit stores new events, in several transactions when they are many. When it fails some
+// of them may be stored: the caller calls OpenIM again later and makes new events.
+func (s *Sync) commit(ctx context.Context, events []readstate.Event) error {
+	for part := range slices.Chunk(events, commitEvents) {
+		if err := s.options.Store.Commit(ctx, readstate.Batch{Events: part, Fresh: true}); err != nil {
+			return fmt.Errorf("commit openim's answer: %w", err)
+		}
+	}
+	return nil
+}
+
+// allStates reads a list of states page by page and passes each to visit. key gives the ID
+// by which the list is sorted.
+func allStates(
+	read func(page readstate.Page) ([]readstate.State, error),
+	key func(*readstate.State) string, visit func(*readstate.State),
+) error {
+	page := readstate.Page{Limit: pageStates}
+	for {
+		states, err := read(page)
+		if err != nil {
+			return fmt.Errorf("read states: %w", err)
+		}
+		for i := range states {
+			visit(&states[i])
+		}
+		if len(states) < pageStates {
+			return nil
+		}
+		page.After.Key = key(&states[len(states)-1])
+	}
+}
