@@ -3,7 +3,6 @@ package openimsync
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"readmark/internal/readstate"
 )
@@ -137,11 +136,11 @@ func (s *Sync) compare(ctx context.Context, pair readstate.Pair) (comparison, er
 func (c *comparison) add(event readstate.Event, state readstate.State, found bool, maxSeq int64, placed bool) {
 	c.Pairs++
 	c.answers[event.Pair()] = answer{maxSeq: event.MaxSeq, readSeq: event.ReadSeq, lower: event.MaxSeq < maxSeq}
-	want := max(0, event.MaxSeq-event.ReadSeq) // as OpenIM's own clients count; no seq is negative
+	want := max(0, event.MaxSeq-event.ReadSeq) // as OpenIM's own clients count
 	equal := found && state.UnreadCount == want
 	if !equal {
 		c.Off++
-		c.Largest = max(c.Largest, distance(state.UnreadCount, want))
+		c.Largest = max(c.Largest, want-state.UnreadCount, state.UnreadCount-want) // neither is negative
 	}
 	if !equal || !state.Exact || !placed || maxSeq != event.MaxSeq {
 		c.differing = append(c.differing, event)
@@ -178,12 +177,4 @@ func (s *Sync) known(ctx context.Context, userID string, snapshots []readstate.E
 		return k, fmt.Errorf("read highest seqs: %w", err)
 	}
 	return k, nil
-}
-
-// distance is the absolute difference, or the largest int64 where that is smaller.
-func distance(a, b int64) int64 {
-	if d := max(a, b) - min(a, b); d >= 0 {
-		return d
-	}
-	return math.MaxInt64
 }
