@@ -200,6 +200,7 @@ func TestRetries(t *testing.T) {
 // again; after the end of the lease there is nothing to give back.
 func TestGiveBack(t *testing.T) {
 	t.Parallel()
+	const lease = 30 * time.Second
 	for _, away := range []time.Duration{10 * time.Second, time.Minute} {
 		t.Run(away.String(), func(t *testing.T) {
 			t.Parallel()
@@ -217,8 +218,8 @@ func TestGiveBack(t *testing.T) {
 				sync, _, _ := newSync(s, o)
 				s.queue(pairOf("u", ""), time.Time{})
 				end := start(t, sync.Run)
-				wait(29 * time.Second)
-				if away < 29*time.Second {
+				wait(28500 * time.Millisecond)
+				if away < lease {
 					require.Equal(t, 10, attempts)
 					require.NotEmpty(t, s.postponed)
 				} else {

@@ -118,27 +118,15 @@ func (s *Sync) commitMembers(ctx context.Context, groupID string, members []stri
 		}
 		missing = without(missing, set(again))
 	}
-	listed, err := newEvents(readstate.EventListed, groupID, without(members, shown), fetchedAt)
-	if err != nil {
-		return err
-	}
-	unlisted, err := newEvents(readstate.EventUnlisted, groupID, missing, fetchedAt)
-	if err != nil {
-		return err
-	}
-	return s.commit(ctx, append(listed, unlisted...))
-}
-
-// newEvents gives an event of one kind for each user.
-func newEvents(kind readstate.EventKind, groupID string, userIDs []string, at time.Time) ([]readstate.Event, error) {
-	events := make([]readstate.Event, len(userIDs))
-	for i, userID := range userIDs {
-		var err error
-		if events[i], err = newEvent(kind, readstate.Pair{UserID: userID, GroupID: groupID}, at); err != nil {
-			return nil, err
+	var events []readstate.Event
+	add := func(kind readstate.EventKind, userIDs []string) {
+		for _, userID := range userIDs {
+			events = append(events, newEvent(kind, readstate.Pair{UserID: userID, GroupID: groupID}, fetchedAt))
 		}
 	}
-	return events, nil
+	add(readstate.EventListed, without(members, shown))
+	add(readstate.EventUnlisted, missing)
+	return s.commit(ctx, events)
 }
 
 // keepMembers keeps a list for isMember, and drops those that are too old.

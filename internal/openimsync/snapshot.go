@@ -39,10 +39,7 @@ func (s *Sync) fetchSnapshots(ctx context.Context, pair readstate.Pair) (
 		if !isGroup || readstate.CheckID(groupID) != nil || pair.GroupID != "" && pair.GroupID != groupID {
 			continue
 		}
-		event, err := newEvent(readstate.EventSnapshot, readstate.Pair{UserID: pair.UserID, GroupID: groupID}, fetchedAt)
-		if err != nil {
-			return nil, fetchedAt, err
-		}
+		event := newEvent(readstate.EventSnapshot, readstate.Pair{UserID: pair.UserID, GroupID: groupID}, fetchedAt)
 		seqs := conversations[conversationID]
 		event.MaxSeq, event.ReadSeq = seqs.MaxSeq, seqs.HasReadSeq
 		snapshots = append(snapshots, event)

@@ -119,13 +119,11 @@ func New(o Options) *Sync {
 // now is the time in the form that events carry: UTC, in whole microseconds.
 func (s *Sync) now() time.Time { return s.options.Now().UTC().Truncate(time.Microsecond) }
 
-// newEvent gives an event with an identity of its own.
-func newEvent(kind readstate.EventKind, pair readstate.Pair, at time.Time) (readstate.Event, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return readstate.Event{}, fmt.Errorf("make event id: %w", err)
-	}
-	return readstate.Event{Kind: kind, ID: readstate.ID(id), At: at, UserID: pair.UserID, GroupID: pair.GroupID}, nil
+// newEvent gives an event with an identity of its own. It panics without a source of random
+// numbers, as package crypto/rand itself does.
+func newEvent(kind readstate.EventKind, pair readstate.Pair, at time.Time) readstate.Event {
+	id := readstate.ID(uuid.Must(uuid.NewV7()))
+	return readstate.Event{Kind: kind, ID: id, At: at, UserID: pair.UserID, GroupID: pair.GroupID}
 }
 
 // commit stores new events, in several transactions when they are many. When it fails some

@@ -1,0 +1,268 @@
+package openimsync_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/openimsync"
+	"readmark/internal/readstate"
+)
+
+// What is equal is counted and left alone, by one call.
+func TestEqual(t *testing.T) {
+	t.Parallel()
+	s, o := newStore(), &fakeOpenIM{}
+	s.know("u", "g", 3, 10)
+	s.know("u", "overread", 0, 5)
+	o.set("u", "g", 10, 7)
+	o.set("u", "overread", 5, 9)
+	sync, _, _ := newSync(s, o)
+	d, err := sync.User(t.Context(), "u")
+	require.NoError(t, err)
+	require.Equal(t, readstate.Difference{Pairs: 2}, d)
+	require.Empty(t, s.batches)
+	require.Len(t, o.called(), 1)
+}
+
+// What differs is committed and counted, unless the Sync only checks.
+func TestDiffers(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string][]func(*openimsync.Options){"repairs": nil, "checks": {checkOnly}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, o := newStore(), &fakeOpenIM{members: map[string][]string{"new": {"u"}}, hook: slow(time.Second)}
+				s.know("u", "equal", 3, 10)
+				s.know("u", "less", 1, 10)
+				s.know("u", "more", 9, 10)
+				o.set("u", "equal", 10, 7)
+				o.set("u", "less", 12, 9)
+				o.set("u", "more", 10, 8)
+				o.set("u", "new", 40, 0) // a member of whom nothing is known
+				sync, registry, _ := newSync(s, o, options...)
+				started := time.Now()
+				d, err := sync.User(t.Context(), "u")
+				require.NoError(t, err)
+				want := readstate.Difference{Pairs: 4, Off: 3, Repaired: 3, Largest: 40}
+				if options != nil {
+					want.Repaired = 0
+					require.Empty(t, s.batches)
+				} else {
+					require.Len(t, s.batches, 1)
+					require.Len(t, s.events(), 3)
+					for _, e := range s.events() {
+						require.NotEqual(t, "equal", e.GroupID)
+						require.Equal(t, readstate.EventSnapshot, e.Kind)
+						require.False(t, e.AllowDecrease)
+						require.Equal(t, started.Add(2*time.Second).UTC(), e.At, "the second answer: one for the seqs, one for the members before")
+					}
+				}
+				require.Equal(t, want, d)
+				sync.Observe(d)
+				require.EqualValues(t, want.Off, value(t, registry, "readmark_reconcile_pairs_off_total"))
+				require.EqualValues(t, want.Repaired, value(t, registry, "readmark_reconcile_pairs_repaired_total"))
+				require.EqualValues(t, 40, value(t, registry, "readmark_reconcile_last_difference"))
+			})
+		})
+	}
+}
+
+// What a callback mends between two answers was never off.
+func TestMendedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, o := newStore(), &fakeOpenIM{}
+	s.know("u", "g", 3, 10)
+	o.set("u", "g", 11, 7)
+	o.hook = func(_ context.Context, _ string, n int) error {
+		if n == 2 {
+			s.know("u", "g", 4, 11)
+		}
+		return nil
+	}
+	sync, _, _ := newSync(s, o)
+	d, err := sync.User(t.Context(), "u")
+	require.NoError(t, err)
+	require.Equal(t, readstate.Difference{Pairs: 1}, d)
+	require.Empty(t, s.batches)
+}
+
+// A right count that is an estimate, or rests on another seq, is confirmed and not off.
+func TestConfirmed(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *fakeStore){
+		"estimate": func(s *fakeStore) {
+			s.states[pairOf("u", "g")] = readstate.State{Pair: pairOf("u", "g"), UnreadCount: 3}
+		},
+		"lower seq": func(s *fakeStore) { s.maxSeqs["g"] = 9 },
+		"no seq":    func(s *fakeStore) { delete(s.maxSeqs, "g") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, o := newStore(), &fakeOpenIM{}
+			s.know("u", "g", 3, 10)
+			change(s)
+			o.set("u", "g", 10, 7)
+			sync, _, _ := newSync(s, o)
+			d, err := sync.User(t.Context(), "u")
+			require.NoError(t, err)
+			require.Equal(t, readstate.Difference{Pairs: 1}, d)
+			require.Len(t, s.events(), 1)
+			require.False(t, s.batches[0].Events[0].AllowDecrease)
+			require.Len(t, o.called(), 3)
+		})
+	}
+}
+
+// Seqs below the known ones are taken when OpenIM says the same twice, of a member.
+func TestLowerSeqs(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		members  []string
+		second   int64 // maxSeq in the second answer
+		events   int
+		decrease bool
+		want     readstate.Difference
+	}{
+		"twice, of a member":    {[]string{"u"}, 4, 1, true, readstate.Difference{Pairs: 1, Off: 1, Repaired: 1, Largest: 2}},
+		"twice, of a leaver":    {nil, 4, 0, false, readstate.Difference{Pairs: 1, Off: 1, Largest: 2}},
+		"not twice":             {[]string{"u"}, 5, 1, false, readstate.Difference{Pairs: 1, Off: 1, Largest: 1}},
+		"not lower at the last": {[]string{"u"}, 10, 1, false, readstate.Difference{Pairs: 1, Off: 1, Repaired: 1, Largest: 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": test.members}}
+			s.know("u", "g", 3, 10)
+			o.set("u", "g", 4, 3)
+			seqs := 0
+			o.hook = func(_ context.Context, id string, _ int) error {
+				if id == "u" {
+					if seqs++; seqs == 2 {
+						o.set("u", "g", test.second, 3)
+					}
+				}
+				return nil
+			}
+			sync, _, _ := newSync(s, o)
+			d, err := sync.User(t.Context(), "u")
+			require.NoError(t, err)
+			events := s.events()
+			require.Len(t, events, test.events)
+			for _, e := range events {
+				require.Equal(t, test.decrease, e.AllowDecrease)
+			}
+			require.Equal(t, test.want, d)
+		})
+	}
+}
+
+// Left out are groups that the user has left, conversations of groups that the user is no
+// member of, who was erased, and what cannot be stored.
+func TestLeftOut(t *testing.T) {
+	t.Parallel()
+	s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"v"}, "left": {"u"}, "erased": {"u"}}}
+	s.know("u", "left", 3, 10)
+	s.left[pairOf("u", "left")] = true
+	s.untrusted[pairOf("u", "erased")] = true
+	for _, groupID := range []string{"left", "not-a-member", "erased", "\x00"} {
+		o.set("u", groupID, 99, 0)
+	}
+	sync, _, _ := newSync(s, o)
+	d, err := sync.User(t.Context(), "u")
+	require.NoError(t, err)
+	require.Equal(t, readstate.Difference{}, d)
+	require.Empty(t, s.batches)
+}
+
+// A user or group that OpenIM does not know has no difference.
+func TestUnknownHasNoDifference(t *testing.T) {
+	t.Parallel()
+	s, o := newStore(), &fakeOpenIM{hook: func(context.Context, string, int) error { return errUnknown }}
+	s.know("u", "g", 3, 10)
+	sync, _, _ := newSync(s, o)
+	for _, compare := range []func() (readstate.Difference, error){
+		func() (readstate.Difference, error) { return sync.User(t.Context(), "u") },
+		func() (readstate.Difference, error) { return sync.Group(t.Context(), "g") },
+	} {
+		d, err := compare()
+		require.NoError(t, err)
+		require.Equal(t, readstate.Difference{}, d)
+	}
+	require.Empty(t, s.batches)
+}
+
+// A group is compared member by member, in that group only.
+func TestGroup(t *testing.T) {
+	t.Parallel()
+	s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"a", "b", "c"}}}
+	s.know("a", "g", 3, 10)
+	s.know("gone", "g", 3, 10)
+	o.set("a", "g", 10, 7)
+	o.set("b", "g", 10, 9)
+	o.set("c", "g", 10, 0)
+	o.set("a", "h", 50, 0)
+	sync, _, _ := newSync(s, o)
+	d, err := sync.Group(t.Context(), "g")
+	require.NoError(t, err)
+	require.Equal(t, readstate.Difference{Pairs: 3, Off: 2, Repaired: 2, Largest: 10}, d)
+	require.True(t, s.left[pairOf("gone", "g")])
+	for _, c := range o.called()[1:] {
+		require.Equal(t, []string{"sg_g"}, c.ids, "who is a member is known from the first call")
+	}
+}
+
+// A member list tells for a minute who is a member.
+func TestMemberListIsReused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"a"}}}
+		o.set("a", "g", 10, 7)
+		sync, _, _ := newSync(s, o, checkOnly)
+		calls := func() int {
+			t.Helper()
+			before := len(o.called())
+			d, err := sync.User(t.Context(), "a")
+			require.NoError(t, err)
+			require.EqualValues(t, 1, d.Off)
+			return len(o.called()) - before
+		}
+		require.Equal(t, 4, calls(), "the user twice, the members each time")
+		_, err := sync.Members(t.Context(), "g")
+		require.NoError(t, err)
+		wait(time.Minute - time.Microsecond)
+		require.Equal(t, 2, calls())
+		wait(time.Microsecond)
+		require.Equal(t, 4, calls())
+	})
+}
+
+// An error of any step is the comparison's, and nothing is committed after it.
+func TestCompareFails(t *testing.T) {
+	t.Parallel()
+	for _, where := range []string{"seqs", "members", "FilterTrusted", "UserStates", "LeftGroups", "MaxSeqs", "Commit"} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"u"}}}
+			o.set("u", "g", 10, 7)
+			s.fault = func(_ context.Context, method string) error {
+				if method == where {
+					return errFault
+				}
+				return nil
+			}
+			o.hook = func(_ context.Context, id string, _ int) error {
+				if (id == "u") == (where == "seqs") && (where == "seqs" || where == "members") {
+					return errFault
+				}
+				return nil
+			}
+			sync, _, _ := newSync(s, o)
+			_, err := sync.User(t.Context(), "u")
+			require.ErrorIs(t, err, errFault)
+			require.Empty(t, s.batches)
+		})
+	}
+}

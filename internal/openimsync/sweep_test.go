@@ -1,0 +1,143 @@
+package openimsync_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/openim/client"
+	"readmark/internal/readstate"
+)
+
+// populate stores states of n users in a group, of which every tenth is off.
+func populate(s *fakeStore, o *fakeOpenIM, n int) {
+	o.members = map[string][]string{"g": ids("u", n)}
+	for i, userID := range ids("u", n) {
+		unread := int64(3)
+		if i%10 == 0 {
+			unread = 1
+		}
+		s.know(userID, "g", unread, 10)
+		o.set(userID, "g", 10, 7)
+	}
+	s.know("gone", "g", 3, 10)
+}
+
+// The sweep checks every user and every group within the interval, one by one, repairs what
+// is off and saves what it found. A second round finds nothing.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{hook: slow(10 * time.Millisecond)}
+		populate(s, o, 60)
+		sync, registry, log := newSync(s, o)
+		end := start(t, sync.Sweep)
+		wait(59 * time.Minute)
+		require.Equal(t, 1, o.most, "one by one")
+		require.Len(t, s.saved, 61, "all users; what a group's check finds is not saved")
+		var sum readstate.Difference
+		for subject, d := range s.saved {
+			require.Empty(t, subject.GroupID)
+			sum.Add(d)
+		}
+		require.EqualValues(t, 6, sum.Repaired)
+		require.True(t, s.left[pairOf("gone", "g")], "the group's members are synced")
+		require.EqualValues(t, 6, value(t, registry, "readmark_reconcile_pairs_off_total"))
+		require.GreaterOrEqual(t, value(t, registry, "readmark_reconcile_users_total"), 61)
+		require.Equal(t, 6, strings.Count(log.String(), "counts differed from openim's"))
+		require.NotContains(t, log.String(), "level=WARN")
+		clear(s.saved)
+		commits := len(s.batches)
+		wait(time.Hour)
+		end()
+		require.Len(t, s.saved, 61)
+		require.Len(t, s.batches, commits)
+		require.GreaterOrEqual(t, s.seeds, 7, "who is new is seeded every quarter of the interval")
+	})
+}
+
+// A check that fails stops no other, and is not saved. Only what is no outage is a warning.
+func TestSweepFailures(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err  error
+		warn bool
+	}{
+		"openim away": {client.ErrUnavailable, false}, "database away": {readstate.ErrUnavailable, false}, "refused": {&client.Error{Code: 1002}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, o := newStore(), &fakeOpenIM{}
+				populate(s, o, 60)
+				failing := true
+				o.hook = func(_ context.Context, id string, _ int) error {
+					if failing && (id == "u0005" || id == "members of g") {
+						return test.err
+					}
+					return nil
+				}
+				sync, _, log := newSync(s, o)
+				end := start(t, sync.Sweep)
+				wait(time.Hour + time.Minute)
+				require.Len(t, s.saved, 60)
+				require.NotContains(t, s.saved, readstate.Pair{UserID: "u0005"})
+				require.Equal(t, test.warn, strings.Contains(log.String(), "level=WARN"))
+				failing = false
+				wait(time.Hour)
+				end()
+				require.Contains(t, s.saved, readstate.Pair{UserID: "u0005"}, "due again an interval later")
+			})
+		})
+	}
+}
+
+// While the schedule cannot be read the sweep waits, and goes on afterwards.
+func TestSweepWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{}
+		populate(s, o, 10)
+		started, attempts := time.Now(), 0
+		s.fault = func(context.Context, string) error {
+			if time.Since(started) < time.Hour {
+				attempts++
+				return readstate.ErrUnavailable
+			}
+			return nil
+		}
+		sync, _, log := newSync(s, o)
+		end := start(t, sync.Sweep)
+		wait(time.Hour)
+		require.LessOrEqual(t, attempts, 730, "not more often than every five seconds")
+		require.Empty(t, s.saved)
+		wait(2 * time.Hour)
+		end()
+		require.Len(t, s.saved, 11)
+		require.NotContains(t, log.String(), "level=WARN")
+	})
+}
+
+// The end of the context ends the sweep at once, also within a call and with much due.
+func TestSweepEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{hook: slow(time.Hour)}
+		populate(s, o, 60)
+		for _, userID := range ids("u", 60) {
+			s.checks[readstate.Pair{UserID: userID}] = time.Now()
+		}
+		sync, _, log := newSync(s, o)
+		end := start(t, sync.Sweep)
+		wait(time.Second)
+		before := time.Now()
+		end()
+		require.Zero(t, time.Since(before))
+		require.Empty(t, s.saved)
+		require.NotContains(t, log.String(), "level=WARN")
+	})
+}
