@@ -72,7 +72,7 @@ func TestSnapshots(t *testing.T) {
 		require.Len(t, events, 2)
 		require.Len(t, ids, 2)
 		require.Equal(t, []time.Time{before}, s.finished, "finished with the moment before the call")
-		require.EqualValues(t, 1, value(t, registry, "readmark_lookup_duration_seconds"))
+		require.Equal(t, 1, value(t, registry, "readmark_lookup_duration_seconds"))
 	})
 }
 
@@ -189,7 +189,7 @@ func TestRetries(t *testing.T) {
 					pauses[s.postponed[i]] = true
 				}
 				require.Greater(t, len(pauses), 1, "with jitter")
-				require.EqualValues(t, failures, value(t, registry, "readmark_lookup_failures_total"))
+				require.Equal(t, failures, value(t, registry, "readmark_lookup_failures_total"))
 				require.Equal(t, where == "refused", strings.Contains(log.String(), "level=WARN"), "a refusal is no outage")
 			})
 		})

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/openim/client"
+	"readmark/internal/openimsync"
 	"readmark/internal/readstate"
 )
 
@@ -46,7 +47,7 @@ func TestSweep(t *testing.T) {
 		}
 		require.EqualValues(t, 6, sum.Repaired)
 		require.True(t, s.left[pairOf("gone", "g")], "the group's members are synced")
-		require.EqualValues(t, 6, value(t, registry, "readmark_reconcile_pairs_off_total"))
+		require.Equal(t, 6, value(t, registry, "readmark_reconcile_pairs_off_total"))
 		require.GreaterOrEqual(t, value(t, registry, "readmark_reconcile_users_total"), 61)
 		require.Equal(t, 6, strings.Count(log.String(), "counts differed from openim's"))
 		require.NotContains(t, log.String(), "level=WARN")
@@ -138,6 +139,27 @@ func TestSweepEnds(t *testing.T) {
 		end()
 		require.Zero(t, time.Since(before))
 		require.Empty(t, s.saved)
+		require.LessOrEqual(t, len(o.called()), 20, "no more checks are taken")
 		require.NotContains(t, log.String(), "level=WARN")
 	})
+}
+
+// Who is new is seeded every quarter of the interval, within a second and 15 minutes.
+func TestSeeds(t *testing.T) {
+	t.Parallel()
+	for interval, want := range map[time.Duration]time.Duration{
+		time.Second: time.Second, 20 * time.Second: 5 * time.Second, 24 * time.Hour: 15 * time.Minute,
+	} {
+		t.Run(interval.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore()
+				sync, _, _ := newSync(s, &fakeOpenIM{}, func(o *openimsync.Options) { o.Interval = interval })
+				end := start(t, sync.Sweep)
+				wait(10*want + want/2)
+				end()
+				require.InDelta(t, 11, s.seeds, 1)
+			})
+		})
+	}
 }
