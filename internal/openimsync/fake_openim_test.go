@@ -77,6 +77,13 @@ func (o *fakeOpenIM) set(userID, groupID string, maxSeq, readSeq int64) {
 	o.conversations[userID]["sg_"+groupID] = client.Seqs{MaxSeq: maxSeq, HasReadSeq: readSeq}
 }
 
+// load gives how many calls run, and how many ran at once at most.
+func (o *fakeOpenIM) load() (running, most int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.running, o.most
+}
+
 func (o *fakeOpenIM) called() []call {
 	o.mu.Lock()
 	defer o.mu.Unlock()

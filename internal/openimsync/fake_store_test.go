@@ -323,6 +323,29 @@ func (s *fakeStore) events() (list []readstate.Event) {
 	return list
 }
 
+// results gives what checks have saved, and forgets it.
+func (s *fakeStore) results() map[readstate.Pair]readstate.Difference {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	saved := s.saved
+	s.saved = map[readstate.Pair]readstate.Difference{}
+	return saved
+}
+
+// hasLeft reports whether a user has left a group.
+func (s *fakeStore) hasLeft(pair readstate.Pair) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left[pair]
+}
+
+// givenBack is how many lookups were given back.
+func (s *fakeStore) givenBack() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.postponed)
+}
+
 func (s *fakeStore) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

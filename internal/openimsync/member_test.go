@@ -105,7 +105,7 @@ func TestMissingTwice(t *testing.T) {
 						o.members["g"] = append(slices.Clone(members), test.second...)
 						o.mu.Unlock()
 					}
-					wait(time.Second)
+					<-time.After(time.Second)
 					return nil
 				}
 				sync, _, _ := newSync(s, o)

@@ -3,6 +3,7 @@ package openimsync_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,25 +39,26 @@ func TestSweep(t *testing.T) {
 		sync, registry, log := newSync(s, o)
 		end := start(t, sync.Sweep)
 		wait(59 * time.Minute)
-		require.Equal(t, 1, o.most, "one by one")
-		require.Len(t, s.saved, 61, "all users; what a group's check finds is not saved")
+		_, most := o.load()
+		require.Equal(t, 1, most, "one by one")
+		saved := s.results()
+		require.Len(t, saved, 61, "all users; what a group's check finds is not saved")
 		var sum readstate.Difference
-		for subject, d := range s.saved {
+		for subject, d := range saved {
 			require.Empty(t, subject.GroupID)
 			sum.Add(d)
 		}
 		require.EqualValues(t, 6, sum.Repaired)
-		require.True(t, s.left[pairOf("gone", "g")], "the group's members are synced")
+		require.True(t, s.hasLeft(pairOf("gone", "g")), "the group's members are synced")
 		require.Equal(t, 6, value(t, registry, "readmark_reconcile_pairs_off_total"))
 		require.GreaterOrEqual(t, value(t, registry, "readmark_reconcile_users_total"), 61)
 		require.Equal(t, 6, strings.Count(log.String(), "counts differed from openim's"))
 		require.NotContains(t, log.String(), "level=WARN")
-		clear(s.saved)
-		commits := len(s.batches)
+		repaired := len(s.events())
 		wait(time.Hour)
 		end()
-		require.Len(t, s.saved, 61)
-		require.Len(t, s.batches, commits)
+		require.Len(t, s.results(), 61)
+		require.Len(t, s.events(), repaired)
 		require.GreaterOrEqual(t, s.seeds, 7, "who is new is seeded every quarter of the interval")
 	})
 }
@@ -75,9 +77,9 @@ func TestSweepFailures(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, o := newStore(), &fakeOpenIM{}
 				populate(s, o, 60)
-				failing := true
+				var mended atomic.Bool
 				o.hook = func(_ context.Context, id string, _ int) error {
-					if failing && (id == "u0005" || id == "members of g") {
+					if !mended.Load() && (id == "u0005" || id == "members of g") {
 						return test.err
 					}
 					return nil
@@ -85,13 +87,14 @@ func TestSweepFailures(t *testing.T) {
 				sync, _, log := newSync(s, o)
 				end := start(t, sync.Sweep)
 				wait(time.Hour + time.Minute)
-				require.Len(t, s.saved, 60)
-				require.NotContains(t, s.saved, readstate.Pair{UserID: "u0005"})
+				saved := s.results()
+				require.Len(t, saved, 60)
+				require.NotContains(t, saved, readstate.Pair{UserID: "u0005"})
 				require.Equal(t, test.warn, strings.Contains(log.String(), "level=WARN"))
-				failing = false
+				mended.Store(true)
 				wait(time.Hour)
 				end()
-				require.Contains(t, s.saved, readstate.Pair{UserID: "u0005"}, "due again an interval later")
+				require.Contains(t, s.results(), readstate.Pair{UserID: "u0005"}, "due again an interval later")
 			})
 		})
 	}
@@ -103,10 +106,11 @@ func TestSweepWithoutDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, o := newStore(), &fakeOpenIM{}
 		populate(s, o, 10)
-		started, attempts := time.Now(), 0
+		started := time.Now()
+		var attempts atomic.Int32
 		s.fault = func(context.Context, string) error {
 			if time.Since(started) < time.Hour {
-				attempts++
+				attempts.Add(1)
 				return readstate.ErrUnavailable
 			}
 			return nil
@@ -114,11 +118,11 @@ func TestSweepWithoutDatabase(t *testing.T) {
 		sync, _, log := newSync(s, o)
 		end := start(t, sync.Sweep)
 		wait(time.Hour)
-		require.LessOrEqual(t, attempts, 730, "not more often than every five seconds")
-		require.Empty(t, s.saved)
+		require.LessOrEqual(t, attempts.Load(), int32(730), "not more often than every five seconds")
+		require.Empty(t, s.results())
 		wait(2 * time.Hour)
 		end()
-		require.Len(t, s.saved, 11)
+		require.Len(t, s.results(), 11)
 		require.NotContains(t, log.String(), "level=WARN")
 	})
 }
