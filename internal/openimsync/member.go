@@ -21,7 +21,7 @@ type memberList struct {
 }
 
 // Members asks OpenIM who is in a group, and gives the members whose IDs can be stored and
-// about whom OpenIM is believed. Unless the Sync only checks, it commits who is a member
+// about whom OpenIM is trusted. Unless the Sync only checks, it commits who is a member
 // again and who is not one any more. The list is empty when OpenIM does not know the group.
 func (s *Sync) Members(ctx context.Context, groupID string) ([]string, error) {
 	members, _, err := s.syncMembers(ctx, groupID)
@@ -69,7 +69,7 @@ func (s *Sync) fetchMembers(ctx context.Context, groupID string) ([]string, erro
 }
 
 // storable gives the listed users whose IDs can be stored and about whom OpenIM is
-// believed.
+// trusted.
 func (s *Sync) storable(ctx context.Context, groupID string, listed []string) ([]string, error) {
 	pairs := make([]readstate.Pair, 0, len(listed))
 	for _, userID := range listed {

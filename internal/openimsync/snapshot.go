@@ -47,7 +47,7 @@ func (s *Sync) fetchSnapshots(ctx context.Context, pair readstate.Pair) (
 	return snapshots, fetchedAt, nil
 }
 
-// trusted gives the snapshots of pairs about which OpenIM is believed.
+// trusted gives the snapshots of pairs about which OpenIM is trusted.
 func (s *Sync) trusted(ctx context.Context, snapshots []readstate.Event) ([]readstate.Event, error) {
 	pairs := make([]readstate.Pair, len(snapshots))
 	for i := range snapshots {

@@ -59,7 +59,7 @@ type LookupStore interface {
 // StateStore is what is known of users and groups.
 type StateStore interface {
 	Commit(ctx context.Context, batch readstate.Batch) error
-	// FilterTrusted gives the pairs about which OpenIM is believed: who was erased is not
+	// FilterTrusted gives the pairs about which OpenIM is trusted: who was erased is not
 	// among them until a callback names the user again.
 	FilterTrusted(ctx context.Context, pairs []readstate.Pair) ([]readstate.Pair, error)
 	// MembersWithoutState gives those of the users of whom no state is shown in the group.
