@@ -6,7 +6,7 @@ GO      ?= go
 # One PostgreSQL for the whole run, found by internal/pgtest.
 PGTEST  := $(GO) run ./internal/pgtest/run
 TOOL    := $(GO) tool -modfile=tools/go.mod
-GO_DIRS := client cmd db internal migrations
+GO_DIRS := client cmd db internal migrations tools/bench
 FUZZTIME ?= 30s
 # Go would spend most of the time on making inputs smaller.
 FUZZMIN := -fuzzminimizetime 1s
@@ -25,9 +25,11 @@ build: ## build bin/readmark
 
 test: ## all tests but Docker's, on a real PostgreSQL (TEST_DATABASE_URL, Docker, local binaries or a download)
 	$(PGTEST) $(GO) test -timeout 15m ./...
+	$(GO) test -C tools/bench ./...
 
 test-race: ## the same with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(PGTEST) $(GO) test -race -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -C tools/bench -race ./...
 
 test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Dockerfile and compose file
 	READMARK_TEST_POSTGRES=docker $(PGTEST) $(GO) test ./internal/store/... ./internal/cli/...
@@ -35,7 +37,8 @@ test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Docke
 
 # BENCHFLAGS=-quick only tries it, BENCHFLAGS=-help tells the rest.
 bench: ## Readmark against a quick service and pgbench, at 1 and 10 million states, then the micro-benchmarks
-	$(GO) run ./internal/bench $(BENCHFLAGS)
+	$(GO) build -C tools/bench -buildvcs=false -o ../../bin/bench .
+	./bin/bench $(BENCHFLAGS)
 	$(PGTEST) $(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
 fuzz: ## fuzz decoders, cursors, paths and bodies for FUZZTIME each (30s)
@@ -48,6 +51,7 @@ fuzz: ## fuzz decoders, cursors, paths and bodies for FUZZTIME each (30s)
 
 lint: ## golangci-lint with the set of .golangci.yml
 	$(TOOL) golangci-lint run ./...
+	cd tools/bench && $(GO) tool -modfile=../go.mod golangci-lint run ./...
 
 govulncheck: ## known vulnerabilities in what is called (its database needs the open internet)
 	$(TOOL) govulncheck ./...
@@ -79,9 +83,11 @@ verify: ## generated code, migrations, modules and formatting are as they should
 	status=$$?; rm -rf "$$dir"; exit $$status
 	$(GO) mod tidy -diff
 	$(GO) -C tools mod tidy -diff
+	$(GO) -C tools/bench mod tidy -diff
 	@unformatted=$$(gofmt -l $(GO_DIRS)) || exit 1; \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -C tools/bench ./...
 	$(GO) vet -tags docker ./internal/smoke/
 
 help: ## this list

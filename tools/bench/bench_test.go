@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"readmark/internal/openim"
 )
 
 func TestParseWrk(t *testing.T) {
@@ -69,11 +67,16 @@ func TestMedian(t *testing.T) {
 
 func TestCallbackIsDocumented(t *testing.T) {
 	t.Parallel()
-	receipt, err := openim.Decode(openim.CommandAfterGroupMsgRead, callback(54_321, 17))
+	r, err := decode(callback(54_321, 17))
 	require.NoError(t, err)
-	require.Equal(t, "user00010864", receipt.UserID)
-	require.Equal(t, "group00004321", receipt.GroupID)
-	require.EqualValues(t, 17, receipt.UnreadCount)
+	require.Equal(t, receipt{
+		CallbackCommand: "callbackGroupMsgReadCommand",
+		SendID:          "user00010864", ReceiveID: "group00004321", UnreadMsgNum: 17, ContentType: 101,
+	}, r)
+	for _, bad := range []string{"", "{}", `{"sendID":"u","receiveID":"g","unreadMsgNum":-1}`, `{"sendID":"u"}`} {
+		_, err := decode([]byte(bad))
+		require.Error(t, err, bad)
+	}
 }
 
 func TestSourceRepeats(t *testing.T) {

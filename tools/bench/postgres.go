@@ -156,25 +156,6 @@ func (d *database) settle(ctx context.Context) error {
 	return nil
 }
 
-// createReadStates is the table of a quickly written service.
-const createReadStates = `CREATE TABLE read_states (
-	user_id text NOT NULL, group_id text NOT NULL, unread_count bigint NOT NULL, content_type bigint NOT NULL,
-	updated_at timestamptz NOT NULL, PRIMARY KEY (user_id, group_id))`
-
-// The rows of the pairs from $1 to $2, in the order of their keys.
-const (
-	fillReadStates = `INSERT INTO read_states (user_id, group_id, unread_count, content_type, updated_at)
-SELECT 'user' || lpad((n / 5)::text, 8, '0'), 'group' || lpad((n % 10000)::text, 8, '0'), 0, 101, now()
-FROM generate_series($1::bigint, $2::bigint) AS n`
-	fillNumbered = `INSERT INTO read_states (user_id, group_id, unread_count, content_type, updated_at)
-SELECT (100000000000 + n / 5)::text, (1000000000000 + n % 10000)::text, 0, 101, now()
-FROM generate_series($1::bigint, $2::bigint) AS n`
-	fillStates = `INSERT INTO states (user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at)
-SELECT 'user' || lpad((n / 5)::text, 8, '0'), 'group' || lpad((n % 10000)::text, 8, '0'), 0, 101,
-	now() - interval '1 day', gen_random_uuid(), now() - interval '1 day'
-FROM generate_series($1::bigint, $2::bigint) AS n`
-)
-
 // fill adds the rows of the pairs from up to, but without, to.
 func (d *database) fill(ctx context.Context, statement string, from, to int64) error {
 	const atOnce = 1_000_000
@@ -184,34 +165,6 @@ func (d *database) fill(ctx context.Context, statement string, from, to int64) e
 		}
 	}
 	return nil
-}
-
-// grow fills states up to that many rows. The indexes beside the key are made
-// anew, which takes a fraction of the time that keeping them would take.
-func (d *database) grow(ctx context.Context, from, to int64) error {
-	rows, err := d.conn.Query(ctx, `SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid)
-FROM pg_index WHERE indrelid = 'states'::regclass AND NOT indisunique`)
-	if err != nil {
-		return fmt.Errorf("list indexes: %w", err)
-	}
-	type index struct{ Name, Definition string }
-	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[index])
-	if err != nil {
-		return fmt.Errorf("list indexes: %w", err)
-	}
-	before := []string{"SET maintenance_work_mem = '512MB'"}
-	var after []string
-	for _, one := range indexes {
-		before = append(before, "DROP INDEX "+one.Name)
-		after = append(after, one.Definition)
-	}
-	if err := d.execAll(ctx, before); err != nil {
-		return err
-	}
-	if err := d.fill(ctx, fillStates, from, to); err != nil {
-		return err
-	}
-	return d.execAll(ctx, after)
 }
 
 func (d *database) count(ctx context.Context, table string) (rows int64, err error) {

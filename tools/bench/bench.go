@@ -143,7 +143,12 @@ func (b *bench) addReadmark(ctx context.Context) (err error) {
 	if exec.CommandContext(ctx, "git", "status", "--porcelain").Run() != nil {
 		vcs = "-buildvcs=false"
 	}
-	build := program(ctx, "go", "build", vcs, "-trimpath", "-o", binary, "readmark/cmd/readmark")
+	// Asked for, since the bench may be run from its own module or from the root.
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "readmark").Output()
+	if err != nil {
+		return fmt.Errorf("find readmark's source: %w", err)
+	}
+	build := program(ctx, "go", "build", "-C", strings.TrimSpace(string(root)), vcs, "-trimpath", "-o", binary, "./cmd/readmark")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build readmark: %w: %s", err, tail(output))
@@ -346,13 +351,13 @@ func (b *bench) check(ctx context.Context, grown int64) error {
 		}
 		table, rows := "read_states", b.states
 		if c.key == "d" {
-			table, rows = "states", grown+b.extra
+			table, rows = tableStates, grown+b.extra
 		}
 		if found, err := c.database.count(ctx, table); err != nil || found != rows {
 			return errors.Join(err, fmt.Errorf("%s has %d rows, want %d", c.name, found, rows))
 		}
 	}
-	rows, err := b.contestants[len(b.contestants)-1].database.count(ctx, "journal")
+	rows, err := b.contestants[len(b.contestants)-1].database.count(ctx, tableJournal)
 	if err == nil && rows < b.answered {
 		err = fmt.Errorf("readmark answered %d callbacks and its journal holds %d", b.answered, rows)
 	}

@@ -27,21 +27,6 @@ const (
 	readsPerSecond = 2000
 )
 
-// fillForReads gives every group a position, so that a count costs what it costs in
-// production, some users many groups, and one group many members.
-func fillForReads() []string {
-	return []string{
-		`INSERT INTO positions (group_id, known, origin, updated_at)
-SELECT 'group' || lpad(n::text, 8, '0'), 1000, 0, now() FROM generate_series(0, 9999) AS n ON CONFLICT DO NOTHING`,
-		fmt.Sprintf(`INSERT INTO states (user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at)
-SELECT 'badge' || u, 'group' || lpad(((u * 7 + g * 41) %% 10000)::text, 8, '0'), -990, false, 101, now(), gen_random_uuid(), now()
-FROM generate_series(0, %d) AS u, generate_series(0, %d) AS g ON CONFLICT DO NOTHING`, badgeUsers-1, badgeGroups-1),
-		fmt.Sprintf(`INSERT INTO states (user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at)
-SELECT 'member' || lpad(n::text, 8, '0'), 'large', n %% 10, 101, now(), gen_random_uuid(), now()
-FROM generate_series(1, %d) AS n ON CONFLICT DO NOTHING`, largeGroup),
-	}
-}
-
 //go:embed reads.lua
 var readsScript []byte
 
@@ -70,7 +55,7 @@ func (b *bench) addReads(ctx context.Context) (err error) {
 	if err := b.readmarkDatabase().execAll(ctx, fillForReads()); err != nil {
 		return err
 	}
-	rows, err := b.readmarkDatabase().count(ctx, "states")
+	rows, err := b.readmarkDatabase().count(ctx, tableStates)
 	if err != nil {
 		return err
 	}
@@ -296,20 +281,5 @@ func (b *bench) measureMixed(ctx context.Context, r *report) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// sizes notes how large the tables are.
-func (b *bench) sizes(ctx context.Context, r *report, states int64) error {
-	var total, table, positions, journal string
-	err := b.readmarkDatabase().conn.QueryRow(ctx, `SELECT pg_size_pretty(pg_total_relation_size('states')),
-pg_size_pretty(pg_relation_size('states')), pg_size_pretty(pg_total_relation_size('positions')),
-(SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) FROM pg_partition_tree('journal'))`).
-		Scan(&total, &table, &positions, &journal)
-	if err != nil {
-		return fmt.Errorf("ask sizes: %w", err)
-	}
-	r.Sizes = append(r.Sizes, fmt.Sprintf("at %d states: states %s with indexes (%s without), positions %s, journal %s",
-		states, total, table, positions, journal))
 	return nil
 }

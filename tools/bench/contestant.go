@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,9 +15,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"readmark/internal/openim"
-	"readmark/internal/readstate"
 )
 
 // asContestant makes this program serve as one of the two contestants that it
@@ -35,23 +31,17 @@ const (
 // environmentURL tells a contestant its database.
 const environmentURL = "READMARK_BENCH_URL"
 
-// upsert is what a quickly written service does with a callback.
-const upsert = `INSERT INTO read_states (user_id, group_id, unread_count, content_type, updated_at)
-VALUES ($1, $2, $3, $4, now())
-ON CONFLICT (user_id, group_id) DO UPDATE
-SET unread_count = excluded.unread_count, content_type = excluded.content_type, updated_at = excluded.updated_at`
-
 // serve is a contestant, until ctx ends.
 func serve(ctx context.Context, name string) error {
-	store := func(context.Context, readstate.Receipt) error { return nil }
+	store := func(context.Context, receipt) error { return nil }
 	if name == contestantUpsert {
 		pool, err := pgxpool.New(ctx, os.Getenv(environmentURL))
 		if err != nil {
 			return fmt.Errorf("open pool: %w", err)
 		}
 		defer pool.Close()
-		store = func(ctx context.Context, r readstate.Receipt) error {
-			_, err := pool.Exec(ctx, upsert, r.UserID, r.GroupID, r.UnreadCount, r.ContentType)
+		store = func(ctx context.Context, r receipt) error {
+			_, err := pool.Exec(ctx, upsert, r.SendID, r.ReceiveID, r.UnreadMsgNum, r.ContentType)
 			return err
 		}
 	}
@@ -92,21 +82,3 @@ func constant(c *gin.Context) {
 var constantJSON = sync.OnceValue(func() []byte { //nolint:gochecknoglobals // made once
 	return []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
 })
-
-// answer decodes, checks, stores and answers one callback.
-func answer(store func(context.Context, readstate.Receipt) error) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, readstate.MaxBodyBytes))
-		if err == nil {
-			var receipt readstate.Receipt
-			if receipt, err = openim.Decode(c.Param("command"), body); err == nil {
-				err = store(c.Request.Context(), receipt)
-			}
-		}
-		if err != nil {
-			c.JSON(http.StatusInternalServerError, openim.Failure(readstate.CodeNotDurable, "not stored", err.Error()))
-			return
-		}
-		c.JSON(http.StatusOK, openim.Success())
-	}
-}
