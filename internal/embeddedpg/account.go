@@ -8,7 +8,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 )
 
@@ -37,13 +36,12 @@ func chooseAccount(cluster string) (account, error) {
 		if err != nil {
 			continue
 		}
-		uid, uidErr := strconv.ParseUint(found.Uid, 10, 32)
-		gid, gidErr := strconv.ParseUint(found.Gid, 10, 32)
-		if err := errors.Join(uidErr, gidErr); err != nil {
+		who := account{name: name, switched: true}
+		if _, err := fmt.Sscan(found.Uid+" "+found.Gid, &who.uid, &who.gid); err != nil {
 			return account{}, fmt.Errorf("look up user %s: %w", name, err)
 		}
-		if uid != 0 {
-			return account{name: name, uid: uint32(uid), gid: uint32(gid), switched: true}, nil
+		if who.uid != 0 {
+			return who, nil
 		}
 	}
 	return account{}, errors.New(
@@ -75,18 +73,19 @@ func (a account) closedTo(dir string) (string, error) {
 	if !a.switched {
 		return "", nil
 	}
-	step := "/"
-	for _, name := range append([]string{""}, strings.Split(strings.Trim(dir, "/"), "/")...) {
-		step = filepath.Join(step, name)
+	closed := ""
+	for step := dir; ; step = filepath.Dir(step) {
 		info, err := os.Stat(step)
 		if err != nil {
 			return "", fmt.Errorf("look for closed directories: %w", err)
 		}
 		if !a.mayEnter(info) {
-			return step, nil
+			closed = step
+		}
+		if step == filepath.Dir(step) {
+			return closed, nil
 		}
 	}
-	return "", nil
 }
 
 // mayEnter says whether the search bit that applies to the account is set.

@@ -47,7 +47,7 @@ func TestOrdinaryUser(t *testing.T) {
 	require.NoError(t, os.Chown(temporary, ordinary, ordinary))
 
 	tests := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run",
-		"^(TestOrdinaryUser|TestServerKeepsItsData|TestTakeOver|TestClosedDirectory|TestOnlyTheClusterChangesHands)$")
+		"^(TestOrdinaryUser|TestServerKeepsItsData|TestLeftoverIsStopped|TestClosedDirectory|TestOnlyTheClusterChangesHands)$")
 	tests.Dir = temporary
 	tests.Env = append(os.Environ(), "TMPDIR="+temporary, "HOME="+temporary)
 	tests.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ordinary, Gid: ordinary}}

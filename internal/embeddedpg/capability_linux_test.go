@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/shirou/gopsutil/v4/process"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -47,8 +48,11 @@ func TestClaimsToServe(t *testing.T) {
 	t.Parallel()
 	opts, _ := prepared(t)
 	server := start(t, opts)
-	proc := "/proc/" + pidText(server)
-	require.True(t, claimsToServe(proc, server.dir.cluster()))
-	require.False(t, claimsToServe(proc, t.TempDir()))
-	require.False(t, claimsToServe("/proc/self", server.dir.cluster()))
+	postmaster, err := process.NewProcess(int32(server.PID()))
+	require.NoError(t, err)
+	require.True(t, claimsToServe(postmaster, server.dir.cluster()))
+	require.False(t, claimsToServe(postmaster, t.TempDir()))
+	me, err := process.NewProcess(int32(os.Getpid()))
+	require.NoError(t, err)
+	require.False(t, claimsToServe(me, server.dir.cluster()))
 }

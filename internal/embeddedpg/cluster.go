@@ -9,28 +9,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
 // role is the name of the superuser and of the database.
 const role = "readmark"
 
-// clusterVersion is what PG_VERSION says, "" when there is no cluster.
-type clusterVersion string
-
-// major is the first number of the version, 0 when there is no cluster.
-func (v clusterVersion) major() int {
-	major, err := strconv.Atoi(leadingDigits(string(v)))
-	if err != nil {
-		return 0
-	}
-	return major
-}
-
-// readClusterVersion returns the version of the cluster in a directory. An absent
-// or empty directory is no cluster yet; one with other content is an error.
-func readClusterVersion(cluster string) (clusterVersion, error) {
+// readClusterVersion returns what PG_VERSION of a cluster says, such as "15". An
+// absent or empty directory is no cluster yet: ""; other content is an error.
+func readClusterVersion(cluster string) (string, error) {
 	entries, err := os.ReadDir(cluster)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return "", nil
@@ -42,8 +29,8 @@ func readClusterVersion(cluster string) (clusterVersion, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s is not empty and holds no PostgreSQL cluster: %w", cluster, err)
 	}
-	version := clusterVersion(strings.TrimSpace(string(text)))
-	if version.major() == 0 || len(version) > 16 {
+	version := strings.TrimSpace(string(text))
+	if majorOf(version) == 0 || len(version) > 16 {
 		return "", fmt.Errorf("%s does not name a version of PostgreSQL", filepath.Join(cluster, "PG_VERSION"))
 	}
 	return version, nil
@@ -186,16 +173,7 @@ func syncDir(dir string) error {
 // removeMatches removes what an interrupted run left behind. What cannot be
 // removed is logged: it is in nobody's way.
 func removeMatches(logger *slog.Logger, dir, pattern string) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		logger.Warn("cannot look for leftovers", "dir", dir, "error", err)
-		return
-	}
-	for _, entry := range entries {
-		if match, err := filepath.Match(pattern, entry.Name()); err != nil || !match {
-			continue
-		}
-		path := filepath.Join(dir, entry.Name())
+	for _, path := range matching(dir, pattern) {
 		if err := os.RemoveAll(path); err != nil {
 			logger.Warn("cannot remove leftover", "path", path, "error", err)
 		}

@@ -50,23 +50,18 @@ func Fetch(ctx context.Context, opts Options, major int) (Installation, error) {
 		return Installation{}, fmt.Errorf("wait for another download of postgres: %w", err)
 	}
 
+	place := filepath.Join(dir.binaries(), string(release))
 	done := make(chan error, 1)
-	go func() {
-		err := fetchLocked(ctx, opts, dir, release)
-		if closeErr := lock.Close(); err == nil {
-			err = closeErr
-		}
-		done <- err
-	}()
+	go func() { done <- errors.Join(fetchLocked(ctx, opts, release, place), lock.Close()) }()
+	var one Installation
 	select {
 	case <-ctx.Done():
-		return Installation{}, fmt.Errorf("fetch postgres %s: %w", release, ctx.Err())
-	case err := <-done:
-		if err != nil {
-			return Installation{}, fmt.Errorf("fetch postgres %s: %w", release, err)
+		err = ctx.Err()
+	case err = <-done:
+		if err == nil {
+			one, err = inspect(ctx, filepath.Join(place, "bin"))
 		}
 	}
-	one, err := inspect(ctx, filepath.Join(dir.binaries(), string(release), "bin"))
 	if err != nil {
 		return Installation{}, fmt.Errorf("fetch postgres %s: %w", release, err)
 	}
@@ -75,52 +70,28 @@ func Fetch(ctx context.Context, opts Options, major int) (Installation, error) {
 
 // offered returns the release that the library downloads for a major version.
 func offered(major int) (embeddedpostgres.PostgresVersion, error) {
-	releases := []embeddedpostgres.PostgresVersion{
+	for _, release := range []embeddedpostgres.PostgresVersion{
 		embeddedpostgres.V18, embeddedpostgres.V17, embeddedpostgres.V16, embeddedpostgres.V15,
-	}
-	if major == 0 {
-		return releases[0], nil
-	}
-	for _, release := range releases {
-		if strings.HasPrefix(string(release), fmt.Sprintf("%d.", major)) {
+	} {
+		if major == 0 || majorOf(string(release)) == major {
 			return release, nil
 		}
 	}
 	return "", fmt.Errorf("fetch postgres %d: %w", major, errNotOffered)
 }
 
-// downloaded returns the programs that earlier downloads put into place.
-func downloaded(ctx context.Context, dir dataDir) []Installation {
-	entries, err := os.ReadDir(dir.binaries())
-	if err != nil {
-		return nil
-	}
-	var dirs []string
-	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), ".") { // the lock, and downloads under way
-			dirs = append(dirs, filepath.Join(dir.binaries(), entry.Name(), "bin"))
-		}
-	}
-	return usable(ctx, dirs)
-}
-
 // fetchLocked downloads a release and renames it into place once it is complete.
-// The caller holds the lock of the binaries' directory.
-func fetchLocked(ctx context.Context, opts Options, dir dataDir, release embeddedpostgres.PostgresVersion) (err error) {
-	place := filepath.Join(dir.binaries(), string(release))
+// The caller holds the lock of the directory that place is in.
+func fetchLocked(ctx context.Context, opts Options, release embeddedpostgres.PostgresVersion, place string) (err error) {
 	if _, err := inspect(ctx, filepath.Join(place, "bin")); err == nil {
 		return nil
 	}
-	removeMatches(opts.Logger, dir.binaries(), fetching)
-	work, err := os.MkdirTemp(dir.binaries(), fetching)
+	removeMatches(opts.Logger, filepath.Dir(place), fetching)
+	work, err := os.MkdirTemp(filepath.Dir(place), fetching)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if removeErr := os.RemoveAll(work); err == nil {
-			err = removeErr
-		}
-	}()
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 
 	opts.Logger.Info("embedded postgres download started", "version", string(release))
 	programs := filepath.Join(work, "programs")
@@ -131,7 +102,7 @@ func fetchLocked(ctx context.Context, opts Options, dir dataDir, release embedde
 	if err != nil {
 		return fmt.Errorf("check the download: %w", err)
 	}
-	if !strings.HasPrefix(string(release), fmt.Sprintf("%d.", one.Major)) {
+	if one.Major != majorOf(string(release)) {
 		return fmt.Errorf("check the download: it holds PostgreSQL %s", one.Version)
 	}
 	if err := openToAll(programs); err != nil {
@@ -159,23 +130,17 @@ func extract(opts Options, release embeddedpostgres.PostgresVersion, work, progr
 			err = fmt.Errorf("unpack: %v", cause)
 		}
 	}()
-	port, err := opts.freePort()
+	port, err := opts.freePort() // the library looks at it and nothing more
 	if err != nil {
 		return err
 	}
-	barrier := filepath.Join(work, "barrier")
+	barrier, reached := filepath.Join(work, "barrier"), filepath.Join(work, "runtime")
 	if err := os.WriteFile(barrier, nil, 0o600); err != nil {
 		return err
 	}
-	reached := filepath.Join(work, "runtime")
-	config := embeddedpostgres.DefaultConfig().
-		Version(release).
-		Port(uint32(port)). //nolint:gosec // a TCP port
-		CachePath(filepath.Join(work, "cache")).
-		RuntimePath(reached).
-		BinariesPath(programs).
-		DataPath(filepath.Join(barrier, "data")).
-		Logger(io.Discard)
+	config := embeddedpostgres.DefaultConfig().Version(release).Port(uint32(port)). //nolint:gosec // a TCP port
+											CachePath(filepath.Join(work, "cache")).RuntimePath(reached).BinariesPath(programs).
+											DataPath(filepath.Join(barrier, "data")).Logger(io.Discard)
 	if opts.RepositoryURL != "" {
 		config = config.BinaryRepositoryURL(strings.TrimRight(opts.RepositoryURL, "/"))
 	}
@@ -196,13 +161,9 @@ func openToAll(tree string) error {
 		if err != nil || entry.Type()&fs.ModeSymlink != 0 {
 			return err
 		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		mode := info.Mode().Perm() | 0o444
-		if entry.IsDir() || mode&0o100 != 0 {
-			mode |= 0o111
+		mode := fs.FileMode(0o755)
+		if info, err := entry.Info(); err != nil || !entry.IsDir() && info.Mode().Perm()&0o100 == 0 {
+			mode = 0o644
 		}
 		return os.Chmod(path, mode) //nolint:gosec // a fresh directory of ours, links are left out
 	})

@@ -3,13 +3,12 @@ package embeddedpg
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -50,12 +49,11 @@ func installed(ctx context.Context, binDir string) []Installation {
 	for _, dir := range pathDirs(os.Getenv("PATH")) {
 		places = append(places, []string{dir})
 	}
-	places = append(places, matching("/usr/lib/postgresql/*/bin"), matching(
-		"/opt/homebrew/opt/postgresql@*/bin",
-		"/usr/local/opt/postgresql@*/bin",
-		"/home/linuxbrew/.linuxbrew/opt/postgresql@*/bin",
-	))
-	return search(ctx, places)
+	return search(ctx, append(places, matching("/", "usr/lib/postgresql/*/bin"), slices.Concat(
+		matching("/", "opt/homebrew/opt/postgresql@*/bin"),
+		matching("/", "usr/local/opt/postgresql@*/bin"),
+		matching("/", "home/linuxbrew/.linuxbrew/opt/postgresql@*/bin"),
+	)))
 }
 
 // search returns the usable installations of one place after the other, each once,
@@ -72,14 +70,11 @@ func search(ctx context.Context, places [][]string) []Installation {
 	return found
 }
 
-// matching returns the paths that match any of the patterns.
-func matching(patterns ...string) []string {
-	var paths []string
-	for _, pattern := range patterns {
-		matches, err := filepath.Glob(pattern)
-		if err == nil { // the only error is a malformed pattern
-			paths = append(paths, matches...)
-		}
+// matching returns the paths below a directory that match a pattern.
+func matching(dir, pattern string) []string {
+	paths, _ := fs.Glob(os.DirFS(dir), pattern) // the only error is a malformed pattern
+	for i := range paths {
+		paths[i] = filepath.Join(dir, paths[i])
 	}
 	return paths
 }
@@ -111,7 +106,7 @@ func usable(ctx context.Context, dirs []string) []Installation {
 		}
 	}
 	slices.SortStableFunc(found, func(a, b Installation) int {
-		return cmp.Or(cmp.Compare(b.Major, a.Major), cmp.Compare(b.minor(), a.minor()))
+		return cmp.Or(cmp.Compare(b.Major, a.Major), cmp.Compare(minorOf(b.Version), minorOf(a.Version)))
 	})
 	return found
 }
@@ -151,73 +146,59 @@ func inspect(ctx context.Context, dir string) (Installation, error) {
 
 // parseVersion reads a line such as "postgres (PostgreSQL) 15.18 (Debian …)".
 func parseVersion(output string) (version string, major int, err error) {
-	_, after, _ := strings.Cut(output, "(PostgreSQL)")
-	fields := strings.Fields(after)
-	if len(fields) == 0 {
-		return "", 0, errors.New("the program does not name a version of PostgreSQL")
+	if _, err := fmt.Sscanf(output, "postgres (PostgreSQL) %s", &version); err != nil {
+		return "", 0, fmt.Errorf("%q names no version of PostgreSQL", output)
 	}
-	major, err = strconv.Atoi(leadingDigits(fields[0]))
-	if err != nil {
-		return "", 0, fmt.Errorf("%q is not a version of PostgreSQL", fields[0])
+	if major = majorOf(version); major == 0 {
+		return "", 0, fmt.Errorf("%q is not a version of PostgreSQL", version)
 	}
-	return fields[0], major, nil
+	return version, major, nil
 }
 
-// minor is the number after the major version, 0 where there is none.
-func (i Installation) minor() int {
-	_, after, _ := strings.Cut(i.Version, ".")
-	minor, err := strconv.Atoi(leadingDigits(after))
-	if err != nil {
-		return 0
-	}
-	return minor
+// majorOf is the first number of a version such as "15.18" or "18beta1", 0 without one.
+func majorOf(version string) (major int) {
+	_, _ = fmt.Sscanf(version, "%d", &major)
+	return major
 }
 
-func leadingDigits(text string) string {
-	rest := strings.TrimLeft(text, "0123456789")
-	return text[:len(text)-len(rest)]
+// minorOf is the number after the major version, 0 where there is none.
+func minorOf(version string) (minor int) {
+	_, after, _ := strings.Cut(version, ".")
+	return majorOf(after)
 }
 
 // chooseInstallation returns the programs to run a server with: $PG_BIN, else the
 // first installed ones, else downloaded ones. With an existing cluster only the same
 // major version will do; one in $PG_BIN that does not fit is passed over then.
-func chooseInstallation(ctx context.Context, opts Options, dir dataDir, version clusterVersion) (Installation, error) {
+func chooseInstallation(ctx context.Context, opts Options, dir dataDir, version string) (Installation, error) {
 	if opts.BinDir != "" {
 		if _, err := inspect(ctx, opts.BinDir); err != nil {
 			return Installation{}, fmt.Errorf("PG_BIN %q is unusable: %w", opts.BinDir, err)
 		}
 	}
-	found := append(opts.installed(ctx, opts.BinDir), downloaded(ctx, dir)...)
+	// Hidden are the lock of the downloads, and those under way.
+	found := append(opts.installed(ctx, opts.BinDir), usable(ctx, matching(dir.binaries(), "[0-9]*/bin"))...)
 	for _, one := range found {
-		if version == "" || one.Major == version.major() {
+		if version == "" || one.Major == majorOf(version) {
 			return one, nil
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return Installation{}, fmt.Errorf("find postgres: %w", err)
 	}
-	one, err := Fetch(ctx, opts, version.major())
-	switch {
-	case err == nil:
-		return one, nil
-	case version == "":
+	one, err := Fetch(ctx, opts, majorOf(version))
+	if err != nil && version == "" {
 		return Installation{}, fmt.Errorf(
 			"find postgres: none is installed (set PG_BIN to the directory of its programs), and none can be downloaded: %w", err)
-	default:
+	}
+	if err != nil {
+		have := []string{"none"}
+		for i, one := range found {
+			have = append(have[:i], one.Version+" in "+one.BinDir)
+		}
 		return Installation{}, fmt.Errorf(
 			"find postgres for the cluster in %s, which PostgreSQL %s made: found %s, and none can be downloaded: %w",
-			dir.cluster(), version, list(found), err)
+			dir.cluster(), version, strings.Join(have, ", "), err)
 	}
-}
-
-// list names installations in an error.
-func list(found []Installation) string {
-	if len(found) == 0 {
-		return "none"
-	}
-	names := make([]string, len(found))
-	for i, one := range found {
-		names[i] = fmt.Sprintf("%s in %s", one.Version, one.BinDir)
-	}
-	return strings.Join(names, ", ")
+	return one, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,8 +34,8 @@ var errPortTaken = errors.New("the port is taken")
 // errOrphans says that processes of a server that died still hold its memory.
 var errOrphans = errors.New("processes of a dead server still use the cluster")
 
-// launch is one attempt to bring up a server.
-type launch struct {
+// attempt is one server that comes up.
+type attempt struct {
 	*postmaster
 	log serverLog
 	// stale is the postmaster.pid that lay there before.
@@ -43,39 +44,25 @@ type launch struct {
 
 // freePort returns a port that nobody listened on a moment ago.
 func freePort() (int, error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", net.JoinHostPort(loopback, "0"))
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	address, ok := listener.Addr().(*net.TCPAddr)
-	if err := listener.Close(); err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	if !ok {
-		return 0, errors.New("find a free port: the listener has no TCP address")
-	}
-	return address.Port, nil
+	port := netip.MustParseAddrPort(listener.Addr().String()).Port()
+	return int(port), listener.Close()
 }
 
 // settings returns the server's command line settings. The options override the
 // first ones; the package relies on the last ones.
 func (s *Server) settings(port int) []string {
 	settings := map[string]string{
-		"max_connections": "64",
-		"cluster_name":    role,
+		"max_connections": "64", "cluster_name": role,
 	}
 	maps.Copy(settings, s.opts.Settings)
 	maps.Copy(settings, map[string]string{
-		"listen_addresses":         loopback,
-		"port":                     strconv.Itoa(port),
-		"unix_socket_directories":  "",
-		"logging_collector":        "on",
-		"log_destination":          "stderr",
-		"log_directory":            logDir,
-		"log_filename":             "postgresql-%a.log",
-		"log_truncate_on_rotation": "on",
-		"log_rotation_age":         "1d",
-		"log_rotation_size":        "0",
+		"listen_addresses": loopback, "port": strconv.Itoa(port), "unix_socket_directories": "",
+		"logging_collector": "on", "log_destination": "stderr", "log_directory": logDir, "log_filename": "postgresql-%a.log",
+		"log_truncate_on_rotation": "on", "log_rotation_age": "1d", "log_rotation_size": "0",
 	})
 	var args []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
@@ -85,12 +72,12 @@ func (s *Server) settings(port int) []string {
 }
 
 // spawn starts a server process, which lives on when readmark dies.
-func (s *Server) spawn(port int) (*launch, error) {
+func (s *Server) spawn(port int) (*attempt, error) {
 	stale, err := s.readLeftover()
 	if err != nil {
 		return nil, fmt.Errorf("start server: %w", err)
 	}
-	attempt := &launch{log: markLog(s.dir), stale: stale.text}
+	started := &attempt{log: markLog(s.dir), stale: stale.text}
 	output, err := openStartupLog(s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("start server: %w", err)
@@ -100,17 +87,17 @@ func (s *Server) spawn(port int) (*launch, error) {
 	cmd := s.run.command(context.Background(), s.programs.program("postgres"),
 		append([]string{"-D", s.dir.cluster()}, s.settings(port)...)...)
 	cmd.Stdout, cmd.Stderr = output, output
-	if attempt.postmaster, err = startChild(cmd); err != nil {
+	if started.postmaster, err = startChild(cmd); err != nil {
 		return nil, fmt.Errorf("start server: %w", s.run.explain(err))
 	}
-	return attempt, nil
+	return started, nil
 }
 
 // awaitReady blocks until the server takes connections. It fails when the process
 // ends, with what it wrote, and when ctx ends; it leaves the process as it is.
 // Only a postmaster.pid that this process wrote counts: in a container, a stale
 // one often bears the very same process number.
-func (l *launch) awaitReady(ctx context.Context) error {
+func (l *attempt) awaitReady(ctx context.Context) error {
 	ticker := time.NewTicker(readyPoll)
 	defer ticker.Stop()
 	for {
@@ -129,7 +116,7 @@ func (l *launch) awaitReady(ctx context.Context) error {
 			return err
 		case <-ticker.C:
 			file, err := readPIDFile(l.log.dir.cluster())
-			if err == nil && file.pid == l.pid && file.text != l.stale && file.ready() {
+			if err == nil && file.pid == l.pid && file.text != l.stale && file.ready {
 				return nil
 			}
 		}
@@ -140,23 +127,14 @@ func (l *launch) awaitReady(ctx context.Context) error {
 // server were killed together, a connection that is busy outlives them; launchFirst
 // waits for its end, up to orphansWait. No process is left behind when it fails.
 func (s *Server) launchFirst(ctx context.Context) error {
-	begun, waiting, portsTaken := time.Now(), false, 0
-	for {
-		port, err := s.opts.freePort()
-		if err != nil {
-			return err
-		}
-		err = s.launchOn(ctx, port)
+	waitUntil, waiting := time.Now().Add(orphansWait), false
+	for portsTaken := 1; ; {
+		err := s.launch(ctx)
 		switch {
-		case errors.Is(err, errPortTaken):
-			if portsTaken++; portsTaken == portAttempts {
-				return err
-			}
-			s.opts.Logger.Warn("embedded postgres port is taken, trying another", "port", port)
-		case errors.Is(err, errOrphans):
-			if time.Since(begun) > orphansWait {
-				return err
-			}
+		case errors.Is(err, errPortTaken) && portsTaken < portAttempts:
+			portsTaken++
+			s.opts.Logger.Warn("embedded postgres port is taken, trying another", "error", err)
+		case errors.Is(err, errOrphans) && time.Now().Before(waitUntil):
 			if !waiting {
 				s.opts.Logger.Warn("waiting for processes of a dead embedded postgres", "data_dir", string(s.dir))
 				waiting = true
@@ -170,17 +148,20 @@ func (s *Server) launchFirst(ctx context.Context) error {
 	}
 }
 
-func (s *Server) launchOn(ctx context.Context, port int) error {
-	started, err := s.spawn(port)
+// launch starts a server on a free port and waits until it is ready.
+func (s *Server) launch(ctx context.Context) (err error) {
+	if s.port, err = s.opts.freePort(); err != nil {
+		return err
+	}
+	started, err := s.spawn(s.port)
 	if err != nil {
 		return err
 	}
+	s.current = started.postmaster
 	if err := started.awaitReady(ctx); err != nil {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWait)
 		defer cancel()
 		return errors.Join(err, started.terminate(bounded))
 	}
-	s.port = port
-	s.current = started.postmaster
 	return nil
 }

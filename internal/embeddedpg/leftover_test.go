@@ -14,19 +14,20 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// orphan starts a server under a readmark that is then killed.
-func orphan(t *testing.T, opts Options) report {
+// play starts another readmark with a server of its own.
+func play(t *testing.T, opts Options) (*exec.Cmd, report) {
 	t.Helper()
 	readmark := exec.Command(os.Args[0])
 	readmark.Env = append(os.Environ(), roleVariable+"="+opts.DataDir)
 	readmark.Stderr = os.Stderr
 	input, err := readmark.StdinPipe()
 	require.NoError(t, err)
-	defer input.Close()
+	t.Cleanup(func() { input.Close() })
 	output, err := readmark.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, readmark.Start())
@@ -34,43 +35,64 @@ func orphan(t *testing.T, opts Options) report {
 	require.NoError(t, err)
 	var said report
 	require.NoError(t, json.Unmarshal(line, &said))
+	return readmark, said
+}
+
+// orphan starts a server under a readmark that is then killed.
+func orphan(t *testing.T, opts Options) report {
+	t.Helper()
+	readmark, said := play(t, opts)
 	require.NoError(t, readmark.Process.Kill())
 	require.Error(t, readmark.Wait())
 	require.True(t, serves(said.PID, filepath.Join(opts.DataDir, "postgres")))
 	return said
 }
 
-func TestTakeOver(t *testing.T) {
+func TestLeftoverIsStopped(t *testing.T) {
 	t.Parallel()
 	opts, log := prepared(t)
 	left := orphan(t, opts)
-
+	before := time.Now()
 	server := start(t, opts)
-	require.Equal(t, left.PID, server.PID())
-	require.Equal(t, left.URL, server.URL())
-	require.Contains(t, log.String(), "embedded postgres taken over")
+	require.Less(t, time.Since(before), 3*time.Second)
+	require.NotEqual(t, left.PID, server.PID())
+	require.False(t, serves(left.PID, server.dir.cluster()))
+	require.Contains(t, log.String(), "stopping a leftover embedded postgres")
 	require.Equal(t, "1", query(t, server, "SELECT 1"))
-
-	_, err := Start(t.Context(), opts)
-	require.ErrorContains(t, err, "another readmark is using")
-
-	// It is watched like a child.
-	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
-	require.Eventually(t, func() bool {
-		_, err := tryQuery(server, "SELECT 1")
-		return err == nil && server.PID() != left.PID
-	}, patience, glance)
-	require.Equal(t, left.URL, server.URL())
+	stop(t, server)
+	require.NotContains(t, log.String(), "stale postmaster.pid")
 }
 
-func TestTakenOverServerStops(t *testing.T) {
+// TestLeftoverThatHangsIsKilled: one that answers no signal but a kill is killed.
+func TestLeftoverThatHangsIsKilled(t *testing.T) {
 	t.Parallel()
 	opts, _ := prepared(t)
 	left := orphan(t, opts)
-	server := start(t, opts)
-	stop(t, server)
-	require.False(t, serves(left.PID, server.dir.cluster()))
-	require.NotEqual(t, left.PID, start(t, opts).PID())
+	require.NoError(t, syscall.Kill(left.PID, syscall.SIGSTOP))
+	process, ok := adopt(left.PID, filepath.Join(opts.DataDir, "postgres"))
+	require.True(t, ok)
+	defer process.forget()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, process.terminate(ended))
+	require.Equal(t, "1", query(t, start(t, opts), "SELECT 1"))
+}
+
+// TestServerOfALivingReadmark: it is named, and its server is left alone.
+func TestServerOfALivingReadmark(t *testing.T) {
+	t.Parallel()
+	opts, _ := prepared(t)
+	readmark, said := play(t, opts)
+	_, err := Start(t.Context(), opts)
+	require.ErrorIs(t, err, ErrInUse)
+	require.ErrorContains(t, err, fmt.Sprintf("process %d", readmark.Process.Pid))
+	url, err := Attach(opts.DataDir)
+	require.NoError(t, err)
+	require.Equal(t, said.URL, url)
+	require.True(t, serves(said.PID, filepath.Join(opts.DataDir, "postgres")))
+	require.NoError(t, readmark.Process.Signal(syscall.SIGKILL))
+	require.Error(t, readmark.Wait())
+	start(t, opts)
 }
 
 // TestOrphansAreAwaited: readmark and its server are killed together, while a
@@ -134,7 +156,7 @@ func TestOrphansAreAwaited(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-func TestUnusableLeftoverIsReplaced(t *testing.T) {
+func TestServerOfSomebodyElseIsStopped(t *testing.T) {
 	t.Parallel()
 	opts, log := prepared(t)
 	first := start(t, opts)
@@ -151,7 +173,7 @@ func TestUnusableLeftoverIsReplaced(t *testing.T) {
 	go func() { reaped <- left.Wait() }()
 	require.Eventually(t, func() bool {
 		file, err := readPIDFile(first.dir.cluster())
-		return err == nil && file.pid == left.Process.Pid && file.ready()
+		return err == nil && file.pid == left.Process.Pid && file.ready
 	}, patience, glance)
 
 	server := start(t, opts)
@@ -260,18 +282,17 @@ func TestParsePIDFile(t *testing.T) {
 	file, err := parsePIDFile("12\n/data\n1700000000\n5433\n\n127.0.0.1\n  11   22\nready   \n")
 	require.NoError(t, err)
 	require.Equal(t, 12, file.pid)
-	require.True(t, file.ready())
-	require.True(t, file.local())
+	require.True(t, file.ready)
+	require.Equal(t, 5433, file.port)
 
 	file, err = parsePIDFile("12\n/data\n1700000000\n5433\n/tmp\n*\n  11   22\nstarting\n")
 	require.NoError(t, err)
-	require.False(t, file.ready())
-	require.False(t, file.local())
+	require.False(t, file.ready)
 
 	file, err = parsePIDFile("-12\n/data\n")
 	require.NoError(t, err)
 	require.Equal(t, 12, file.pid, "a single-user server")
-	require.False(t, file.ready())
+	require.False(t, file.ready)
 
 	for _, text := range []string{"", "x", "0\n", "-1\n", "\n12"} {
 		_, err := parsePIDFile(text)

@@ -7,31 +7,28 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
 )
 
 const (
-	// adoptedPoll is how often a server that is not our child is looked at.
-	adoptedPoll = 200 * time.Millisecond
-	// immediateWait bounds the wait after an immediate shutdown. The server itself
-	// kills its own children after 5 s.
+	// leftoverPoll is how often a server that is not our child is looked at.
+	leftoverPoll = 20 * time.Millisecond
+	// immediateWait bounds the wait after an immediate shutdown, and after the kill
+	// that follows. The server itself kills its own children after 5 s.
 	immediateWait = 8 * time.Second
 	// forkedWait bounds the wait for what a server that is gone has forked.
 	forkedWait = 2 * time.Second
 )
 
-// postmaster is a running server process. One goroutine watches it until it is
-// gone or forgotten.
+// postmaster is a running server process. One goroutine watches it until it is gone.
 type postmaster struct {
 	pid     int
 	process *os.Process
 	// exited is closed when the process is gone, and how is set by then.
-	exited    chan struct{}
-	how       string
-	forgotten chan struct{}
-	once      sync.Once
+	exited chan struct{}
+	how    string
+	forget func() // ends the watching of a process that is not our child
 }
 
 // startChild starts a server process and watches it. It counts as gone when those
@@ -47,12 +44,7 @@ func startChild(cmd *exec.Cmd) (*postmaster, error) {
 	if err := errors.Join(cmd.Start(), holder.Close()); err != nil {
 		return nil, errors.Join(err, held.Close())
 	}
-	p := &postmaster{
-		pid:       cmd.Process.Pid,
-		process:   cmd.Process,
-		exited:    make(chan struct{}),
-		forgotten: make(chan struct{}),
-	}
+	p := &postmaster{pid: cmd.Process.Pid, process: cmd.Process, exited: make(chan struct{})}
 	go func() {
 		defer close(p.exited)
 		_ = cmd.Wait() // the state says more than the error
@@ -77,34 +69,18 @@ func adopt(pid int, cluster string) (*postmaster, bool) {
 		_ = process.Release() // fails only when it is released already
 		return nil, false
 	}
-	p := &postmaster{
-		pid:       pid,
-		process:   process,
-		exited:    make(chan struct{}),
-		how:       "gone",
-		forgotten: make(chan struct{}),
-	}
+	watching, forget := context.WithCancel(context.Background())
+	p := &postmaster{pid: pid, process: process, exited: make(chan struct{}), forget: forget}
 	go func() {
-		ticker := time.NewTicker(adoptedPoll)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-p.forgotten:
+		for pause(watching, leftoverPoll) {
+			if !serves(pid, cluster) {
+				close(p.exited)
 				return
-			case <-ticker.C:
-				if !serves(pid, cluster) {
-					close(p.exited)
-					return
-				}
 			}
 		}
 	}()
 	return p, true
 }
-
-// forget ends the watching of an adopted server. A child is watched to its end:
-// somebody has to reap it.
-func (p *postmaster) forget() { p.once.Do(func() { close(p.forgotten) }) }
 
 // signal sends a signal; a process that is gone is fine.
 func (p *postmaster) signal(signal os.Signal) error {
@@ -119,27 +95,21 @@ func (p *postmaster) signal(signal os.Signal) error {
 	return nil
 }
 
-// terminate ends the server: a fast shutdown, and when ctx ends an immediate one,
-// which it waits for a bounded time. The process is no longer watched afterwards.
+// terminate ends the server: a fast shutdown, when ctx ends an immediate one, and
+// when that takes too long a kill.
 func (p *postmaster) terminate(ctx context.Context) error {
-	defer p.forget()
-	if err := p.signal(syscall.SIGINT); err != nil {
-		return err
+	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
+		if err := p.signal(signal); err != nil {
+			return err
+		}
+		select {
+		case <-p.exited:
+			return nil
+		case <-ctx.Done():
+		}
+		next, cancel := context.WithTimeout(context.WithoutCancel(ctx), immediateWait)
+		defer cancel() //nolint:gocritic // three times at most
+		ctx = next
 	}
-	select {
-	case <-p.exited:
-		return nil
-	case <-ctx.Done():
-	}
-	if err := p.signal(syscall.SIGQUIT); err != nil {
-		return err
-	}
-	timer := time.NewTimer(immediateWait)
-	defer timer.Stop()
-	select {
-	case <-p.exited:
-		return nil
-	case <-timer.C:
-		return fmt.Errorf("process %d still runs %s after an immediate shutdown", p.pid, immediateWait)
-	}
+	return fmt.Errorf("process %d still runs although it was killed", p.pid)
 }

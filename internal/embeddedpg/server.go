@@ -6,15 +6,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
 	"sync"
 	"syscall"
 
 	"github.com/gofrs/flock"
 )
 
+// ErrInUse says that another readmark runs the server of a data directory.
+var ErrInUse = errors.New("another readmark is using the data directory")
+
 // Server is a PostgreSQL server on 127.0.0.1 with its data in a data directory,
 // which it holds a lock on. It is restarted when it dies, until Stop. A server
-// outlives a readmark that is killed; the next Start takes it over. All methods
+// outlives a readmark that is killed; the next Start stops it first. All methods
 // may be called at the same time.
 type Server struct {
 	opts     Options
@@ -38,9 +45,10 @@ type Server struct {
 
 // Start brings up the server and returns when it accepts connections. It creates
 // the cluster the first time, after downloading PostgreSQL where none is
-// installed, and takes over the server that a killed readmark left running.
+// installed, and stops the server that a killed readmark left running.
 //
-// It fails at once when another readmark uses the data directory, and when the
+// It fails at once when another readmark uses the data directory ([ErrInUse], with
+// that one's process number), and when the
 // cluster there needs a version of PostgreSQL that cannot be had; nothing is
 // deleted then. When ctx ends it gives up, and leaves neither a process nor the
 // lock behind. The context has no effect once Start has returned: the caller owns
@@ -57,10 +65,15 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
 	if !locked {
-		return nil, errors.Join(fmt.Errorf("%w %s", ErrInUse, dir), lock.Close())
+		holder, _ := os.ReadFile(dir.lock())
+		return nil, errors.Join(fmt.Errorf("%w %s: process %s", ErrInUse, dir, holder), lock.Close())
 	}
 	s := &Server{opts: opts, dir: dir, lock: lock, supervised: make(chan struct{})}
-	if err := s.start(ctx); err != nil {
+	err = os.WriteFile(dir.lock(), []byte(strconv.Itoa(os.Getpid())), 0o600) // for whoever comes second
+	if err == nil {
+		err = s.start(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start embedded postgres: %w", err), lock.Close())
 	}
 	opts.Logger.Info("embedded postgres started",
@@ -94,35 +107,60 @@ func (s *Server) start(ctx context.Context) error {
 	} else {
 		err = s.open(ctx)
 	}
-	if err != nil || s.current != nil {
+	if err != nil {
 		return err
 	}
 	return s.launchFirst(ctx)
 }
 
-// open prepares an existing cluster, and takes over the server that runs on it.
-func (s *Server) open(ctx context.Context) error {
+// open prepares an existing cluster.
+func (s *Server) open(ctx context.Context) (err error) {
 	if err := s.run.account.ownTree(s.dir.cluster()); err != nil {
 		return err
 	}
-	var err error
-	if s.password, err = readPassword(s.dir); err != nil {
+	if err := s.stopLeftover(ctx); err != nil {
 		return err
 	}
-	if err := s.takeOver(ctx); err != nil {
+	if s.password, err = readPassword(s.dir); err != nil || s.password != "" {
 		return err
 	}
-	if s.password == "" {
-		s.opts.Logger.Warn("the embedded postgres password is missing, setting a new one", "path", s.dir.password())
-		s.password, err = resetPassword(ctx, s.run, s.programs, s.dir)
-		return err
-	}
-	return nil
+	s.opts.Logger.Warn("the embedded postgres password is missing, setting a new one", "path", s.dir.password())
+	s.password, err = resetPassword(ctx, s.run, s.programs, s.dir)
+	return err
 }
 
 // URL returns the connection string of the database readmark, with the password
 // of its superuser. It stays the same over restarts.
 func (s *Server) URL() string { return connectionURL(s.password, s.port) }
+
+// Attach returns the connection string of the server that another readmark runs
+// on the data directory: for a command beside a running serve. The server stays
+// the other one's, which may stop it at any time. It is an error when none is
+// ready.
+func Attach(dataDir string) (string, error) {
+	dir, err := openDataDir(dataDir)
+	if err != nil {
+		return "", err
+	}
+	file, err := readPIDFile(dir.cluster())
+	if err == nil && !file.ready {
+		err = errors.New("it is not ready")
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the running postgres: %w", err)
+	}
+	password, err := readPassword(dir)
+	return connectionURL(password, file.port), err
+}
+
+// connectionURL names the database readmark of a server on loopback.
+func connectionURL(password string, port int) string {
+	address := url.URL{
+		Scheme: "postgres", User: url.UserPassword(role, password), Host: net.JoinHostPort(loopback, strconv.Itoa(port)),
+		Path: "/" + role, RawQuery: "sslmode=disable",
+	}
+	return address.String()
+}
 
 // Version returns the version of the server's programs, such as "15.18".
 func (s *Server) Version() string { return s.programs.Version }

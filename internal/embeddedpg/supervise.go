@@ -16,9 +16,9 @@ const (
 // supervise restarts the server on its port whenever it dies, until ctx ends.
 func (s *Server) supervise(ctx context.Context) {
 	defer close(s.supervised)
-	delay := restartFirst
+	delay, since := restartFirst, time.Now()
 	for {
-		watched, since := s.running(), time.Now()
+		watched := s.running()
 		select {
 		case <-ctx.Done():
 			return
@@ -27,26 +27,19 @@ func (s *Server) supervise(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.opts.Logger.Error("embedded postgres died, restarting it", "pid", watched.pid, "state", watched.how)
 		if time.Since(since) > restartCalm {
 			delay = restartFirst
 		}
-		for {
-			if !pause(ctx, delay) {
-				return
-			}
-			delay = min(2*delay, restartMost)
-			err := s.relaunch(ctx)
-			if ctx.Err() != nil {
-				return
-			}
-			if err == nil {
-				break
-			}
-			// Processes of the dead server may hold its memory for a while.
-			s.opts.Logger.Warn("embedded postgres restart failed", "error", err, "retry_in", delay)
+		s.opts.Logger.Error("embedded postgres died, restarting it", "pid", watched.pid, "state", watched.how, "in", delay)
+		if !pause(ctx, delay) {
+			return
 		}
-		s.opts.Logger.Info("embedded postgres restarted", "port", s.port, "pid", s.running().pid)
+		delay, since = min(2*delay, restartMost), time.Now()
+		if err := s.relaunch(ctx); err == nil {
+			s.opts.Logger.Info("embedded postgres restarted", "port", s.port, "pid", s.PID())
+		} else if ctx.Err() == nil { // processes of the dead server may hold its memory for a while
+			s.opts.Logger.Warn("embedded postgres restart failed", "error", err)
+		}
 	}
 }
 
@@ -60,18 +53,17 @@ func (s *Server) relaunch(ctx context.Context) error {
 	return started.awaitReady(ctx)
 }
 
-func (s *Server) replace(ctx context.Context) (*launch, error) {
+func (s *Server) replace(ctx context.Context) (*attempt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	started, err := s.spawn(s.port)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		s.current = started.postmaster
 	}
-	s.current = started.postmaster
-	return started, nil
+	return started, err
 }
 
 // running returns the process that serves, or served last.
@@ -83,12 +75,10 @@ func (s *Server) running() *postmaster {
 
 // pause waits and returns true, or false as soon as ctx ends.
 func pause(ctx context.Context, delay time.Duration) bool {
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-timer.C:
+	case <-time.After(delay):
 		return true
 	}
 }
