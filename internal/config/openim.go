@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -35,8 +34,7 @@ func (v *openIMVariables) load(check func(name string, err error)) OpenIM {
 		check("READMARK_OPENIM_SECRET", errors.New("is needed with READMARK_OPENIM_API_URL: OpenIM's share.yml has it"))
 	}
 	var err error
-	o.MaxRPS, err = strconv.ParseFloat(v.MaxRPS, 64)
-	if err != nil || !(o.MaxRPS > 0 && o.MaxRPS <= 1e6) {
+	if o.MaxRPS, err = rateLimit(v.MaxRPS); err != nil {
 		check("READMARK_OPENIM_MAX_RPS", errors.New("must be a number of requests per second above zero, such as 50"))
 	}
 	o.ReconcileInterval, err = positive(v.ReconcileInterval)

@@ -57,17 +57,16 @@ func openDataDir(path string) (dataDir, error) {
 		return "", errors.New("open data directory: the path is empty")
 	}
 	absolute, err := filepath.Abs(path)
+	if err == nil {
+		err = os.MkdirAll(absolute, 0o755) //nolint:gosec // the server's user must enter it
+	}
+	if err == nil {
+		absolute, err = filepath.EvalSymlinks(absolute)
+	}
 	if err != nil {
 		return "", fmt.Errorf("open data directory: %w", err)
 	}
-	if err := os.MkdirAll(absolute, 0o755); err != nil { //nolint:gosec // the server's user must enter it
-		return "", fmt.Errorf("open data directory: %w", err)
-	}
-	resolved, err := filepath.EvalSymlinks(absolute)
-	if err != nil {
-		return "", fmt.Errorf("open data directory: %w", err)
-	}
-	return dataDir(resolved), nil
+	return dataDir(absolute), nil
 }
 
 func (d dataDir) cluster() string  { return filepath.Join(string(d), "postgres") }

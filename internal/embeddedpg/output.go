@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -38,19 +37,17 @@ func quote(output, secret string) string {
 // serverLog tells what the server wrote since a moment from what was there before.
 type serverLog struct {
 	dir    dataDir
-	before map[string]int64 // size by file name in logDir
+	before map[string]int64 // size by the path of a log file in the cluster
 }
 
 // markLog remembers where the server's logs end now and removes those of the last
 // week. A cluster without logs has an empty mark.
 func markLog(dir dataDir) serverLog {
 	mark := serverLog{dir: dir, before: map[string]int64{}}
-	mark.each(func(root *os.Root, info fs.FileInfo) {
-		path := filepath.Join(logDir, info.Name())
-		if time.Since(info.ModTime()) > logAge && root.Remove(path) == nil {
-			return
+	mark.each(func(root *os.Root, path string, info fs.FileInfo) {
+		if time.Since(info.ModTime()) <= logAge || root.Remove(path) != nil {
+			mark.before[path] = info.Size()
 		}
-		mark.before[info.Name()] = info.Size()
 	})
 	return mark
 }
@@ -58,43 +55,33 @@ func markLog(dir dataDir) serverLog {
 // output returns what the server wrote since the mark: first what its start
 // wrote, then what its log collector took. What cannot be read is left out.
 func (l serverLog) output() string {
-	var text strings.Builder
-	if start, err := os.ReadFile(l.dir.startupLog()); err == nil {
-		text.Write(start)
-	}
-	l.each(func(root *os.Root, info fs.FileInfo) {
-		from := l.before[info.Name()]
+	text, _ := os.ReadFile(l.dir.startupLog())
+	l.each(func(root *os.Root, path string, info fs.FileInfo) {
+		from := l.before[path]
 		if from > info.Size() { // emptied since
 			from = 0
 		}
-		from = max(from, info.Size()-quoted)
-		file, err := root.Open(filepath.Join(logDir, info.Name()))
-		if err != nil {
-			return
-		}
-		defer func() { _ = file.Close() }()
-		if _, err := file.Seek(from, io.SeekStart); err == nil {
-			_, _ = io.Copy(&text, io.LimitReader(file, quoted))
+		if file, err := root.Open(path); err == nil {
+			part, _ := io.ReadAll(io.NewSectionReader(file, max(from, info.Size()-quoted), quoted))
+			text = append(text, part...)
+			_ = file.Close()
 		}
 	})
-	return text.String()
+	return string(text)
 }
 
 // each calls visit for every log file of the cluster. The directory belongs to
 // the server's user, hence the root that no link leads out of.
-func (l serverLog) each(visit func(*os.Root, fs.FileInfo)) {
+func (l serverLog) each(visit func(*os.Root, string, fs.FileInfo)) {
 	root, err := os.OpenRoot(l.dir.cluster())
 	if err != nil {
 		return
 	}
 	defer func() { _ = root.Close() }()
-	entries, err := fs.ReadDir(root.FS(), logDir)
-	if err != nil {
-		return
-	}
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
-			visit(root, info)
+	paths, _ := fs.Glob(root.FS(), logDir+"/*") // the only error is a malformed pattern
+	for _, path := range paths {
+		if info, err := root.Lstat(path); err == nil && info.Mode().IsRegular() {
+			visit(root, path, info)
 		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"syscall"
 
 	"github.com/gofrs/flock"
 )
@@ -38,9 +37,8 @@ type Server struct {
 	cancel     context.CancelFunc // ends the supervision
 	supervised chan struct{}      // closed when it has ended
 
-	stopMu  sync.Mutex // guards what follows, held while stopping
-	stopped bool
-	stopErr error
+	stop    sync.Once
+	stopErr error // of stop
 }
 
 // Start brings up the server and returns when it accepts connections. It creates
@@ -177,27 +175,14 @@ func (s *Server) PID() int { return s.running().pid }
 // the data directory and removes nothing. Later calls return what the first did.
 func (s *Server) Stop(ctx context.Context) error {
 	s.cancel()
-	s.stopMu.Lock()
-	defer s.stopMu.Unlock()
-	if s.stopped {
-		return s.stopErr
-	}
-	s.stopped = true
-	<-s.supervised
-	s.opts.Logger.Info("stopping embedded postgres", "data_dir", string(s.dir), "pid", s.PID())
-	if err := errors.Join(s.running().terminate(ctx), s.lock.Close()); err != nil {
-		s.stopErr = fmt.Errorf("stop embedded postgres: %w", err)
-		return s.stopErr
-	}
-	s.opts.Logger.Info("embedded postgres stopped", "data_dir", string(s.dir))
-	return nil
-}
-
-// Abandon asks the server to shut down and does not wait for it: for a readmark
-// that must end at once. The lock goes with the process.
-func (s *Server) Abandon() {
-	s.cancel()
-	if err := s.running().signal(syscall.SIGINT); err != nil {
-		s.opts.Logger.Warn("cannot stop embedded postgres", "error", err)
-	}
+	s.stop.Do(func() {
+		<-s.supervised
+		s.opts.Logger.Info("stopping embedded postgres", "data_dir", string(s.dir), "pid", s.PID())
+		if err := errors.Join(s.running().terminate(ctx), s.lock.Close()); err != nil {
+			s.stopErr = fmt.Errorf("stop embedded postgres: %w", err)
+			return
+		}
+		s.opts.Logger.Info("embedded postgres stopped", "data_dir", string(s.dir))
+	})
+	return s.stopErr
 }

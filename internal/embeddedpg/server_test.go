@@ -191,15 +191,6 @@ func TestStopAtOnce(t *testing.T) {
 	require.Equal(t, "1", query(t, start(t, opts), "SELECT count(*) FROM kept"))
 }
 
-func TestAbandon(t *testing.T) {
-	t.Parallel()
-	opts, _ := prepared(t)
-	server := start(t, opts)
-	server.Abandon()
-	require.Eventually(t, func() bool { return !alive(server.PID()) }, patience, glance)
-	stop(t, server)
-}
-
 func TestTakenPort(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")

@@ -44,26 +44,16 @@ func (s *Server) supervise(ctx context.Context) {
 }
 
 // relaunch starts the server once more and waits until it is ready. The process
-// becomes the current one at once, so that whoever ends ctx can end it.
+// becomes the current one at once, so that Stop ends it whatever comes of it.
 func (s *Server) relaunch(ctx context.Context) error {
-	started, err := s.replace(ctx)
+	started, err := s.spawn(s.port)
 	if err != nil {
 		return err
 	}
-	return started.awaitReady(ctx)
-}
-
-func (s *Server) replace(ctx context.Context) (*attempt, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	started, err := s.spawn(s.port)
-	if err == nil {
-		s.current = started.postmaster
-	}
-	return started, err
+	s.current = started.postmaster
+	s.mu.Unlock()
+	return started.awaitReady(ctx)
 }
 
 // running returns the process that serves, or served last.

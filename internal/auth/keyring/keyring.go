@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
@@ -53,10 +54,12 @@ type Keyring struct {
 	flight  singleflight.Group
 	tried   chan struct{} // closed when all keys have been asked for once
 
-	mu      sync.RWMutex
-	keys    map[hint][]*auth.Key
-	readAt  time.Time // when the keys were last asked for with success
-	missing missing
+	mu     sync.RWMutex
+	keys   map[hint][]*auth.Key
+	readAt time.Time // when the keys were last asked for with success
+	// missing remembers until when keys are held not to exist. Not golang-lru's own
+	// expirable kind, whose goroutine cannot be ended.
+	missing *lru.Cache[auth.Hash, time.Time]
 
 	useMu sync.Mutex
 	used  map[auth.ID]time.Time // not stored yet
@@ -70,11 +73,12 @@ func hintOf(hash auth.Hash) hint { return hint(hash[:8]) }
 
 // New returns a keyring that knows no key yet.
 func New(store Store, now func() time.Time, logger *slog.Logger) *Keyring {
+	missing, _ := lru.New[auth.Hash, time.Time](maxMissing) // fails for a size below one only
 	return &Keyring{
 		store: store, now: now, logger: logger,
 		lookups: rate.NewLimiter(lookupsPerSecond, lookupsPerSecond),
 		asking:  make(chan struct{}, 1), tried: make(chan struct{}),
-		used: map[auth.ID]time.Time{},
+		missing: missing, used: map[auth.ID]time.Time{},
 	}
 }
 
@@ -132,7 +136,7 @@ func (k *Keyring) remembered(hash auth.Hash) (*auth.Key, error) {
 		}
 		return candidate, nil
 	}
-	if k.missing.has(hash, now) {
+	if until, there := k.missing.Peek(hash); there && now.Before(until) {
 		return nil, auth.ErrUnknownKey
 	}
 	return nil, nil //nolint:nilnil // said above
@@ -154,9 +158,7 @@ func (k *Keyring) ask(ctx context.Context, hash auth.Hash) (*auth.Key, error) {
 	key, err := k.store.LiveKey(ctx, hash)
 	switch {
 	case errors.Is(err, readstate.ErrUnknown), err == nil && !key.Hash.Equal(hash):
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.missing.add(hash, k.now())
+		k.missing.Add(hash, k.now().Add(missingLife))
 		return nil, auth.ErrUnknownKey
 	case err != nil:
 		k.logger.DebugContext(ctx, "api key cannot be looked up", "error", err)

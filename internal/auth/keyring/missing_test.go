@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"encoding/binary"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -13,20 +14,24 @@ import (
 // What is remembered of keys that do not exist is bounded: the oldest goes.
 func TestMissingIsBounded(t *testing.T) {
 	t.Parallel()
-	var m missing
 	now := time.Now()
+	k := New(nil, func() time.Time { return now }, slog.New(slog.DiscardHandler))
 	hash := func(i int) (h auth.Hash) {
 		binary.BigEndian.PutUint64(h[:], uint64(i))
 		return h
 	}
 	for i := range 3 * maxMissing {
-		m.add(hash(i), now)
-		m.add(hash(i), now)
+		k.missing.Add(hash(i), now.Add(missingLife))
+		k.missing.Add(hash(i), now.Add(missingLife))
 	}
-	require.Len(t, m.until, maxMissing)
-	require.Len(t, m.order, maxMissing)
-	require.True(t, m.has(hash(3*maxMissing-1), now))
-	require.True(t, m.has(hash(2*maxMissing), now))
-	require.False(t, m.has(hash(2*maxMissing-1), now))
-	require.False(t, m.has(hash(3*maxMissing-1), now.Add(missingLife)))
+	require.Equal(t, maxMissing, k.missing.Len())
+	known := func(i int) bool {
+		_, err := k.remembered(hash(i))
+		return err != nil
+	}
+	require.True(t, known(3*maxMissing-1))
+	require.True(t, known(2*maxMissing))
+	require.False(t, known(2*maxMissing-1))
+	now = now.Add(missingLife)
+	require.False(t, known(3*maxMissing-1))
 }
