@@ -73,10 +73,7 @@ func createCluster(ctx context.Context, run runner, programs Installation, dir d
 	if err := writePassword(dir, password); err != nil {
 		return "", err
 	}
-	// Only an empty directory can be in the way, and only that can be removed so.
-	if err := os.Remove(dir.cluster()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("put cluster into place: %w", err)
-	}
+	_ = os.Remove(dir.cluster()) // succeeds on an empty directory only; anything else is in the way of the rename
 	if err := os.Rename(fresh, dir.cluster()); err != nil {
 		return "", fmt.Errorf("put cluster into place: %w", err)
 	}
@@ -161,10 +158,10 @@ func writePassword(dir dataDir, password string) error {
 // syncDir makes renames in a directory survive a loss of power.
 func syncDir(dir string) error {
 	file, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
+	if err == nil {
+		err = errors.Join(file.Sync(), file.Close())
 	}
-	if err := errors.Join(file.Sync(), file.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}
 	return nil

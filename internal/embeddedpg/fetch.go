@@ -130,17 +130,12 @@ func extract(opts Options, release embeddedpostgres.PostgresVersion, work, progr
 			err = fmt.Errorf("unpack: %v", cause)
 		}
 	}()
-	port, err := opts.freePort() // the library looks at it and nothing more
-	if err != nil {
-		return err
-	}
 	barrier, reached := filepath.Join(work, "barrier"), filepath.Join(work, "runtime")
 	if err := os.WriteFile(barrier, nil, 0o600); err != nil {
 		return err
 	}
-	config := embeddedpostgres.DefaultConfig().Version(release).Port(uint32(port)). //nolint:gosec // a TCP port
-											CachePath(filepath.Join(work, "cache")).RuntimePath(reached).BinariesPath(programs).
-											DataPath(filepath.Join(barrier, "data")).Logger(io.Discard)
+	config := embeddedpostgres.DefaultConfig().Version(release).Port(0).Logger(io.Discard).
+		CachePath(filepath.Join(work, "cache")).BinariesPath(programs).RuntimePath(reached).DataPath(filepath.Join(barrier, "data"))
 	if opts.RepositoryURL != "" {
 		config = config.BinaryRepositoryURL(strings.TrimRight(opts.RepositoryURL, "/"))
 	}

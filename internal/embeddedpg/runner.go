@@ -1,7 +1,7 @@
 package embeddedpg
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,10 +31,7 @@ func newRunner(who account, dirs ...string) (runner, error) {
 		if err != nil {
 			return runner{}, err
 		}
-		if closed != "" {
-			r.closed = closed
-			break
-		}
+		r.closed = cmp.Or(r.closed, closed)
 	}
 	if r.closed != "" && !grantSearch(new(syscall.SysProcAttr)) {
 		return runner{}, r.closedError()
@@ -76,13 +73,14 @@ func (r runner) command(ctx context.Context, program string, args ...string) *ex
 // explain turns the refusal of the capability into an error that helps.
 func (r runner) explain(err error) error {
 	switch {
-	case r.closed != "" && errors.Is(err, syscall.EPERM):
-		return r.closedError()
-	case r.account.switched && errors.Is(err, syscall.EPERM):
-		return fmt.Errorf("become user %s: %w", r.account.name, err)
-	default:
+	case !errors.Is(err, syscall.EPERM):
 		return err
+	case r.closed != "":
+		return r.closedError()
+	case r.account.switched:
+		return fmt.Errorf("become user %s: %w", r.account.name, err)
 	}
+	return err
 }
 
 // run runs a program to its end and returns what it wrote. When ctx ends, the
@@ -90,17 +88,12 @@ func (r runner) explain(err error) error {
 func (r runner) run(ctx context.Context, input, program string, args ...string) (string, error) {
 	cmd := r.command(ctx, program, args...)
 	cmd.Stdin = strings.NewReader(input)
-	// Descendants hold the pipe behind this buffer too, so Wait waits for all.
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = killedWait
-	if err := cmd.Start(); err != nil {
-		return "", r.explain(err)
-	}
-	err := cmd.Wait()
+	// Descendants hold the pipe behind the output too, so it waits for all.
+	output, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
-		return output.String(), ctx.Err()
+		err = ctx.Err()
 	}
-	return output.String(), err
+	return string(output), r.explain(err)
 }
