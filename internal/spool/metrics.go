@@ -18,16 +18,16 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(
 			prometheus.NewDesc("readmark_spool_"+name, help, nil, nil), prometheus.GaugeValue, value)
 	}
-	gauge("callbacks", "Callbacks that wait in the spool.", float64(stats.Callbacks))
+	gauge("callbacks", "Events and rejections that wait in the spool.", float64(stats.Events))
 	gauge("bytes", "Bytes that they take.", float64(stats.Bytes))
 	gauge("max_bytes", "READMARK_SPOOL_MAX_BYTES.", float64(stats.MaxBytes))
 	gauge("damaged_files", "Damaged spool files that lie in the data directory.", float64(len(stats.Damaged)))
-	gauge("recovered_callbacks", "Callbacks taken from damaged files by this process.", float64(stats.Recovered))
+	gauge("recovered_callbacks", "Entries taken from damaged files by this process.", float64(stats.Recovered))
 	oldest := 0.0
 	if !stats.Oldest.IsZero() {
 		oldest = float64(stats.Oldest.UnixMicro()) / 1e6
 	}
-	gauge("oldest_timestamp_seconds", "Arrival of the oldest callback in the spool; 0 when it is empty.", oldest)
+	gauge("oldest_timestamp_seconds", "Arrival of the oldest event in the spool; 0 when it is empty.", oldest)
 	fault := 0.0
 	if stats.Fault != nil {
 		fault = 1

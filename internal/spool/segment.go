@@ -1,0 +1,270 @@
+package spool
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	// defaultSegmentSize is the size at which a segment takes no further append, in bytes.
+	// One append is never divided, so a segment may be larger by one batch.
+	defaultSegmentSize = 16 << 20
+	// readTries is how often in a row reading a segment may fail before what cannot be
+	// read is given up.
+	readTries = 3
+
+	// maxFailed bounds the files of failed appends that a broken disk leaves behind.
+	maxFailed = 8
+
+	segmentSuffix = ".log"
+	corruptMark   = ".corrupt-"
+)
+
+// segment is a file that holds at least one entry. Only the last one may be open for
+// writing.
+type segment struct {
+	sequence uint64 // orders the segments
+	count    int64  // ordinal of the last legible entry plus one
+	size     int64  // bytes; what lies behind them in the file was never acknowledged
+	written  bool   // by this process: all of size was acknowledged
+	damaged  bool   // was noticed and logged
+	failures int    // reads in a row that failed
+}
+
+func (g *segment) name() string { return fmt.Sprintf("%016x%s", g.sequence, segmentSuffix) }
+
+// parseName is the inverse of name.
+func parseName(name string) (sequence uint64, ok bool) {
+	digits, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok || len(digits) != 16 {
+		return 0, false
+	}
+	sequence, err := strconv.ParseUint(digits, 16, 62)
+	return sequence, err == nil
+}
+
+// leftover is a drained file that has to go yet.
+type leftover struct {
+	segment *segment
+	aside   string // new name of a damaged file; empty: the file is deleted
+}
+
+// load finds the segments in the directory; s.mu is held.
+func (s *Spool) load() error {
+	files, err := s.disk.list()
+	if err != nil {
+		return err
+	}
+	for name, size := range files {
+		if strings.Contains(name, corruptMark) {
+			s.damaged = append(s.damaged, name)
+		} else if sequence, ok := parseName(name); ok {
+			s.segments = append(s.segments, &segment{sequence: sequence, size: size})
+			s.sequence = max(s.sequence, sequence)
+		}
+	}
+	slices.Sort(s.damaged)
+	slices.SortFunc(s.segments, func(a, b *segment) int { return cmp.Compare(a.sequence, b.sequence) })
+	for _, g := range slices.Clone(s.segments) {
+		last, found, err := s.lastFrame(g)
+		if err != nil {
+			return err
+		}
+		if found {
+			g.count = last.ordinal + 1
+			if last.newest.After(s.newest) {
+				s.newest = last.newest
+			}
+			continue
+		}
+		if err := s.finish(g, place{}); err != nil {
+			return err
+		}
+		s.segments = slices.DeleteFunc(s.segments, func(o *segment) bool { return o == g })
+		s.retire(g)
+	}
+	s.noteOldest()
+	return nil
+}
+
+func (s *Spool) lastFrame(g *segment) (frameHeader, bool, error) {
+	r, done, err := s.read(g, place{}, tailSize)
+	if err != nil {
+		return frameHeader{}, false, err
+	}
+	defer done()
+	last, found, err := r.last()
+	if err != nil { // a bad block must not keep the others back
+		g.failures = readTries
+		r.file = lenient{r.file}
+		last, found, err = r.last()
+	}
+	return last, found, err
+}
+
+// read gives a reader of a segment, and what closes it.
+func (s *Spool) read(g *segment, at place, chunk int) (*frameReader, func(), error) {
+	file, err := s.disk.open(g.name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%w: %w", errVanished, err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &frameReader{file: file, limit: g.size, place: at, chunk: chunk}
+	if g.failures >= readTries {
+		r.file = lenient{file}
+	}
+	return r, func() { _ = file.Close() }, nil // it was read only
+}
+
+// finish judges what lies behind the last legible entry of a segment, before the segment
+// goes: nothing, an append that was cut, or damage.
+func (s *Spool) finish(g *segment, end place) error {
+	if end.offset >= g.size || g.damaged {
+		return nil
+	}
+	torn := false
+	if !g.written {
+		r, done, err := s.read(g, end, frameHeaderSize)
+		if err != nil {
+			return err
+		}
+		defer done()
+		if torn, err = r.torn(); err != nil {
+			g.failures++
+			return err
+		}
+	}
+	if !torn {
+		s.noteDamage(g, end)
+		return nil
+	}
+	s.options.Logger.Warn("spool segment ends in what looks like an append that a crash cut",
+		"file", g.name(), "entries", g.count, "bytes_cut", g.size-end.offset)
+	g.size = end.offset
+	return nil
+}
+
+// noteDamage says once that a segment is damaged. Its file is set aside when what is
+// legible of it from the place on has been drained.
+func (s *Spool) noteDamage(g *segment, from place) {
+	if g.damaged {
+		return
+	}
+	g.damaged = true
+	legible := s.countLegible(g, from)
+	s.recovered += legible
+	s.options.Logger.Error("spool segment is damaged: what is legible of it stays queued, then the file is set aside",
+		"file", g.name(), "offset", from.offset, "entries_legible", legible, "entries_expected", g.count-from.ordinal)
+}
+
+func (s *Spool) countLegible(g *segment, from place) (n int64) {
+	r, done, err := s.read(g, from, readAhead)
+	if err != nil {
+		return 0
+	}
+	defer done()
+	r.file = lenient{r.file}
+	for {
+		_, _, err := r.next()
+		switch {
+		case err == nil:
+			n++
+		case errors.Is(err, io.EOF):
+			return n
+		default:
+			if more, err := r.skip(); err != nil || !more {
+				return n
+			}
+		}
+	}
+}
+
+// retire deletes the file of a drained segment, or sets it aside where it is damaged.
+// Where that fails it is tried again later: until then the entries come once more after
+// a restart, which is harmless.
+func (s *Spool) retire(g *segment) {
+	l := leftover{segment: g}
+	if g.damaged {
+		l.aside = g.name() + corruptMark + s.options.Now().UTC().Format("20060102T150405.000000000Z")
+	}
+	s.leftovers = append(s.leftovers, l)
+	s.sweep()
+}
+
+// sweep tries to delete, or to set aside, what is left over.
+func (s *Spool) sweep() {
+	s.leftovers = slices.DeleteFunc(s.leftovers, func(l leftover) bool {
+		var err error
+		if l.aside == "" {
+			err = s.disk.remove(l.segment.name())
+		} else {
+			err = s.disk.rename(l.segment.name(), l.aside)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if !s.sweepFailed {
+				s.options.Logger.Warn("drained spool segment cannot be deleted: tried again later",
+					"file", l.segment.name(), "error", err)
+			}
+			s.sweepFailed = true
+			return false
+		}
+		if err == nil && l.aside != "" {
+			s.damaged = append(s.damaged, l.aside)
+		}
+		return true
+	})
+	if len(s.leftovers) == 0 {
+		s.sweepFailed = false
+	}
+}
+
+// noteOldest finds out what OldestQueued gives, from the first queued entry. Where that
+// cannot be read the old answer stays: it is not wrong, only too early.
+func (s *Spool) noteOldest() {
+	at := s.head
+	for _, g := range s.segments {
+		h, found, err := s.peek(g, at)
+		if err != nil {
+			if s.oldest.IsZero() {
+				s.oldest = unknownOldest
+			}
+			return
+		}
+		if found {
+			s.oldest = h.oldest
+			return
+		}
+		at = place{}
+	}
+}
+
+func (s *Spool) peek(g *segment, at place) (frameHeader, bool, error) {
+	const chunk = 4 << 10
+	r, done, err := s.read(g, at, chunk)
+	if err != nil {
+		return frameHeader{}, false, err
+	}
+	defer done()
+	h, err := r.header()
+	if errors.Is(err, errIllegible) {
+		var more bool
+		if more, err = r.skip(); err == nil && !more {
+			return h, false, nil
+		}
+		if err == nil {
+			h, err = r.header()
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return h, false, nil
+	}
+	return h, err == nil, err
+}
