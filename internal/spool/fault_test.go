@@ -181,7 +181,7 @@ func TestVanished(t *testing.T) {
 	t.Parallel()
 	for name, vanish := range map[string]func(t *testing.T, dir string){
 		"directory removed": func(t *testing.T, dir string) { t.Helper(); require.NoError(t, os.RemoveAll(dir)) },
-		"directory moved": func(t *testing.T, dir string) { t.Helper(); require.NoError(t, os.Rename(dir, dir+".moved")) },
+		"directory moved":   func(t *testing.T, dir string) { t.Helper(); require.NoError(t, os.Rename(dir, dir+".moved")) },
 		"directory replaced": func(t *testing.T, dir string) {
 			t.Helper()
 			require.NoError(t, os.Rename(dir, dir+".moved"))
