@@ -18,7 +18,7 @@ const appendTries = 3
 func (s *Spool) append(batch readstate.Batch, oldest, newest time.Time) error {
 	var err error
 	for range appendTries {
-		if err = s.ensureOpen(); err != nil {
+		if err := s.ensureOpen(); err != nil {
 			return err
 		}
 		if err = s.appendOnce(batch, oldest, newest); !errors.Is(err, errVanished) {

@@ -76,7 +76,7 @@ func (s *Spool) readInto(b *reading, g *segment, at place) error {
 	defer done()
 	for !b.full {
 		before := r.place
-		h, entry, err := r.next()
+		h, entry, err := r.nextEntry()
 		if err == nil && h.ordinal < g.count {
 			if h.ordinal > before.ordinal {
 				s.noteDamage(g, before) // entries are missing
@@ -89,7 +89,7 @@ func (s *Spool) readInto(b *reading, g *segment, at place) error {
 		if err == nil || errors.Is(err, io.EOF) || before.ordinal >= g.count {
 			break
 		}
-		if err = s.skip(g, r, err); err != nil {
+		if err := s.skip(g, r, err); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -140,6 +141,52 @@ func TestUnreadable(t *testing.T) {
 	require.Len(t, got, 36-int(lost))
 	require.Equal(t, 38, got[len(got)-1])
 	require.Len(t, s.Stats().Damaged, 1)
+}
+
+// A disk that cannot be read at the start loses nothing: opening is tried again, and a
+// file that can never be read is kept.
+func TestUnreadableAtTheStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, _ := openWith(t, dir)
+	for i := range 4 {
+		require.NoError(t, put(s, batch(10*i, 9)))
+	}
+	first := s.segments[0].name()
+	lost := int(s.segments[0].count)
+	require.NoError(t, s.Close())
+	now := time.Now()
+	f := newFaults()
+	f.always("read")
+	s, log := openWith(t, dir, func(o *Options) {
+		o.wrap = f.wrap
+		o.Now = func() time.Time { return now }
+	})
+	require.Contains(t, log.String(), "spool cannot be opened")
+	require.ErrorIs(t, s.Stats().Fault, errDisk)
+	now = now.Add(2 * reopenPause)
+	f.set(nil)
+	require.EqualValues(t, 36, s.Len(), "asking for the length tries again")
+	require.NoError(t, s.Close())
+
+	f.set(func(op, name string) error {
+		if op == "read" && name == first {
+			return errDisk
+		}
+		return nil
+	})
+	s, _ = openWith(t, dir, func(o *Options) {
+		o.wrap = f.wrap
+		o.Now = func() time.Time { return now }
+	})
+	for range readTries {
+		require.Zero(t, s.Len())
+		now = now.Add(2 * reopenPause)
+	}
+	require.EqualValues(t, 36-lost, s.Len())
+	require.Len(t, drain(t, s, 5), 36-lost)
+	require.Len(t, s.Stats().Damaged, 1)
+	require.Contains(t, s.Stats().Damaged[0], first+corruptMark)
 }
 
 func TestOneProcessAtATime(t *testing.T) {

@@ -126,23 +126,33 @@ func (r *frameReader) header() (frameHeader, error) {
 	return h, nil
 }
 
-// next gives the next frame and moves behind it. Its errors are those of header; after
-// one the reader stands where it stood.
-func (r *frameReader) next() (h frameHeader, entry record, err error) {
+// next gives the next frame and moves behind it. The payload is valid until the next
+// call. Its errors are those of header; after one the reader stands where it stood.
+func (r *frameReader) next() (h frameHeader, payload []byte, err error) {
 	h, err = r.header()
 	if err != nil {
-		return h, entry, err
+		return h, nil, err
 	}
 	frame, err := r.bytes(r.place.offset, frameHeaderSize+int(h.length))
 	if err != nil {
-		return h, entry, err
+		return h, nil, err
 	}
-	if len(frame) < frameHeaderSize+int(h.length) || checksum(frame[frameHeaderSize:]) != h.sum ||
-		json.Unmarshal(frame[frameHeaderSize:], &entry) != nil {
-		return h, entry, errIllegible
+	if len(frame) < frameHeaderSize+int(h.length) || checksum(frame[frameHeaderSize:]) != h.sum {
+		return h, nil, errIllegible
 	}
 	r.place = place{ordinal: h.ordinal + 1, offset: r.place.offset + int64(len(frame))}
-	return h, entry, nil
+	return h, frame[frameHeaderSize:], nil
+}
+
+// nextEntry is next with the payload decoded. One that is whole but says nothing that
+// can be understood is not legible either.
+func (r *frameReader) nextEntry() (h frameHeader, entry record, err error) {
+	before := r.place
+	h, payload, err := r.next()
+	if err == nil && json.Unmarshal(payload, &entry) != nil {
+		r.place, err = before, errIllegible
+	}
+	return h, entry, err
 }
 
 // skip moves to the next legible frame behind the place. It reports false, and stays,
@@ -228,4 +238,4 @@ func (r *frameReader) last() (last frameHeader, found bool, err error) {
 }
 
 // tailSize is how much of a segment's end is read to find its last frame, in bytes.
-const tailSize = 64 << 10
+const tailSize = 32 << 10

@@ -89,6 +89,7 @@ func (s *Spool) load() error {
 		s.segments = slices.DeleteFunc(s.segments, func(o *segment) bool { return o == g })
 		s.retire(g)
 	}
+	s.loadFailures = 0
 	s.noteOldest()
 	return nil
 }
@@ -100,7 +101,11 @@ func (s *Spool) lastFrame(g *segment) (frameHeader, bool, error) {
 	}
 	defer done()
 	last, found, err := r.last()
-	if err != nil { // a bad block must not keep the others back
+	if err != nil && s.loadFailures < readTries {
+		s.loadFailures++ // opening fails, and is tried again
+		return last, false, err
+	}
+	if err != nil { // a bad block must not keep the others back for ever
 		g.failures = readTries
 		r.file = lenient{r.file}
 		last, found, err = r.last()
@@ -131,7 +136,7 @@ func (s *Spool) finish(g *segment, end place) error {
 		return nil
 	}
 	torn := false
-	if !g.written {
+	if !g.written && g.failures < readTries { // what cannot be read is not torn
 		r, done, err := s.read(g, end, frameHeaderSize)
 		if err != nil {
 			return err
@@ -173,7 +178,7 @@ func (s *Spool) countLegible(g *segment, from place) (n int64) {
 	defer done()
 	r.file = lenient{r.file}
 	for {
-		_, _, err := r.next()
+		_, _, err := r.nextEntry()
 		switch {
 		case err == nil:
 			n++

@@ -50,6 +50,8 @@ type Spool struct {
 	leftovers   []leftover
 	sweepFailed bool // was logged
 
+	loadFailures int // openings that failed because a segment could not be read
+
 	oldest    time.Time // kept with the first queued entry
 	newest    time.Time // kept with the last entry that was ever seen
 	damaged   []string  // names of the files that were set aside
