@@ -213,6 +213,17 @@ func TestNothingLeft(t *testing.T) {
 	require.Equal(t, []int{10}, drain(t, s, 4))
 }
 
+// A file that turns out to hold more than was counted, as when its end could not be read
+// at the start, never makes the count wrong. It is kept.
+func TestMoreThanWasCounted(t *testing.T) {
+	t.Parallel()
+	s, _ := openWith(t, t.TempDir())
+	require.NoError(t, put(s, batch(0, 9)))
+	s.segments[0].count = 4
+	require.Equal(t, count(0, 4), drain(t, s, 3))
+	require.Len(t, s.Stats().Damaged, 1)
+}
+
 // What lies behind the last entry is judged before the segment goes, also where Next
 // could not.
 func TestEndIsJudgedOnRemoval(t *testing.T) {
