@@ -30,7 +30,7 @@ func orderMark(order readstate.Order) string {
 	}
 }
 
-func encodeCursor(list string, order readstate.Order, place readstate.Place) string {
+func encodeCursor(list string, order readstate.Order, place readstate.Cursor) string {
 	plain := orderMark(order) + list + ":"
 	switch order {
 	case readstate.OrderUnread:
@@ -44,13 +44,13 @@ func encodeCursor(list string, order readstate.Order, place readstate.Place) str
 
 // decodeCursor gives the place after which a page begins; the zero one for the
 // first page.
-func decodeCursor(list string, order readstate.Order, cursor string) (readstate.Place, error) {
+func decodeCursor(list string, order readstate.Order, cursor string) (readstate.Cursor, error) {
 	if cursor == "" {
-		return readstate.Place{}, nil
+		return readstate.Cursor{}, nil
 	}
 	plain, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	key, ours := strings.CutPrefix(string(plain), orderMark(order)+list+":")
-	place := readstate.Place{Key: key}
+	place := readstate.Cursor{Key: key}
 	if err == nil && order != readstate.OrderKey {
 		var text string
 		var number int64
@@ -64,7 +64,7 @@ func decodeCursor(list string, order readstate.Order, cursor string) (readstate.
 		ours = ours && number >= 0 && place.LastReadAt.Year() < 9999
 	}
 	if err != nil || !ours || readstate.CheckID(place.Key) != nil {
-		return readstate.Place{}, huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{
+		return readstate.Cursor{}, huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{
 			Location: "query.cursor", Message: "is not a cursor of this list in this order",
 		})
 	}

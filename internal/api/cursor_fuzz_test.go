@@ -14,7 +14,7 @@ import (
 // state can have, the same one when it is written again.
 func FuzzCursor(f *testing.F) {
 	moment := time.Date(2026, 11, 24, 12, 0, 0, 1000, time.UTC)
-	for _, place := range []readstate.Place{{Key: "g"}, {Key: "a:b/ü", UnreadCount: 7, LastReadAt: moment}, {Key: "0"}} {
+	for _, place := range []readstate.Cursor{{Key: "g"}, {Key: "a:b/ü", UnreadCount: 7, LastReadAt: moment}, {Key: "0"}} {
 		for order := readstate.OrderKey; order <= readstate.OrderLastRead; order++ {
 			f.Add(encodeCursor(listOfUser, order, place))
 			f.Add(encodeCursor(listOfGroup, order, place))

@@ -21,7 +21,7 @@ type Eraser interface {
 type Erasure struct {
 	States            int64     `json:"states" minimum:"0" doc:"unread counts"`
 	JournalRows       int64     `json:"journalRows" minimum:"0" doc:"receipts, messages and facts; of an erased user's messages only the user is removed, because they count for others"`
-	Messages          int64     `json:"messages" minimum:"0" doc:"of a group: messages known by their IDs"`
+	Messages          int64     `json:"messages" minimum:"0" doc:"of a group: those of the journal rows that were messages"`
 	Pending           int64     `json:"pending" minimum:"0" doc:"questions to OpenIM and comparisons that were waiting"`
 	RejectedCallbacks int64     `json:"rejectedCallbacks" minimum:"0" doc:"records of rejected callbacks that lost the ID"`
 	ErasedAt          time.Time `json:"erasedAt" doc:"what arrived until then does not come back, from whatever spool; what arrives later counts anew, UTC"`
@@ -95,7 +95,7 @@ func (h *handler) erased(ctx context.Context, kind string, e *readstate.Erased) 
 
 func newErasure(e *readstate.Erased) Erasure {
 	return Erasure{
-		States: e.States, JournalRows: e.Journal, Messages: e.Messages, Pending: e.Pending,
+		States: e.States, JournalRows: e.Journal, Messages: e.Messages, Pending: e.Lookups,
 		RejectedCallbacks: e.Rejected, ErasedAt: e.At,
 	}
 }

@@ -17,7 +17,7 @@ import (
 // HistoryReader reads what the journal has: receipts, the newest first, and what was
 // known at a moment.
 type HistoryReader interface {
-	Receipts(ctx context.Context, history readstate.History) ([]readstate.Receipt, error)
+	Receipts(ctx context.Context, history readstate.History) ([]readstate.Event, error)
 	StateAt(ctx context.Context, pair readstate.Pair, at time.Time) (readstate.State, error)
 	BadgeAt(ctx context.Context, userID string, at time.Time) (readstate.Badge, error)
 }
@@ -152,7 +152,7 @@ func (h *handler) subjectReceipts(
 // the last page.
 func (h *handler) receipts(
 	ctx context.Context, mark, userID, groupID string, in *HistoryInput,
-) (receipts []readstate.Receipt, next string, err error) {
+) (receipts []readstate.Event, next string, err error) {
 	wanted := readstate.History{
 		UserID: userID, GroupID: groupID, From: in.From.ceil(), To: in.To.ceil(), Limit: in.Limit + 1,
 	}
@@ -162,7 +162,7 @@ func (h *handler) receipts(
 	if in.From != "" && in.To != "" && !wanted.From.Before(wanted.To) {
 		return nil, "", invalidParameter("from", "does not lie before to")
 	}
-	if wanted.Before, err = decodePlace(mark, in.Cursor); err != nil {
+	if wanted.Before, err = decodeEventCursor(mark, in.Cursor); err != nil {
 		return nil, "", err
 	}
 	if receipts, err = h.reader.Receipts(ctx, wanted); err != nil {
@@ -171,17 +171,17 @@ func (h *handler) receipts(
 	if len(receipts) > int(in.Limit) {
 		receipts = receipts[:in.Limit]
 		last := &receipts[in.Limit-1]
-		next = encodePlace(mark, readstate.Arrival{At: last.ReceivedAt, ID: last.ID})
+		next = encodeEventCursor(mark, readstate.EventCursor{At: last.At, ID: last.ID})
 	}
 	return receipts, next, nil
 }
 
-func newReceipt(r *readstate.Receipt) Receipt {
+func newReceipt(r *readstate.Event) Receipt {
 	answer := Receipt{
-		ID: uuid.UUID(r.ID).String(), ContentType: r.ContentType, ReceivedAt: r.ReceivedAt,
-		Source: string(readstate.SourceReceipt), Dialect: r.Dialect.String(),
+		ID: uuid.UUID(r.ID).String(), ContentType: r.ContentType, ReceivedAt: r.At,
+		Source: string(readstate.SourceReceipt), Dialect: r.Kind.Dialect(),
 	}
-	if r.Attributed() {
+	if r.Kind == readstate.EventReceipt {
 		answer.UnreadCount = &r.UnreadCount
 	} else {
 		answer.ReadSeq = &r.ReadSeq
@@ -197,14 +197,14 @@ const (
 	cursorOfGroupReceipts = "1rg:"
 )
 
-func encodePlace(mark string, place readstate.Arrival) string {
+func encodeEventCursor(mark string, place readstate.EventCursor) string {
 	plain := binary.BigEndian.AppendUint64([]byte(mark), uint64(place.At.UnixMicro()))
 	return base64.RawURLEncoding.EncodeToString(append(plain, place.ID[:]...))
 }
 
-// decodePlace gives the place before which a page begins; the zero one for the first
+// decodeEventCursor gives the place before which a page begins; the zero one for the first
 // page.
-func decodePlace(mark, cursor string) (place readstate.Arrival, err error) {
+func decodeEventCursor(mark, cursor string) (place readstate.EventCursor, err error) {
 	if cursor == "" {
 		return place, nil
 	}
@@ -217,7 +217,7 @@ func decodePlace(mark, cursor string) (place readstate.Arrival, err error) {
 	place.At = time.UnixMicro(int64(binary.BigEndian.Uint64([]byte(key)))).UTC() //nolint:gosec // as it was put in
 	copy(place.ID[:], key[timeBytes:])
 	if year := place.At.Year(); year < 1 || year > 9999 || place.At.IsZero() {
-		return readstate.Arrival{}, invalidParameter("cursor", "is not a cursor of this list")
+		return readstate.EventCursor{}, invalidParameter("cursor", "is not a cursor of this list")
 	}
 	return place, nil
 }

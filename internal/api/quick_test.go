@@ -51,7 +51,7 @@ func failure(userID string) error {
 	}
 }
 
-// What is answered quickly is answered as by its operation, to which an empty parameter
+// What is answered fast is answered as by its operation, to which an empty parameter
 // leads.
 func TestQuickAnswersAsTheOperation(t *testing.T) {
 	t.Parallel()

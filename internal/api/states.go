@@ -142,7 +142,7 @@ func (h *handler) page(
 	if len(states) > int(in.Limit) {
 		states = states[:in.Limit]
 		last := &states[in.Limit-1]
-		place := readstate.Place{Key: last.GroupID, UnreadCount: last.UnreadCount, LastReadAt: last.LastReadAt}
+		place := readstate.Cursor{Key: last.GroupID, UnreadCount: last.UnreadCount, LastReadAt: last.LastReadAt}
 		if list == listOfGroup {
 			place.Key = last.UserID
 		}

@@ -13,7 +13,7 @@ import (
 
 	"readmark/internal/config"
 	"readmark/internal/openim"
-	"readmark/internal/openim/rest"
+	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
 	"readmark/internal/webhook"
@@ -82,8 +82,8 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		if !d.schema(ctx, s) {
 			return nil
 		}
-		d.heard(ctx, s)
-		d.pending(ctx, s)
+		d.callbacks(ctx, s)
+		d.lookups(ctx, s)
 		d.drift(ctx, s)
 		switch {
 		case !callback:
@@ -136,13 +136,13 @@ func (d *doctor) restAPI(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	client := newClient(o, nil, d.logger(&d.config))
-	defer client.Close()
-	err := client.Login(ctx)
+	api := newClient(o, nil, d.logger(&d.config))
+	defer api.Close()
+	err := api.Login(ctx)
 	if err == nil {
-		_, err = client.Conversations(ctx, o.AdminUserID)
+		_, err = api.Conversations(ctx, o.AdminUserID)
 	}
-	var refused *rest.Error
+	var refused *client.Error
 	switch {
 	case err == nil:
 		d.well(topic, "it answers, and takes the secret of %s", o.AdminUserID)
@@ -170,9 +170,9 @@ func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
 	return true
 }
 
-// heard says which dialect arrives, and which callbacks never did.
-func (d *doctor) heard(ctx context.Context, s *store.Store) {
-	list, err := s.Heard(ctx)
+// callbacks says which dialect arrives, and which callbacks never did.
+func (d *doctor) callbacks(ctx context.Context, s *store.Store) {
+	list, err := s.CallbackStats(ctx)
 	if err != nil {
 		d.ill("callbacks", "%v", err)
 		return
@@ -207,18 +207,18 @@ func (d *doctor) heard(ctx context.Context, s *store.Store) {
 	}
 }
 
-func (d *doctor) pending(ctx context.Context, s *store.Store) {
-	marks, since, err := s.CountPending(ctx)
+func (d *doctor) lookups(ctx context.Context, s *store.Store) {
+	waiting, since, err := s.CountLookups(ctx)
 	switch {
 	case err != nil:
 		d.ill("pending", "%v", err)
-	case marks == 0:
+	case waiting == 0:
 		d.well("pending", "nobody waits for an answer of OpenIM")
 	case time.Since(since) > pendingTooLong:
 		d.ill("pending", "%d wait for an answer of OpenIM, the oldest since %s: see OpenIM's REST API above, and raise READMARK_OPENIM_MAX_RPS "+
-			"if it answers", marks, since.Format(time.RFC3339))
+			"if it answers", waiting, since.Format(time.RFC3339))
 	default:
-		d.well("pending", "%d wait for an answer of OpenIM, not longer than usual", marks)
+		d.well("pending", "%d wait for an answer of OpenIM, not longer than usual", waiting)
 	}
 }
 

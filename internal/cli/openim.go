@@ -9,83 +9,81 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"readmark/internal/config"
-	"readmark/internal/openim/rest"
+	"readmark/internal/openim/client"
+	"readmark/internal/openimsync"
 	"readmark/internal/readstate"
-	"readmark/internal/reconcile"
-	"readmark/internal/resolve"
 	"readmark/internal/store"
 	"readmark/internal/webhook"
 )
 
-// heardInterval is how often it is stored which callbacks were heard.
-const heardInterval = 2 * time.Second
+const (
+	// statsInterval is how often callback stats are stored, and statsTimeout how long that
+	// may take.
+	statsInterval = 2 * time.Second
+	statsTimeout  = time.Second
+	// maxUnsavedStats bounds what is kept while the database is away.
+	maxUnsavedStats = 1000
+)
 
-// asker is what asks OpenIM while serving.
-type asker struct {
-	client     *rest.Client
-	resolver   *resolve.Resolver
-	reconciler *reconcile.Reconciler
-}
-
-func newClient(o *config.OpenIM, registry prometheus.Registerer, logger *slog.Logger) *rest.Client {
-	return rest.New(rest.Options{
+func newClient(o *config.OpenIM, registry prometheus.Registerer, logger *slog.Logger) *client.Client {
+	return client.New(client.Options{
 		URL: o.APIURL, AdminUserID: o.AdminUserID, Secret: o.Secret, MaxRPS: o.MaxRPS,
 		Registry: registry, Now: time.Now, Logger: logger,
 	})
 }
 
-// newAsker returns nil where OpenIM cannot be asked.
-func newAsker(o *config.OpenIM, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *asker {
+// openimSync asks OpenIM while serving.
+type openimSync struct {
+	client *client.Client
+	sync   *openimsync.Sync
+}
+
+// newOpenIMSync returns nil where OpenIM cannot be asked.
+func newOpenIMSync(o *config.OpenIM, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *openimSync {
 	if !o.Configured() {
 		return nil
 	}
-	client := newClient(o, registry, logger)
-	a := &asker{
-		client:   client,
-		resolver: resolve.New(resolve.Options{Store: s, OpenIM: client, Now: time.Now, Logger: logger}),
-		reconciler: reconcile.New(reconcile.Options{
-			Store: s, OpenIM: client, Interval: o.ReconcileInterval, Now: time.Now, Logger: logger,
-		}),
-	}
-	a.resolver.Register(registry)
-	a.reconciler.Register(registry)
-	return a
+	c := newClient(o, registry, logger)
+	all := openimsync.New(openimsync.Options{Store: s, OpenIM: c, Interval: o.ReconcileInterval, Now: time.Now, Logger: logger})
+	all.Register(registry)
+	return &openimSync{client: c, sync: all}
 }
 
 // run asks until the context ends.
-func (a *asker) run(ctx context.Context) {
-	defer a.client.Close()
+func (o *openimSync) run(ctx context.Context) {
+	defer o.client.Close()
 	var under sync.WaitGroup
 	defer under.Wait()
-	under.Go(func() { a.resolver.Run(ctx) })
-	under.Go(func() { a.reconciler.Sweep(ctx) })
+	under.Go(func() { o.sync.Run(ctx) })
+	under.Go(func() { o.sync.Sweep(ctx) })
 }
 
-// notice says once what to configure when a receipt comes that only OpenIM's REST
-// API can tell the group of.
-type notice struct {
+// unresolvedWarner says once what to configure when a receipt comes of which only
+// OpenIM's REST API can tell the count.
+type unresolvedWarner struct {
 	webhook.Sink
 	once   sync.Once
 	logger *slog.Logger
 }
 
 // Submit implements webhook.Sink.
-func (n *notice) Submit(ctx context.Context, receipt readstate.Receipt) error {
-	if receipt.Unresolved() {
-		n.once.Do(func() {
-			n.logger.WarnContext(ctx, "receipts come without a count, as released OpenIM servers send them: they are kept, "+
-				"and resolved when READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET say how OpenIM can be asked")
-		})
+func (w *unresolvedWarner) Submit(ctx context.Context, events []readstate.Event) error {
+	for i := range events {
+		if events[i].NeedsLookup() {
+			w.once.Do(func() {
+				w.logger.WarnContext(ctx, "receipts come without a count, as released OpenIM servers send them: they are kept, "+
+					"and resolved when READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET say how OpenIM can be asked")
+			})
+		}
 	}
-	return n.Sink.Submit(ctx, receipt)
+	return w.Sink.Submit(ctx, events)
 }
 
-// noteHeard stores which callbacks were heard, every now and then until the context
-// ends.
-func noteHeard(ctx context.Context, s *store.Store, take func() []webhook.Heard, logger *slog.Logger) {
-	ticker := time.NewTicker(heardInterval)
+// saveStats stores callback stats every now and then until the context ends.
+func saveStats(ctx context.Context, s *store.Store, take func() []webhook.CallbackStat, logger *slog.Logger) {
+	ticker := time.NewTicker(statsInterval)
 	defer ticker.Stop()
-	var waiting []store.Heard // not stored yet
+	var waiting []store.CallbackStat // not stored yet
 	for {
 		ended := false
 		select {
@@ -93,19 +91,17 @@ func noteHeard(ctx context.Context, s *store.Store, take func() []webhook.Heard,
 			ended = true
 		case <-ticker.C:
 		}
-		for _, h := range take() {
-			waiting = append(waiting, store.Heard{
-				Command: h.Command, Dialect: h.Dialect, Count: h.Count, FirstAt: h.FirstAt, LastAt: h.LastAt,
-			})
+		for _, stat := range take() {
+			waiting = append(waiting, store.CallbackStat(stat))
 		}
-		saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		err := s.NoteHeard(saving, waiting)
+		saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), statsTimeout)
+		err := s.AddCallbackStats(saving, waiting)
 		cancel()
 		if err == nil {
 			waiting = nil
 		} else {
-			logger.DebugContext(ctx, "what was heard is not stored", "error", err)
-			waiting = waiting[max(0, len(waiting)-1000):]
+			logger.DebugContext(ctx, "callback stats are not stored", "error", err)
+			waiting = waiting[max(0, len(waiting)-maxUnsavedStats):]
 		}
 		if ended {
 			return

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"readmark/internal/config"
+	"readmark/internal/openimsync"
 	"readmark/internal/readstate"
-	"readmark/internal/reconcile"
 	"readmark/internal/store"
 )
 
@@ -79,11 +79,11 @@ func (p *program) reconcile(ctx context.Context, c *config.Config, s *store.Stor
 	}
 	client := newClient(&c.OpenIM, nil, p.logger(c))
 	defer client.Close()
-	reconciler := reconcile.New(reconcile.Options{
-		Store: s, OpenIM: client, Check: r.check, Interval: c.OpenIM.ReconcileInterval, Now: time.Now, Logger: p.logger(c),
+	sync := openimsync.New(openimsync.Options{
+		Store: s, OpenIM: client, CheckOnly: r.check, Interval: c.OpenIM.ReconcileInterval, Now: time.Now, Logger: p.logger(c),
 	})
 	show, finish := p.reconcileProgress()
-	report, err := r.run(ctx, s, reconciler, show)
+	report, err := r.run(ctx, s, sync, show)
 	finish()
 	if err != nil {
 		return err
@@ -105,10 +105,10 @@ type reconciled struct {
 
 // run compares groups first: their members may be users of whom nothing is known.
 func (r *reconciling) run(
-	ctx context.Context, s *store.Store, reconciler *reconcile.Reconciler, show func(),
+	ctx context.Context, s *store.Store, sync *openimsync.Sync, show func(),
 ) (report reconciled, err error) {
 	for _, groupID := range r.groups {
-		d, err := reconciler.Group(ctx, groupID)
+		d, err := sync.Group(ctx, groupID)
 		if err != nil {
 			return report, fmt.Errorf("reconcile group %q: %w", groupID, err)
 		}
@@ -117,7 +117,7 @@ func (r *reconciling) run(
 		show()
 	}
 	user := func(userID string) error {
-		d, err := reconciler.User(ctx, userID)
+		d, err := sync.User(ctx, userID)
 		if err != nil {
 			return fmt.Errorf("reconcile user %q: %w", userID, err)
 		}
@@ -137,16 +137,16 @@ func (r *reconciling) run(
 	if !r.all {
 		return report, nil
 	}
-	strangers := map[string]bool{} // listed, and not known
+	unseen := map[string]bool{} // listed, and not known
 	err = pages(func(after string) ([]string, error) { return s.KnownGroups(ctx, after, reconcilePage) },
 		func(groupID string) error {
-			members, err := reconciler.Members(ctx, groupID)
+			members, err := sync.Members(ctx, groupID)
 			if err != nil {
 				return fmt.Errorf("reconcile group %q: %w", groupID, err)
 			}
-			unknown, err := s.Strangers(ctx, groupID, members)
+			unknown, err := s.MembersWithoutState(ctx, groupID, members)
 			for _, userID := range unknown {
-				strangers[userID] = true
+				unseen[userID] = true
 			}
 			return err
 		})
@@ -155,10 +155,10 @@ func (r *reconciling) run(
 	}
 	err = pages(func(after string) ([]string, error) { return s.KnownUsers(ctx, after, reconcilePage) },
 		func(userID string) error {
-			delete(strangers, userID)
+			delete(unseen, userID)
 			return user(userID)
 		})
-	for userID := range strangers {
+	for userID := range unseen {
 		if err == nil {
 			err = user(userID)
 		}

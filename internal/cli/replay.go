@@ -20,9 +20,9 @@ func (p *program) replayCommand() *cobra.Command {
 	var replay store.Replay
 	command := &cobra.Command{
 		Use: "replay", Args: cobra.NoArgs,
-		Short: "Rebuild the states from the journal, while callbacks keep arriving",
-		Long: "Rebuild the states from the journal, while callbacks keep arriving. Each pair gets its last receipt; a state " +
-			"that a later one made is left alone. The same command after an interruption goes on where it ended.",
+		Short: "Rebuild states and positions from the journal, while callbacks keep arriving",
+		Long: "Rebuild states and positions from the journal, by the rules by which callbacks make them, while callbacks keep " +
+			"arriving. What later events made is left alone. The same command after an interruption goes on where it ended.",
 		RunE: func(command *cobra.Command, _ []string) (err error) {
 			if replay.From, err = moment("--from", from); err != nil {
 				return err
@@ -76,11 +76,11 @@ func (p *program) replay(ctx context.Context, s *store.Store, replay store.Repla
 		}
 		return err
 	}
-	format := "replayed %d receipts of %d pairs: %d states changed\n"
+	format := "replayed %d events of %d pairs: %d states and %d positions changed\n"
 	if replay.DryRun {
-		format = "dry run: %d receipts of %d pairs: %d states would change\n"
+		format = "dry run: %d events of %d pairs: %d states and %d positions would change\n"
 	}
-	_, err = fmt.Fprintf(p.Stdout, format, result.Receipts, result.Pairs, result.Changed)
+	_, err = fmt.Fprintf(p.Stdout, format, result.Events, result.Pairs, result.States, result.Positions)
 	return err
 }
 
@@ -90,7 +90,7 @@ func (p *program) replayProgress() (show func(store.ReplayProgress), finish func
 	told, begun := time.Now(), false
 	show = func(progress store.ReplayProgress) {
 		if !begun && progress.Resumed {
-			p.tell("going on after user %q: %d receipts are replayed already", progress.AfterUserID, progress.Receipts)
+			p.tell("going on in group %q: %d events are replayed already", progress.AfterGroupID, progress.Events)
 		}
 		if !begun && p.Terminal {
 			total := progress.Estimate
@@ -98,19 +98,20 @@ func (p *program) replayProgress() (show func(store.ReplayProgress), finish func
 				total = -1
 			}
 			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.Stderr),
-				progressbar.OptionSetDescription("receipts"), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+				progressbar.OptionSetDescription("events"), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
 				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 		}
 		begun = true
 		switch {
 		case bar != nil:
-			if bar.GetMax64() > 0 && progress.Receipts >= bar.GetMax64() {
-				bar.ChangeMax64(progress.Receipts + 1) // it was an estimate; a bar that is full has ended
+			if bar.GetMax64() > 0 && progress.Events >= bar.GetMax64() {
+				bar.ChangeMax64(progress.Events + 1) // it was an estimate; a bar that is full has ended
 			}
-			_ = bar.Set64(progress.Receipts) // it only draws
+			_ = bar.Set64(progress.Events) // it only draws
 		case time.Since(told) > replayLineInterval:
 			told = time.Now()
-			p.tell("replayed %d receipts of %d pairs, %d states changed", progress.Receipts, progress.Pairs, progress.Changed)
+			p.tell("replayed %d events of %d pairs, %d states and %d positions changed",
+				progress.Events, progress.Pairs, progress.States, progress.Positions)
 		}
 	}
 	finish = func() {

@@ -80,7 +80,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	}
 	defer func() { err = errors.Join(err, queue.Close()) }()
 	if waiting := queue.Len(); waiting > 0 {
-		logger.WarnContext(ctx, "the spool holds callbacks of an earlier run", "callbacks", waiting)
+		logger.WarnContext(ctx, "the spool holds events of an earlier run", "events", waiting)
 	}
 	url, stopDatabase, err := database(ctx, c, logger)
 	if err != nil {
@@ -93,7 +93,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	}
 	defer s.Close()
 	if c.OpenIM.Configured() {
-		s.AskOpenIM()
+		s.EnableLookups()
 	}
 	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
 	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
@@ -104,9 +104,9 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		defer v.replica.Close()
 		v.replica.Register(v.registry)
 	}
-	v.doorkeeper = newDoorkeeper(c, s, v.registry, logger)
-	v.asker = newAsker(&c.OpenIM, s, v.registry, logger)
-	return v.run(ctx, &preparation{store: s, migrate: migrate, logger: logger})
+	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
+	v.openim = newOpenIMSync(&c.OpenIM, s, v.registry, logger)
+	return v.run(ctx, &startup{store: s, migrate: migrate, logger: logger})
 }
 
 // service is a serving readmark.
@@ -117,14 +117,14 @@ type service struct {
 	replica  *store.Replica // nil where the database itself answers reads
 	spool    *spool.Spool
 	ingest   *ingest.Ingest
-	asker    *asker // nil where OpenIM cannot be asked
+	openim   *openimSync // nil where OpenIM cannot be asked
 	registry *prometheus.Registry
 	logger   *slog.Logger
-	*doorkeeper
+	*apiAuth
 }
 
 // run serves until the context ends or a part fails.
-func (v *service) run(ctx context.Context, p *preparation) (err error) {
+func (v *service) run(ctx context.Context, p *startup) (err error) {
 	serving, fail := context.WithCancelCause(ctx)
 	prepared := make(chan struct{})
 	var background sync.WaitGroup
@@ -143,11 +143,11 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 		}
 		v.ingest.Start(serving, newest)
 		close(prepared)
-		v.noticeNoKeys(serving)
-		if v.asker != nil {
-			background.Go(func() { v.asker.run(serving) })
+		v.warnNoKeys(serving)
+		if v.openim != nil {
+			background.Go(func() { v.openim.run(serving) })
 		}
-		housekeep(serving, v.logger, v.chores()...)
+		maintain(serving, v.logger, v.maintenance()...)
 	})
 	select {
 	case <-prepared:
@@ -161,12 +161,11 @@ func (v *service) run(ctx context.Context, p *preparation) (err error) {
 	return v.listen(ctx, serving, fail)
 }
 
-// chores is what a serving readmark does every hour.
-func (v *service) chores() []chore {
-	return []chore{
+// maintenance is what a serving readmark does every hour.
+func (v *service) maintenance() []maintenanceTask {
+	return []maintenanceTask{
 		{"make days ahead", v.store.MakeDaysAhead},
 		{"drop old days", v.retire},
-		{"forget old messages", v.store.ForgetMessages},
 	}
 }
 
@@ -195,8 +194,8 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 		return err
 	}
 	var sink webhook.Sink = v.ingest
-	if v.asker == nil {
-		sink = &notice{Sink: v.ingest, logger: logger}
+	if v.openim == nil {
+		sink = &unresolvedWarner{Sink: v.ingest, logger: logger}
 	}
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
@@ -207,12 +206,12 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 		v.ingest.Stop(ctx)
 		return errors.Join(err, ops.Close())
 	}
-	hearing, stopHearing := context.WithCancel(context.WithoutCancel(ctx))
+	counting, stopCounting := context.WithCancel(context.WithoutCancel(ctx))
 	var listening sync.WaitGroup
-	listening.Go(func() { noteHeard(hearing, v.store, handler.Heard, logger) })
-	listening.Go(func() { v.watch(hearing) })
+	listening.Go(func() { saveStats(counting, v.store, handler.TakeCallbackStats, logger) })
+	listening.Go(func() { v.watch(counting) })
 	defer listening.Wait()
-	defer stopHearing()
+	defer stopCounting()
 	ops.Serve(fail)
 	public.Serve(fail)
 	<-serving.Done()
@@ -255,11 +254,11 @@ func (v *service) api() api.Options {
 func (v *service) asOf() time.Time {
 	switch {
 	case v.replica != nil: // may be read while the primary is away
-		return v.ingest.ReachedBy(v.replica.AsOf())
+		return v.ingest.ReplicaWatermark(v.replica.AsOf())
 	case !v.ingest.Started(): // the schema may be half there
 		return time.Time{}
 	default:
-		return v.ingest.Reached()
+		return v.ingest.Watermark()
 	}
 }
 

@@ -33,3 +33,10 @@ func (c *clock) advance(moment time.Time) {
 		c.last = moment.UTC().Truncate(time.Microsecond)
 	}
 }
+
+// newest gives the last arrival that was given.
+func (c *clock) newest() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}

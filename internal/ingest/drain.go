@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// drainBatch is how many callbacks at most go from the spool to the database in
-	// one transaction.
-	drainBatch = 5000
+	// drainEvents and drainBytes bound what goes from the spool to the database in one
+	// transaction.
+	drainEvents = 5000
+	drainBytes  = 4 << 20
 	// drainTimeout bounds such a transaction: longer than the budget, since
 	// nobody waits for it.
 	drainTimeout = 10 * time.Second
@@ -45,7 +46,7 @@ func (in *Ingest) drainUntilStopped(ctx context.Context) {
 // drainAll returns when the spool is empty; while stopping, also at the first
 // failure.
 func (in *Ingest) drainAll(ctx context.Context) {
-	probe, limit, moved, started := firstProbe, drainBatch, 0, in.options.Now()
+	probe, limit, moved, started := firstProbe, drainEvents, 0, in.options.Now()
 	for {
 		n, err := in.drain(ctx, limit)
 		if err != nil {
@@ -64,7 +65,7 @@ func (in *Ingest) drainAll(ctx context.Context) {
 			continue
 		}
 		in.down.Store(false)
-		probe, limit = firstProbe, min(2*limit, drainBatch)
+		probe, limit = firstProbe, min(2*limit, drainEvents)
 		moved += n
 		if n == 0 && in.endSpooling() {
 			in.options.Logger.InfoContext(ctx, "spool is drained: callbacks go to the database again",
@@ -77,7 +78,7 @@ func (in *Ingest) drainAll(ctx context.Context) {
 // drain moves one batch. What was written before a failure is written again
 // next time, which changes nothing.
 func (in *Ingest) drain(ctx context.Context, limit int) (moved int, err error) {
-	batch, mark, err := in.options.Spool.Next(limit)
+	batch, mark, err := in.options.Spool.Next(limit, drainBytes)
 	if err != nil {
 		return 0, err
 	}
@@ -92,6 +93,6 @@ func (in *Ingest) drain(ctx context.Context, limit int) (moved int, err error) {
 		return 0, fmt.Errorf("write spooled callbacks: %w", errors.Join(c.cause, ctx.Err()))
 	}
 	in.metrics.drained.Add(float64(batch.Len()))
-	in.drained.add(batch, in.options.Now())
+	in.recentDrains.add(&batch, in.options.Now())
 	return batch.Len(), in.options.Spool.Remove(mark)
 }

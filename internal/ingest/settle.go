@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -17,9 +18,28 @@ const (
 	maxRetries = 8
 )
 
-// settle makes a group durable in the database or in the spool, and gives what
-// could not be.
+// settle makes a group durable in the database or in the spool, in parts where it is
+// large, and gives what could not be.
 func (in *Ingest) settle(ctx context.Context, batch readstate.Batch) outcome {
+	var failed outcome
+	for len(batch.Events) > maxGroup {
+		part := readstate.Batch{Events: batch.Events[:maxGroup:maxGroup], Fresh: batch.Fresh}
+		batch.Events = batch.Events[maxGroup:]
+		failed = failed.with(in.settlePart(ctx, part))
+	}
+	return failed.with(in.settlePart(ctx, batch))
+}
+
+// with adds what failed in another part.
+func (o outcome) with(other outcome) outcome {
+	if o == nil {
+		return other
+	}
+	maps.Copy(o, other)
+	return o
+}
+
+func (in *Ingest) settlePart(ctx context.Context, batch readstate.Batch) outcome {
 	var spoolErr error
 	if in.spooling.Load() {
 		if spooled, err := in.spoolBehind(batch); spooled {
@@ -57,7 +77,7 @@ func (in *Ingest) spoolBehind(batch readstate.Batch) (bool, error) {
 	if !in.spooling.Load() {
 		return false, nil
 	}
-	if err := in.options.Spool.Append(batch); err != nil {
+	if err := in.append(batch); err != nil {
 		in.metrics.spoolFailures.Inc()
 		return false, err
 	}
@@ -65,12 +85,17 @@ func (in *Ingest) spoolBehind(batch readstate.Batch) (bool, error) {
 	return true, nil
 }
 
+// append queues a batch; in.order is held.
+func (in *Ingest) append(batch readstate.Batch) error {
+	return in.options.Spool.Append(batch, in.unsettled.oldest(firstArrival(&batch)), in.clock.newest())
+}
+
 // beginSpooling queues what the database did not take, and sends everything
 // that follows to the spool until it is empty again.
 func (in *Ingest) beginSpooling(ctx context.Context, batch readstate.Batch, cause error) error {
 	in.order.Lock()
 	defer in.order.Unlock()
-	if err := in.options.Spool.Append(batch); err != nil {
+	if err := in.append(batch); err != nil {
 		in.metrics.spoolFailures.Inc()
 		return err
 	}
@@ -150,6 +175,7 @@ func (c *commit) attempt(ctx context.Context, batch readstate.Batch) error {
 			return err
 		}
 		c.metrics.retries.Inc()
+		batch.Fresh = false // the database may have taken it, and its answer was lost
 		if !pause(ctx, jitter(retryPause<<try)) {
 			return err
 		}
@@ -161,17 +187,14 @@ func (c *commit) refuse(ctx context.Context, batch readstate.Batch, cause error)
 	c.metrics.refused.Inc()
 	c.options.Logger.ErrorContext(ctx, "callback refused by the database: recorded among the rejected callbacks",
 		"error", cause)
-	var subject readstate.Subject
-	for subject = range batch.All() { // there is one
-		break
-	}
+	event := &batch.Events[0] // there is one
 	input := &readstate.InputError{
 		Code: readstate.CodeRefused, Field: "body", Message: "body was refused by the database", Detail: "see Readmark's log",
-		UserID: subject.UserID, GroupID: subject.GroupID,
+		UserID: event.UserID, GroupID: event.GroupID,
 	}
 	record := readstate.Batch{Rejections: []readstate.Rejection{{
-		ID: subject.ID, ReceivedAt: subject.ReceivedAt, Code: input.Code, Field: input.Field,
-		Reason: fmt.Sprintf("%s: %v", input.Message, cause), UserID: subject.UserID, GroupID: subject.GroupID,
+		ID: event.ID, ReceivedAt: event.At, Code: input.Code, Field: input.Field,
+		Reason: fmt.Sprintf("%s: %v", input.Message, cause), UserID: event.UserID, GroupID: event.GroupID,
 	}}}
 	c.fail(batch, input)
 	if err := c.attempt(ctx, record); err == nil {
@@ -197,10 +220,16 @@ func (c *commit) fail(batch readstate.Batch, err error) {
 	if c.failed == nil {
 		c.failed = outcome{}
 	}
-	for subject := range batch.All() {
-		if c.failed[subject.ID] == nil { // the record of a refused callback has its ID
-			c.failed[subject.ID] = err
+	add := func(id readstate.ID) {
+		if c.failed[id] == nil { // the record of a refused callback has its ID
+			c.failed[id] = err
 		}
+	}
+	for i := range batch.Events {
+		add(batch.Events[i].ID)
+	}
+	for i := range batch.Rejections {
+		add(batch.Rejections[i].ID)
 	}
 }
 

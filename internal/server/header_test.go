@@ -77,7 +77,7 @@ func TestSecurityHeaders(t *testing.T) {
 		require.Equal(t, "no-store", got.Header().Get("Cache-Control"), target)
 	}
 	ops := server.NewOps(server.NewReadiness(func(context.Context) server.Condition {
-		return server.Condition{Word: server.Ready}
+		return server.Condition{Status: server.Ready}
 	}, slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
 	for _, target := range []string{"/livez", "/readyz", "/metrics", "/debug/pprof/", "/nothing"} {
 		header := ask(ops, "GET", target, "").Header()

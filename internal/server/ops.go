@@ -18,22 +18,22 @@ import (
 // second by default.
 const readyTimeout = 800 * time.Millisecond
 
-// Word is the first line of the answer of /readyz.
-type Word string
+// Status is the first line of the answer of /readyz.
+type Status string
 
 const (
 	// Ready says that callbacks become durable in the database.
-	Ready Word = "ready"
+	Ready Status = "ready"
 	// Degraded says that callbacks become durable in the spool, or wait there.
-	Degraded Word = "degraded"
+	Degraded Status = "degraded"
 	// NotReady says that neither takes a callback.
-	NotReady Word = "not ready"
+	NotReady Status = "not ready"
 )
 
 // Condition is what a probe is told: a word, and further lines for people.
 type Condition struct {
-	Word  Word
-	Notes []string
+	Status Status
+	Notes  []string
 }
 
 // Readiness answers /readyz: whether callbacks can be made durable.
@@ -42,7 +42,7 @@ type Readiness struct {
 	// stopping is set when the process is about to end.
 	stopping atomic.Bool
 	logger   *slog.Logger
-	last     atomic.Value // the Word of the last probe, to log changes only
+	last     atomic.Value // the Status of the last probe, to log changes only
 }
 
 // NewReadiness returns a Readiness that asks check at every probe.
@@ -64,14 +64,14 @@ func (r *Readiness) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	ctx, cancel := context.WithTimeout(request.Context(), readyTimeout)
 	defer cancel()
 	condition := r.check(ctx)
-	if was := r.last.Swap(condition.Word); was != condition.Word {
-		r.logger.WarnContext(ctx, "readiness changed", "now", string(condition.Word), "notes", condition.Notes)
+	if was := r.last.Swap(condition.Status); was != condition.Status {
+		r.logger.WarnContext(ctx, "readiness changed", "now", string(condition.Status), "notes", condition.Notes)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if condition.Word == NotReady {
+	if condition.Status == NotReady {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = fmt.Fprintln(w, strings.Join(append([]string{string(condition.Word)}, condition.Notes...), "\n"))
+	_, _ = fmt.Fprintln(w, strings.Join(append([]string{string(condition.Status)}, condition.Notes...), "\n"))
 }
 
 // NewOps returns the handler of the ops listener: /livez, /readyz, /metrics

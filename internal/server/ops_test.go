@@ -41,9 +41,9 @@ func TestOps(t *testing.T) {
 		status    int
 		body      string
 	}{
-		{server.Condition{Word: server.Ready}, 200, "ready\n"},
-		{server.Condition{Word: server.Degraded, Notes: []string{"a", "b"}}, 200, "degraded\na\nb\n"},
-		{server.Condition{Word: server.NotReady}, 503, "not ready\n"},
+		{server.Condition{Status: server.Ready}, 200, "ready\n"},
+		{server.Condition{Status: server.Degraded, Notes: []string{"a", "b"}}, 200, "degraded\na\nb\n"},
+		{server.Condition{Status: server.NotReady}, 503, "not ready\n"},
 	} {
 		told <- c.condition
 		status, body = get(t, ops.URL+"/readyz")

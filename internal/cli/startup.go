@@ -21,14 +21,14 @@ const (
 	// reachTimeout bounds the first question to a database that may hang.
 	reachTimeout = 5 * time.Second
 	// The pauses between attempts to reach a database that is away.
-	firstPreparePause = 100 * time.Millisecond
-	maxPreparePause   = 2 * time.Second
-	// prepareReminder is how often the log says that the database is away.
-	prepareReminder = time.Minute
+	firstStartupPause = 100 * time.Millisecond
+	maxStartupPause   = 2 * time.Second
+	// startupReminder is how often the log says that the database is away.
+	startupReminder = time.Minute
 )
 
-// preparation makes the database fit to write to, whenever it comes.
-type preparation struct {
+// startup makes the database fit to write to, whenever it comes.
+type startup struct {
 	store   *store.Store
 	migrate bool
 	logger  *slog.Logger
@@ -37,14 +37,14 @@ type preparation struct {
 // run blocks until the database is prepared, and gives the newest arrival in
 // its journal. It fails when the database answers that it never will be, or the
 // context ends.
-func (p *preparation) run(ctx context.Context) (newest time.Time, err error) {
+func (p *startup) run(ctx context.Context) (newest time.Time, err error) {
 	var reminded time.Time
-	for wait := firstPreparePause; ; wait = min(2*wait, maxPreparePause) {
+	for wait := firstStartupPause; ; wait = min(2*wait, maxStartupPause) {
 		newest, err = p.attempt(ctx)
 		if err == nil || !errors.Is(err, readstate.ErrUnavailable) {
 			return newest, err
 		}
-		if time.Since(reminded) > prepareReminder {
+		if time.Since(reminded) > startupReminder {
 			reminded = time.Now()
 			p.logger.WarnContext(ctx, "database is not there yet: receipts go to the spool, reads are answered with 503",
 				"error", err)
@@ -57,7 +57,7 @@ func (p *preparation) run(ctx context.Context) (newest time.Time, err error) {
 	}
 }
 
-func (p *preparation) attempt(ctx context.Context) (newest time.Time, err error) {
+func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	reaching, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	version, skew, err := p.store.Check(reaching)
@@ -85,7 +85,7 @@ func (p *preparation) attempt(ctx context.Context) (newest time.Time, err error)
 // condition is what /readyz tells of database and spool.
 func condition(ctx context.Context, s *store.Store, in *ingest.Ingest, sp *spool.Spool) server.Condition {
 	status, stats := in.Status(), sp.Stats()
-	result := server.Condition{Word: server.Ready}
+	result := server.Condition{Status: server.Ready}
 	// While callbacks go to the spool, its drainer asks the database all the
 	// time; else nobody may have asked since it failed.
 	away := status.Down
@@ -93,9 +93,9 @@ func condition(ctx context.Context, s *store.Store, in *ingest.Ingest, sp *spool
 		away = schemaCurrent(ctx, s) != nil
 	}
 	if away || status.Spooling {
-		result.Word = server.Degraded
+		result.Status = server.Degraded
 		if stats.Fault != nil && away {
-			result.Word = server.NotReady
+			result.Status = server.NotReady
 		}
 	}
 	note := func(format string, values ...any) {
@@ -104,8 +104,8 @@ func condition(ctx context.Context, s *store.Store, in *ingest.Ingest, sp *spool
 	if away {
 		note("database: cannot be reached, or its schema is not current")
 	}
-	if stats.Callbacks > 0 {
-		note("spool: %d callbacks wait, %d of %d bytes", stats.Callbacks, stats.Bytes, stats.MaxBytes)
+	if stats.Events > 0 {
+		note("spool: %d events wait, %d of %d bytes", stats.Events, stats.Bytes, stats.MaxBytes)
 	}
 	if stats.Fault != nil {
 		note("spool: takes nothing at the moment, see the log")

@@ -13,20 +13,20 @@ import (
 
 // Chores are done at the start and every hour, whatever became of the hour
 // before.
-func TestHousekeepingIsHourly(t *testing.T) {
+func TestMaintenanceingIsHourly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Hour+time.Minute)
 		defer cancel()
 		done := map[string]int{}
-		chores := make([]chore, 0, 2)
+		tasks := make([]task, 0, 2)
 		for _, name := range []string{"first", "second"} {
-			chores = append(chores, chore{name, func(context.Context) error {
+			tasks = append(tasks, maintenanceTask{name, func(context.Context) error {
 				done[name]++
 				return errors.New("locked")
 			}})
 		}
-		housekeep(ctx, slog.New(slog.DiscardHandler), chores...)
+		maintain(ctx, slog.New(slog.DiscardHandler), tasks...)
 		require.Equal(t, map[string]int{"first": 6, "second": 6}, done)
 	})
 }

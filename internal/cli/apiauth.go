@@ -14,44 +14,44 @@ import (
 	"readmark/internal/store"
 )
 
-// doorkeeper is what asks callers of the read API for keys while serving.
-type doorkeeper struct {
+// apiAuth asks callers of the read API for keys while serving.
+type apiAuth struct {
 	guard   *guard.Guard
 	keyring *keyring.Keyring // nil where nobody is asked
 	store   *store.Store
 	logger  *slog.Logger
 }
 
-func newDoorkeeper(c *config.Config, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *doorkeeper {
-	d := &doorkeeper{store: s, logger: logger}
+func newAPIAuth(c *config.Config, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *apiAuth {
+	a := &apiAuth{store: s, logger: logger}
 	options := guard.Options{Limit: c.RateLimit, Now: time.Now, Registry: registry, Logger: logger}
 	if c.AuthRequired {
-		d.keyring = keyring.New(s, time.Now, logger)
-		options.Keys = d.keyring
+		a.keyring = keyring.New(s, time.Now, logger)
+		options.Keys = a.keyring
 	}
-	d.guard = guard.New(options)
-	return d
+	a.guard = guard.New(options)
+	return a
 }
 
 // watch keeps the keys current and tells how they are used, until the context ends
 // and all that is known of their use has been stored.
-func (d *doorkeeper) watch(ctx context.Context) {
+func (a *apiAuth) watch(ctx context.Context) {
 	var under sync.WaitGroup
 	defer under.Wait()
-	if d.keyring != nil {
-		under.Go(func() { d.keyring.Run(ctx) })
+	if a.keyring != nil {
+		under.Go(func() { a.keyring.Run(ctx) })
 	}
-	under.Go(func() { d.guard.Run(ctx) })
+	under.Go(func() { a.guard.Run(ctx) })
 }
 
-// noticeNoKeys says what to do where keys are required and nobody has one.
-func (d *doorkeeper) noticeNoKeys(ctx context.Context) {
-	if d.keyring == nil {
+// warnNoKeys says what to do where keys are required and nobody has one.
+func (a *apiAuth) warnNoKeys(ctx context.Context) {
+	if a.keyring == nil {
 		return
 	}
 	asking, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	keys, err := d.store.LiveKeys(asking)
+	keys, err := a.store.LiveKeys(asking)
 	if err != nil {
 		return // the keyring says so
 	}
@@ -61,6 +61,6 @@ func (d *doorkeeper) noticeNoKeys(ctx context.Context) {
 			return
 		}
 	}
-	d.logger.WarnContext(ctx, "the read api answers 401 to everybody until there is an api key: "+
+	a.logger.WarnContext(ctx, "the read api answers 401 to everybody until there is an api key: "+
 		"make one with readmark key create --name NAME --scope read")
 }

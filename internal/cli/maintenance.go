@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// maintenanceInterval is how often days are made ahead and old ones dropped.
+const maintenanceInterval = time.Hour
+
+// maintenanceTask is done again and again while serving.
+type maintenanceTask struct {
+	name string
+	do   func(ctx context.Context) error
+}
+
+// maintain does the tasks at once and every hour until the context ends. One
+// failure is no harm: days are made a week ahead, a writer makes what it
+// misses, and what is too old is dropped an hour later.
+func maintain(ctx context.Context, logger *slog.Logger, tasks ...maintenanceTask) {
+	ticker := time.NewTicker(maintenanceInterval)
+	defer ticker.Stop()
+	for {
+		for _, c := range tasks {
+			if err := c.do(ctx); err != nil && ctx.Err() == nil {
+				logger.ErrorContext(ctx, "maintenance failed, trying again in an hour", "task", c.name, "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
