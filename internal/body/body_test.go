@@ -34,28 +34,27 @@ func TestRead(t *testing.T) {
 	for _, size := range []int{0, 1, 511, 512, 513, 2000, body.Small - 1, body.Small, body.Small + 1, 100_000, limit - 1, limit} {
 		want := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
 		for _, told := range []bool{true, false} {
-			t.Run(strconv.Itoa(size)+" "+strconv.FormatBool(told), func(t *testing.T) { //nolint:paralleltest // they would wait for each other
-				length := int64(-1)
-				if told {
-					length = int64(size)
-				}
-				recorder := httptest.NewRecorder()
-				got, err := room.Read(recorder, request(bytes.NewReader(want), length), limit)
-				require.NoError(t, err)
-				require.True(t, bytes.Equal(want, got.Data))
-				require.Empty(t, recorder.Header().Get("Connection"))
-				if size < body.Small {
-					require.Zero(t, room.Held())
-				} else if size > body.Small {
-					require.GreaterOrEqual(t, room.Held(), int64(size))
-				}
-				if size >= 512 {
-					require.LessOrEqual(t, cap(got.Data), max(2*size, 4*body.Small))
-				}
-				got.Release()
-				got.Release() // twice is once
-				require.Zero(t, room.Held())
-			})
+			name := strconv.Itoa(size) + " " + strconv.FormatBool(told)
+			length := int64(-1)
+			if told {
+				length = int64(size)
+			}
+			recorder := httptest.NewRecorder()
+			got, err := room.Read(recorder, request(bytes.NewReader(want), length), limit)
+			require.NoError(t, err, name)
+			require.True(t, bytes.Equal(want, got.Data), name)
+			require.Empty(t, recorder.Header().Get("Connection"), name)
+			if size < body.Small {
+				require.Zero(t, room.Held(), name)
+			} else if size > body.Small {
+				require.GreaterOrEqual(t, room.Held(), int64(size), name)
+			}
+			if size >= 512 {
+				require.LessOrEqual(t, cap(got.Data), max(2*size, 4*body.Small), name)
+			}
+			got.Release()
+			got.Release() // twice is once
+			require.Zero(t, room.Held(), name)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +19,6 @@ import (
 
 	"readmark/internal/body"
 	"readmark/internal/openim"
-	"readmark/internal/readstate"
 )
 
 // listen serves callbacks on a real socket until the test ends.
@@ -173,13 +170,7 @@ func TestLargeKicks(t *testing.T) {
 	}
 	kick := list.String() + `]` + strings.Repeat(" ", limit-list.Len()-2) + `}`
 	require.Len(t, kick, limit)
-	taken := &countingSink{}
-	f := &fixture{engine: gin.New()}
-	f.handler = New(taken, "", body.NewRoom(body.Bounds{Room: limit}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	f.handler.Register(f.engine)
-	s := httptest.NewServer(f.engine)
-	t.Cleanup(s.Close)
-	addr := s.Listener.Addr().String()
+	f, addr := listen(t, body.Bounds{Room: limit})
 	conns := make([]net.Conn, 0, kicks)
 	for range kicks - 1 {
 		conns = append(conns, dial(t, addr, head(openim.CommandAfterKickGroup, limit), kick))
@@ -190,29 +181,8 @@ func TestLargeKicks(t *testing.T) {
 		status, reason := answer(t, conn)
 		require.Equal(t, http.StatusOK, status, reason)
 	}
-	require.Equal(t, kicks*users, taken.count())
+	require.Len(t, f.sink.taken.Events, kicks*users)
 	status, reason := answer(t, dial(t, addr, head(openim.CommandAfterKickGroup, limit+1)))
 	require.Equal(t, http.StatusRequestEntityTooLarge, status)
 	require.Contains(t, reason, "expected at most 16777216 bytes")
-}
-
-// countingSink counts events, from many callbacks at once.
-type countingSink struct {
-	sink
-
-	mu     sync.Mutex
-	events int
-}
-
-func (s *countingSink) Submit(_ context.Context, events []readstate.Event) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.events += len(events)
-	return nil
-}
-
-func (s *countingSink) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.events
 }

@@ -25,16 +25,21 @@ import (
 
 // sink remembers what it was given, and answers with err.
 type sink struct {
+	mu    sync.Mutex
 	err   error
 	taken readstate.Batch
 }
 
 func (s *sink) Submit(_ context.Context, events []readstate.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.taken.Events = append(s.taken.Events, events...)
 	return s.err
 }
 
 func (s *sink) Reject(_ context.Context, r readstate.Rejection) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.taken.Rejections = append(s.taken.Rejections, r)
 	return nil
 }
