@@ -17,22 +17,26 @@ const (
 )
 
 // fillStates adds the states of the pairs from $1 to $2, in the order of their keys.
-const fillStates = `INSERT INTO states (user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at)
-SELECT 'user' || lpad((n / 5)::text, 8, '0'), 'group' || lpad((n % 10000)::text, 8, '0'), 0, 101,
-	now() - interval '1 day', gen_random_uuid(), now() - interval '1 day'
+const fillStates = `INSERT INTO states (user_id, group_id, estimate_read, estimate_before_base_seq, content_type,
+	estimate_at, estimate_id, estimate_by_message, first_estimate_at, updated_at)
+SELECT 'user' || lpad((n / 5)::text, 8, '0'), 'group' || lpad((n % 10000)::text, 8, '0'), 0, true, 101,
+	now() - interval '1 day', gen_random_uuid(), false, now() - interval '1 day', now() - interval '1 day'
 FROM generate_series($1::bigint, $2::bigint) AS n`
 
 // fillForReads gives every group a position, so that a count costs what it costs in
 // production, some users many groups, and one group many members.
 func fillForReads() []string {
 	return []string{
-		`INSERT INTO positions (group_id, known, origin, updated_at)
-SELECT 'group' || lpad(n::text, 8, '0'), 1000, 0, now() FROM generate_series(0, 9999) AS n ON CONFLICT DO NOTHING`,
-		fmt.Sprintf(`INSERT INTO states (user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at)
-SELECT 'badge' || u, 'group' || lpad(((u * 7 + g * 41) %% 10000)::text, 8, '0'), -990, false, 101, now(), gen_random_uuid(), now()
+		`INSERT INTO positions (group_id, max_seq, base_seq, covered_until, moved_at, updated_at)
+SELECT 'group' || lpad(n::text, 8, '0'), 1000, 0, now(), now(), now() FROM generate_series(0, 9999) AS n ON CONFLICT DO NOTHING`,
+		fmt.Sprintf(`INSERT INTO states (user_id, group_id, estimate_read, estimate_before_base_seq, content_type,
+	estimate_at, estimate_id, estimate_by_message, first_estimate_at, updated_at)
+SELECT 'badge' || u, 'group' || lpad(((u * 7 + g * 41) %% 10000)::text, 8, '0'), 990, false, 101,
+	now(), gen_random_uuid(), false, now(), now()
 FROM generate_series(0, %d) AS u, generate_series(0, %d) AS g ON CONFLICT DO NOTHING`, badgeUsers-1, badgeGroups-1),
-		fmt.Sprintf(`INSERT INTO states (user_id, group_id, lag, content_type, estimate_at, estimate_id, updated_at)
-SELECT 'member' || lpad(n::text, 8, '0'), 'large', n %% 10, 101, now(), gen_random_uuid(), now()
+		fmt.Sprintf(`INSERT INTO states (user_id, group_id, estimate_read, estimate_before_base_seq, content_type,
+	estimate_at, estimate_id, estimate_by_message, first_estimate_at, updated_at)
+SELECT 'member' || lpad(n::text, 8, '0'), 'large', -(n %% 10), true, 101, now(), gen_random_uuid(), false, now(), now()
 FROM generate_series(1, %d) AS n ON CONFLICT DO NOTHING`, largeGroup),
 	}
 }
