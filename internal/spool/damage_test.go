@@ -213,6 +213,55 @@ func TestNothingLeft(t *testing.T) {
 	require.Equal(t, []int{10}, drain(t, s, 4))
 }
 
+// What this process has acknowledged is never taken for an append that a crash cut.
+func TestZerosWhileDraining(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, _ := openWith(t, dir)
+	require.NoError(t, put(s, batch(0, 9)))
+	file, err := os.OpenFile(segmentFiles(t, dir)[0], os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteAt(make([]byte, 100), s.Stats().Bytes-100)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	require.Equal(t, count(0, 8), drain(t, s, 3))
+	require.Len(t, s.Stats().Damaged, 1)
+}
+
+// Where the whole end of a file is not legible, the rest still is.
+func TestLongDamagedEnd(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, _ := openWith(t, dir)
+	require.NoError(t, put(s, batch(0, 999)))
+	require.NoError(t, s.Close())
+	path := segmentFiles(t, dir)[0]
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	content = overwrite(content, len(content)-2*tailSize, bytes.Repeat([]byte("x"), 2*tailSize))
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	s, _ = openWith(t, dir)
+	queued := int(s.Len())
+	require.Greater(t, queued, 500)
+	require.Equal(t, count(0, queued), drain(t, s, 100))
+	require.Len(t, s.Stats().Damaged, 1)
+}
+
+// An entry with right checksums that says nothing that can be understood is passed.
+func TestNotUnderstood(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	chunks, err := encode(batch(0, 1), 0, time.Time{}, time.Time{})
+	require.NoError(t, err)
+	more, err := encode(batch(10, 1), 2, time.Time{}, time.Time{})
+	require.NoError(t, err)
+	content := append(appendFrame(chunks[0], frameHeader{ordinal: 1}, []byte(`{"id":7}`)), more[0]...)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, (&segment{sequence: 3}).name()), content, 0o600))
+	s, _ := openWith(t, dir)
+	require.Equal(t, []int{0, 10}, drain(t, s, 100))
+	require.Len(t, s.Stats().Damaged, 1)
+}
+
 // A file that turns out to hold more than was counted, as when its end could not be read
 // at the start, never makes the count wrong. It is kept.
 func TestMoreThanWasCounted(t *testing.T) {
