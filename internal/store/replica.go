@@ -38,7 +38,7 @@ func (s *Store) OpenReplica(url string) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), forReads(config))
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare pool of the replica: %w", err)
 	}

@@ -39,7 +39,7 @@ func Open(url string, logger *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	reads := forReads(config.Copy())
+	reads := config.Copy()
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare pool: %w", err)
@@ -65,21 +65,19 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	config.AfterConnect = leadByIndexes
 	return config, nil
 }
 
-// forReads sets what fits reads, each of which is about few rows and led to them by an
-// index. PostgreSQL takes a table that was empty when it looked last for one that is
-// read at once, and would read what has come into it meanwhile for every row of the
-// answer. Compiling takes longer than executing.
-func forReads(config *pgxpool.Config) *pgxpool.Config {
-	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		ctx, cancel := context.WithTimeout(ctx, config.ConnConfig.ConnectTimeout)
-		defer cancel()
-		_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET jit = off")
-		return err
-	}
-	return config
+// leadByIndexes has statements led by indexes, since all but a few are about few rows.
+// PostgreSQL takes a table that was empty when it looked last for one that is read at
+// once, and would read what has come into it meanwhile for every row of the answer.
+// Compiling takes longer than executing.
+func leadByIndexes(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, conn.Config().ConnectTimeout)
+	defer cancel()
+	_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET jit = off")
+	return err
 }
 
 // EnableLookups has events ask for lookups at OpenIM also where they tell a count,
