@@ -216,8 +216,13 @@ func onlyReceipts(group []*submission) bool {
 // run makes a group durable.
 func (in *Ingest) run(ctx context.Context, group []*submission) {
 	batch := readstate.Batch{Fresh: true}
+	if len(group) == 1 {
+		batch.Events = group[0].events // may be many: not copied
+	}
 	for _, sub := range group {
-		batch.Events = append(batch.Events, sub.events...)
+		if len(group) > 1 {
+			batch.Events = append(batch.Events, sub.events...)
+		}
 		if sub.rejection != nil {
 			batch.Rejections = append(batch.Rejections, *sub.rejection)
 		}
