@@ -117,7 +117,6 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 	slices.SortStableFunc(t.left, func(a, b readstate.Event) int { return a.Compare(&b) })
 	t.loaded = readstate.Loaded{Positions: map[string]readstate.GroupPosition{}, States: map[readstate.Pair]readstate.ReadState{}}
 	t.from = map[string]place{}
-	var moving []string
 	for i := range t.left {
 		e := &t.left[i]
 		if e.GroupID == "" {
@@ -127,19 +126,12 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 			t.from[e.GroupID] = place{at: e.At}
 			t.groups = append(t.groups, e.GroupID)
 		}
-		if !e.Kind.IsReceipt() {
-			moving = append(moving, e.GroupID)
-		}
 	}
 	slices.Sort(t.groups)
-	slices.Sort(moving)
-	moving = slices.Compact(moving)
-	if len(moving) > 0 {
-		if err := t.queries.AddPositions(ctx, queue, moving); err != nil {
+	if len(t.groups) > 0 {
+		if err := t.queries.AddPositions(ctx, queue, t.groups); err != nil {
 			return err
 		}
-	}
-	if len(t.groups) > 0 {
 		queue.ask(func(conn db.DBTX) error {
 			rows, err := t.queries.LockPositions(ctx, conn, t.groups)
 			for i := range rows {
@@ -171,6 +163,11 @@ func (t *transaction) apply(ctx context.Context) (more bool, err error) {
 		now = t.left[:n]
 	}
 	t.left = t.left[len(now):]
+	if more {
+		if err := t.loadStart(ctx, now); err != nil {
+			return more, err
+		}
+	}
 	if len(t.loaded.Journal) > 0 {
 		if err := t.loadLate(ctx); err != nil {
 			return more, err
@@ -192,6 +189,49 @@ func (t *transaction) apply(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return more, nil
+}
+
+// loadStart finds where the walk of a group begins that no row of this part may have
+// moved: what the first row behind it that may have says of before.
+func (t *transaction) loadStart(ctx context.Context, now []readstate.Event) error {
+	if t.loaded.Start == nil {
+		t.loaded.Start = map[string]readstate.GroupPosition{}
+	}
+	known := map[string]bool{"": true}
+	for groupID := range t.loaded.Start {
+		known[groupID] = true
+	}
+	for i := range t.loaded.Journal {
+		if e := &t.loaded.Journal[i]; e.Checkpoint.GroupID != "" {
+			known[e.GroupID] = true
+		}
+	}
+	var queue pipeline
+	find := func(groupID string) {
+		if known[groupID] {
+			return
+		}
+		known[groupID] = true
+		last := &t.loaded.Journal[len(t.loaded.Journal)-1]
+		queue.ask(func(conn db.DBTX) error {
+			row, err := t.queries.FirstMoveAfter(ctx, conn, db.FirstMoveAfterParams{
+				GroupID: groupID, AfterAt: last.At, AfterID: identity(last.ID),
+			})
+			if err == nil {
+				t.loaded.Start[groupID] = entry(&row).Checkpoint
+			} else if errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			}
+			return err
+		})
+	}
+	for i := range now {
+		find(now[i].GroupID)
+	}
+	for i := range t.loaded.Journal {
+		find(t.loaded.Journal[i].GroupID)
+	}
+	return queue.send(ctx, t.conn)
 }
 
 // loadLate loads what rows of the journal are about that are applied anew.
