@@ -63,9 +63,11 @@ func (ns NullEventKind) Value() (driver.Value, error) {
 	return string(ns.EventKind), nil
 }
 
+// API keys that were ever made; revoked ones stay, for the record.
 type ApiKey struct {
-	ID     pgtype.UUID
-	Name   string
+	ID   pgtype.UUID
+	Name string
+	// SHA-256 of the key's text.
 	Hash   []byte
 	Scopes []string
 	// With which user IDs must begin: the empty prefix fits all.
@@ -98,6 +100,7 @@ type CurrentState struct {
 	UpdatedAt   time.Time
 }
 
+// Tombstones: who was erased, as a hash, and when.
 type Erasure struct {
 	// HMAC-SHA-256, under the key of erasure_keys, of 'user' or 'group', a zero byte and the ID.
 	SubjectHash []byte

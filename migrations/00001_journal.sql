@@ -75,6 +75,7 @@ CREATE TABLE retention (
 );
 INSERT INTO retention (id) VALUES (1);
 
+COMMENT ON TABLE retention IS 'One row: how far back the journal reaches.';
 COMMENT ON COLUMN retention.dropped_until IS 'Rows of the journal that arrived before may have been dropped; null: none was.';
 
 -- +goose Down

@@ -22,6 +22,8 @@ CREATE TABLE api_keys (
 -- A name is free again when its key is revoked.
 CREATE UNIQUE INDEX api_keys_name_idx ON api_keys (name) WHERE revoked_at IS NULL;
 
+COMMENT ON TABLE api_keys IS 'API keys that were ever made; revoked ones stay, for the record.';
+COMMENT ON COLUMN api_keys.hash IS 'SHA-256 of the key''s text.';
 COMMENT ON COLUMN api_keys.user_prefix IS 'With which user IDs must begin: the empty prefix fits all.';
 
 -- +goose Down

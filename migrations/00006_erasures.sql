@@ -10,6 +10,7 @@ CREATE TABLE erasures (
 
 CREATE INDEX erasures_erased_at_idx ON erasures (erased_at);
 
+COMMENT ON TABLE erasures IS 'Tombstones: who was erased, as a hash, and when.';
 COMMENT ON COLUMN erasures.subject_hash IS 'HMAC-SHA-256, under the key of erasure_keys, of ''user'' or ''group'', a zero byte and the ID.';
 
 CREATE TABLE erasure_keys (

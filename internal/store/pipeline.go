@@ -48,6 +48,9 @@ func (p *pipeline) send(ctx context.Context, conn interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 },
 ) (err error) {
+	if len(p.results) == 0 {
+		return nil
+	}
 	results := conn.SendBatch(ctx, &p.batch)
 	defer func() { err = errors.Join(err, results.Close()) }()
 	for _, read := range p.results {
