@@ -15,7 +15,7 @@ import (
 
 // fewReceipts is up to how many receipts are written by a statement each: lists cost
 // the database more than they save.
-const fewReceipts = 8
+const fewReceipts = 3
 
 // Commit makes a batch durable in one transaction: when it returns nil, every event is
 // in the journal and in the states and positions, and survives a crash of either side.
