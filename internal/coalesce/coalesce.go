@@ -5,9 +5,13 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 )
+
+// ErrPanicked says that the batch with an item panicked while it ran.
+var ErrPanicked = errors.New("the batch panicked")
 
 // Options says how items are run.
 type Options[T any] struct {
@@ -41,6 +45,7 @@ type batch[T any] struct {
 	items  []T
 	weight int
 	done   chan struct{} // closed when the batch has run
+	err    error         // set before done is closed
 }
 
 // New returns a Batcher without work.
@@ -52,7 +57,8 @@ func New[T any](options Options[T]) *Batcher[T] {
 }
 
 // Do blocks until the batch with the item has run, which begins after the call. It
-// returns the context's error when that ends first; the item may still run then.
+// returns the context's error when that ends first; the item may still run then. A panic
+// of Run goes through the caller who leads; the others get [ErrPanicked].
 func (b *Batcher[T]) Do(ctx context.Context, item T) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -64,7 +70,7 @@ func (b *Batcher[T]) Do(ctx context.Context, item T) error {
 	}
 	select {
 	case <-own.done:
-		return nil
+		return own.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -116,6 +122,7 @@ func (b *Batcher[T]) lead(ctx context.Context, own *batch[T]) {
 	next := own
 	defer func() {
 		if next == own { // Run has panicked
+			own.err = ErrPanicked
 			next = b.finish(own)
 		}
 		if next == nil {

@@ -2,11 +2,13 @@ package coalesce_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -14,6 +16,8 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var errLeader = errors.New("the leader panicked")
 
 type item struct {
 	name   int
@@ -24,12 +28,11 @@ type item struct {
 
 // recorder runs batches that take a second.
 type recorder struct {
-	mu     sync.Mutex
-	now    int
-	most   int
-	order  []int
-	sizes  []int
-	panics bool
+	mu    sync.Mutex
+	now   int
+	most  int
+	order []int
+	sizes []int
 }
 
 func (r *recorder) run(_ context.Context, items []*item) {
@@ -38,10 +41,7 @@ func (r *recorder) run(_ context.Context, items []*item) {
 	r.most = max(r.most, r.now)
 	r.sizes = append(r.sizes, len(items))
 	r.mu.Unlock()
-	if r.panics {
-		panic("run")
-	}
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) //nolint:forbidigo // the bubble's clock
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now--
@@ -90,7 +90,7 @@ func TestTogether(t *testing.T) {
 		var callers sync.WaitGroup
 		for i := range items {
 			items[i] = &item{name: i, weight: 1}
-			callers.Go(func() { require.NoError(t, b.Do(t.Context(), items[i])) })
+			callers.Go(func() { assert.NoError(t, b.Do(t.Context(), items[i])) })
 			synctest.Wait()
 		}
 		callers.Wait()
@@ -110,7 +110,7 @@ func TestHeavyItem(t *testing.T) {
 		b := newBatcher(r, 3, 1)
 		var callers sync.WaitGroup
 		for i, weight := range []int{1, 1, 9, 1} {
-			callers.Go(func() { require.NoError(t, b.Do(t.Context(), &item{name: i, weight: weight})) })
+			callers.Go(func() { assert.NoError(t, b.Do(t.Context(), &item{name: i, weight: weight})) })
 			synctest.Wait()
 		}
 		callers.Wait()
@@ -126,7 +126,7 @@ func TestBeside(t *testing.T) {
 		b := newBatcher(r, 1, 2)
 		var callers sync.WaitGroup
 		for i := range 9 {
-			callers.Go(func() { require.NoError(t, b.Do(t.Context(), &item{name: i, weight: 1, alone: i == 4})) })
+			callers.Go(func() { assert.NoError(t, b.Do(t.Context(), &item{name: i, weight: 1, alone: i == 4})) })
 			synctest.Wait()
 		}
 		callers.Wait()
@@ -143,11 +143,11 @@ func TestContext(t *testing.T) {
 		r := &recorder{}
 		b := newBatcher(r, 10, 1)
 		var callers sync.WaitGroup
-		callers.Go(func() { require.NoError(t, b.Do(t.Context(), &item{name: 0, weight: 1})) })
+		callers.Go(func() { assert.NoError(t, b.Do(t.Context(), &item{name: 0, weight: 1})) })
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := &item{name: 1, weight: 1}
-		callers.Go(func() { require.ErrorIs(t, b.Do(ctx, gone), context.Canceled) })
+		callers.Go(func() { assert.ErrorIs(t, b.Do(ctx, gone), context.Canceled) })
 		synctest.Wait()
 		cancel()
 		require.ErrorIs(t, b.Do(ctx, &item{weight: 1}), context.Canceled)
@@ -157,12 +157,44 @@ func TestContext(t *testing.T) {
 	})
 }
 
-// TestPanic: what panics ends its own batch only.
+// TestPanic: a panic ends its own batch only, and nobody takes it for success.
 func TestPanic(t *testing.T) {
 	t.Parallel()
-	r := &recorder{panics: true}
-	b := newBatcher(r, 10, 1)
-	require.Panics(t, func() { _ = b.Do(t.Context(), &item{weight: 1}) })
-	r.panics = false
-	require.NoError(t, b.Do(t.Context(), &item{weight: 1}))
+	synctest.Test(t, func(t *testing.T) {
+		proceed := make(chan struct{})
+		b := coalesce.New(coalesce.Options[string]{
+			Run: func(_ context.Context, items []string) {
+				switch items[0] {
+				case "slow":
+					<-proceed
+				case "follower":
+					panic("run")
+				}
+			},
+			Limit:  10,
+			MayRun: func(next []string, running [][]string) bool { return len(running) == 0 || len(next) == 2 },
+		})
+		var callers sync.WaitGroup
+		do := func(item string) <-chan error {
+			result := make(chan error, 1)
+			callers.Go(func() {
+				defer func() {
+					if recover() != nil {
+						result <- errLeader
+					}
+				}()
+				result <- b.Do(t.Context(), item)
+			})
+			synctest.Wait()
+			return result
+		}
+		slow, follower, leader := do("slow"), do("follower"), do("leader")
+		require.ErrorIs(t, <-leader, errLeader)
+		require.ErrorIs(t, <-follower, coalesce.ErrPanicked)
+		close(proceed)
+		require.NoError(t, <-slow)
+		require.NoError(t, <-do("next"))
+		callers.Wait()
+		b.Wait()
+	})
 }
