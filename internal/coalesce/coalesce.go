@@ -29,6 +29,9 @@ type Options[T any] struct {
 	// Join is called when an item has got its place, in the order of places, one at a time;
 	// nil: nothing is.
 	Join func(item T)
+	// Begin is called before a batch runs, in the order of batches, one at a time; nil:
+	// nothing is.
+	Begin func(items []T)
 }
 
 // Batcher collects items into batches. Its methods are safe for concurrent use.
@@ -113,6 +116,9 @@ func (b *Batcher[T]) start() bool {
 	}
 	b.running = append(b.running, b.waiting[0])
 	b.waiting = b.waiting[1:]
+	if b.options.Begin != nil {
+		b.options.Begin(b.running[len(b.running)-1].items)
+	}
 	return true
 }
 

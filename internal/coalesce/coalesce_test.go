@@ -32,6 +32,7 @@ type recorder struct {
 	now   int
 	most  int
 	order []int
+	begun []int // the first item of each batch
 	sizes []int
 }
 
@@ -63,7 +64,8 @@ func newBatcher(r *recorder, limit, beside int) *coalesce.Batcher[*item] {
 			}
 			return len(running) < beside
 		},
-		Join: func(i *item) { r.order = append(r.order, i.name) },
+		Join:  func(i *item) { r.order = append(r.order, i.name) },
+		Begin: func(items []*item) { r.begun = append(r.begun, items[0].name) },
 	})
 }
 
@@ -97,6 +99,7 @@ func TestTogether(t *testing.T) {
 		b.Wait()
 		require.Equal(t, []int{0, 1, 2, 3, 4, 5}, r.order)
 		require.Equal(t, []int{1, 3, 2}, r.sizes)
+		require.Equal(t, []int{0, 1, 4}, r.begun)
 		require.Equal(t, []int{1, 2, 3}, items[2].ran)
 		require.Equal(t, 1, r.most)
 	})

@@ -25,7 +25,7 @@ const maxGroup = 1000
 
 // A second transaction may be under way beside one of few events: two lone callers need
 // not wait for each other. Beside a larger one it would only make groups smaller, which
-// costs the database more than it gains. What moves positions is always written alone:
+// costs the database more than it gains. Nothing is written beside what moves positions:
 // its place in the order of arrival decides what receipts beside it mean.
 const (
 	maxWriters = 2
@@ -68,8 +68,8 @@ type Ingest struct {
 	clock   clock
 	metrics *metrics
 	batcher *coalesce.Batcher[*submission]
-	// unsettled has the first arrivals of the groups that are being written.
-	unsettled moments
+	// inFlight has the first arrivals of the groups that are being written.
+	inFlight moments
 
 	mu      sync.Mutex
 	cancel  context.CancelFunc // ends the drainer's work at once; nil before Start
@@ -110,7 +110,7 @@ func New(options Options) *Ingest {
 		wake: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}
 	in.batcher = coalesce.New(coalesce.Options[*submission]{
-		Run: in.run, Limit: maxGroup, Weight: (*submission).weight, MayRun: mayRun, Join: in.arrive,
+		Run: in.run, Limit: maxGroup, Weight: (*submission).weight, MayRun: mayRun, Join: in.arrive, Begin: in.begin,
 	})
 	in.clock.advance(options.Spool.NewestArrival())
 	in.spooling.Store(true)
@@ -186,6 +186,19 @@ func (in *Ingest) arrive(sub *submission) {
 	}
 }
 
+// begin notes the first arrival of a group before any later group can reach the spool.
+func (in *Ingest) begin(group []*submission) { in.inFlight.add(arrivalOf(group)) }
+
+// arrivalOf gives the first arrival of a group's events, zero where it has none.
+func arrivalOf(group []*submission) time.Time {
+	for _, sub := range group {
+		if len(sub.events) > 0 {
+			return sub.events[0].At
+		}
+	}
+	return time.Time{}
+}
+
 func (s *submission) weight() int { return max(1, len(s.events)) }
 
 // mayRun reports whether one more transaction may begin.
@@ -227,9 +240,8 @@ func (in *Ingest) run(ctx context.Context, group []*submission) {
 			batch.Rejections = append(batch.Rejections, *sub.rejection)
 		}
 	}
-	settled := in.unsettled.add(firstArrival(&batch))
-	defer settled()
-	failed := in.settle(ctx, batch)
+	defer in.inFlight.remove(arrivalOf(group))
+	failed := in.persist(ctx, batch)
 	if len(failed) == 0 {
 		return
 	}
@@ -247,7 +259,7 @@ func (in *Ingest) run(ctx context.Context, group []*submission) {
 }
 
 // Stop ends an Ingest that nothing is submitted to any more: it blocks until
-// all groups are settled and the spool is empty, the database fails, or the
+// all groups are durable and the spool is empty, the database fails, or the
 // context ends. What stays in the spool is the next process's.
 func (in *Ingest) Stop(ctx context.Context) {
 	in.batcher.Wait()

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxDrains is how many batches are told apart.
+	// maxDrains is how many batches are remembered one by one.
 	maxDrains = 1024
 	// maxSkew is what the clocks of this machine and the database may differ by: more is
 	// named in the log at start.
@@ -55,15 +55,19 @@ type moments struct {
 	list []time.Time
 }
 
-// add puts a moment in, until the returned function is called.
-func (m *moments) add(moment time.Time) (remove func()) {
+// add puts a moment in.
+func (m *moments) add(moment time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.list = append(m.list, moment)
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.list = slices.Delete(m.list, slices.Index(m.list, moment), slices.Index(m.list, moment)+1)
+}
+
+// remove takes out a moment that was put in.
+func (m *moments) remove(moment time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.Index(m.list, moment); i >= 0 {
+		m.list = slices.Delete(m.list, i, i+1)
 	}
 }
 

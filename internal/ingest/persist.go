@@ -18,16 +18,16 @@ const (
 	maxRetries = 8
 )
 
-// settle makes a group durable in the database or in the spool, in parts where it is
+// persist makes a group durable in the database or in the spool, in parts where it is
 // large, and gives what could not be.
-func (in *Ingest) settle(ctx context.Context, batch readstate.Batch) outcome {
+func (in *Ingest) persist(ctx context.Context, batch readstate.Batch) outcome {
 	var failed outcome
 	for len(batch.Events) > maxGroup {
 		part := readstate.Batch{Events: batch.Events[:maxGroup:maxGroup], Fresh: batch.Fresh}
 		batch.Events = batch.Events[maxGroup:]
-		failed = failed.with(in.settlePart(ctx, part))
+		failed = failed.with(in.persistPart(ctx, part))
 	}
-	return failed.with(in.settlePart(ctx, batch))
+	return failed.with(in.persistPart(ctx, batch))
 }
 
 // with adds what failed in another part.
@@ -39,7 +39,7 @@ func (o outcome) with(other outcome) outcome {
 	return o
 }
 
-func (in *Ingest) settlePart(ctx context.Context, batch readstate.Batch) outcome {
+func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch) outcome {
 	var spoolErr error
 	if in.spooling.Load() {
 		if spooled, err := in.spoolBehind(batch); spooled {
@@ -87,7 +87,7 @@ func (in *Ingest) spoolBehind(batch readstate.Batch) (bool, error) {
 
 // append queues a batch; in.order is held.
 func (in *Ingest) append(batch readstate.Batch) error {
-	return in.options.Spool.Append(batch, in.unsettled.oldest(firstArrival(&batch)), in.clock.newest())
+	return in.options.Spool.Append(batch, in.inFlight.oldest(firstArrival(&batch)), in.clock.newest())
 }
 
 // beginSpooling queues what the database did not take, and sends everything
@@ -141,10 +141,10 @@ type commit struct {
 }
 
 // write writes a batch; where the database refuses it, halves are tried, so
-// that one bad callback never fails its neighbours. A receipt that is refused
-// alone is recorded among the rejected callbacks.
+// that one bad event never fails its neighbours. An event that is refused by itself is
+// recorded among the rejected callbacks.
 func (c *commit) write(ctx context.Context, batch readstate.Batch) {
-	if c.cause != nil { // no use to ask again
+	if c.cause != nil { // the database has just failed
 		c.leave(batch, c.cause)
 		return
 	}
@@ -182,7 +182,7 @@ func (c *commit) attempt(ctx context.Context, batch readstate.Batch) error {
 	}
 }
 
-// refuse records a callback that the database refuses alone.
+// refuse records an event that the database refuses by itself among the rejected callbacks.
 func (c *commit) refuse(ctx context.Context, batch readstate.Batch, cause error) {
 	c.metrics.refused.Inc()
 	c.options.Logger.ErrorContext(ctx, "callback refused by the database: recorded among the rejected callbacks",
