@@ -148,7 +148,7 @@ func (c *commit) write(ctx context.Context, batch readstate.Batch) {
 		c.leave(batch, c.cause)
 		return
 	}
-	err := c.attempt(ctx, batch)
+	err := c.attempt(ctx, &batch)
 	switch {
 	case err == nil:
 	case errors.Is(err, readstate.ErrUnavailable) || ctx.Err() != nil:
@@ -165,11 +165,12 @@ func (c *commit) write(ctx context.Context, batch readstate.Batch) {
 	}
 }
 
-// attempt commits a batch, again where that may help, within the context.
-func (c *commit) attempt(ctx context.Context, batch readstate.Batch) error {
+// attempt commits a batch, again where that may help, within the context. From the second
+// time on the batch is not fresh.
+func (c *commit) attempt(ctx context.Context, batch *readstate.Batch) error {
 	for try := 0; ; try++ {
 		started := c.options.Now()
-		err := c.options.Store.Commit(ctx, batch)
+		err := c.options.Store.Commit(ctx, *batch)
 		c.metrics.observe(batch.Len(), c.options.Now().Sub(started), err)
 		if !errors.Is(err, readstate.ErrRetry) || try == maxRetries || ctx.Err() != nil {
 			return err
@@ -197,7 +198,7 @@ func (c *commit) refuse(ctx context.Context, batch readstate.Batch, cause error)
 		Reason: fmt.Sprintf("%s: %v", input.Message, cause), UserID: event.UserID, GroupID: event.GroupID,
 	}}}
 	c.fail(batch, input)
-	if err := c.attempt(ctx, record); err == nil {
+	if err := c.attempt(ctx, &record); err == nil {
 		return
 	} else if errors.Is(err, readstate.ErrUnavailable) || ctx.Err() != nil {
 		c.leave(record, err)
@@ -205,7 +206,7 @@ func (c *commit) refuse(ctx context.Context, batch readstate.Batch, cause error)
 	}
 	// What is refused in the IDs may be refused here too.
 	record.Rejections[0].UserID, record.Rejections[0].GroupID = "", ""
-	if err := c.attempt(ctx, record); err != nil {
+	if err := c.attempt(ctx, &record); err != nil {
 		c.leave(record, err)
 	}
 }
