@@ -42,7 +42,7 @@ func (s *fakeStore) Commit(ctx context.Context, batch readstate.Batch) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range batch.Receipts {
+	for _, r := range batch.Events {
 		if r.UserID == "poison" {
 			return errPoison
 		}
@@ -74,7 +74,7 @@ func start(t testing.TB, store ingest.Store, now func() time.Time) *ingest.Inges
 
 func prepare(t testing.TB, store ingest.Store, dir string, now func() time.Time) (*ingest.Ingest, *spool.Spool) {
 	t.Helper()
-	queue, err := spool.Open(spool.Options{Dir: dir, MaxBytes: 1 << 20, Now: now, Logger: discard()})
+	queue, err := spool.Open(spool.Options{Dir: dir, MaxBytes: 64 << 20, Now: now, Logger: discard()})
 	require.NoError(t, err)
 	in := ingest.New(ingest.Options{
 		Store: store, Spool: queue, Budget: 800 * time.Millisecond, Now: now, Logger: discard(),
@@ -88,8 +88,13 @@ func prepare(t testing.TB, store ingest.Store, dir string, now func() time.Time)
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func receipt(user string) readstate.Receipt {
-	return readstate.Receipt{Dialect: readstate.DialectDocumented, UserID: user, GroupID: "g"}
+func receipt(user string) readstate.Event {
+	return readstate.Event{Kind: readstate.EventReceipt, UserID: user, GroupID: "g"}
+}
+
+// submit brings a callback with one receipt.
+func submit(ctx context.Context, in *ingest.Ingest, user string) error {
+	return in.Submit(ctx, []readstate.Event{receipt(user)})
 }
 
 // What arrives while a transaction is under way shares the next one; nobody is
@@ -101,14 +106,14 @@ func TestGroupCommit(t *testing.T) {
 		in := start(t, store, time.Now)
 		var answered sync.WaitGroup
 		results := make(chan error, 12)
-		submit := func(user string) {
-			answered.Go(func() { results <- in.Submit(context.Background(), receipt(user)) })
+		begin := func(user string) {
+			answered.Go(func() { results <- submit(context.Background(), in, user) })
 			synctest.Wait()
 		}
-		submit("first")
-		submit("second") // beside a small one
+		begin("first")
+		begin("second") // beside a small one
 		for i := range 9 {
-			submit(fmt.Sprint("u", i))
+			begin(fmt.Sprint("u", i))
 		}
 		answered.Go(func() { results <- in.Reject(context.Background(), readstate.Rejection{Command: "c"}) })
 		synctest.Wait()
@@ -126,9 +131,10 @@ func TestGroupCommit(t *testing.T) {
 			require.NoError(t, <-results)
 		}
 		// Identity and arrival are given once, in the order of arrival.
-		batch := store.batches[2].Receipts
+		batch := store.batches[2].Events
 		for i := 1; i < len(batch); i++ {
-			require.True(t, batch[i].ReceivedAt.After(batch[i-1].ReceivedAt))
+			require.Positive(t, batch[i].Compare(&batch[i-1]))
+			require.True(t, batch[i].At.After(batch[i-1].At))
 			require.NotEqual(t, batch[i].ID, batch[i-1].ID)
 			require.Equal(t, byte(7), batch[i].ID[6]>>4, "UUID version")
 		}
@@ -143,20 +149,20 @@ func TestCancelledLeader(t *testing.T) {
 		in := start(t, store, time.Now)
 		ctx, cancel := context.WithCancel(context.Background())
 		leader, follower := make(chan error, 1), make(chan error, 1)
-		go func() { leader <- in.Submit(ctx, receipt("leader")) }()
+		go func() { leader <- submit(ctx, in, "leader") }()
 		synctest.Wait()
-		go func() { follower <- in.Submit(context.Background(), receipt("follower")) }()
+		go func() { follower <- submit(context.Background(), in, "follower") }()
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
 		close(store.gate)
 		require.NoError(t, <-leader)
 		require.NoError(t, <-follower)
-		require.Error(t, in.Submit(ctx, receipt("late")))
+		require.Error(t, submit(ctx, in, "late"))
 	})
 }
 
-// One bad receipt never fails its neighbours.
+// One bad event never fails its neighbours.
 func TestPoisonIsIsolated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -166,7 +172,7 @@ func TestPoisonIsIsolated(t *testing.T) {
 		users := []string{"lead", "a", "b", "poison", "c", "d", "e"}
 		errs := make([]error, len(users))
 		for i, user := range users {
-			wait.Go(func() { errs[i] = in.Submit(context.Background(), receipt(user)) })
+			wait.Go(func() { errs[i] = submit(context.Background(), in, user) })
 			synctest.Wait()
 		}
 		var rejected error
@@ -201,26 +207,29 @@ func TestPoisonIsIsolated(t *testing.T) {
 // A group is bounded: who finds it full waits for the next one.
 func TestBoundedGroups(t *testing.T) {
 	t.Parallel()
-	store := &fakeStore{gate: make(chan struct{})}
-	in := start(t, store, time.Now)
-	var wait sync.WaitGroup
-	const callers = 2500
-	errs := make(chan error, callers)
-	for i := range callers {
-		wait.Go(func() { errs <- in.Submit(context.Background(), receipt(strconv.Itoa(i))) })
-	}
-	close(store.gate)
-	wait.Wait()
-	close(errs)
-	for err := range errs {
-		require.NoError(t, err)
-	}
-	total := 0
-	for _, size := range store.sizes() {
-		require.LessOrEqual(t, size, 1000)
-		total += size
-	}
-	require.Equal(t, callers, total)
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{gate: make(chan struct{})}
+		in := start(t, store, time.Now)
+		var wait sync.WaitGroup
+		const callers = 2500
+		errs := make(chan error, callers)
+		for i := range callers {
+			wait.Go(func() { errs <- submit(context.Background(), in, strconv.Itoa(i)) })
+		}
+		synctest.Wait()
+		close(store.gate)
+		wait.Wait()
+		close(errs)
+		for err := range errs {
+			require.NoError(t, err)
+		}
+		total := 0
+		for _, size := range store.sizes() {
+			require.LessOrEqual(t, size, 1000)
+			total += size
+		}
+		require.Equal(t, callers, total)
+	})
 }
 
 // Arrival is in whole microseconds and strictly increasing, whatever the
@@ -232,8 +241,8 @@ func TestArrivalClock(t *testing.T) {
 	in, _ := prepare(t, store, t.TempDir(), func() time.Time { return now })
 	in.Start(t.Context(), time.Time{})
 	arrival := func() time.Time {
-		require.NoError(t, in.Submit(t.Context(), receipt("u")))
-		return store.batches[len(store.batches)-1].Receipts[0].ReceivedAt
+		require.NoError(t, submit(t.Context(), in, "u"))
+		return store.batches[len(store.batches)-1].Events[0].At
 	}
 	first := arrival()
 	require.Equal(t, now.Truncate(time.Microsecond), first)
