@@ -80,7 +80,7 @@ type handler struct {
 func Register(engine *gin.Engine, options Options) huma.API {
 	config := huma.DefaultConfig("Readmark", contractVersion)
 	config.Info.Description = "Unread counts of OpenIM group chats, per user and group. " +
-		"Unknown is not zero: what Readmark has not heard of is answered with 404."
+		"Unknown is not zero: what Readmark knows nothing of is answered with 404."
 	config.CreateHooks = nil // no $schema field in answers
 	strict := huma.DefaultJSONFormat
 	strict.Unmarshal = unmarshal
@@ -101,7 +101,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	if h.read == nil {
 		h.read = options.Now
 	}
-	engine.Use(h.quick)
+	engine.Use(h.fastPath)
 	api := humagin.New(engine, config)
 	api.UseMiddleware(h.readable(api))
 	// Behind the keys: strangers take no room.
@@ -156,8 +156,8 @@ func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) 
 	}
 }
 
-// problem turns a reader's error into an answer, and logs what the caller is
-// not told.
+// problem turns a reader's error into an answer, and logs what the answer leaves
+// out.
 func (h *handler) problem(ctx context.Context, err error, unknown string) error {
 	switch {
 	case errors.Is(err, readstate.ErrUnknown):

@@ -23,14 +23,14 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// service is the read API on a real store; what callbacks tell is committed to the
-// store itself.
+// service is the read API on a real store; events are committed to the store
+// itself.
 type service struct {
 	t       testing.TB
 	url     string // of the database
 	store   *store.Store
 	handler http.Handler
-	arrival time.Time // of the last callback
+	arrival time.Time // of the last event
 }
 
 func newService(t testing.TB) *service {
@@ -67,32 +67,33 @@ func (s *service) next() (readstate.ID, time.Time) {
 	return readstate.ID(uuid.Must(uuid.NewV7())), s.arrival
 }
 
-// read tells that a user has read a group.
+// commit gives an event its identity and arrival, and stores it.
+func (s *service) commit(event readstate.Event) {
+	s.t.Helper()
+	event.ID, event.At = s.next()
+	require.NoError(s.t, s.store.Commit(s.t.Context(), readstate.Batch{Events: []readstate.Event{event}}))
+}
+
+// read stores that a user has read a group.
 func (s *service) read(user, group string, unread int64) {
 	s.t.Helper()
-	id, at := s.next()
-	require.NoError(s.t, s.store.Commit(s.t.Context(), readstate.Batch{Receipts: []readstate.Receipt{{
-		ID: id, ReceivedAt: at, Dialect: readstate.DialectDocumented,
-		UserID: user, GroupID: group, UnreadCount: unread, ContentType: 101,
-	}}}))
+	s.commit(readstate.Event{
+		Kind: readstate.EventReceipt, UserID: user, GroupID: group, UnreadCount: unread, ContentType: 101,
+	})
 }
 
-// change tells of members of a group.
-func (s *service) change(kind readstate.ChangeKind, group string, users ...string) {
+// member stores what happened to a member of a group; without a user, to the group.
+func (s *service) member(kind readstate.EventKind, group, user string) {
 	s.t.Helper()
-	id, at := s.next()
-	require.NoError(s.t, s.store.Commit(s.t.Context(), readstate.Batch{Changes: []readstate.Change{{
-		ID: id, ReceivedAt: at, Kind: kind, GroupID: group, UserIDs: users,
-	}}}))
+	s.commit(readstate.Event{Kind: kind, GroupID: group, UserID: user})
 }
 
-// message tells that somebody has written to a group.
+// message stores that somebody has written to a group.
 func (s *service) message(sender, group string) {
 	s.t.Helper()
-	id, at := s.next()
-	require.NoError(s.t, s.store.Commit(s.t.Context(), readstate.Batch{Messages: []readstate.Message{{
-		ID: id, ReceivedAt: at, UserID: sender, GroupID: group, MessageID: uuid.NewString(), ContentType: 101,
-	}}}))
+	s.commit(readstate.Event{
+		Kind: readstate.EventMessage, UserID: sender, GroupID: group, MessageID: uuid.NewString(), ContentType: 101,
+	})
 }
 
 // ask sends a request and gives the answer as it is.

@@ -81,7 +81,7 @@ func (h *handler) past(at moment) (time.Time, error) {
 	switch {
 	case when.After(now):
 		return when, invalidParameter("at", "lies in the future")
-	case when.After(h.asOf()): // a replica is behind: what it has not heard of is no answer
+	case when.After(h.asOf()): // the replica has not replayed that time yet
 		return when, huma.ErrorWithHeaders(
 			huma.Error503ServiceUnavailable("what is read is not as far as that moment yet"),
 			http.Header{"Retry-After": {"1"}},

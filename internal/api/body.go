@@ -72,7 +72,7 @@ func checkTokens(data []byte) error {
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(data))
 	for range maxTokens {
 		if _, err := decoder.ReadToken(); err != nil {
-			return nil //nolint:nilerr // the end, or a mistake that is told when the text is decoded
+			return nil //nolint:nilerr // the end, or a mistake that decoding reports
 		}
 	}
 	return errTooManyTokens

@@ -22,7 +22,7 @@ func FuzzCursor(f *testing.F) {
 	}
 	histories := []string{cursorOfPairReceipts, cursorOfUserReceipts, cursorOfGroupReceipts}
 	for _, mark := range histories {
-		f.Add(encodePlace(mark, readstate.Arrival{At: moment, ID: readstate.ID{1, 2, 3}}))
+		f.Add(encodeEventCursor(mark, readstate.EventCursor{At: moment, ID: readstate.ID{1, 2, 3}}))
 	}
 	for _, plain := range []string{
 		"1rp:", "1rp:12345678", "1ru:\xff\xff\xff\xff\xff\xff\xff\xff0123456789abcdef", "1g:", "1g:\x00", "1g:\xff", "1ng:-1:g", "1ng:+1:g", "1ng:1", "1ng:99999999999999999999:g", "1tg:9223372036854775807:g", "2g:g", "g",
@@ -51,14 +51,14 @@ func FuzzCursor(f *testing.F) {
 			}
 		}
 		for _, mark := range histories {
-			place, err := decodePlace(mark, cursor)
+			place, err := decodeEventCursor(mark, cursor)
 			if err != nil || cursor == "" {
 				require.Zero(t, place)
 				continue
 			}
 			taken++
 			require.True(t, place.At.Year() >= 1 && place.At.Year() <= 9999, place.At)
-			again, err := decodePlace(mark, encodePlace(mark, place))
+			again, err := decodeEventCursor(mark, encodeEventCursor(mark, place))
 			require.NoError(t, err)
 			require.Equal(t, place, again)
 		}

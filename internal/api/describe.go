@@ -13,25 +13,25 @@ import (
 // tells that answer from the 404 of a path that does not exist, or of a proxy.
 const unknownType = "urn:readmark:problem:unknown"
 
-// told is what the document says of an operation: what it is for, and an answer.
-type told struct {
-	description string
-	request     any // an example, nil without a body
-	answer      any // an example
+// description is what the document says of an operation: what it is for, and an answer.
+type description struct {
+	text    string
+	request any // an example, nil without a body
+	answer  any // an example
 }
 
 // describe completes the OpenAPI document: descriptions, examples, and what errors look
-// like. Each operation must be told of; the tests hold that.
+// like. The tests hold that each operation has a description.
 func describe(document *huma.OpenAPI) {
 	problem := document.Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "ErrorModel")
-	all, examples := tell(), parameterExamples()
+	all, examples := descriptions(), parameterExamples()
 	for _, item := range document.Paths {
 		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
 			if op == nil {
 				continue
 			}
-			t := all[op.OperationID]
-			op.Description = t.description
+			d := all[op.OperationID]
+			op.Description = d.text
 			for _, parameter := range op.Parameters {
 				if parameter.Example == nil {
 					parameter.Example = examples[parameter.Name]
@@ -39,26 +39,26 @@ func describe(document *huma.OpenAPI) {
 			}
 			if op.RequestBody != nil {
 				op.RequestBody.Description = "what is wanted; either list may be left out"
-				op.RequestBody.Content["application/json"].Example = t.request
+				op.RequestBody.Content["application/json"].Example = d.request
 			}
 			if op.Responses["422"] == nil {
 				op.Responses["422"] = &huma.Response{Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}}
 			}
 			for code, response := range op.Responses {
-				describeResponse(op, code, response, &t)
+				describeResponse(op, code, response, &d)
 			}
 		}
 	}
 }
 
-func describeResponse(op *huma.Operation, code string, response *huma.Response, t *told) {
+func describeResponse(op *huma.Operation, code string, response *huma.Response, d *description) {
 	status, err := strconv.Atoi(code)
 	if err != nil {
 		return // there is no default answer
 	}
 	for kind, media := range response.Content {
 		if kind == "application/json" {
-			response.Description, media.Example = "What was asked for", t.answer
+			response.Description, media.Example = "What was asked for", d.answer
 			continue
 		}
 		p := problemExample(status, op.Method)
@@ -117,7 +117,7 @@ func problemExample(status int, method string) describedProblem {
 	case http.StatusServiceUnavailable:
 		detail("The database cannot be reached at the moment, or takes too long", unreachable)
 	case http.StatusInternalServerError:
-		detail("A fault of Readmark's, which its log tells", "internal error")
+		detail("A fault of Readmark's, see its log", "internal error")
 	}
 	return p
 }
@@ -130,8 +130,8 @@ func parameterExamples() map[string]any {
 	}
 }
 
-// tell gives what the document says, by the operations' IDs.
-func tell() map[string]told {
+// descriptions gives what the document says, by the operations' IDs.
+func descriptions() map[string]description {
 	at := time.Date(2026, 11, 24, 2, 40, 19, 899919000, time.UTC)
 	asOf := at.Add(21 * time.Millisecond)
 	count := int64(5)
@@ -158,48 +158,48 @@ func tell() map[string]told {
 	}
 	batch.Body.AsOf = asOf
 	erasure := Erasure{States: 2, JournalRows: 14, Pending: 1, ErasedAt: at}
-	const history = "Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's " +
+	const history = "Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's " +
 		"last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty."
 	const list = "Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes " +
 		"meanwhile; in the order of a value those whose value does not change are."
-	return map[string]told{
+	return map[string]description{
 		"get-state": {
-			description: "The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and " +
+			text: "The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and " +
 				"whether OpenIM is still to be asked (pending). With at, as it was at that moment.",
 			answer: StateAnswer{State: state, AsOf: asOf},
 		},
-		"list-user-groups": {description: list, answer: StateList{Items: []State{state}, AsOf: asOf}},
-		"list-group-users": {description: list, answer: StateList{Items: []State{state}, NextCursor: "MWtnOnVzZXIxMjM", AsOf: asOf}},
+		"list-user-groups": {text: list, answer: StateList{Items: []State{state}, AsOf: asOf}},
+		"list-group-users": {text: list, answer: StateList{Items: []State{state}, NextCursor: "MWtnOnVzZXIxMjM", AsOf: asOf}},
 		"get-badge": {
-			description: "Sums over all groups of a user that are known. With at, as they were at that moment.",
-			answer:      Badge{UserID: state.UserID, UnreadCount: count, UnreadGroups: 1, Groups: 2, AsOf: asOf},
+			text:   "Sums over all groups of a user that are known. With at, as they were at that moment.",
+			answer: Badge{UserID: state.UserID, UnreadCount: count, UnreadGroups: 1, Groups: 2, AsOf: asOf},
 		},
 		"get-group-sum": {
-			description: "Sums over all readers of a group that are known.",
-			answer:      GroupSum{GroupID: group, Users: 3, UsersWithUnread: 2, UnreadCount: 7, MaxUnread: count, LastReadAt: &at, AsOf: asOf},
+			text:   "Sums over all readers of a group that are known.",
+			answer: GroupSum{GroupID: group, Users: 3, UsersWithUnread: 2, UnreadCount: 7, MaxUnread: count, LastReadAt: &at, AsOf: asOf},
 		},
 		"query-unread": {
-			description: "Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and " +
+			text: "Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and " +
 				"repeats are kept, and each item says whether anything is known of it.",
 			request: query.Body, answer: batch.Body,
 		},
 		"get-drift": {
-			description: "What the newest comparison of each user with OpenIM has found; zeros where OpenIM is not asked.",
+			text: "What the newest comparison of each user with OpenIM has found; zeros where OpenIM is not asked.",
 			answer: Drift{
 				Users: 1200, UsersChecked: 1180, Pairs: 9300, PairsOff: 2, Repaired: 2, LargestDifference: 3,
 				OldestCheckAt: new(at.Add(-time.Hour)), NewestCheckAt: &at, AsOf: asOf,
 			},
 		},
-		"list-receipts":       {description: history, answer: ReceiptList{Items: []Receipt{receipt}, AsOf: asOf}},
-		"list-user-receipts":  {description: history, answer: subject},
-		"list-group-receipts": {description: history, answer: subject},
+		"list-receipts":       {text: history, answer: ReceiptList{Items: []Receipt{receipt}, AsOf: asOf}},
+		"list-user-receipts":  {text: history, answer: subject},
+		"list-group-receipts": {text: history, answer: subject},
 		"erase-user": {
-			description: "Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. " + erasureRules,
-			answer:      UserErasure{UserID: state.UserID, Erasure: erasure},
+			text:   "Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. " + erasureRules,
+			answer: UserErasure{UserID: state.UserID, Erasure: erasure},
 		},
 		"erase-group": {
-			description: "Removes the group's states, journal, position and pending work. " + erasureRules,
-			answer:      GroupErasure{GroupID: group, Erasure: Erasure{States: 3, JournalRows: 21, Messages: 6, ErasedAt: at}},
+			text:   "Removes the group's states, journal, position and pending work. " + erasureRules,
+			answer: GroupErasure{GroupID: group, Erasure: Erasure{States: 3, JournalRows: 21, Messages: 6, ErasedAt: at}},
 		},
 	}
 }

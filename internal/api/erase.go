@@ -20,9 +20,9 @@ type Eraser interface {
 // Erasure says what was removed.
 type Erasure struct {
 	States            int64     `json:"states" minimum:"0" doc:"unread counts"`
-	JournalRows       int64     `json:"journalRows" minimum:"0" doc:"receipts, messages and facts; of an erased user's messages only the user is removed, because they count for others"`
+	JournalRows       int64     `json:"journalRows" minimum:"0" doc:"receipts, messages, membership events and OpenIM's answers; of an erased user's messages only the user is removed, because they count for others"`
 	Messages          int64     `json:"messages" minimum:"0" doc:"of a group: those of the journal rows that were messages"`
-	Pending           int64     `json:"pending" minimum:"0" doc:"questions to OpenIM and comparisons that were waiting"`
+	Pending           int64     `json:"pending" minimum:"0" doc:"lookups at OpenIM and comparisons that were waiting"`
 	RejectedCallbacks int64     `json:"rejectedCallbacks" minimum:"0" doc:"records of rejected callbacks that lost the ID"`
 	ErasedAt          time.Time `json:"erasedAt" doc:"what arrived until then does not come back, from whatever spool; what arrives later counts anew, UTC"`
 }

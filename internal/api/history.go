@@ -47,11 +47,11 @@ type (
 	}
 )
 
-// Receipt is one receipt of a pair's history. What it did not tell is null.
+// Receipt is one receipt of a pair's history. What it does not have is null.
 type Receipt struct {
 	ID          string    `json:"id" format:"uuid" doc:"of the receipt, given on arrival"`
-	UnreadCount *int64    `json:"unreadCount" nullable:"true" minimum:"0" doc:"unread messages as reported; null when the receipt told no count: unknown is not zero"`
-	ReadSeq     *int64    `json:"readSeq" nullable:"true" minimum:"0" doc:"the sequence number up to which the user had read, where the receipt told one"`
+	UnreadCount *int64    `json:"unreadCount" nullable:"true" minimum:"0" doc:"unread messages as reported; null when the receipt has none: unknown is not zero"`
+	ReadSeq     *int64    `json:"readSeq" nullable:"true" minimum:"0" doc:"the sequence number up to which the user had read, where the receipt has one"`
 	ContentType int64     `json:"contentType" doc:"OpenIM's content type in the receipt; in the server dialect the type of the conversation"`
 	ReceivedAt  time.Time `json:"receivedAt" doc:"when the receipt arrived, UTC"`
 	Source      string    `json:"source" enum:"receipt" doc:"where it comes from: a receipt is a read callback of OpenIM's"`

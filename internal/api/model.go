@@ -45,7 +45,7 @@ type State struct {
 	UpdatedAt  time.Time  `json:"updatedAt" doc:"when this state or its group's position was last written, UTC"`
 }
 
-// StateAnswer is a state that is answered alone.
+// StateAnswer is the answer to a request for one state.
 type StateAnswer struct {
 	State
 	AsOf time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`

@@ -149,8 +149,8 @@ func TestPollingDropouts(t *testing.T) {
 	}
 	seen := versions()
 	for _, change := range []func(){
-		func() { s.change(readstate.ChangeLeft, "g", "u") },
-		func() { s.change(readstate.ChangeJoined, "g", "u") },
+		func() { s.member(readstate.EventLeft, "g", "u") },
+		func() { s.member(readstate.EventJoined, "g", "u") },
 		func() {
 			_, err := s.store.EraseUser(t.Context(), "u")
 			require.NoError(t, err)
@@ -165,7 +165,7 @@ func TestPollingDropouts(t *testing.T) {
 		}
 		seen = now
 	}
-	s.change(readstate.ChangeDismissed, "g")
+	s.member(readstate.EventDismissed, "g", "")
 	require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, "/v1/groups/g/unread", "", "If-None-Match", seen[3]).Code)
 	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/v1/groups/g/users", "", "If-None-Match", seen[2]).Code)
 }

@@ -91,7 +91,7 @@ func (in *stateInput) answer(state *readstate.State, asOf time.Time) *stateOutpu
 	v := newVersion()
 	v.state(state)
 	out := &stateOutput{}
-	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
+	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
 		out.Body = &StateAnswer{State: newState(state), AsOf: asOf}
 	}
 	return out
@@ -154,7 +154,7 @@ func (h *handler) page(
 	}
 	v.text(next)
 	out := &listOutput{}
-	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
+	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
 		out.Body = &StateList{Items: newStates(states), NextCursor: next, AsOf: asOf}
 	}
 	return out, nil

@@ -91,7 +91,7 @@ func (in *badgeInput) answer(badge *readstate.Badge, asOf time.Time) *badgeOutpu
 	v.number(badge.UnreadCount, badge.UnreadGroups, badge.Groups)
 	v.moment(badge.UpdatedAt)
 	out := &badgeOutput{}
-	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
+	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
 		body := newBadge(*badge, asOf)
 		out.Body = &body
 	}
@@ -109,7 +109,7 @@ func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOut
 	v.moment(sum.LastReadAt)
 	v.moment(sum.UpdatedAt)
 	out := &groupSumOutput{}
-	if out.Status = in.settle(v, &out.Polled); out.Status == http.StatusOK {
+	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
 		out.Body = &GroupSum{
 			GroupID: sum.GroupID, Users: sum.Users, UsersWithUnread: sum.UsersWithUnread,
 			UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, LastReadAt: optionalTime(sum.LastReadAt), AsOf: asOf,

@@ -34,9 +34,9 @@ type Polled struct {
 // format is raised when answers get other fields, so that nobody goes on with old ones.
 const format = 1
 
-// settle sets the headers and gives the status: 304 when the caller has this version
+// status sets the headers and gives the status: 304 when the caller has this version
 // already, and nothing else is to be built.
-func (in *Poll) settle(v *version, out *Polled) (status int) {
+func (in *Poll) status(v *version, out *Polled) int {
 	out.ETag = `W/"` + strconv.FormatUint(v.digest.Sum64(), 36) + `"`
 	out.Fresh = noCache()
 	if matches(in.IfNoneMatch, out.ETag) {

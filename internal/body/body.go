@@ -109,7 +109,7 @@ func (r *Room) read(w http.ResponseWriter, request *http.Request, limit int64) (
 		return Body{}, nil
 	case size > limit:
 		return Body{}, ErrTooLarge
-	case size < 0: // not told in advance; beyond the limit the reader fails
+	case size < 0: // the length is not known; beyond the limit the reader fails
 		size, from = limit+1, http.MaxBytesReader(underlying(w), from, limit)
 	}
 	conn := http.NewResponseController(w)
@@ -136,7 +136,7 @@ func (r *Room) read(w http.ResponseWriter, request *http.Request, limit int64) (
 	}
 	body.Data, err = fill(from, append(make([]byte, 0, capacity), start...), size)
 	recycle(start)
-	if surplus := body.held - int64(cap(body.Data)); surplus > 0 { // told less than it had to expect
+	if surplus := body.held - int64(cap(body.Data)); surplus > 0 { // the body is shorter than it might have been
 		r.release(surplus)
 		body.held -= surplus
 	}

@@ -30,7 +30,7 @@ const (
 	NotReady Status = "not ready"
 )
 
-// Condition is what a probe is told: a word, and further lines for people.
+// Condition is the answer to a probe: a status, and further lines for people.
 type Condition struct {
 	Status Status
 	Notes  []string

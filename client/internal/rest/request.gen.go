@@ -106,7 +106,7 @@ type ClientInterface interface {
 
 	// ListGroupReceipts The receipts of one group, newest first
 	//
-	// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
 	//
 	// Corresponds with GET /v1/groups/{groupID}/receipts (the `ListGroupReceipts` operationId).
 	ListGroupReceipts(ctx context.Context, groupID string, params *ListGroupReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -166,14 +166,14 @@ type ClientInterface interface {
 
 	// ListReceipts The receipts of one user in one group, newest first
 	//
-	// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
 	//
 	// Corresponds with GET /v1/users/{userID}/groups/{groupID}/receipts (the `ListReceipts` operationId).
 	ListReceipts(ctx context.Context, userID string, groupID string, params *ListReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUserReceipts The receipts of one user, newest first
 	//
-	// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
 	//
 	// Corresponds with GET /v1/users/{userID}/receipts (the `ListUserReceipts` operationId).
 	ListUserReceipts(ctx context.Context, userID string, params *ListUserReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -222,7 +222,7 @@ func (c *Client) EraseGroup(ctx context.Context, groupID string, reqEditors ...R
 
 // ListGroupReceipts The receipts of one group, newest first
 //
-// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
 //
 // Corresponds with GET /v1/groups/{groupID}/receipts (the `ListGroupReceipts` operationId).
 func (c *Client) ListGroupReceipts(ctx context.Context, groupID string, params *ListGroupReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -362,7 +362,7 @@ func (c *Client) GetState(ctx context.Context, userID string, groupID string, pa
 
 // ListReceipts The receipts of one user in one group, newest first
 //
-// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
 //
 // Corresponds with GET /v1/users/{userID}/groups/{groupID}/receipts (the `ListReceipts` operationId).
 func (c *Client) ListReceipts(ctx context.Context, userID string, groupID string, params *ListReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -379,7 +379,7 @@ func (c *Client) ListReceipts(ctx context.Context, userID string, groupID string
 
 // ListUserReceipts The receipts of one user, newest first
 //
-// Receipts as they arrived, the newest first; what a receipt did not tell is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
 //
 // Corresponds with GET /v1/users/{userID}/receipts (the `ListUserReceipts` operationId).
 func (c *Client) ListUserReceipts(ctx context.Context, userID string, params *ListUserReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {

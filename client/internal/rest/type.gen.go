@@ -294,13 +294,13 @@ type GroupErasure struct {
 	// GroupID the group
 	GroupID string `json:"groupID"`
 
-	// JournalRows receipts, messages and facts; of an erased user's messages only the user is removed, because they count for others
+	// JournalRows receipts, messages, membership events and OpenIM's answers; of an erased user's messages only the user is removed, because they count for others
 	JournalRows int64 `json:"journalRows"`
 
-	// Messages of a group: messages known by their IDs
+	// Messages of a group: those of the journal rows that were messages
 	Messages int64 `json:"messages"`
 
-	// Pending questions to OpenIM and comparisons that were waiting
+	// Pending lookups at OpenIM and comparisons that were waiting
 	Pending int64 `json:"pending"`
 
 	// RejectedCallbacks records of rejected callbacks that lost the ID
@@ -391,7 +391,7 @@ type Receipt struct {
 	// Id of the receipt, given on arrival
 	Id openapi_types.UUID `json:"id"`
 
-	// ReadSeq the sequence number up to which the user had read, where the receipt told one
+	// ReadSeq the sequence number up to which the user had read, where the receipt has one
 	ReadSeq *int64 `json:"readSeq"`
 
 	// ReceivedAt when the receipt arrived, UTC
@@ -400,7 +400,7 @@ type Receipt struct {
 	// Source where it comes from: a receipt is a read callback of OpenIM's
 	Source ReceiptSource `json:"source"`
 
-	// UnreadCount unread messages as reported; null when the receipt told no count: unknown is not zero
+	// UnreadCount unread messages as reported; null when the receipt has none: unknown is not zero
 	UnreadCount *int64 `json:"unreadCount"`
 }
 
@@ -517,7 +517,7 @@ type SubjectReceipt struct {
 	// Id of the receipt, given on arrival
 	Id openapi_types.UUID `json:"id"`
 
-	// ReadSeq the sequence number up to which the user had read, where the receipt told one
+	// ReadSeq the sequence number up to which the user had read, where the receipt has one
 	ReadSeq *int64 `json:"readSeq"`
 
 	// ReceivedAt when the receipt arrived, UTC
@@ -526,7 +526,7 @@ type SubjectReceipt struct {
 	// Source where it comes from: a receipt is a read callback of OpenIM's
 	Source SubjectReceiptSource `json:"source"`
 
-	// UnreadCount unread messages as reported; null when the receipt told no count: unknown is not zero
+	// UnreadCount unread messages as reported; null when the receipt has none: unknown is not zero
 	UnreadCount *int64 `json:"unreadCount"`
 
 	// UserID the user
@@ -580,13 +580,13 @@ type UserErasure struct {
 	// ErasedAt what arrived until then does not come back, from whatever spool; what arrives later counts anew, UTC
 	ErasedAt time.Time `json:"erasedAt"`
 
-	// JournalRows receipts, messages and facts; of an erased user's messages only the user is removed, because they count for others
+	// JournalRows receipts, messages, membership events and OpenIM's answers; of an erased user's messages only the user is removed, because they count for others
 	JournalRows int64 `json:"journalRows"`
 
-	// Messages of a group: messages known by their IDs
+	// Messages of a group: those of the journal rows that were messages
 	Messages int64 `json:"messages"`
 
-	// Pending questions to OpenIM and comparisons that were waiting
+	// Pending lookups at OpenIM and comparisons that were waiting
 	Pending int64 `json:"pending"`
 
 	// RejectedCallbacks records of rejected callbacks that lost the ID

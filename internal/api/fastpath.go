@@ -16,11 +16,11 @@ const (
 	badgeRoute = "/v1/users/:userID/unread"
 )
 
-// quick answers what is polled most, a state or a badge without parameters, by the same
+// fastPath answers what is polled most, a state or a badge without parameters, by the same
 // code as its operation, and leaves to the operation what has a parameter or something
 // wrong: reading parameters and writing the answer by reflection takes huma longer than
 // the rest takes.
-func (h *handler) quick(c *gin.Context) {
+func (h *handler) fastPath(c *gin.Context) {
 	route := c.FullPath()
 	if route != stateRoute && route != badgeRoute || c.Request.Method != http.MethodGet ||
 		c.Request.URL.RawQuery != "" || h.read().IsZero() {

@@ -51,9 +51,9 @@ func failure(userID string) error {
 	}
 }
 
-// What is answered fast is answered as by its operation, to which an empty parameter
+// What the fast path answers is answered as by its operation, to which an empty parameter
 // leads.
-func TestQuickAnswersAsTheOperation(t *testing.T) {
+func TestFastPathAnswersAsTheOperation(t *testing.T) {
 	t.Parallel()
 	engine := gin.New()
 	api.Register(engine, api.Options{
@@ -77,21 +77,21 @@ func TestQuickAnswersAsTheOperation(t *testing.T) {
 		"/v1/users/known/unread": 200, "/v1/users/nobody/unread": 404, "/v1/users/away/unread": 503,
 		"/v1/users/broken/unread": 500, "/v1/users/" + long + "/unread": 422,
 	} {
-		quick, operation := do(target, ""), do(target+"?at=", "")
-		require.Equal(t, status, quick.Code, target)
-		require.Equal(t, operation.Code, quick.Code, target)
-		require.Equal(t, operation.Header(), quick.Header(), target)
-		require.Equal(t, operation.Body.String(), quick.Body.String(), target)
+		fast, operation := do(target, ""), do(target+"?at=", "")
+		require.Equal(t, status, fast.Code, target)
+		require.Equal(t, operation.Code, fast.Code, target)
+		require.Equal(t, operation.Header(), fast.Header(), target)
+		require.Equal(t, operation.Body.String(), fast.Body.String(), target)
 		if status != 200 {
 			continue
 		}
-		for _, etag := range []string{quick.Header().Get("ETag"), `"other", ` + quick.Header().Get("ETag"), "*"} {
-			quick, operation = do(target, etag), do(target+"?at=", etag)
-			require.Equal(t, 304, quick.Code, target)
+		for _, etag := range []string{fast.Header().Get("ETag"), `"other", ` + fast.Header().Get("ETag"), "*"} {
+			fast, operation = do(target, etag), do(target+"?at=", etag)
+			require.Equal(t, 304, fast.Code, target)
 			require.Equal(t, 304, operation.Code, target)
-			require.Empty(t, quick.Body.String())
+			require.Empty(t, fast.Body.String())
 			operation.Header().Del("Content-Type") // of a body that does not come; net/http leaves it out
-			require.Equal(t, operation.Header(), quick.Header(), target)
+			require.Equal(t, operation.Header(), fast.Header(), target)
 		}
 		require.Equal(t, 200, do(target, `"other"`).Code)
 	}
