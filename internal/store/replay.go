@@ -345,7 +345,11 @@ func (p *replayedPage) load(ctx context.Context) error {
 		events[i] = p.rows[i].Event
 	}
 	list := pairs(events)
-	p.Pairs += int64(len(list))
+	for _, pair := range list {
+		if p.asked(pair.UserID) {
+			p.Pairs++
+		}
+	}
 	var queue pipeline
 	p.askStates(ctx, &queue, list, p.loaded.States)
 	p.askMessages(ctx, &queue, slices.DeleteFunc(messages(events), func(e readstate.Event) bool { return e.GroupID != p.begun }), &p.loaded.Messages)
@@ -384,18 +388,28 @@ func (p *replayedPage) loadStart(ctx context.Context, groups []string) error {
 	return nil
 }
 
+// asked reports whether the replay is about a user. The other rows of the user's groups
+// are read for the positions only.
+func (p *replayedPage) asked(userID string) bool {
+	return p.replay.UserID == "" || p.replay.UserID == userID
+}
+
 // apply applies the rows anew and counts what changes.
 func (p *replayedPage) apply() {
 	p.effects = readstate.Apply(&p.loaded, nil, readstate.Options{Now: p.replayedAt, Rebuild: p.whole})
 	if p.replay.UserID != "" {
-		p.effects.States = slices.DeleteFunc(p.effects.States, func(s readstate.ReadState) bool { return s.UserID != p.replay.UserID })
+		p.effects.States = slices.DeleteFunc(p.effects.States, func(s readstate.ReadState) bool { return !p.asked(s.UserID) })
 	}
 	p.effects.Positions = slices.DeleteFunc(p.effects.Positions, func(g readstate.GroupPosition) bool {
 		return g.GroupID == p.open || !p.replay.To.IsZero() || p.replay.UserID != ""
 	})
 	last := &p.rows[len(p.rows)-1]
 	p.AfterGroupID, p.after = last.GroupID, place{last.At, last.ID}
-	p.Events += int64(len(p.rows))
+	for i := range p.rows {
+		if p.asked(p.rows[i].UserID) {
+			p.Events++
+		}
+	}
 	p.States += int64(len(p.effects.States))
 	p.Positions += int64(len(p.effects.Positions))
 }
