@@ -76,7 +76,7 @@ func TestOpenIMAway(t *testing.T) {
 	require.Equal(t, []any{2.0, true, false}, []any{state["unreadCount"], state["pending"], state["exact"]})
 	require.Eventually(t, func() bool {
 		_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
-		return !strings.Contains(metrics, "readmark_resolve_failures_total 0")
+		return !strings.Contains(metrics, "readmark_lookup_failures_total 0")
 	}, time.Minute, 10*time.Millisecond)
 	s.end()
 	away.Store(false)
@@ -239,7 +239,7 @@ func TestDoctor(t *testing.T) {
 	require.NotContains(t, out+errs, openimtest.Secret)
 	var left int
 	require.NoError(t, pgtest.Connect(t, environment["DATABASE_URL"]).QueryRow(t.Context(),
-		"SELECT (SELECT count(*) FROM states) + (SELECT count(*) FROM journal) + (SELECT count(*) FROM heard_callbacks)").Scan(&left))
+		"SELECT (SELECT count(*) FROM states) + (SELECT count(*) FROM journal) + (SELECT count(*) FROM callback_stats)").Scan(&left))
 	require.Zero(t, left)
 	wrong := func(sentence string, changes map[string]string, args ...string) {
 		t.Helper()

@@ -42,8 +42,8 @@ func TestMigrateCommands(t *testing.T) {
 		return out
 	}
 	require.Equal(t, "0\n", command("version"))
-	require.Contains(t, command("status"), "pending  00001_states.sql")
-	require.Contains(t, command("up"), "applied 00001_states.sql\n")
+	require.Contains(t, command("status"), "pending  00001_journal.sql")
+	require.Contains(t, command("up"), "applied 00001_journal.sql\n")
 	require.Contains(t, command("up"), "nothing to apply")
 	files := migrationFiles(t)
 	newest := files[len(files)-1]

@@ -239,7 +239,7 @@ func TestStateAndBadgeAt(t *testing.T) {
 
 	// Days were dropped, and the pairs were known in them.
 	for _, statement := range []string{
-		"UPDATE states SET estimated_since = now() - interval '1 hour'", "UPDATE journal_bounds SET dropped_until = now() - interval '1 minute'",
+		"UPDATE states SET first_estimate_at = now() - interval '1 hour'", "UPDATE retention SET dropped_until = now() - interval '1 minute'",
 	} {
 		_, err := pgtest.Connect(t, database).Exec(t.Context(), statement)
 		require.NoError(t, err)

@@ -168,8 +168,8 @@ func verify(t testing.TB, databaseURL string, loads ...*load) {
 	var pairs, wrong int
 	require.NoError(t, conn.QueryRow(t.Context(), `
 		SELECT count(*), count(*) FILTER (WHERE s.estimate_id IS DISTINCT FROM j.id
-			OR s.lag IS DISTINCT FROM j.unread_count OR s.estimate_at IS DISTINCT FROM j.received_at)
-		FROM (SELECT DISTINCT ON (user_id, group_id) * FROM journal WHERE kind = 1
+			OR -s.estimate_read IS DISTINCT FROM j.unread_count OR s.estimate_at IS DISTINCT FROM j.received_at)
+		FROM (SELECT DISTINCT ON (user_id, group_id) * FROM journal WHERE kind = 'receipt'
 			ORDER BY user_id, group_id, received_at DESC, id DESC) AS j
 		FULL JOIN states AS s USING (user_id, group_id)`).Scan(&pairs, &wrong))
 	require.Zero(t, wrong, "states that are not their last receipt")

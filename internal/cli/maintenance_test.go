@@ -11,15 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Chores are done at the start and every hour, whatever became of the hour
-// before.
-func TestMaintenanceingIsHourly(t *testing.T) {
+// Maintenance tasks run at the start and every hour, also when they failed the hour before.
+func TestMaintenanceIsHourly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Hour+time.Minute)
 		defer cancel()
 		done := map[string]int{}
-		tasks := make([]task, 0, 2)
+		tasks := make([]maintenanceTask, 0, 2)
 		for _, name := range []string{"first", "second"} {
 			tasks = append(tasks, maintenanceTask{name, func(context.Context) error {
 				done[name]++

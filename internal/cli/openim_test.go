@@ -60,7 +60,7 @@ func resolved(t testing.TB, url string) {
 	conn := pgtest.Connect(t, url)
 	require.Eventually(t, func() bool {
 		var waiting int
-		return conn.QueryRow(t.Context(), "SELECT count(*) FROM pending").Scan(&waiting) == nil && waiting == 0
+		return conn.QueryRow(t.Context(), "SELECT count(*) FROM lookups").Scan(&waiting) == nil && waiting == 0
 	}, time.Minute, 10*time.Millisecond)
 }
 

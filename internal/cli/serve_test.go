@@ -101,8 +101,8 @@ func TestCapturedRequests(t *testing.T) {
 	require.Equal(t, 9, reads)
 	var journaled, messages, rejected int
 	require.NoError(t, pgtest.Connect(t, database).QueryRow(t.Context(),
-		`SELECT (SELECT count(*) FROM journal WHERE kind = 2 AND group_id IS NULL),
-		        (SELECT count(*) FROM messages WHERE seq IS NOT NULL), (SELECT count(*) FROM rejected_callbacks)`).
+		`SELECT (SELECT count(*) FROM journal WHERE kind = 'server_receipt' AND group_id IS NULL),
+		        (SELECT count(*) FROM journal WHERE kind = 'message' AND read_seq IS NOT NULL), (SELECT count(*) FROM rejected_callbacks)`).
 		Scan(&journaled, &messages, &rejected))
 	require.Equal(t, []int{9, 6, 0}, []int{journaled, messages, rejected})
 	require.Equal(t, 1, strings.Count(s.log.String(), "READMARK_OPENIM_API_URL"), "told once what to configure")
