@@ -220,25 +220,27 @@ func TestFaultStartWithoutDatabase(t *testing.T) {
 	s.end()
 }
 
-// A spool whose disk is full, or refuses: callbacks go on while the database
-// takes them, and are answered 503 with actionCode 1 when neither does.
+// A spool that is full, whose disk takes no byte, or that is no directory: callbacks go
+// on while the database takes them, and are answered 503 with actionCode 1 when neither
+// does.
 func TestFaultSpoolDisk(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"full", "refusing"} {
+	for _, kind := range []string{"full", "no byte", "no directory"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			database := pgtest.Empty(t)
 			proxy, through := proxied(t, database)
 			dir := t.TempDir()
 			binary := built(t)
-			if kind == "refusing" { // what lies there is no directory, which stops root too
+			switch kind {
+			case "no directory": // which stops root too
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "spool"), nil, 0o600))
-			} else { // a disk of 300 kB for this process
+			case "no byte":
 				script := filepath.Join(dir, "limited")
-				require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nulimit -f 600\nexec "+binary+" \"$@\"\n"), 0o700))
+				require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nulimit -f 0\nexec "+binary+" \"$@\"\n"), 0o700))
 				binary = script
 			}
-			p := start(t, binary, "READMARK_DATABASE_URL="+through, "READMARK_DATA_DIR="+dir,
+			p := start(t, binary, "READMARK_DATABASE_URL="+through, "READMARK_DATA_DIR="+dir, "READMARK_SPOOL_MAX_BYTES=300000",
 				"READMARK_COMMIT_BUDGET=10s") // a slow machine must not look like a database that is away
 			p.settled()
 			l := startLoad(t, "before", 4, 200, func() string { return p.URL })
