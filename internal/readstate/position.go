@@ -70,6 +70,9 @@ func (p *GroupPosition) message(e *Event, m seen) {
 		p.Unsequenced, p.UnsequencedAt = add(p.Unsequenced, 1), e.At
 	case e.ReadSeq == 0:
 	case !p.HasSeq || e.ReadSeq > p.MaxSeq:
+		if m.announcedAt.IsZero() {
+			p.Unsequenced = add(p.Unsequenced, 1) // covered at once, and behind all that was read before
+		}
 		p.learn(e.ReadSeq, e.At)
 		p.SeqGapAt = time.Time{}
 	case !m.announcedAt.IsZero() && !m.sequenced && !m.announcedAt.Before(p.CoveredUntil):
