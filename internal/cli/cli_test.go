@@ -75,6 +75,24 @@ func (l *logWatch) String() string {
 	return l.text.String()
 }
 
+// between gives the time between the first lines with two messages.
+func (l *logWatch) between(t testing.TB, from, to string) time.Duration {
+	t.Helper()
+	at := map[string]time.Time{}
+	for text := range strings.Lines(l.String()) {
+		var line struct {
+			Msg  string
+			Time time.Time
+		}
+		if json.Unmarshal([]byte(text), &line) == nil && at[line.Msg].IsZero() {
+			at[line.Msg] = line.Time
+		}
+	}
+	require.Contains(t, at, from)
+	require.Contains(t, at, to)
+	return at[to].Sub(at[from])
+}
+
 func lookup(environment map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		value, found := environment[name]
