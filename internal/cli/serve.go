@@ -35,6 +35,9 @@ const (
 	// gcPercent trades some tens of megabytes for a tenth of the processor:
 	// callbacks leave much garbage and little else. GOGC overrules it.
 	gcPercent = 400
+	// memoryLimit ends that trade where callbacks with very many members come together:
+	// garbage is collected earlier then. It is soft, and GOMEMLIMIT overrules it.
+	memoryLimit = 192 << 20
 	// Rejected callbacks are for finding faults, not for keeping.
 	rejectionRetention = 30 * 24 * time.Hour
 	maxRejections      = 1_000_000
@@ -70,6 +73,9 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	b := buildInfo()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	logger.InfoContext(ctx, "readmark starts", "version", b.Version, "commit", b.Commit, "go", b.Go)
 	queue, err := spool.Open(spool.Options{
