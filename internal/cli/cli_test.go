@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(cli.Run(context.Background(), os.Args[1:], cli.OS()))
 	}
-	pgtest.Main(m)
+	pgtest.Main(m, removeBuilt)
 }
 
 // service is a running readmark.

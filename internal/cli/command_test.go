@@ -1,6 +1,8 @@
 package cli_test
 
 import (
+	"context"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -185,14 +188,31 @@ func (p *process) wait() error {
 	return p.command.Wait()
 }
 
-// built gives the path of the real binary.
+// built gives the path of the real binary, which is built once. removeBuilt deletes it.
 func built(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "readmark")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "readmark/cmd/readmark").CombinedOutput()
-	require.NoError(t, err, string(out))
+	binary, err := buildOnce()
+	require.NoError(t, err)
 	return binary
 }
+
+//nolint:gochecknoglobals // one for all tests
+var (
+	builtDir  string
+	buildOnce = sync.OnceValues(func() (binary string, err error) {
+		if builtDir, err = os.MkdirTemp("", "readmark-built-"); err != nil {
+			return "", err
+		}
+		binary = filepath.Join(builtDir, "readmark")
+		out, err := exec.CommandContext(context.Background(), "go", "build", "-o", binary, "readmark/cmd/readmark").CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("build readmark: %w: %s", err, out)
+		}
+		return binary, nil
+	})
+)
+
+func removeBuilt() { _ = os.RemoveAll(builtDir) }
 
 // SIGTERM and SIGINT stop the real program gracefully: exit status 0.
 func TestSignals(t *testing.T) {

@@ -55,10 +55,13 @@ var template = sync.OnceValues(func() (string, error) {
 	return makeTemplate(ctx, server.URL)
 })
 
-// Main runs a package's tests and ends the process: it stops the server that
+// Main runs a package's tests, then the cleanups, and ends the process: it stops the server that
 // the tests started and fails when they leave goroutines behind.
-func Main(m *testing.M) {
+func Main(m *testing.M, cleanups ...func()) {
 	code := m.Run()
+	for _, cleanup := range cleanups {
+		cleanup()
+	}
 	if started.Load() {
 		if server, err := shared(); err == nil {
 			fmt.Println("pgtest: used", server.Name)
