@@ -196,7 +196,6 @@ func built(t testing.TB) string {
 	return binary
 }
 
-//nolint:gochecknoglobals // one for all tests
 var (
 	builtDir  string
 	buildOnce = sync.OnceValues(func() (binary string, err error) {

@@ -59,8 +59,8 @@ func (p *process) forgetPeak() {
 	require.NoError(p.t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.command.Process.Pid), []byte("5"), 0))
 }
 
-// metric gives the value of a metric without labels.
-func (s *service) metric(name string) float64 {
+// metric gives the value of a metric without labels that is a whole number.
+func (s *service) metric(name string) int64 {
 	s.t.Helper()
 	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
 	_, rest, found := strings.Cut(metrics, "\n"+name+" ")
@@ -68,7 +68,7 @@ func (s *service) metric(name string) float64 {
 	text, _, _ := strings.Cut(rest, "\n")
 	value, err := strconv.ParseFloat(text, 64)
 	require.NoError(s.t, err)
-	return value
+	return int64(value)
 }
 
 // Callbacks that name very many members are taken while the database is away, and drained
