@@ -356,6 +356,40 @@ func (q *Queries) ListGroupsUnseenSinceErasure(ctx context.Context, db DBTX, arg
 	return items, nil
 }
 
+const listUnattributedReaders = `-- name: ListUnattributedReaders :many
+SELECT DISTINCT j.user_id
+FROM journal AS j
+WHERE j.group_id IS NULL AND j.user_id > $1
+ORDER BY j.user_id
+LIMIT $2
+`
+
+type ListUnattributedReadersParams struct {
+	AfterUserID string
+	MaxRows     int32
+}
+
+// Users of whom the journal has rows that name no group, in key order.
+func (q *Queries) ListUnattributedReaders(ctx context.Context, db DBTX, arg ListUnattributedReadersParams) ([]string, error) {
+	rows, err := db.Query(ctx, listUnattributedReaders, arg.AfterUserID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var user_id string
+		if err := rows.Scan(&user_id); err != nil {
+			return nil, err
+		}
+		items = append(items, user_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listUsersUnseenSinceErasure = `-- name: ListUsersUnseenSinceErasure :many
 SELECT who.user_id::text AS user_id
 FROM (SELECT unnest($1::text[]) AS user_id, unnest($2::timestamptz[]) AS erased_at) AS who
@@ -399,7 +433,7 @@ const lockErasures = `-- name: LockErasures :exec
 SELECT pg_advisory_xact_lock($1::bigint)
 `
 
-// Waits for all writers, and keeps others off until the end of the transaction.
+// Waits for whoever has the lock, and keeps others off until the end of the transaction.
 func (q *Queries) LockErasures(ctx context.Context, db DBTX, lockKey int64) error {
 	_, err := db.Exec(ctx, lockErasures, lockKey)
 	return err
@@ -485,6 +519,8 @@ UPDATE states AS s SET
     exact_by_message = CASE WHEN s.exact_at > $1::timestamptz THEN s.exact_by_message END,
     reached_at = CASE WHEN s.exact_at > $1::timestamptz THEN greatest(s.reached_at, $1::timestamptz) END,
     first_exact_at = CASE WHEN s.exact_at > $1::timestamptz THEN greatest(s.first_exact_at, $1::timestamptz) END,
+    reset_at = CASE WHEN s.reset_at > $1::timestamptz THEN s.reset_at END,
+    reset_id = CASE WHEN s.reset_at > $1::timestamptz THEN s.reset_id END,
     exact_at = CASE WHEN s.exact_at > $1::timestamptz THEN s.exact_at END,
     joined_at = CASE WHEN s.joined_at > $1::timestamptz THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > $1::timestamptz THEN s.left_at END,

@@ -111,20 +111,27 @@ SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unre
     j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
     j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
 FROM journal AS j
-WHERE j.user_id = $1 AND j.group_id = $2::text AND j.received_at < $3 AND j.read_position IS NOT NULL
+WHERE j.user_id = $1 AND j.group_id = $2::text AND j.received_at <= $3::timestamptz
+  AND (j.received_at, j.id) < ($3::timestamptz, $4::uuid) AND j.read_position IS NOT NULL
 ORDER BY j.received_at DESC, j.id DESC
 LIMIT 1
 `
 
 type GetEstimateBeforeParams struct {
-	UserID  string
-	GroupID string
-	Moment  time.Time
+	UserID   string
+	GroupID  string
+	BeforeAt time.Time
+	BeforeID pgtype.UUID
 }
 
-// The newest row of a pair before a moment that gave an estimate.
+// The newest row of a pair before a place that gave an estimate.
 func (q *Queries) GetEstimateBefore(ctx context.Context, db DBTX, arg GetEstimateBeforeParams) (Journal, error) {
-	row := db.QueryRow(ctx, getEstimateBefore, arg.UserID, arg.GroupID, arg.Moment)
+	row := db.QueryRow(ctx, getEstimateBefore,
+		arg.UserID,
+		arg.GroupID,
+		arg.BeforeAt,
+		arg.BeforeID,
+	)
 	var i Journal
 	err := row.Scan(
 		&i.UserID,
@@ -349,10 +356,10 @@ FROM (
         unnest($3::uuid[]) AS from_id
 ) AS w
 JOIN journal AS j ON j.group_id = w.group_id AND (j.received_at, j.id) >= (w.from_at, w.from_id)
-WHERE j.received_at >= $4::timestamptz AND j.received_at < $5::timestamptz
+WHERE j.received_at >= $4::timestamptz
   AND j.kind NOT IN ('server_receipt', 'group_read')
 ORDER BY j.received_at, j.id
-LIMIT $6
+LIMIT $5
 `
 
 type ListGroupJournalParams struct {
@@ -360,7 +367,6 @@ type ListGroupJournalParams struct {
 	FromAts  []time.Time
 	FromIds  []pgtype.UUID
 	Oldest   time.Time
-	Until    time.Time
 	MaxRows  int32
 }
 
@@ -372,7 +378,6 @@ func (q *Queries) ListGroupJournal(ctx context.Context, db DBTX, arg ListGroupJo
 		arg.FromAts,
 		arg.FromIds,
 		arg.Oldest,
-		arg.Until,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -426,7 +431,7 @@ FROM (
         unnest($4::timestamptz[]) AS from_at
 ) AS w
 JOIN journal AS j ON j.user_id = w.user_id AND j.received_at >= w.from_at AND j.message_id = w.message_id AND j.group_id = w.group_id
-WHERE j.user_id = ANY ($1::text[]) AND j.received_at >= $5::timestamptz AND j.received_at < $6::timestamptz
+WHERE j.user_id = ANY ($1::text[]) AND j.received_at >= $5::timestamptz
   AND j.kind = 'message'
 `
 
@@ -436,7 +441,6 @@ type ListMessageEventsParams struct {
 	MessageIds []string
 	FromAts    []time.Time
 	Oldest     time.Time
-	Until      time.Time
 }
 
 type ListMessageEventsRow struct {
@@ -455,7 +459,6 @@ func (q *Queries) ListMessageEvents(ctx context.Context, db DBTX, arg ListMessag
 		arg.MessageIds,
 		arg.FromAts,
 		arg.Oldest,
-		arg.Until,
 	)
 	if err != nil {
 		return nil, err

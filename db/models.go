@@ -196,6 +196,9 @@ type State struct {
 	ReachedAt *time.Time
 	// Arrival of the first event that told any read_seq.
 	FirstExactAt *time.Time
+	// reset_at, reset_id: the newest snapshot that allowed a decrease. What was told before it does not count.
+	ResetAt *time.Time
+	ResetID pgtype.UUID
 	// joined_at, left_at, listed_at: the newest of each that is known.
 	JoinedAt  *time.Time
 	LeftAt    *time.Time

@@ -86,7 +86,7 @@ func (q *Queries) FirstMoveAfter(ctx context.Context, db DBTX, arg FirstMoveAfte
 }
 
 const getReplay = `-- name: GetReplay :one
-SELECT after_group_id, after_at, after_id, events, pairs, states, positions, started_at
+SELECT after_group_id, after_at, after_id, group_updated_at, events, pairs, states, positions, started_at
 FROM replays
 WHERE user_id IS NOT DISTINCT FROM $1
   AND group_id IS NOT DISTINCT FROM $2
@@ -102,14 +102,15 @@ type GetReplayParams struct {
 }
 
 type GetReplayRow struct {
-	AfterGroupID string
-	AfterAt      time.Time
-	AfterID      pgtype.UUID
-	Events       int64
-	Pairs        int64
-	States       int64
-	Positions    int64
-	StartedAt    time.Time
+	AfterGroupID   string
+	AfterAt        time.Time
+	AfterID        pgtype.UUID
+	GroupUpdatedAt *time.Time
+	Events         int64
+	Pairs          int64
+	States         int64
+	Positions      int64
+	StartedAt      time.Time
 }
 
 func (q *Queries) GetReplay(ctx context.Context, db DBTX, arg GetReplayParams) (GetReplayRow, error) {
@@ -124,11 +125,61 @@ func (q *Queries) GetReplay(ctx context.Context, db DBTX, arg GetReplayParams) (
 		&i.AfterGroupID,
 		&i.AfterAt,
 		&i.AfterID,
+		&i.GroupUpdatedAt,
 		&i.Events,
 		&i.Pairs,
 		&i.States,
 		&i.Positions,
 		&i.StartedAt,
+	)
+	return i, err
+}
+
+const lastMoveBefore = `-- name: LastMoveBefore :one
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM journal AS j
+WHERE j.group_id = $1::text AND j.received_at <= $2::timestamptz
+  AND (j.received_at, j.id) < ($2::timestamptz, $3::uuid)
+  AND j.group_unsequenced IS NOT NULL
+ORDER BY j.received_at DESC, j.id DESC
+LIMIT 1
+`
+
+type LastMoveBeforeParams struct {
+	GroupID  string
+	BeforeAt time.Time
+	BeforeID pgtype.UUID
+}
+
+// The last row of a group before a place that may have moved its position.
+func (q *Queries) LastMoveBefore(ctx context.Context, db DBTX, arg LastMoveBeforeParams) (Journal, error) {
+	row := db.QueryRow(ctx, lastMoveBefore, arg.GroupID, arg.BeforeAt, arg.BeforeID)
+	var i Journal
+	err := row.Scan(
+		&i.UserID,
+		&i.ReceivedAt,
+		&i.ID,
+		&i.RecordedAt,
+		&i.Kind,
+		&i.GroupID,
+		&i.UnreadCount,
+		&i.ReadSeq,
+		&i.MaxSeq,
+		&i.AllowDecrease,
+		&i.ContentType,
+		&i.MessageID,
+		&i.SentAt,
+		&i.ReadPosition,
+		&i.BeforeBaseSeq,
+		&i.GroupMaxSeq,
+		&i.GroupUnsequenced,
+		&i.GroupBaseSeq,
+		&i.GroupCoveredUntil,
+		&i.GroupUnsequencedAt,
+		&i.GroupSeqGapAt,
+		&i.GroupDismissedAt,
 	)
 	return i, err
 }
@@ -241,16 +292,17 @@ func (q *Queries) ListJournalGroupsOfUser(ctx context.Context, db DBTX, userID s
 
 const saveReplay = `-- name: SaveReplay :exec
 INSERT INTO replays (
-    user_id, group_id, from_at, to_at, after_group_id, after_at, after_id, events, pairs, states, positions, started_at, updated_at
+    user_id, group_id, from_at, to_at, after_group_id, after_at, after_id, group_updated_at, events, pairs, states, positions, started_at, updated_at
 )
 VALUES (
     $1, $2, $3, $4,
-    $5, $6, $7, $8, $9, $10, $11, $12, $13
+    $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
 )
 ON CONFLICT (user_id, group_id, from_at, to_at) DO UPDATE SET
     after_group_id = excluded.after_group_id,
     after_at = excluded.after_at,
     after_id = excluded.after_id,
+    group_updated_at = excluded.group_updated_at,
     events = excluded.events,
     pairs = excluded.pairs,
     states = excluded.states,
@@ -260,19 +312,20 @@ ON CONFLICT (user_id, group_id, from_at, to_at) DO UPDATE SET
 `
 
 type SaveReplayParams struct {
-	UserID       *string
-	GroupID      *string
-	FromAt       *time.Time
-	ToAt         *time.Time
-	AfterGroupID string
-	AfterAt      time.Time
-	AfterID      pgtype.UUID
-	Events       int64
-	Pairs        int64
-	States       int64
-	Positions    int64
-	StartedAt    time.Time
-	UpdatedAt    time.Time
+	UserID         *string
+	GroupID        *string
+	FromAt         *time.Time
+	ToAt           *time.Time
+	AfterGroupID   string
+	AfterAt        time.Time
+	AfterID        pgtype.UUID
+	GroupUpdatedAt *time.Time
+	Events         int64
+	Pairs          int64
+	States         int64
+	Positions      int64
+	StartedAt      time.Time
+	UpdatedAt      time.Time
 }
 
 func (q *Queries) SaveReplay(ctx context.Context, db DBTX, arg SaveReplayParams) error {
@@ -284,6 +337,7 @@ func (q *Queries) SaveReplay(ctx context.Context, db DBTX, arg SaveReplayParams)
 		arg.AfterGroupID,
 		arg.AfterAt,
 		arg.AfterID,
+		arg.GroupUpdatedAt,
 		arg.Events,
 		arg.Pairs,
 		arg.States,

@@ -48,7 +48,7 @@ func (q *Queries) ErasePair(ctx context.Context, db DBTX, arg ErasePairParams) e
 const listReadStates = `-- name: ListReadStates :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM (
     SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
 ) AS pair
@@ -86,6 +86,8 @@ func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadState
 			&i.ExactByMessage,
 			&i.ReachedAt,
 			&i.FirstExactAt,
+			&i.ResetAt,
+			&i.ResetID,
 			&i.JoinedAt,
 			&i.LeftAt,
 			&i.ListedAt,
@@ -104,7 +106,7 @@ func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadState
 const listReadStatesOfUser = `-- name: ListReadStatesOfUser :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM states AS s
 WHERE s.user_id = $1 AND ($2::text IS NULL OR s.group_id = $2::text)
 `
@@ -139,6 +141,8 @@ func (q *Queries) ListReadStatesOfUser(ctx context.Context, db DBTX, arg ListRea
 			&i.ExactByMessage,
 			&i.ReachedAt,
 			&i.FirstExactAt,
+			&i.ResetAt,
+			&i.ResetID,
 			&i.JoinedAt,
 			&i.LeftAt,
 			&i.ListedAt,
@@ -556,7 +560,8 @@ func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, 
 const saveStates = `-- name: SaveStates :exec
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
-    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, joined_at, left_at, listed_at, updated_at
+    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, joined_at, left_at,
+    listed_at, updated_at
 )
 SELECT
     unnest($1::text[]),
@@ -574,18 +579,20 @@ SELECT
     unnest($13::timestamp with time zone[]),
     unnest($14::timestamp with time zone[]),
     unnest($15::timestamp with time zone[]),
-    unnest($16::timestamp with time zone[]),
+    unnest($16::uuid[]),
     unnest($17::timestamp with time zone[]),
-    unnest($18::timestamptz[])
+    unnest($18::timestamp with time zone[]),
+    unnest($19::timestamp with time zone[]),
+    unnest($20::timestamptz[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type) = (
         SELECT w.estimate_read, w.estimate_before_base_seq, w.estimate_at, w.estimate_id, w.estimate_by_message, w.content_type
         FROM (VALUES
-            (s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message, s.content_type),
-            (excluded.estimate_read, excluded.estimate_before_base_seq, excluded.estimate_at, excluded.estimate_id,
+            (0, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message, s.content_type),
+            (1, excluded.estimate_read, excluded.estimate_before_base_seq, excluded.estimate_at, excluded.estimate_id,
                 excluded.estimate_by_message, excluded.content_type)
-        ) AS w (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type)
-        ORDER BY w.estimate_at DESC NULLS LAST, w.estimate_id DESC
+        ) AS w (precedence, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type)
+        ORDER BY w.estimate_at DESC NULLS LAST, w.estimate_id DESC, w.precedence DESC -- of one event, the new result
         LIMIT 1
     ),
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
@@ -594,6 +601,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     exact_by_message = excluded.exact_by_message,
     reached_at = excluded.reached_at,
     first_exact_at = excluded.first_exact_at,
+    reset_at = excluded.reset_at,
+    reset_id = excluded.reset_id,
     joined_at = excluded.joined_at,
     left_at = excluded.left_at,
     listed_at = excluded.listed_at,
@@ -615,6 +624,8 @@ type SaveStatesParams struct {
 	ExactByMessages        []*bool
 	ReachedAts             []*time.Time
 	FirstExactAts          []*time.Time
+	ResetAts               []*time.Time
+	ResetIds               []pgtype.UUID
 	JoinedAts              []*time.Time
 	LeftAts                []*time.Time
 	ListedAts              []*time.Time
@@ -640,6 +651,8 @@ func (q *Queries) SaveStates(ctx context.Context, db DBTX, arg SaveStatesParams)
 		arg.ExactByMessages,
 		arg.ReachedAts,
 		arg.FirstExactAts,
+		arg.ResetAts,
+		arg.ResetIds,
 		arg.JoinedAts,
 		arg.LeftAts,
 		arg.ListedAts,
@@ -792,7 +805,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN s.estimate_at > excluded.estimate_at THEN refuse_late_receipt() IS NULL
+    WHEN (s.estimate_at, s.estimate_id) > (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
     ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
 END
 `
@@ -861,7 +874,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN s.estimate_at > excluded.estimate_at THEN refuse_late_receipt() IS NULL
+    WHEN (s.estimate_at, s.estimate_id) > (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
     ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
 END
 `

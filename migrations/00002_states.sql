@@ -42,6 +42,8 @@ CREATE TABLE states (
     exact_by_message boolean,
     reached_at timestamptz,
     first_exact_at timestamptz,
+    reset_at timestamptz,
+    reset_id uuid,
     joined_at timestamptz,
     left_at timestamptz,
     listed_at timestamptz,
@@ -64,6 +66,7 @@ COMMENT ON COLUMN states.exact_at IS 'Arrival of the newest event that told a re
 COMMENT ON COLUMN states.exact_by_message IS 'It was an own message, else OpenIM''s answer.';
 COMMENT ON COLUMN states.reached_at IS 'Arrival of the first event that told read_seq; null for who has read nothing.';
 COMMENT ON COLUMN states.first_exact_at IS 'Arrival of the first event that told any read_seq.';
+COMMENT ON COLUMN states.reset_at IS 'reset_at, reset_id: the newest snapshot that allowed a decrease. What was told before it does not count.';
 COMMENT ON COLUMN states.joined_at IS 'joined_at, left_at, listed_at: the newest of each that is known.';
 
 -- Stops at the ends of bigint. Inlined, as is everything below.

@@ -9,6 +9,7 @@ CREATE TABLE replays (
     after_group_id text COLLATE "C" NOT NULL,
     after_at timestamptz NOT NULL,
     after_id uuid NOT NULL,
+    group_updated_at timestamptz,
     events bigint NOT NULL,
     pairs bigint NOT NULL,
     states bigint NOT NULL,
@@ -20,6 +21,7 @@ CREATE TABLE replays (
 
 COMMENT ON TABLE replays IS 'One row per set of parameters, null where none was given; gone when the replay has ended.';
 COMMENT ON COLUMN replays.after_group_id IS 'after_group_id, after_at, after_id: the last row of the journal that was replayed.';
+COMMENT ON COLUMN replays.group_updated_at IS 'updated_at of the position of after_group_id, as far as rows until then tell.';
 
 -- +goose Down
 DROP TABLE replays;

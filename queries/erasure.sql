@@ -3,7 +3,7 @@
 SELECT hold_erasures(@lock_key, sqlc.narg('oldest'));
 
 -- name: LockErasures :exec
--- Waits for all writers, and keeps others off until the end of the transaction.
+-- Waits for whoever has the lock, and keeps others off until the end of the transaction.
 SELECT pg_advisory_xact_lock(@lock_key::bigint);
 
 -- name: ShareErasures :exec
@@ -142,6 +142,8 @@ UPDATE states AS s SET
     exact_by_message = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.exact_by_message END,
     reached_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN greatest(s.reached_at, sqlc.arg('moment')::timestamptz) END,
     first_exact_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN greatest(s.first_exact_at, sqlc.arg('moment')::timestamptz) END,
+    reset_at = CASE WHEN s.reset_at > sqlc.arg('moment')::timestamptz THEN s.reset_at END,
+    reset_id = CASE WHEN s.reset_at > sqlc.arg('moment')::timestamptz THEN s.reset_id END,
     exact_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.exact_at END,
     joined_at = CASE WHEN s.joined_at > sqlc.arg('moment')::timestamptz THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > sqlc.arg('moment')::timestamptz THEN s.left_at END,
@@ -178,6 +180,14 @@ UPDATE rejected_callbacks SET user_id = NULL WHERE user_id = @user_id::text AND 
 
 -- name: EraseRejectedGroup :execrows
 UPDATE rejected_callbacks SET group_id = NULL WHERE group_id = @group_id::text AND received_at <= @moment;
+
+-- name: ListUnattributedReaders :many
+-- Users of whom the journal has rows that name no group, in key order.
+SELECT DISTINCT j.user_id
+FROM journal AS j
+WHERE j.group_id IS NULL AND j.user_id > @after_user_id
+ORDER BY j.user_id
+LIMIT @max_rows;
 
 -- name: EraseReplays :exec
 -- An interrupted replay begins anew when its progress names who is erased.

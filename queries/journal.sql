@@ -123,7 +123,7 @@ FROM (
         unnest(@from_ids::uuid[]) AS from_id
 ) AS w
 JOIN journal AS j ON j.group_id = w.group_id AND (j.received_at, j.id) >= (w.from_at, w.from_id)
-WHERE j.received_at >= @oldest::timestamptz AND j.received_at < @until::timestamptz
+WHERE j.received_at >= @oldest::timestamptz
   AND j.kind NOT IN ('server_receipt', 'group_read')
 ORDER BY j.received_at, j.id
 LIMIT @max_rows;
@@ -139,16 +139,17 @@ FROM (
         unnest(@from_ats::timestamptz[]) AS from_at
 ) AS w
 JOIN journal AS j ON j.user_id = w.user_id AND j.received_at >= w.from_at AND j.message_id = w.message_id AND j.group_id = w.group_id
-WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestamptz AND j.received_at < @until::timestamptz
+WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestamptz
   AND j.kind = 'message';
 
 -- name: GetEstimateBefore :one
--- The newest row of a pair before a moment that gave an estimate.
+-- The newest row of a pair before a place that gave an estimate.
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
     j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
     j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
 FROM journal AS j
-WHERE j.user_id = @user_id AND j.group_id = @group_id::text AND j.received_at < @moment AND j.read_position IS NOT NULL
+WHERE j.user_id = @user_id AND j.group_id = @group_id::text AND j.received_at <= @before_at::timestamptz
+  AND (j.received_at, j.id) < (@before_at::timestamptz, @before_id::uuid) AND j.read_position IS NOT NULL
 ORDER BY j.received_at DESC, j.id DESC
 LIMIT 1;
 

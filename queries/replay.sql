@@ -32,8 +32,20 @@ WHERE j.group_id = @group_id::text AND (j.received_at, j.id) > (@after_at::times
 ORDER BY j.received_at, j.id
 LIMIT 1;
 
+-- name: LastMoveBefore :one
+-- The last row of a group before a place that may have moved its position.
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
+    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
+    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+FROM journal AS j
+WHERE j.group_id = @group_id::text AND j.received_at <= @before_at::timestamptz
+  AND (j.received_at, j.id) < (@before_at::timestamptz, @before_id::uuid)
+  AND j.group_unsequenced IS NOT NULL
+ORDER BY j.received_at DESC, j.id DESC
+LIMIT 1;
+
 -- name: GetReplay :one
-SELECT after_group_id, after_at, after_id, events, pairs, states, positions, started_at
+SELECT after_group_id, after_at, after_id, group_updated_at, events, pairs, states, positions, started_at
 FROM replays
 WHERE user_id IS NOT DISTINCT FROM sqlc.narg('user_id')
   AND group_id IS NOT DISTINCT FROM sqlc.narg('group_id')
@@ -42,16 +54,17 @@ WHERE user_id IS NOT DISTINCT FROM sqlc.narg('user_id')
 
 -- name: SaveReplay :exec
 INSERT INTO replays (
-    user_id, group_id, from_at, to_at, after_group_id, after_at, after_id, events, pairs, states, positions, started_at, updated_at
+    user_id, group_id, from_at, to_at, after_group_id, after_at, after_id, group_updated_at, events, pairs, states, positions, started_at, updated_at
 )
 VALUES (
     sqlc.narg('user_id'), sqlc.narg('group_id'), sqlc.narg('from_at'), sqlc.narg('to_at'),
-    @after_group_id, @after_at, @after_id, @events, @pairs, @states, @positions, @started_at, @updated_at
+    @after_group_id, @after_at, @after_id, sqlc.narg('group_updated_at'), @events, @pairs, @states, @positions, @started_at, @updated_at
 )
 ON CONFLICT (user_id, group_id, from_at, to_at) DO UPDATE SET
     after_group_id = excluded.after_group_id,
     after_at = excluded.after_at,
     after_id = excluded.after_id,
+    group_updated_at = excluded.group_updated_at,
     events = excluded.events,
     pairs = excluded.pairs,
     states = excluded.states,

@@ -39,7 +39,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN s.estimate_at > excluded.estimate_at THEN refuse_late_receipt() IS NULL
+    WHEN (s.estimate_at, s.estimate_id) > (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
     ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
 END;
 
@@ -67,7 +67,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN s.estimate_at > excluded.estimate_at THEN refuse_late_receipt() IS NULL
+    WHEN (s.estimate_at, s.estimate_id) > (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
     ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
 END;
 
@@ -77,7 +77,8 @@ END;
 -- stays.
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
-    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, joined_at, left_at, listed_at, updated_at
+    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, joined_at, left_at,
+    listed_at, updated_at
 )
 SELECT
     unnest(@user_ids::text[]),
@@ -94,6 +95,8 @@ SELECT
     unnest(@exact_by_messages::bool[]),
     unnest(@reached_ats::timestamp with time zone[]),
     unnest(@first_exact_ats::timestamp with time zone[]),
+    unnest(@reset_ats::timestamp with time zone[]),
+    unnest(@reset_ids::uuid[]),
     unnest(@joined_ats::timestamp with time zone[]),
     unnest(@left_ats::timestamp with time zone[]),
     unnest(@listed_ats::timestamp with time zone[]),
@@ -102,11 +105,11 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type) = (
         SELECT w.estimate_read, w.estimate_before_base_seq, w.estimate_at, w.estimate_id, w.estimate_by_message, w.content_type
         FROM (VALUES
-            (s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message, s.content_type),
-            (excluded.estimate_read, excluded.estimate_before_base_seq, excluded.estimate_at, excluded.estimate_id,
+            (0, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message, s.content_type),
+            (1, excluded.estimate_read, excluded.estimate_before_base_seq, excluded.estimate_at, excluded.estimate_id,
                 excluded.estimate_by_message, excluded.content_type)
-        ) AS w (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type)
-        ORDER BY w.estimate_at DESC NULLS LAST, w.estimate_id DESC
+        ) AS w (precedence, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type)
+        ORDER BY w.estimate_at DESC NULLS LAST, w.estimate_id DESC, w.precedence DESC -- of one event, the new result
         LIMIT 1
     ),
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
@@ -115,6 +118,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     exact_by_message = excluded.exact_by_message,
     reached_at = excluded.reached_at,
     first_exact_at = excluded.first_exact_at,
+    reset_at = excluded.reset_at,
+    reset_id = excluded.reset_id,
     joined_at = excluded.joined_at,
     left_at = excluded.left_at,
     listed_at = excluded.listed_at,
@@ -131,7 +136,7 @@ WHERE user_id = @user_id AND group_id = @group_id AND estimate_id = @estimate_id
 -- The stored read states of some pairs.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM (
     SELECT DISTINCT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
 ) AS pair
@@ -142,7 +147,7 @@ WHERE s.user_id = ANY (@user_ids::text[]);
 -- The stored read states of a user, in all groups or in one.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM states AS s
 WHERE s.user_id = @user_id AND (sqlc.narg('only_group_id')::text IS NULL OR s.group_id = sqlc.narg('only_group_id')::text);
 

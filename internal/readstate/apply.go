@@ -50,7 +50,8 @@ type Loaded struct {
 	// row before those of Journal that gave a read position.
 	Estimates map[Pair]Entry
 	// Start has positions at which the walk begins where it goes on from an earlier call
-	// of Apply; else it begins at what the journal or Positions tell.
+	// of Apply, or where Journal is not all that there is; else it begins at what Journal or
+	// Positions tell.
 	Start map[string]GroupPosition
 }
 
@@ -92,14 +93,14 @@ func Apply(loaded *Loaded, events []Event, options Options) Effects {
 	a := applying{
 		loaded: loaded, options: options,
 		positions: maps.Clone(loaded.Start), states: map[Pair]ReadState{}, messages: map[MessageKey]seen{},
-		from: map[string]time.Time{}, lookups: lookups{},
+		from: map[string]*Event{}, lookups: lookups{},
 	}
 	if a.positions == nil {
 		a.positions = map[string]GroupPosition{}
 	}
 	steps := a.sequence(events)
 	for i := range loaded.Messages {
-		if e := &loaded.Messages[i]; e.At.Before(a.from[e.GroupID]) {
+		if e, from := &loaded.Messages[i], a.from[loaded.Messages[i].GroupID]; from != nil && e.Compare(from) < 0 {
 			a.see(e)
 		}
 	}
@@ -113,7 +114,7 @@ type applying struct {
 	positions map[string]GroupPosition // at the place that has been reached
 	states    map[Pair]ReadState
 	messages  map[MessageKey]seen
-	from      map[string]time.Time // where the walk of each group begins
+	from      map[string]*Event // where the walk of each group begins
 	lookups   lookups
 	out       Effects
 }
@@ -135,15 +136,13 @@ func (a *applying) sequence(events []Event) []step {
 	steps := make([]step, 0, len(events)+len(a.loaded.Journal))
 	stored := make(map[ID]bool, len(a.loaded.Journal)+len(events))
 	for i := range events {
-		if e := &events[i]; e.GroupID != "" {
-			a.from[e.GroupID] = earlier(a.from[e.GroupID], e.At)
-		}
+		a.begin(&events[i])
 	}
 	for i := range a.loaded.Journal {
 		e := &a.loaded.Journal[i]
 		steps = append(steps, step{&e.Event, e})
 		stored[e.ID] = true
-		a.from[e.GroupID] = earlier(a.from[e.GroupID], e.At)
+		a.begin(&e.Event)
 		a.reopen(&e.Event)
 		if _, found := a.positions[e.GroupID]; !found && e.Kind.movesPosition() {
 			a.positions[e.GroupID] = e.Checkpoint
@@ -159,6 +158,13 @@ func (a *applying) sequence(events []Event) []step {
 	return steps
 }
 
+// begin has the walk of an event's group begin at the event, or before.
+func (a *applying) begin(e *Event) {
+	if from := a.from[e.GroupID]; e.GroupID != "" && (from == nil || e.Compare(from) < 0) {
+		a.from[e.GroupID] = e
+	}
+}
+
 // reopen takes an estimate back that an event of the journal gave, since it is worked
 // out anew: another event may give it now.
 func (a *applying) reopen(e *Event) {
@@ -171,7 +177,7 @@ func (a *applying) reopen(e *Event) {
 	if earlierOne, found := a.loaded.Estimates[state.Pair]; found {
 		state.Estimate.observe(&earlierOne)
 	}
-	if first.Before(a.from[e.GroupID]) {
+	if !first.After(a.from[e.GroupID].At) {
 		state.Estimate.FirstAt = first
 	}
 	a.states[state.Pair] = state
@@ -244,7 +250,7 @@ func (a *applying) reach(e *Entry, message seen) (moved *GroupPosition) {
 	switch {
 	case e.Kind == EventReceipt:
 		e.HasRead, e.Read, e.BeforeBaseSeq = true, sub(position.Number(), e.UnreadCount), !position.HasSeq
-	case e.Kind == EventMessage && e.ReadSeq == 0 && message.announcedAt.IsZero():
+	case e.Kind == EventMessage && e.ReadSeq == 0 && message.announcedAt.IsZero() && e.UserID != "":
 		e.HasRead, e.Read, e.BeforeBaseSeq = true, position.Number(), !position.HasSeq
 	}
 	if changed {
@@ -290,7 +296,10 @@ func (a *applying) effects() Effects {
 	out := a.out
 	for pair, state := range a.states {
 		if state.Estimate.At.IsZero() && !state.Estimate.FirstAt.IsZero() {
-			out.NeedEstimates = append(out.NeedEstimates, pair)
+			if a.loaded.Estimates == nil {
+				out.NeedEstimates = append(out.NeedEstimates, pair)
+			}
+			state.Estimate.FirstAt = time.Time{} // unless the next call finds one
 		}
 		before := a.loaded.States[pair]
 		before.Pair = pair

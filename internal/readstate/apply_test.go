@@ -71,9 +71,7 @@ func (l *ledger) commit(events []readstate.Event) readstate.Effects {
 }
 
 func (l *ledger) write(effects readstate.Effects) {
-	for _, e := range effects.Inserted {
-		l.journal = append(l.journal, e)
-	}
+	l.journal = append(l.journal, effects.Inserted...)
 	for _, e := range effects.Corrected {
 		i := slices.IndexFunc(l.journal, func(o readstate.Entry) bool { return o.ID == e.ID && o.UserID == e.UserID })
 		l.journal[i] = e

@@ -49,6 +49,10 @@ type ExactRead struct {
 	Seq       int64     // the highest seq that is read
 	ReachedAt time.Time // of the first event that gave Seq; zero for who has read nothing
 	ByMessage bool      // the newest was an own message, else OpenIM's word
+	// ResetAt and ResetID are those of the newest snapshot that allowed a decrease: what was
+	// told before it does not count. ResetAt is zero where there is none.
+	ResetAt time.Time
+	ResetID ID
 	// FirstAt is the arrival of the first event that gave a seq.
 	FirstAt time.Time
 }
@@ -75,8 +79,9 @@ func (s *ReadState) estimated() bool {
 	return !s.Estimate.At.IsZero() && s.Estimate.At.After(s.Exact.At)
 }
 
-// observe takes what an event and its result say of the pair. The order in which
-// events are observed makes no difference, but for a snapshot that allows a decrease.
+// observe takes what an event and its result say of the pair. Observing an event again
+// changes nothing. The order of events makes no difference, as long as those that follow a
+// snapshot which allows a decrease are observed, again, after it.
 func (s *ReadState) observe(e *Entry) {
 	switch {
 	case e.Kind == EventJoined:
@@ -128,19 +133,26 @@ func (r *Estimate) observe(e *Entry) {
 
 func (r *ExactRead) observe(e *Event) {
 	r.FirstAt = earlier(r.FirstAt, e.At)
-	switch {
-	case r.At.IsZero() || e.ReadSeq > r.Seq || e.AllowDecrease && e.ReadSeq < r.Seq:
-		r.Seq, r.ReachedAt = e.ReadSeq, time.Time{}
-		if e.ReadSeq > 0 {
-			r.ReachedAt = e.At
-		}
-	case e.ReadSeq == r.Seq && e.ReadSeq > 0:
-		r.ReachedAt = earlier(r.ReachedAt, e.At)
-	}
 	if e.At.After(r.At) {
 		r.At, r.ByMessage = e.At, e.Kind == EventMessage
 	} else if e.At.Equal(r.At) {
 		r.ByMessage = r.ByMessage || e.Kind == EventMessage
+	}
+	order := e.Compare(&Event{At: r.ResetAt, ID: r.ResetID})
+	if order < 0 {
+		return
+	}
+	if order > 0 && e.AllowDecrease {
+		r.ResetAt, r.ResetID = e.At, e.ID
+		if !r.ReachedAt.After(e.At) {
+			r.Seq, r.ReachedAt = 0, time.Time{}
+		}
+	}
+	switch {
+	case e.ReadSeq > r.Seq:
+		r.Seq, r.ReachedAt = e.ReadSeq, e.At
+	case e.ReadSeq == r.Seq && e.ReadSeq > 0:
+		r.ReachedAt = earlier(r.ReachedAt, e.At)
 	}
 }
 

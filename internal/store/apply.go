@@ -14,17 +14,19 @@ import (
 )
 
 const (
-	// lateRows is how many rows of the journal are applied anew at once, after an event
-	// that comes late. It bounds memory.
+	// lateRows is what a store's lateRows begins with.
 	lateRows = 5000
 	// rollbackTimeout bounds giving a transaction up, also when the caller has ended.
 	rollbackTimeout = 5 * time.Second
-	// messageRepeats is how long before its arrival a message may have been told, where
-	// OpenIM does not say when it was sent; sentSkew is what OpenIM's clock may be off.
-	messageRepeats = 7 * 24 * time.Hour
-	sentSkew       = 5 * time.Minute
-	// journalAhead is how far ahead of this clock the arrivals of other processes may lie.
-	journalAhead = time.Hour
+	// messageRepeats is how long before its arrival a message may have been told: where
+	// OpenIM does not say when it was sent, and at most. sentSkew is what OpenIM's clock may
+	// be off.
+	messageRepeats     = 7 * 24 * time.Hour
+	sentMessageRepeats = 90 * 24 * time.Hour
+	sentSkew           = 5 * time.Minute
+	// clockSkew is how far ahead of this clock the arrivals of other processes may lie, but
+	// for a clock that is wrong.
+	clockSkew = 5 * time.Minute
 )
 
 // commitEvents writes a batch of any events: it locks the positions of their groups,
@@ -100,6 +102,7 @@ type transaction struct {
 	loaded     readstate.Loaded
 	from       map[string]place // where the journal of each group is read from
 	more       bool             // there is more of the journal than was loaded
+	anyDay     bool             // the journal of days to come is read, too
 	recordedAt time.Time
 	effects    readstate.Effects
 	lookups    []readstate.Lookup // of all parts
@@ -115,7 +118,10 @@ type place struct {
 func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 	t.left = slices.Clone(t.batch.Events)
 	slices.SortStableFunc(t.left, func(a, b readstate.Event) int { return a.Compare(&b) })
-	t.loaded = readstate.Loaded{Positions: map[string]readstate.GroupPosition{}, States: map[readstate.Pair]readstate.ReadState{}}
+	t.loaded = readstate.Loaded{
+		Positions: map[string]readstate.GroupPosition{}, States: map[readstate.Pair]readstate.ReadState{},
+		Start: map[string]readstate.GroupPosition{},
+	}
 	t.from = map[string]place{}
 	for i := range t.left {
 		e := &t.left[i]
@@ -129,6 +135,7 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 	}
 	slices.Sort(t.groups)
 	if len(t.groups) > 0 {
+		// A group of which only receipts are known gets a row, too: there must be one to lock.
 		if err := t.queries.AddPositions(ctx, queue, t.groups); err != nil {
 			return err
 		}
@@ -143,11 +150,28 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 		t.askMessages(ctx, queue, messages(t.left), &t.loaded.Messages)
 		t.askJournal(ctx, queue)
 	}
-	err := queue.send(ctx, t.conn)
+	if err := queue.send(ctx, t.conn); err != nil {
+		return err
+	}
 	// With the positions locked, a group's rows are recorded in the order in which they
 	// moved its position.
 	t.recordedAt = t.Store.recordedAt()
-	return err
+	return t.loadFuture(ctx)
+}
+
+// loadFuture reads the journal again, all of it, where a group has events of a day to
+// come: today's partition does not have them.
+func (t *transaction) loadFuture(ctx context.Context) error {
+	tomorrow := day(t.now()).AddDate(0, 0, 1)
+	for _, p := range t.loaded.Positions {
+		if !p.MovedAt.Before(tomorrow) {
+			t.anyDay = true
+			var queue pipeline
+			t.askJournal(ctx, &queue)
+			return queue.send(ctx, t.conn)
+		}
+	}
+	return nil
 }
 
 // apply applies the events as far as the journal was loaded, and reports whether some
@@ -163,13 +187,8 @@ func (t *transaction) apply(ctx context.Context) (more bool, err error) {
 		now = t.left[:n]
 	}
 	t.left = t.left[len(now):]
-	if more {
-		if err := t.loadStart(ctx, now); err != nil {
-			return more, err
-		}
-	}
 	if len(t.loaded.Journal) > 0 {
-		if err := t.loadLate(ctx); err != nil {
+		if err := t.loadLate(ctx, now); err != nil {
 			return more, err
 		}
 	}
@@ -191,81 +210,83 @@ func (t *transaction) apply(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-// loadStart finds where the walk of a group begins that no row of this part may have
-// moved: what the first row behind it that may have says of before.
-func (t *transaction) loadStart(ctx context.Context, now []readstate.Event) error {
-	if t.loaded.Start == nil {
-		t.loaded.Start = map[string]readstate.GroupPosition{}
-	}
-	known := map[string]bool{"": true}
-	for groupID := range t.loaded.Start {
-		known[groupID] = true
-	}
-	for i := range t.loaded.Journal {
-		if e := &t.loaded.Journal[i]; e.Checkpoint.GroupID != "" {
-			known[e.GroupID] = true
-		}
-	}
-	var queue pipeline
-	find := func(groupID string) {
-		if known[groupID] {
-			return
-		}
-		known[groupID] = true
-		last := &t.loaded.Journal[len(t.loaded.Journal)-1]
-		queue.ask(func(conn db.DBTX) error {
-			row, err := t.queries.FirstMoveAfter(ctx, conn, db.FirstMoveAfterParams{
-				GroupID: groupID, AfterAt: last.At, AfterID: identity(last.ID),
-			})
-			if err == nil {
-				t.loaded.Start[groupID] = entry(&row).Checkpoint
-			} else if errors.Is(err, pgx.ErrNoRows) {
-				return nil
-			}
-			return err
-		})
-	}
-	for i := range now {
-		find(now[i].GroupID)
-	}
-	for i := range t.loaded.Journal {
-		find(t.loaded.Journal[i].GroupID)
-	}
-	return queue.send(ctx, t.conn)
-}
-
-// loadLate loads what rows of the journal are about that are applied anew.
-func (t *transaction) loadLate(ctx context.Context) error {
-	events := make([]readstate.Event, len(t.loaded.Journal))
-	for i := range t.loaded.Journal {
-		events[i] = t.loaded.Journal[i].Event
-	}
+// loadLate loads what rows of the journal are about that are applied anew, and where the
+// walk of each group begins.
+func (t *transaction) loadLate(ctx context.Context, now []readstate.Event) error {
+	events := eventsOf(t.loaded.Journal)
 	var queue pipeline
 	t.askStates(ctx, &queue, slices.DeleteFunc(pairs(events), func(p readstate.Pair) bool {
 		_, found := t.loaded.States[p]
 		return found
 	}), t.loaded.States)
 	t.askMessages(ctx, &queue, messages(events), &t.loaded.Messages)
+	if t.more {
+		groups := map[string]bool{}
+		for _, e := range slices.Concat(events, now) {
+			groups[e.GroupID] = e.GroupID != ""
+		}
+		t.askStart(ctx, &queue, &t.loaded, groups)
+	}
 	return queue.send(ctx, t.conn)
 }
 
-func (t *transaction) loadEstimates(ctx context.Context) error {
-	t.loaded.Estimates = map[readstate.Pair]readstate.Entry{}
-	var queue pipeline
-	for _, pair := range t.effects.NeedEstimates {
+// askStart queues finding where the walk of groups begins that go on behind the journal
+// that was loaded. The first row that may have moved the position tells what it was
+// before, be it loaded or behind.
+func (s *Store) askStart(ctx context.Context, queue *pipeline, loaded *readstate.Loaded, groups map[string]bool) {
+	last := loaded.Journal[len(loaded.Journal)-1]
+	told := map[string]bool{}
+	for i := range loaded.Journal {
+		if e := &loaded.Journal[i]; e.Checkpoint.GroupID != "" {
+			told[e.GroupID] = true
+		}
+	}
+	for groupID, wanted := range groups {
+		if _, found := loaded.Start[groupID]; found || told[groupID] || !wanted {
+			continue
+		}
 		queue.ask(func(conn db.DBTX) error {
-			row, err := t.queries.GetEstimateBefore(ctx, conn, db.GetEstimateBeforeParams{
-				UserID: pair.UserID, GroupID: pair.GroupID, Moment: t.from[pair.GroupID].at,
+			row, err := s.queries.FirstMoveAfter(ctx, conn, db.FirstMoveAfterParams{
+				GroupID: groupID, AfterAt: last.At, AfterID: identity(last.ID),
+			})
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil // nothing moves it: it is that of now
+			}
+			if err == nil {
+				loaded.Start[groupID] = entry(&row).Checkpoint
+			}
+			return err
+		})
+	}
+}
+
+func (t *transaction) loadEstimates(ctx context.Context) error {
+	var queue pipeline
+	t.loaded.Estimates = t.askEstimates(ctx, &queue, t.effects.NeedEstimates, t.from)
+	return queue.send(ctx, t.conn)
+}
+
+// askEstimates queues loading the newest rows of pairs before a place in their group that
+// gave an estimate.
+func (s *Store) askEstimates(
+	ctx context.Context, queue *pipeline, pairs []readstate.Pair, from map[string]place,
+) map[readstate.Pair]readstate.Entry {
+	found := map[readstate.Pair]readstate.Entry{}
+	for _, pair := range pairs {
+		queue.ask(func(conn db.DBTX) error {
+			before := from[pair.GroupID]
+			row, err := s.queries.GetEstimateBefore(ctx, conn, db.GetEstimateBeforeParams{
+				UserID: pair.UserID, GroupID: pair.GroupID, BeforeAt: before.at, BeforeID: identity(before.id),
 			})
 			if err == nil {
-				t.loaded.Estimates[pair] = entry(&row)
+				found[pair] = entry(&row)
 			} else if errors.Is(err, pgx.ErrNoRows) {
 				return nil
 			}
 			return err
 		})
 	}
-	return queue.send(ctx, t.conn)
+	return found
 }
 
 // loadNext goes on to the rows of the journal behind those that were applied.
@@ -381,16 +402,19 @@ func (s *Store) askMessages(ctx context.Context, queue *pipeline, messages []rea
 	if len(messages) == 0 {
 		return
 	}
-	p := db.ListMessageEventsParams{Until: s.now().UTC().Add(journalAhead)}
+	var p db.ListMessageEventsParams
 	for i := range messages {
 		m := &messages[i]
 		from := m.At.Add(-messageRepeats)
-		if !m.SentAt.IsZero() && m.SentAt.After(from) {
+		if !m.SentAt.IsZero() {
 			from = m.SentAt
 			if from.After(m.At) {
 				from = m.At
 			}
 			from = from.Add(-sentSkew)
+			if limit := m.At.Add(-sentMessageRepeats); from.Before(limit) {
+				from = limit
+			}
 		}
 		p.UserIDs, p.GroupIDs, p.MessageIds = append(p.UserIDs, m.UserID), append(p.GroupIDs, m.GroupID), append(p.MessageIds, m.MessageID)
 		p.FromAts = append(p.FromAts, from)
@@ -413,7 +437,7 @@ func (s *Store) askMessages(ctx context.Context, queue *pipeline, messages []rea
 // askJournal loads the rows of the groups from where events begin: there are none where
 // nothing comes late.
 func (t *transaction) askJournal(ctx context.Context, queue *pipeline) {
-	p := db.ListGroupJournalParams{MaxRows: lateRows + 1, Until: t.now().UTC().Add(journalAhead)}
+	p := db.ListGroupJournalParams{MaxRows: int32(t.lateRows) + 1} //nolint:gosec // small
 	for groupID, from := range t.from {
 		p.GroupIDs, p.FromAts, p.FromIds = append(p.GroupIDs, groupID), append(p.FromAts, from.at), append(p.FromIds, identity(from.id))
 		if p.Oldest.IsZero() || from.at.Before(p.Oldest) {
@@ -421,17 +445,22 @@ func (t *transaction) askJournal(ctx context.Context, queue *pipeline) {
 		}
 	}
 	queue.ask(func(conn db.DBTX) error {
-		rows, err := t.queries.ListGroupJournal(ctx, t.journalSince(conn, p.Oldest), p)
-		t.more = len(rows) > lateRows
-		t.loaded.Journal = entries(rows[:min(len(rows), lateRows)])
+		journal := conn
+		if !t.anyDay {
+			journal = t.journalSince(conn, p.Oldest)
+		}
+		rows, err := t.queries.ListGroupJournal(ctx, journal, p)
+		t.more = len(rows) > t.lateRows
+		t.loaded.Journal = entries(rows[:min(len(rows), t.lateRows)])
 		return err
 	})
 }
 
 // journalSince gives where rows are read from that are not older than a moment: today's
-// partition alone, if that has them all.
+// partition alone, if that has them all. Shortly before midnight, another process may
+// have begun the next day.
 func (s *Store) journalSince(conn db.DBTX, oldest time.Time) db.DBTX {
-	if t := s.current(oldest); t != nil {
+	if t := s.current(oldest); t != nil && day(s.now().Add(clockSkew)).Equal(t.day) {
 		return partitioned{conn, t}
 	}
 	return conn

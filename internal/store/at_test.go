@@ -73,7 +73,7 @@ type recording struct {
 }
 
 // traffic is what a history is made of, by weight.
-type traffic struct{ receipts, seqless, stored, facts, lowered, members, dismissals int }
+type traffic struct{ receipts, unsequenced, stored, snapshots, decreases, members, dismissals int }
 
 // history has random things happen, and records what is answered meanwhile.
 type history struct {
@@ -82,8 +82,7 @@ type history struct {
 	clock    clock
 	seqs     map[string]int64
 	messages int
-	loose    bool              // facts are among what happens, or late callbacks
-	asked    []readstate.Batch // facts that OpenIM was asked for, and has not answered
+	asked    []readstate.Batch // snapshots that OpenIM was asked for, and has not given
 	spooled  []readstate.Batch // what has arrived, and waits
 	spools   bool
 	said     []string
@@ -93,10 +92,16 @@ type history struct {
 func (h *history) user() string  { return []string{"a", "b", "c"}[h.random.IntN(3)] }
 func (h *history) group() string { return []string{"g", "h"}[h.random.IntN(2)] }
 
+// message gives a callback of one of the newest messages, each of which has one sender.
+func (h *history) message(group string, seq int64) readstate.Batch {
+	n := h.messages - h.random.IntN(3)
+	return message([]string{"a", "b", "c"}[(n+3)%3], group, strconv.Itoa(n), seq, 0)
+}
+
 // draw gives the next thing that happens.
 func (h *history) draw(t traffic) (readstate.Batch, string) {
 	g, u, at := h.group(), h.user(), h.clock.next()
-	n := h.random.IntN(t.receipts + t.seqless + t.stored + t.facts + t.lowered + t.members + t.dismissals)
+	n := h.random.IntN(t.receipts + t.unsequenced + t.stored + t.snapshots + t.decreases + t.members + t.dismissals)
 	drawn := func(weight int) bool {
 		n -= weight
 		return n < 0
@@ -104,43 +109,43 @@ func (h *history) draw(t traffic) (readstate.Batch, string) {
 	switch {
 	case drawn(t.receipts):
 		r := documented(u, g, h.random.Int64N(9), 0)
-		r.ReceivedAt, r.ContentType = at, h.random.Int64N(3)
-		return readstate.Batch{Receipts: []readstate.Receipt{r}}, fmt.Sprint("receipt ", u, g, r.UnreadCount)
-	case drawn(t.seqless):
+		r.At, r.ContentType = at, h.random.Int64N(3)
+		return readstate.Batch{Events: []readstate.Event{r}}, fmt.Sprint("receipt ", u, g, r.UnreadCount)
+	case drawn(t.unsequenced):
 		h.messages++
-		m := message(u, g, strconv.Itoa(h.messages-h.random.IntN(3)), 0, 0)
-		m.Messages[0].ReceivedAt = at
-		return m, fmt.Sprint("seqless ", u, g, m.Messages[0].MessageID)
+		m := h.message(g, 0)
+		m.Events[0].At = at
+		return m, fmt.Sprint("unsequenced ", m.Events[0].UserID, g, m.Events[0].MessageID)
 	case drawn(t.stored):
 		h.messages++
 		h.seqs[g] += 1 + h.random.Int64N(2)
-		m := message(u, g, strconv.Itoa(h.messages-h.random.IntN(3)), h.seqs[g], 0)
-		m.Messages[0].ReceivedAt = at
-		return m, fmt.Sprint("stored ", u, g, m.Messages[0])
-	case drawn(t.facts):
-		f := fact(u, g, h.seqs[g]+h.random.Int64N(3), h.random.Int64N(h.seqs[g]+2), 0)
-		f.Facts[0].AskedAt = at
+		m := h.message(g, h.seqs[g])
+		m.Events[0].At = at
+		return m, fmt.Sprint("stored ", m.Events[0].UserID, g, m.Events[0].MessageID, " seq ", m.Events[0].ReadSeq)
+	case drawn(t.snapshots):
+		f := snapshot(u, g, h.seqs[g]+h.random.Int64N(3), h.random.Int64N(h.seqs[g]+2), 0)
+		f.Events[0].At = at
 		h.asked = append(h.asked, f)
 		return readstate.Batch{}, "asked"
-	case drawn(t.lowered):
-		// What was asked before is not answered after it: of a lower seq and a late higher one
-		// the last to come wins live, the later in a replay.
-		h.asked = nil
+	case drawn(t.decreases):
 		h.seqs[g] -= h.random.Int64N(h.seqs[g]/2 + 1)
-		f := fact(u, g, h.seqs[g], h.random.Int64N(h.seqs[g]+1), 0)
-		f.Facts[0].AskedAt, f.Facts[0].Lowers = at, true
-		return f, fmt.Sprint("lowered ", u, g, f.Facts[0])
+		f := snapshot(u, g, h.seqs[g], h.random.Int64N(h.seqs[g]+1), 0)
+		f.Events[0].At, f.Events[0].AllowDecrease = at, true
+		return f, fmt.Sprint("decrease ", u, g, f.Events[0].MaxSeq, " ", f.Events[0].ReadSeq)
 	case drawn(t.members):
 		if h.random.IntN(4) == 0 {
-			return readstate.Batch{Listings: []readstate.Listing{{ID: identity(), GroupID: g, AskedAt: at, UserIDs: []string{u, "b"}}}}, "listed " + g
+			return arrived(listing(g, 0, u), at), "listed " + u + g
 		}
-		kind := []readstate.ChangeKind{readstate.ChangeJoined, readstate.ChangeJoined, readstate.ChangeLeft, readstate.ChangeAbsent}[h.random.IntN(4)]
+		kind := []readstate.EventKind{readstate.EventJoined, readstate.EventJoined, readstate.EventLeft, readstate.EventUnlisted, readstate.EventMembersChanged}[h.random.IntN(5)]
+		if kind == readstate.EventMembersChanged {
+			u = ""
+		}
 		c := change(kind, g, 0, u)
-		c.Changes[0].ReceivedAt = at
+		c.Events[0].At = at
 		return c, fmt.Sprint("membership ", u, g, kind)
 	default:
-		c := change(readstate.ChangeDismissed, g, 0)
-		c.Changes[0].ReceivedAt = at
+		c := change(readstate.EventDismissed, g, 0)
+		c.Events[0].At = at
 		return c, "dismissed " + g
 	}
 }
@@ -149,12 +154,11 @@ func (h *history) draw(t traffic) (readstate.Batch, string) {
 // owes none and nothing waits.
 func (h *history) happen(t traffic, steps int) {
 	h.Helper()
-	h.loose = t.facts+t.lowered > 0 || h.spools
 	for range steps {
 		batch, what := h.draw(t)
 		if len(h.asked) > 0 && h.random.IntN(3) == 0 {
-			batch.Facts = append(batch.Facts, h.asked[0].Facts...)
-			what += fmt.Sprint(" fact ", h.asked[0].Facts[0])
+			batch.Append(h.asked[0])
+			what += fmt.Sprint(" snapshot ", h.asked[0].Events[0].Pair(), h.asked[0].Events[0].MaxSeq, h.asked[0].Events[0].ReadSeq)
 			h.asked = h.asked[1:]
 		}
 		switch {
@@ -193,12 +197,6 @@ func (h *history) holds() {
 	for _, r := range h.recorded {
 		for pair, want := range r.answers {
 			got := h.past(pair, r.at)
-			if h.loose {
-				// Of a fact and a message in one batch, and of a fact that lowers a group to where
-				// the user had read already, the state tells another time of reading than the
-				// journal.
-				got.State.LastReadAt, want.State.LastReadAt = time.Time{}, time.Time{}
-			}
 			if got != want {
 				for _, line := range h.said {
 					h.Log(line)
@@ -223,12 +221,12 @@ func TestStatesAtAreWhatWasAnswered(t *testing.T) {
 	t.Parallel()
 	for name, mix := range map[string]traffic{
 		"documented receipts only":   {receipts: 1},
-		"messages without seq":       {receipts: 3, seqless: 3},
+		"messages without seq":       {receipts: 3, unsequenced: 3},
 		"stored messages":            {receipts: 2, stored: 3},
-		"both callbacks of messages": {receipts: 3, seqless: 4, stored: 3},
-		"facts":                      {facts: 3, stored: 1},
-		"facts among messages":       {receipts: 2, seqless: 5, stored: 2, facts: 3},
-		"everything":                 {receipts: 5, seqless: 5, stored: 4, facts: 5, lowered: 1, members: 4, dismissals: 1},
+		"both callbacks of messages": {receipts: 3, unsequenced: 4, stored: 3},
+		"snapshots":                  {snapshots: 3, stored: 1},
+		"snapshots among messages":   {receipts: 2, unsequenced: 5, stored: 2, snapshots: 3},
+		"everything":                 {receipts: 5, unsequenced: 5, stored: 4, snapshots: 5, decreases: 1, members: 4, dismissals: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -242,28 +240,7 @@ func TestStatesAtAreWhatWasAnswered(t *testing.T) {
 			t.Parallel()
 			h := newHistory(t, pgtest.New(t))
 			h.spools = true
-			late := mix
-			late.lowered = 0 // see draw
-			h.happen(late, 160)
-			h.holds()
-		})
-	}
-}
-
-// Rows of a release that did not write positions tell them by what they have.
-func TestStatesAtOfOlderRows(t *testing.T) {
-	t.Parallel()
-	for name, mix := range map[string]traffic{
-		"messages without seq": {receipts: 3, seqless: 3, members: 1},
-		"stored messages":      {receipts: 2, stored: 3, members: 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			url := pgtest.New(t)
-			h := newHistory(t, url)
-			h.happen(mix, 100)
-			_, err := pgtest.Connect(t, url).Exec(t.Context(), "UPDATE journal SET position = NULL")
-			require.NoError(t, err)
+			h.happen(mix, 160)
 			h.holds()
 		})
 	}
@@ -274,19 +251,10 @@ func daysAgo(days, µs int) time.Time {
 	return time.Now().UTC().Truncate(time.Microsecond).AddDate(0, 0, -days).Add(time.Duration(µs) * time.Microsecond)
 }
 
-// arrived puts the only callback of a batch at a moment.
+// arrived puts the events of a batch at a moment, a microsecond apart.
 func arrived(batch readstate.Batch, at time.Time) readstate.Batch {
-	for i := range batch.Receipts {
-		batch.Receipts[i].ReceivedAt = at
-	}
-	for i := range batch.Messages {
-		batch.Messages[i].ReceivedAt = at
-	}
-	for i := range batch.Facts {
-		batch.Facts[i].AskedAt = at
-	}
-	for i := range batch.Changes {
-		batch.Changes[i].ReceivedAt = at
+	for i := range batch.Events {
+		batch.Events[i].At = at.Add(time.Duration(i) * time.Microsecond)
 	}
 	return batch
 }
@@ -306,14 +274,14 @@ func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 	a := asserting{t, open(t, url)}
 	a.tell(
 		arrived(receipt("quiet", "g", 3, 0), daysAgo(9, 0)), arrived(receipt("busy", "g", 2, 0), daysAgo(9, 1)),
-		arrived(fact("exact", "g", 7, 5, 0), daysAgo(9, 2)), arrived(change(readstate.ChangeLeft, "g", 0, "gone"), daysAgo(9, 3)),
+		arrived(snapshot("exact", "g", 7, 5, 0), daysAgo(9, 2)), arrived(change(readstate.EventLeft, "g", 0, "gone"), daysAgo(9, 3)),
 		arrived(receipt("gone", "g", 1, 0), daysAgo(9, 4)),
 		arrived(message("s", "g", "m", 8, 0), daysAgo(3, 0)), arrived(receipt("busy", "g", 1, 0), daysAgo(2, 0)),
 		arrived(receipt("exact", "g", 4, 0), daysAgo(2, 1)),
-		arrived(change(readstate.ChangeJoined, "m", 0, "joined"), daysAgo(9, 5)), arrived(receipt("joined", "m", 3, 0), daysAgo(2, 2)),
-		arrived(receipt("told then asked", "m", 3, 0), daysAgo(9, 6)), arrived(fact("told then asked", "m", 7, 6, 0), daysAgo(8, 0)),
-		arrived(fact("told then asked", "m", 8, 7, 0), daysAgo(2, 3)),
-		arrived(fact("asked then told", "m", 7, 5, 0), daysAgo(9, 7)), arrived(receipt("asked then told", "m", 2, 0), daysAgo(8, 1)),
+		arrived(change(readstate.EventJoined, "m", 0, "joined"), daysAgo(9, 5)), arrived(receipt("joined", "m", 3, 0), daysAgo(2, 2)),
+		arrived(receipt("told then asked", "m", 3, 0), daysAgo(9, 6)), arrived(snapshot("told then asked", "m", 7, 6, 0), daysAgo(8, 0)),
+		arrived(snapshot("told then asked", "m", 8, 7, 0), daysAgo(2, 3)),
+		arrived(snapshot("asked then told", "m", 7, 5, 0), daysAgo(9, 7)), arrived(receipt("asked then told", "m", 2, 0), daysAgo(8, 1)),
 		arrived(receipt("asked then told", "m", 1, 0), daysAgo(2, 4)),
 	)
 	look := func() {
@@ -367,7 +335,7 @@ func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	_, err = conn.Exec(t.Context(), "DELETE FROM states")
 	require.NoError(t, err)
-	a.tell(arrived(change(readstate.ChangeJoined, "m", 0, "joined"), daysAgo(0, 0))) // before the replay
+	a.tell(arrived(change(readstate.EventJoined, "m", 0, "joined"), daysAgo(0, 0))) // before the replay
 	_, err = a.Replay(t.Context(), store.Replay{}, func(store.ReplayProgress) {})
 	require.NoError(t, err)
 	gone("new", "g", daysAgo(4, 0))
@@ -375,18 +343,16 @@ func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 	a.counted("new", daysAgo(2, 3), 2, readstate.SourceReceipt)
 }
 
-// Where the journal has nothing of a group until a moment, what comes next tells what
-// was before.
+// Where the journal has nothing of a group until a moment, the next row tells the
+// position before it.
 func TestPositionBeforeTheFirstRow(t *testing.T) {
 	t.Parallel()
-	for name, next := range map[string]struct {
-		batch readstate.Batch
-		was   int64 // unread of a user who had been told two, one message before
-	}{
-		"receipt":             {receipt("v", "g", 5, 0), 3},
-		"message without seq": {message("s", "g", "next", 0, 0), 3},
-		"stored message":      {message("s", "g", "next", 9, 0), 2}, // the origin; a message of before is not told
-		"fact":                {fact("v", "g", 9, 9, 0), 2},
+	for name, next := range map[string]readstate.Batch{
+		"receipt":             receipt("v", "g", 5, 0),
+		"message without seq": message("s", "g", "next", 0, 0),
+		"stored message":      message("s", "g", "next", 9, 0),
+		"snapshot":            snapshot("v", "g", 9, 9, 0),
+		"members changed":     change(readstate.EventMembersChanged, "g", 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -396,8 +362,8 @@ func TestPositionBeforeTheFirstRow(t *testing.T) {
 			_, err := a.Retire(t.Context(), store.Retention{Journal: 5 * 24 * time.Hour})
 			require.NoError(t, err)
 			a.counted("u", daysAgo(4, 0), 3, readstate.SourceReceipt)
-			a.tell(arrived(next.batch, daysAgo(2, 0)))
-			a.counted("u", daysAgo(4, 0), next.was, readstate.SourceReceipt)
+			a.tell(arrived(next, daysAgo(2, 0)))
+			a.counted("u", daysAgo(4, 0), 3, readstate.SourceReceipt)
 		})
 	}
 }

@@ -20,7 +20,7 @@ func BenchmarkCommit(b *testing.B) {
 				var batch readstate.Batch
 				for range size {
 					n++
-					batch.Receipts = append(batch.Receipts, documented(fmt.Sprint("u", n%10_000), "g", int64(n), n))
+					batch.Events = append(batch.Events, documented(fmt.Sprint("u", n%10_000), "g", int64(n), n))
 				}
 				require.NoError(b, s.Commit(b.Context(), batch))
 			}

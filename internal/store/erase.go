@@ -215,8 +215,7 @@ func once(run func(ctx context.Context, conn db.DBTX) error) step {
 	return step{removed: new(int64), run: func(ctx context.Context, conn db.DBTX) (int64, error) { return 0, run(ctx, conn) }}
 }
 
-// runSteps ends each step when nothing is left: fewer rows than asked for may only say
-// that an erasure of the same subject at the same time has taken them.
+// runSteps ends each step when nothing is left.
 func (s *Store) runSteps(ctx context.Context, steps []step) error {
 	for _, one := range steps {
 		for failed := 0; ; {
@@ -239,7 +238,16 @@ func (s *Store) runSteps(ctx context.Context, steps []step) error {
 
 func (s *Store) runStep(ctx context.Context, one *step) (n int64, err error) {
 	if !one.exclusive {
-		return one.run(ctx, s.pool)
+		// One after the other: who waited for rows that another erasure has removed would find
+		// none, and take the rest for gone, too.
+		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if err := s.queries.LockErasures(ctx, tx, eraseStepLock); err != nil {
+				return err
+			}
+			n, err = one.run(ctx, tx)
+			return err
+		})
+		return n, err
 	}
 	err = s.withExclusiveLock(ctx, func(tx pgx.Tx) error {
 		n, err = one.run(ctx, tx)

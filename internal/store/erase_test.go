@@ -48,7 +48,7 @@ func tellAll(a asserting, user string) {
 		receipt("v", "g", 0, 1), receipt("w", "g", 4, 2),
 		message(user, "g", "m1", 0, 3), message("v", "g", "m2", 0, 4), message(user, "g", "m3", 0, 5),
 		receipt(user, "g", 2, 6), receipt(user, "other", 9, 7), rejected(user, 8),
-		change(readstate.ChangeJoined, "g", 9, user, "x"), fact(user, "h", 50, 40, 10), receipt("v", "h", 3, 11),
+		change(readstate.EventJoined, "g", 9, user, "x"), snapshot(user, "h", 50, 40, 10), receipt("v", "h", 3, 11),
 	)
 	a.shows("v", 1, readstate.SourceMessage, false)
 	a.shows("w", 7, readstate.SourceReceipt, false)
@@ -57,7 +57,7 @@ func tellAll(a asserting, user string) {
 // rebuild drops states and positions, and replays the journal.
 func rebuild(a asserting, url string) {
 	a.Helper()
-	_, err := pgtest.Connect(a, url).Exec(a.Context(), "TRUNCATE states, positions, messages")
+	_, err := pgtest.Connect(a, url).Exec(a.Context(), "TRUNCATE states, positions")
 	require.NoError(a, err)
 	_, err = a.Replay(a.Context(), store.Replay{}, func(store.ReplayProgress) {})
 	require.NoError(a, err)
@@ -95,8 +95,8 @@ func TestEraseUser(t *testing.T) {
 	// What had arrived before comes late, from a spool.
 	a.tell(
 		receipt(user, "g", 5, 12), message(user, "g", "m4", 0, 13), rejected(user, 14),
-		change(readstate.ChangeJoined, "g", 15, user, "y"), change(readstate.ChangeLeft, "g", 16, user),
-		readstate.Batch{Receipts: []readstate.Receipt{documented(user, "g", 1, 17), documented("z", "g", 2, 18)}},
+		change(readstate.EventJoined, "g", 15, user, "y"), change(readstate.EventLeft, "g", 16, user),
+		readstate.Batch{Events: []readstate.Event{documented(user, "g", 1, 17), documented("z", "g", 2, 18)}},
 	)
 	a.notIn(user, "g")
 	nowhere(t, url, user)
@@ -111,12 +111,12 @@ func TestEraseUser(t *testing.T) {
 
 	// What OpenIM says later of somebody who has not been heard of since is not news.
 	later := later()
-	a.tell(fact(user, "g", 60, 60, later))
+	a.tell(snapshot(user, "g", 60, 60, later))
 	nowhere(t, url, user)
 	// What arrives later counts anew.
 	a.tell(receipt(user, "g", 6, later+1))
 	a.shows(user, 6, readstate.SourceReceipt, false)
-	a.tell(fact(user, "g", 70, 60, later+2))
+	a.tell(snapshot(user, "g", 70, 60, later+2))
 	a.shows(user, 10, readstate.SourceFact, true)
 }
 
@@ -126,8 +126,8 @@ func TestEraseGroup(t *testing.T) {
 	a := asserting{t, open(t, url)}
 	const group = "erased-group"
 	a.tell(
-		receipt("u", group, 2, 1), message("v", group, "m1", 0, 2), message("v", group, "m2", 9, 3), fact("u", group, 10, 8, 4),
-		change(readstate.ChangeJoined, group, 5, "w"), receipt("u", "g", 3, 6),
+		receipt("u", group, 2, 1), message("v", group, "m1", 0, 2), message("v", group, "m2", 9, 3), snapshot("u", group, 10, 8, 4),
+		change(readstate.EventJoined, group, 5, "w"), receipt("u", "g", 3, 6),
 	)
 	erased, err := a.EraseGroup(t.Context(), group)
 	require.NoError(t, err)
@@ -144,15 +144,15 @@ func TestEraseGroup(t *testing.T) {
 	}
 	look()
 	a.tell(
-		receipt("u", group, 5, 12), message("v", group, "m3", 0, 13), fact("u", group, 11, 8, 14),
-		change(readstate.ChangeDismissed, group, 15), change(readstate.ChangeJoined, group, 16, "x"),
+		receipt("u", group, 5, 12), message("v", group, "m3", 0, 13), snapshot("u", group, 11, 8, 14),
+		change(readstate.EventDismissed, group, 15), change(readstate.EventJoined, group, 16, "x"),
 	)
 	look()
 	rebuild(a, url)
 	look()
 	later := later()
 	// OpenIM goes on knowing the group.
-	a.tell(fact("u", group, 20, 18, later-2), listing(group, later-1, "u", "v"))
+	a.tell(snapshot("u", group, 20, 18, later-2), listing(group, later-1, "u", "v"))
 	look()
 	a.tell(receipt("u", group, 6, later), message("v", group, "m9", 0, later+1))
 	state, err := a.State(t.Context(), readstate.Pair{UserID: "u", GroupID: group})
@@ -168,7 +168,7 @@ func TestEraseMany(t *testing.T) {
 	const rows = 12_000
 	batch := readstate.Batch{}
 	for i := range rows {
-		batch.Receipts = append(batch.Receipts, documented("u", fmt.Sprintf("g%d", i), 1, i))
+		batch.Events = append(batch.Events, documented("u", fmt.Sprintf("g%d", i), 1, i))
 	}
 	require.NoError(t, s.Commit(t.Context(), batch))
 	erased, err := s.EraseUser(t.Context(), "u")
@@ -186,16 +186,16 @@ func later() int { return int(time.Since(epoch).Microseconds()) + 1_000_000 }
 func TestEraseGroupReadSince(t *testing.T) {
 	t.Parallel()
 	a := asserting{t, open(t, pgtest.New(t))}
-	a.tell(fact("u", "gone", 10, 8, 1))
+	a.tell(snapshot("u", "gone", 10, 8, 1))
 	_, err := a.EraseGroup(t.Context(), "gone")
 	require.NoError(t, err)
 	after := later()
 	read := documented("u", "", 0, after)
-	read.Dialect, read.ReadSeq = readstate.DialectServer, 9
-	a.tell(readstate.Batch{Receipts: []readstate.Receipt{read}})
-	a.tell(fact("u", "gone", 10, 8, after+1)) // of another group, then
+	read.Kind, read.ReadSeq = readstate.EventServerReceipt, 9
+	a.tell(readstate.Batch{Events: []readstate.Event{read}})
+	a.tell(snapshot("u", "gone", 10, 8, after+1)) // of another group, then
 	a.notIn("u", "gone")
-	a.tell(fact("u", "gone", 11, 9, after+2))
+	a.tell(snapshot("u", "gone", 11, 9, after+2))
 	a.showsIn("gone", "u", 2, readstate.SourceFact, true)
 }
 
@@ -208,28 +208,28 @@ func TestEraseUserWhomOpenIMKnows(t *testing.T) {
 	a.tell(receipt(user, "g", 3, 5), receipt("v", "g", 3, 6))
 	_, err := a.EraseUser(t.Context(), user)
 	require.NoError(t, err)
-	strangers, err := a.Strangers(t.Context(), "g", []string{user, "stranger", "v"})
+	strangers, err := a.MembersWithoutState(t.Context(), "g", []string{user, "stranger", "v"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"stranger"}, strangers)
 	pair := readstate.Pair{UserID: user, GroupID: "g"}
-	believed, err := a.Believed(t.Context(), []readstate.Pair{{UserID: "v", GroupID: "g"}, pair})
+	believed, err := a.FilterTrusted(t.Context(), []readstate.Pair{{UserID: "v", GroupID: "g"}, pair})
 	require.NoError(t, err)
 	require.Equal(t, []readstate.Pair{{UserID: "v", GroupID: "g"}}, believed)
-	require.NoError(t, a.Ask(t.Context(), []readstate.Pair{pair}))
+	require.NoError(t, a.EnqueueLookups(t.Context(), []readstate.Pair{pair}))
 	require.NoError(t, a.SaveCheck(t.Context(), readstate.Pair{UserID: user}, readstate.Difference{Pairs: 1, Off: 1}, time.Hour))
 	after := later()
-	a.tell(change(readstate.ChangeAbsent, "g", after, user), listing("g", after+1, user, "v"))
+	a.tell(change(readstate.EventUnlisted, "g", after, user), listing("g", after+1, user, "v"))
 	nowhere(t, url, user)
 	drift, err := a.Drift(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, drift.Off)
 
-	a.tell(receipt(user, "g", 6, after+2), fact(user, "g", 20, 10, after+3))
+	a.tell(receipt(user, "g", 6, after+2), snapshot(user, "g", 20, 10, after+3))
 	a.shows(user, 10, readstate.SourceFact, true)
 	// The journal is kept for a while only; who came back stays back.
 	_, err = pgtest.Connect(t, url).Exec(t.Context(), "DELETE FROM journal")
 	require.NoError(t, err)
-	a.tell(fact(user, "g", 30, 30, after+4))
+	a.tell(snapshot(user, "g", 30, 30, after+4))
 	a.shows(user, 0, readstate.SourceFact, true)
 }
 
@@ -241,10 +241,10 @@ func TestReplayAfterErasure(t *testing.T) {
 	a := asserting{t, open(t, url)}
 	const user, group = "erased-user", "erased-group"
 	a.tell(receipt(user, "g", 3, 5), receipt("v", "g", 4, 6), receipt("v", group, 3, 7), message("w", group, "m", 9, 8),
-		change(readstate.ChangeDismissed, "nobody-in-it", 9))
+		change(readstate.EventDismissed, "nobody-in-it", 9))
 	unattributed := documented("erased-reader", "", 0, 10)
-	unattributed.Dialect, unattributed.ReadSeq = readstate.DialectServer, 7
-	a.tell(readstate.Batch{Receipts: []readstate.Receipt{unattributed}})
+	unattributed.Kind, unattributed.ReadSeq = readstate.EventServerReceipt, 7
+	a.tell(readstate.Batch{Events: []readstate.Event{unattributed}})
 	conn := pgtest.Connect(t, url)
 	_, err := conn.Exec(t.Context(), "CREATE TEMPORARY TABLE aside AS SELECT * FROM journal")
 	require.NoError(t, err)
@@ -273,7 +273,7 @@ func TestEraseTogether(t *testing.T) {
 	s := open(t, url)
 	batch := readstate.Batch{}
 	for i := range 20_000 {
-		batch.Receipts = append(batch.Receipts, documented("u", "g", 1, i))
+		batch.Events = append(batch.Events, documented("u", "g", 1, i))
 	}
 	require.NoError(t, s.Commit(t.Context(), batch))
 	conn := pgtest.Connect(t, url)
@@ -303,7 +303,7 @@ func TestEraseBehindStuckWriter(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	stuck, err := conn.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = stuck.Exec(t.Context(), "SELECT hold_erasures(now())")
+	_, err = stuck.Exec(t.Context(), "SELECT hold_erasures($1, now())", store.EraseLock)
 	require.NoError(t, err)
 	erased := make(chan error, 1)
 	go func() {
@@ -331,24 +331,25 @@ func TestTrimmedStates(t *testing.T) {
 			t.Parallel()
 			url := pgtest.New(t)
 			a, conn := asserting{t, open(t, url)}, pgtest.Connect(t, url)
-			a.tell(receipt("u", "g", 3, 1), fact("u", "g", 9, 4, 2), receipt("u", "g", 2, 4))
+			a.tell(receipt("u", "g", 3, 1), snapshot("u", "g", 9, 4, 2), receipt("u", "g", 2, 4))
 			moment := at(3)
 			var err error
+			params := db.TrimStatesParams{Moment: moment}
 			if of == "user" {
-				err = db.New().TrimStatesOfUser(t.Context(), conn, db.TrimStatesOfUserParams{UserID: "u", Moment: &moment, UpdatedAt: moment})
+				params.UserID = new("u")
 			} else {
-				err = db.New().TrimStatesOfGroup(t.Context(), conn, db.TrimStatesOfGroupParams{GroupID: "g", Moment: &moment, UpdatedAt: moment})
+				params.GroupID = new("g")
 			}
+			err = db.New().TrimStates(t.Context(), conn, params)
 			require.NoError(t, err)
-			var exact *time.Time
-			var estimated, since time.Time
-			var exactSince string
+			var exact, exactFirst *time.Time
+			var estimated, first time.Time
 			require.NoError(t, conn.QueryRow(t.Context(),
-				"SELECT estimate_at, exact_at, estimated_since, exact_since::text FROM states").Scan(&estimated, &exact, &since, &exactSince))
+				"SELECT estimate_at, exact_at, first_estimate_at, first_exact_at FROM states").Scan(&estimated, &exact, &first, &exactFirst))
 			require.True(t, at(4).Equal(estimated))
 			require.Nil(t, exact)
-			require.True(t, moment.Equal(since), since)
-			require.Equal(t, "infinity", exactSince)
+			require.True(t, moment.Equal(first), first)
+			require.Nil(t, exactFirst)
 		})
 	}
 }

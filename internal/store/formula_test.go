@@ -3,66 +3,120 @@ package store_test
 import (
 	"errors"
 	"math"
-	"math/big"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
 )
 
 var errUndo = errors.New("undo")
 
-// TestFormula holds the view to position − read position, reckoned without bounds
-// and cut to bigint, also near its ends, where the view reckons another way.
+// drawNumber draws a number, often one near the ends of int64.
+func drawNumber(r *rapid.T, name string) int64 {
+	const edge = int64(1) << 62
+	return rapid.OneOf(
+		rapid.SampledFrom([]int64{0, 1, -1, edge, -edge, math.MaxInt64 - 1, math.MaxInt64, math.MinInt64, math.MinInt64 + 1}),
+		rapid.Int64(), rapid.Int64Range(-100, 100),
+	).Draw(r, name)
+}
+
+// drawMoment draws one of few moments, or none.
+func drawMoment(r *rapid.T, name string) time.Time {
+	if n := rapid.IntRange(0, 4).Draw(r, name); n > 0 {
+		return at(n)
+	}
+	return time.Time{}
+}
+
+func drawPosition(r *rapid.T) readstate.GroupPosition {
+	p := readstate.GroupPosition{
+		GroupID: "g", HasSeq: rapid.Bool().Draw(r, "has seq"), Unsequenced: max(0, drawNumber(r, "unsequenced")),
+		SeqGapAt: drawMoment(r, "gap"), DismissedAt: drawMoment(r, "dismissed"), UpdatedAt: at(9),
+	}
+	if p.HasSeq {
+		p.MaxSeq, p.BaseSeq = max(0, drawNumber(r, "max seq")), drawNumber(r, "base seq")
+	}
+	return p
+}
+
+func drawState(r *rapid.T) readstate.ReadState {
+	s := readstate.ReadState{
+		Pair: readstate.Pair{UserID: "u", GroupID: "g"}, UpdatedAt: at(8),
+		Membership: readstate.Membership{JoinedAt: drawMoment(r, "joined"), LeftAt: drawMoment(r, "left"), ListedAt: drawMoment(r, "listed")},
+	}
+	if s.Estimate.At = drawMoment(r, "estimate"); !s.Estimate.At.IsZero() {
+		s.Estimate.ID, s.Estimate.FirstAt, s.Estimate.Read = identity(), s.Estimate.At, drawNumber(r, "estimate read")
+		s.Estimate.BeforeBaseSeq, s.Estimate.ByMessage = rapid.Bool().Draw(r, "before base"), rapid.Bool().Draw(r, "by message")
+		s.Estimate.ContentType = rapid.Int64().Draw(r, "content type")
+	}
+	if s.Exact.At = drawMoment(r, "exact"); !s.Exact.At.IsZero() {
+		s.Exact.FirstAt, s.Exact.Seq = s.Exact.At, max(0, drawNumber(r, "read seq"))
+		s.Exact.ReachedAt, s.Exact.ByMessage = drawMoment(r, "reached"), rapid.Bool().Draw(r, "own message")
+	}
+	return s
+}
+
+// TestFormula holds the view current_states to what the rules show of the same state and
+// position, in every field, also near the ends of int64.
 func TestFormula(t *testing.T) {
 	t.Parallel()
-	conn := pgtest.Connect(t, pgtest.New(t))
-	const edge = int64(1) << 60
-	number := func(r *rapid.T, name string, least int64) int64 {
-		n := rapid.OneOf(
-			rapid.SampledFrom([]int64{0, 1, edge - 1, edge, edge + 1, math.MaxInt64, -edge, -edge - 1, math.MinInt64}),
-			rapid.Int64(), rapid.Int64Range(0, 100),
-		).Draw(r, name)
-		return max(n, least)
-	}
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
 	rapid.Check(t, func(r *rapid.T) {
-		known, counted := number(r, "known", 0), number(r, "counted", 0)
-		lag, origin := number(r, "lag", math.MinInt64), number(r, "origin", math.MinInt64)
-		relative, placed := rapid.Bool().Draw(r, "relative"), rapid.Bool().Draw(r, "placed")
-		var stored *int64
-		if placed {
-			stored = &origin
-		}
-		var unread int64
+		position, state := drawPosition(r), drawState(r)
+		known := rapid.IntRange(0, 5).Draw(r, "known position") > 0
+		var got []readstate.State
 		undone := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(t.Context(), `INSERT INTO positions (group_id, known, counted, origin, updated_at) VALUES ('g', $1, $2, $3, now())`,
-				known, counted, stored)
+			if known {
+				require.NoError(r, s.InsertPosition(t.Context(), tx, position))
+			}
+			require.NoError(r, s.InsertState(t.Context(), tx, state))
+			var err error
+			got, err = s.ListStates(t.Context(), tx, state.Pair)
 			require.NoError(r, err)
-			_, err = tx.Exec(t.Context(), `INSERT INTO states (user_id, group_id, lag, relative, content_type, estimate_at, estimate_id, updated_at)
-				VALUES ('u', 'g', $1, $2, 0, now(), gen_random_uuid(), now())`, lag, relative)
-			require.NoError(r, err)
-			require.NoError(r, tx.QueryRow(t.Context(), "SELECT unread_count FROM current_states").Scan(&unread))
 			return errUndo
 		})
 		require.ErrorIs(r, undone, errUndo)
-		most := big.NewInt(math.MaxInt64)
-		want := new(big.Int).Add(big.NewInt(known), big.NewInt(counted))
-		if want.Cmp(most) > 0 {
-			want.Set(most)
+		if !known {
+			position = readstate.GroupPosition{}
 		}
-		if relative && placed {
-			want.Sub(want, big.NewInt(origin))
+		want, shown := state.Show(&position)
+		if !shown {
+			require.Empty(r, got)
+			return
 		}
-		want.Add(want, big.NewInt(lag))
-		if want.Cmp(most) > 0 {
-			want.Set(most)
+		want.UpdatedAt = state.UpdatedAt
+		if known {
+			want.UpdatedAt = position.UpdatedAt
 		}
-		if want.Sign() < 0 {
-			want.SetInt64(0)
-		}
-		require.Equal(r, want.Int64(), unread)
+		require.Equal(r, []readstate.State{want}, got)
 	})
+}
+
+// TestRowsKeepEverything: what is written of a state or a position is read as it was.
+func TestRowsKeepEverything(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	state := readstate.ReadState{
+		Pair:       readstate.Pair{UserID: "u", GroupID: "g"},
+		Estimate:   readstate.Estimate{At: at(1), ID: identity(), Read: -3, BeforeBaseSeq: true, ByMessage: true, ContentType: 101, FirstAt: at(2)},
+		Exact:      readstate.ExactRead{At: at(3), Seq: 4, ReachedAt: at(5), ByMessage: true, ResetAt: at(6), ResetID: identity(), FirstAt: at(7)},
+		Membership: readstate.Membership{JoinedAt: at(8), LeftAt: at(9), ListedAt: at(10)}, UpdatedAt: at(11),
+	}
+	position := readstate.GroupPosition{
+		GroupID: "g", HasSeq: true, MaxSeq: 1, Unsequenced: 2, BaseSeq: 3, CoveredUntil: at(1), UnsequencedAt: at(2), SeqGapAt: at(3),
+		DismissedAt: at(4), MovedAt: at(5), UpdatedAt: at(6),
+	}
+	require.NoError(t, s.InsertState(t.Context(), conn, state))
+	require.NoError(t, s.InsertPosition(t.Context(), conn, position))
+	gotState, gotPosition, err := s.Load(t.Context(), conn, state.Pair)
+	require.NoError(t, err)
+	require.Equal(t, state, gotState)
+	require.Equal(t, position, gotPosition)
 }

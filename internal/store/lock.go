@@ -5,6 +5,9 @@ package store
 const (
 	// eraseLock is shared by writers and replays, and taken alone by an erasure.
 	eraseLock = 0x726d_6572_6173 // "rmeras"
+	// eraseStepLock is taken by each step of an erasure, so that two of them never see the
+	// same rows.
+	eraseStepLock = 0x726d_6572_7374 // "rmerst"
 	// partitionLock is taken by makers and droppers of partitions.
 	partitionLock = 0x726d_6a64_6179 // "rmjday"
 	// retentionLock is that of the process that drops what is old; of a session.

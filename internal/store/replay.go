@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"readmark/db"
 	"readmark/internal/readstate"
@@ -49,7 +46,8 @@ type ReplayProgress struct {
 	Resumed      bool      // it goes on where an interrupted run ended
 	Estimate     int64     // about how many events there are in all; -1 when unknown
 
-	after place // in the group
+	after     place     // in the group
+	updatedAt time.Time // of the group's position, as far as rows until then tell
 }
 
 // ReplayResult is what a replay has done when it is finished.
@@ -77,6 +75,11 @@ func (s *Store) Replay(ctx context.Context, replay Replay, progress func(ReplayP
 		return ReplayResult{}, err
 	}
 	progress(p)
+	if !replay.DryRun && replay.UserID == "" && replay.GroupID == "" {
+		if err := s.eraseUnattributed(ctx, replay.PageRows); err != nil {
+			return ReplayResult{}, fmt.Errorf("erase rows without a group: %w", translate(err))
+		}
+	}
 	for _, groupID := range groups {
 		for done := groupID != "" && groupID < p.AfterGroupID; !done; {
 			var next ReplayProgress
@@ -94,7 +97,7 @@ func (s *Store) Replay(ctx context.Context, replay Replay, progress func(ReplayP
 		return result, nil
 	}
 	key := replayKey(&replay)
-	err = s.queries.DeleteReplay(ctx, s.pool, db.DeleteReplayParams{UserID: key.UserID, GroupID: key.GroupID, FromAt: key.FromAt, ToAt: key.ToAt})
+	err = s.queries.DeleteReplay(ctx, s.pool, db.DeleteReplayParams(key))
 	if err != nil {
 		return result, fmt.Errorf("end replay: %w", translate(err))
 	}
@@ -149,6 +152,7 @@ func (s *Store) startReplay(ctx context.Context, replay *Replay) (ReplayProgress
 	}
 	p.Resumed, p.AfterGroupID, p.StartedAt = true, row.AfterGroupID, row.StartedAt.UTC()
 	p.after = place{row.AfterAt.UTC(), readstate.ID(row.AfterID.Bytes)}
+	p.updatedAt = moment(row.GroupUpdatedAt)
 	p.ReplayCount = ReplayCount{Events: row.Events, Pairs: row.Pairs, States: row.States, Positions: row.Positions}
 	return p, nil
 }
@@ -193,11 +197,13 @@ func (s *Store) replayPage(ctx context.Context, replay *Replay, groupID string, 
 		if err := page.read(ctx); err != nil {
 			return err
 		}
-		if done = len(page.rows) == 0; done {
-			next = p
+		if len(page.rows) == 0 {
+			next, done = p, !page.again
 			return nil
 		}
-		page.apply()
+		if err := page.apply(ctx); err != nil {
+			return err
+		}
 		next = page.ReplayProgress
 		if replay.DryRun {
 			return nil
@@ -207,248 +213,28 @@ func (s *Store) replayPage(ctx context.Context, replay *Replay, groupID string, 
 	return next, done, err
 }
 
-// replayedPage is the replay of some rows in one transaction.
-type replayedPage struct {
-	*Store
-	tx      pgx.Tx
-	replay  *Replay
-	groupID string // the only one; "": all
-	ReplayProgress
-
-	rows    []readstate.Entry
-	loaded  readstate.Loaded
-	effects readstate.Effects
-	// begun is the group of which earlier pages had rows, and open the one of which later
-	// pages have some: its position is known on the last of them. "" where there is none.
-	begun, open  string
-	droppedUntil time.Time // retention has dropped rows of before
-	replayedAt   time.Time
-}
-
-// read locks the positions of the next rows' groups, then reads what belongs to them.
-func (p *replayedPage) read(ctx context.Context) error {
-	for {
-		rows, err := p.list(ctx)
-		if err != nil || len(rows) == 0 {
+// eraseUnattributed removes what is erased from the rows of the journal that name no
+// group, which pages do not have.
+func (s *Store) eraseUnattributed(ctx context.Context, pageRows int32) error {
+	for after := ""; ; {
+		users, err := s.queries.ListUnattributedReaders(ctx, s.pool, db.ListUnattributedReadersParams{AfterUserID: after, MaxRows: pageRows})
+		if err != nil || len(users) == 0 {
 			return err
 		}
-		if !p.replay.DryRun {
-			// With the locks, the rows are read once more: some may have come meanwhile.
-			if err := p.lock(ctx, rows); err != nil {
-				return err
+		found, err := s.findTombstones(ctx, s.pool, users, nil)
+		if err != nil {
+			return err
+		}
+		for userID, erasedAt := range found.users {
+			for n := int64(1); n > 0 && err == nil; {
+				n, err = s.queries.EraseJournalOfUser(ctx, s.pool, db.EraseJournalOfUserParams{
+					UserID: userID, Moment: erasedAt, MaxRows: pageRows,
+				})
 			}
-			if rows, err = p.list(ctx); err != nil {
-				return err
-			}
-			erased, err := p.eraseLeft(ctx, rows)
 			if err != nil {
 				return err
 			}
-			if erased {
-				continue
-			}
 		}
-		p.rows = rows
-		return p.load(ctx)
+		after = users[len(users)-1]
 	}
-}
-
-// list reads the next rows, and notes which groups they do not have wholly.
-func (p *replayedPage) list(ctx context.Context) ([]readstate.Entry, error) {
-	rows, err := p.queries.ListJournalByGroup(ctx, p.tx, db.ListJournalByGroupParams{
-		AfterGroupID: p.AfterGroupID, AfterAt: p.after.at, AfterID: identity(p.after.id),
-		OnlyGroupID: optional(p.groupID), FromAt: bound(p.replay.From), ToAt: bound(p.replay.To), MaxRows: p.replay.PageRows + 1,
-	})
-	if err != nil || len(rows) == 0 {
-		return nil, err
-	}
-	list := entries(rows)
-	p.begun, p.open = "", ""
-	if list[0].GroupID == p.AfterGroupID {
-		p.begun = p.AfterGroupID
-	}
-	if n := int(p.replay.PageRows); len(list) > n {
-		if list[n].GroupID == list[n-1].GroupID {
-			p.open = list[n].GroupID
-		}
-		list = list[:n]
-	}
-	return list, nil
-}
-
-func (p *replayedPage) lock(ctx context.Context, rows []readstate.Entry) error {
-	groups := groupsOf(rows)
-	if err := p.queries.AddPositions(ctx, p.tx, groups); err != nil {
-		return err
-	}
-	_, err := p.queries.LockPositions(ctx, p.tx, groups)
-	return err
-}
-
-// eraseLeft removes from the journal what is erased, so that a replay does not bring it
-// back: an erasure may have been cut off, or a day of before been put back.
-func (p *replayedPage) eraseLeft(ctx context.Context, rows []readstate.Entry) (erased bool, err error) {
-	var batch readstate.Batch
-	for i := range rows {
-		batch.Events = append(batch.Events, rows[i].Event)
-	}
-	users, groups := subjects(&batch)
-	found, err := p.findTombstones(ctx, p.tx, users, groups)
-	if err != nil || found.empty() {
-		return false, err
-	}
-	for i := range rows {
-		if e := &rows[i]; found.user(e.UserID, e.At) {
-			_, err = p.queries.EraseJournalOfUser(ctx, p.tx, db.EraseJournalOfUserParams{
-				UserID: e.UserID, Moment: found.users[e.UserID], MaxRows: math.MaxInt32,
-			})
-			delete(found.users, e.UserID)
-			erased = true
-		} else if found.group(e.GroupID, e.At) {
-			_, err = p.queries.EraseJournalOfGroup(ctx, p.tx, db.EraseJournalOfGroupParams{
-				GroupID: e.GroupID, Moment: found.groups[e.GroupID], MaxRows: math.MaxInt32,
-			})
-			delete(found.groups, e.GroupID)
-			erased = true
-		}
-		if err != nil {
-			return erased, err
-		}
-	}
-	return erased, nil
-}
-
-// load reads positions and states, and where the walk of each group begins.
-func (p *replayedPage) load(ctx context.Context) error {
-	dropped, err := p.queries.GetDroppedUntil(ctx, p.tx)
-	if err != nil {
-		return err
-	}
-	p.droppedUntil, p.replayedAt = moment(dropped), p.recordedAt()
-	p.loaded = readstate.Loaded{
-		Positions: map[string]readstate.GroupPosition{}, States: map[readstate.Pair]readstate.ReadState{},
-		Journal: p.rows, Start: map[string]readstate.GroupPosition{},
-	}
-	groups := groupsOf(p.rows)
-	positions, err := p.queries.ListPositions(ctx, p.tx, groups)
-	if err != nil {
-		return err
-	}
-	for i := range positions {
-		p.loaded.Positions[positions[i].GroupID] = position(&positions[i])
-	}
-	if err := p.loadStart(ctx, groups); err != nil {
-		return err
-	}
-	events := make([]readstate.Event, len(p.rows))
-	for i := range p.rows {
-		events[i] = p.rows[i].Event
-	}
-	list := pairs(events)
-	for _, pair := range list {
-		if p.asked(pair.UserID) {
-			p.Pairs++
-		}
-	}
-	var queue pipeline
-	p.askStates(ctx, &queue, list, p.loaded.States)
-	p.askMessages(ctx, &queue, slices.DeleteFunc(messages(events), func(e readstate.Event) bool { return e.GroupID != p.begun }), &p.loaded.Messages)
-	return queue.send(ctx, p.tx)
-}
-
-// loadStart finds the position at which the walk of each group begins: what the first
-// row that may have moved it says of before. Where no row of the page does, one behind
-// it may.
-func (p *replayedPage) loadStart(ctx context.Context, groups []string) error {
-	for i := range p.rows {
-		if e := &p.rows[i]; e.Checkpoint.GroupID != "" {
-			if _, found := p.loaded.Start[e.GroupID]; !found {
-				p.loaded.Start[e.GroupID] = e.Checkpoint
-			}
-		}
-	}
-	for _, groupID := range groups {
-		if _, found := p.loaded.Start[groupID]; found {
-			continue
-		}
-		if groupID != p.open && p.replay.To.IsZero() {
-			continue // nothing moves it: the position of now
-		}
-		row, err := p.queries.FirstMoveAfter(ctx, p.tx, db.FirstMoveAfterParams{
-			GroupID: groupID, AfterAt: p.rows[len(p.rows)-1].At, AfterID: identity(p.rows[len(p.rows)-1].ID),
-		})
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		p.loaded.Start[groupID] = entry(&row).Checkpoint
-	}
-	return nil
-}
-
-// asked reports whether the replay is about a user. The other rows of the user's groups
-// are read for the positions only.
-func (p *replayedPage) asked(userID string) bool {
-	return p.replay.UserID == "" || p.replay.UserID == userID
-}
-
-// apply applies the rows anew and counts what changes.
-func (p *replayedPage) apply() {
-	p.effects = readstate.Apply(&p.loaded, nil, readstate.Options{Now: p.replayedAt, Rebuild: p.whole})
-	if p.replay.UserID != "" {
-		p.effects.States = slices.DeleteFunc(p.effects.States, func(s readstate.ReadState) bool { return !p.asked(s.UserID) })
-	}
-	p.effects.Positions = slices.DeleteFunc(p.effects.Positions, func(g readstate.GroupPosition) bool {
-		return g.GroupID == p.open || !p.replay.To.IsZero() || p.replay.UserID != ""
-	})
-	last := &p.rows[len(p.rows)-1]
-	p.AfterGroupID, p.after = last.GroupID, place{last.At, last.ID}
-	for i := range p.rows {
-		if p.asked(p.rows[i].UserID) {
-			p.Events++
-		}
-	}
-	p.States += int64(len(p.effects.States))
-	p.Positions += int64(len(p.effects.Positions))
-}
-
-// whole reports whether the page has everything that the state of a pair was made from:
-// it is made from nothing then.
-func (p *replayedPage) whole(s *readstate.ReadState) bool {
-	return s.GroupID != p.begun && s.GroupID != p.open && p.replay.From.IsZero() && p.replay.To.IsZero() && !s.KnownBefore(p.droppedUntil)
-}
-
-// write saves what has changed, and the progress.
-func (p *replayedPage) write(ctx context.Context) (err error) {
-	var queue pipeline
-	e := &p.effects
-	if len(e.Corrected) > 0 {
-		err = errors.Join(err, p.queries.CorrectEntries(ctx, &queue, correctParams(e.Corrected, p.replayedAt)))
-	}
-	err = errors.Join(err, p.saveStates(ctx, &queue, e.States, p.loaded.States))
-	if len(e.Positions) > 0 {
-		err = errors.Join(err, p.queries.SavePositions(ctx, &queue, positionParams(e.Positions)))
-	}
-	key := replayKey(p.replay)
-	err = errors.Join(err, p.queries.SaveReplay(ctx, &queue, db.SaveReplayParams{
-		UserID: key.UserID, GroupID: key.GroupID, FromAt: key.FromAt, ToAt: key.ToAt,
-		AfterGroupID: p.AfterGroupID, AfterAt: p.after.at, AfterID: pgtype.UUID{Bytes: p.after.id, Valid: true},
-		Events: p.Events, Pairs: p.Pairs, States: p.ReplayCount.States, Positions: p.ReplayCount.Positions,
-		StartedAt: p.StartedAt, UpdatedAt: p.now().UTC(),
-	}))
-	if err != nil {
-		return err
-	}
-	return queue.send(ctx, p.tx)
-}
-
-// groupsOf gives the groups of rows, in key order.
-func groupsOf(rows []readstate.Entry) []string {
-	var groups []string
-	for i := range rows {
-		groups = append(groups, rows[i].GroupID)
-	}
-	return distinct(groups)
 }

@@ -15,10 +15,10 @@ import (
 const aDay = 24 * time.Hour
 
 // onDay is a receipt that arrived so many days ago.
-func onDay(ago int, unread int64) readstate.Receipt {
-	r := readstate.Receipt{
-		Dialect: readstate.DialectDocumented, UserID: fmt.Sprint("day-", ago), GroupID: "g", UnreadCount: unread,
-		ReceivedAt: time.Now().UTC().Truncate(time.Microsecond).Add(-time.Duration(ago) * aDay),
+func onDay(ago int, unread int64) readstate.Event {
+	r := readstate.Event{
+		Kind: readstate.EventReceipt, UserID: fmt.Sprint("day-", ago), GroupID: "g", UnreadCount: unread,
+		At: time.Now().UTC().Truncate(time.Microsecond).Add(-time.Duration(ago) * aDay),
 	}
 	r.ID[0], r.ID[1] = byte(ago), byte(unread)
 	return r
@@ -79,7 +79,7 @@ func TestRetireNeverStallsIngest(t *testing.T) {
 	require.Positive(t, committed)
 	// A late receipt of the day that is being detached cannot be written before
 	// the reader ends, and is not given up: the spool would keep it.
-	err = s.Commit(t.Context(), readstate.Batch{Receipts: []readstate.Receipt{onDay(5, 2)}})
+	err = s.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{onDay(5, 2)}})
 	require.ErrorIs(t, err, readstate.ErrUnavailable)
 
 	require.NoError(t, tx.Rollback(t.Context()))

@@ -17,9 +17,9 @@ func TestRetireLooksAgainBeforeDrop(t *testing.T) {
 	url := pgtest.New(t)
 	s, maker, watch := open(t, url), pgtest.Connect(t, url), pgtest.Connect(t, url)
 	late := documented("late", "g", 1, 0)
-	late.ReceivedAt = time.Now().UTC().AddDate(0, 0, -100)
+	late.At = time.Now().UTC().AddDate(0, 0, -100)
 	commit(t, s, late)
-	name := late.ReceivedAt.Format("journal_20060102")
+	name := late.At.Format("journal_20060102")
 	_, err := maker.Exec(t.Context(), "ALTER TABLE journal DETACH PARTITION "+name)
 	require.NoError(t, err)
 
@@ -44,7 +44,7 @@ func TestRetireLooksAgainBeforeDrop(t *testing.T) {
 		return err == nil && waiting
 	}, time.Minute, time.Millisecond)
 	_, err = tx.Exec(t.Context(), "ALTER TABLE journal ATTACH PARTITION "+name+" FOR VALUES FROM ('"+
-		late.ReceivedAt.Format(time.DateOnly)+"') TO ('"+late.ReceivedAt.AddDate(0, 0, 1).Format(time.DateOnly)+"')")
+		late.At.Format(time.DateOnly)+"') TO ('"+late.At.AddDate(0, 0, 1).Format(time.DateOnly)+"')")
 	require.NoError(t, err)
 	require.NoError(t, tx.Commit(t.Context()))
 

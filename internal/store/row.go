@@ -66,6 +66,7 @@ func readState(row *db.State) readstate.ReadState {
 		Exact: readstate.ExactRead{
 			At: moment(row.ExactAt), Seq: value(row.ReadSeq), ReachedAt: moment(row.ReachedAt),
 			ByMessage: value(row.ExactByMessage), FirstAt: moment(row.FirstExactAt),
+			ResetAt: moment(row.ResetAt), ResetID: readstate.ID(row.ResetID.Bytes),
 		},
 		Membership: readstate.Membership{
 			JoinedAt: moment(row.JoinedAt), LeftAt: moment(row.LeftAt), ListedAt: moment(row.ListedAt),
@@ -146,6 +147,8 @@ func stateParams(list []readstate.ReadState) db.SaveStatesParams {
 		p.ExactByMessages = append(p.ExactByMessages, when(exact, s.Exact.ByMessage))
 		p.ReachedAts = append(p.ReachedAts, bound(s.Exact.ReachedAt))
 		p.FirstExactAts = append(p.FirstExactAts, bound(s.Exact.FirstAt))
+		p.ResetAts = append(p.ResetAts, bound(s.Exact.ResetAt))
+		p.ResetIds = append(p.ResetIds, pgtype.UUID{Bytes: s.Exact.ResetID, Valid: !s.Exact.ResetAt.IsZero()})
 		p.JoinedAts, p.LeftAts = append(p.JoinedAts, bound(s.JoinedAt)), append(p.LeftAts, bound(s.LeftAt))
 		p.ListedAts, p.UpdatedAts = append(p.ListedAts, bound(s.ListedAt)), append(p.UpdatedAts, s.UpdatedAt)
 	}

@@ -117,22 +117,14 @@ func TestDaysAhead(t *testing.T) {
 	require.Zero(t, defaults)
 }
 
-// A day has every index of the journal, whether it was there before the index or is
-// made later.
+// A day has every index of the journal, whether it is made ahead or later.
 func TestDaysHaveTheJournalsIndexes(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s, conn := open(t, url), pgtest.Connect(t, url)
 	require.NoError(t, s.MakeDaysAhead(t.Context()))
-	for version := int64(0); version != 8; { // which made an index
-		migration, err := s.MigrateDown(t.Context())
-		require.NoError(t, err)
-		version = migration.Version
-	}
-	_, err := s.MigrateUp(t.Context())
-	require.NoError(t, err)
 	late := documented("u", "g", 1, 0)
-	late.ReceivedAt = late.ReceivedAt.AddDate(0, 0, 40)
+	late.At = late.At.AddDate(0, 0, 40)
 	commit(t, s, late)
 	var indexes, days, missing int
 	require.NoError(t, conn.QueryRow(t.Context(), `
@@ -146,50 +138,15 @@ func TestDaysHaveTheJournalsIndexes(t *testing.T) {
 	require.Zero(t, missing)
 }
 
-// Of states of before nobody knows since when they are read; of days of before, whether
-// some were dropped is told by the day of the first migration.
-func TestReadSinceOfOlderRows(t *testing.T) {
-	t.Parallel()
-	url := pgtest.New(t)
-	s, conn := open(t, url), pgtest.Connect(t, url)
-	bounds := func() (since, until string) {
-		require.NoError(t, conn.QueryRow(t.Context(),
-			"SELECT (SELECT max(estimated_since)::text FROM states), (SELECT dropped_until::text FROM journal_bounds)").Scan(&since, &until))
-		return since, until
-	}
-	require.NoError(t, s.MakeDaysAhead(t.Context()))
-	commit(t, s, documented("u", "g", 1, 0))
-	since, until := bounds()
-	require.NotEqual(t, "-infinity", since)
-	require.Equal(t, "-infinity", until)
-	for _, c := range []struct{ installed, until string }{
-		{"now()", "-infinity"}, // the oldest day is of before
-		{"now() - interval '30 days'", time.Now().UTC().AddDate(0, 0, -1).Format("2006-01-02") + " 00:00:00+00"},
-	} {
-		for version := int64(0); version != 12; {
-			migration, err := s.MigrateDown(t.Context())
-			require.NoError(t, err)
-			version = migration.Version
-		}
-		_, err := conn.Exec(t.Context(), "UPDATE goose_db_version SET tstamp = "+c.installed)
-		require.NoError(t, err)
-		_, err = s.MigrateUp(t.Context())
-		require.NoError(t, err)
-		since, until = bounds()
-		require.Equal(t, "-infinity", since)
-		require.Equal(t, c.until, until)
-	}
-}
-
 // A writer that finds no day makes it: nothing is lost when nobody made days.
 func TestWriterMakesMissingDays(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s := open(t, url)
 	long := documented("u", "g", 1, 0)
-	long.ReceivedAt = time.Date(2020, 2, 29, 23, 59, 59, 999999000, time.UTC)
+	long.At = time.Date(2020, 2, 29, 23, 59, 59, 999999000, time.UTC)
 	ahead := documented("u", "h", 2, 0)
-	ahead.ReceivedAt = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
+	ahead.At = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
 	commit(t, s, long, ahead)
 	require.Equal(t, 2, journalRows(t, url))
 	state, err := s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
@@ -208,7 +165,27 @@ func TestDayBesideOpenWriter(t *testing.T) {
 	_, err = tx.Exec(t.Context(), "INSERT INTO journal SELECT 'x', received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type FROM journal")
 	require.NoError(t, err)
 	other := documented("u", "h", 1, 0)
-	other.ReceivedAt = other.ReceivedAt.AddDate(0, 0, 40)
+	other.At = other.At.AddDate(0, 0, 40)
 	commit(t, s, other)
 	require.NoError(t, tx.Rollback(t.Context()))
+}
+
+// What a distributed PostgreSQL asks for: the keys of what is a user's contain user_id and
+// lead with it. Every table whose columns say something has its comment.
+func TestSchemaRules(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Connect(t, pgtest.New(t))
+	require.Equal(t, []string{"checks", "journal", "lookups", "states"}, dump(t, conn, `
+		SELECT i.indrelid::regclass::text FROM pg_index AS i
+		JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+		WHERE i.indisprimary AND a.attname = 'user_id' AND i.indrelid::regclass::text !~ '^journal_' ORDER BY 1`))
+	require.Empty(t, dump(t, conn, `
+		SELECT i.indexrelid::regclass::text FROM pg_index AS i
+		WHERE i.indisunique AND i.indrelid IN ('states'::regclass, 'journal'::regclass)
+		  AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attname = 'user_id')`))
+	for _, table := range []string{"journal", "positions", "states", "lookups", "checks", "replays", "rejected_callbacks", "callback_stats"} {
+		require.NotEqual(t, []string{""}, dump(t, conn, "SELECT coalesce(obj_description('"+table+"'::regclass), '')"), table)
+	}
+	require.Empty(t, dump(t, conn, "SELECT conname::text FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace"))
+	require.Empty(t, dump(t, conn, "SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal"))
 }

@@ -15,7 +15,7 @@ func TestSnapshotIsOneMoment(t *testing.T) {
 	url := pgtest.New(t)
 	s := open(t, url)
 	move := func(inG, inH int64, µs int) {
-		require.NoError(t, s.Commit(t.Context(), readstate.Batch{Receipts: []readstate.Receipt{
+		require.NoError(t, s.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{
 			documented("u", "g", inG, µs), documented("u", "h", inH, µs+1),
 		}}))
 	}

@@ -30,6 +30,9 @@ type Store struct {
 	today  atomic.Pointer[today]
 	// canLookUp: OpenIM's REST API can be asked.
 	canLookUp bool
+	// lateRows is how many rows of the journal are applied anew at once, after an event
+	// that comes late. It bounds memory.
+	lateRows int
 }
 
 // Open prepares a pool for a PostgreSQL URL (or keyword/value string); it does
@@ -49,7 +52,7 @@ func Open(url string, logger *slog.Logger) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("prepare pool: %w", err)
 	}
-	return &Store{Reader: newReader(readPool), pool: pool, url: url, logger: logger, now: time.Now}, nil
+	return &Store{Reader: newReader(readPool), pool: pool, url: url, logger: logger, now: time.Now, lateRows: lateRows}, nil
 }
 
 func poolConfig(url string) (*pgxpool.Config, error) {

@@ -31,16 +31,16 @@ func open(t testing.TB, url string) *store.Store {
 var epoch = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // documented makes a receipt that arrived µs microseconds after the epoch.
-func documented(user, group string, unread int64, µs int) readstate.Receipt {
-	return readstate.Receipt{
-		ID: readstate.ID(uuid.Must(uuid.NewV7())), ReceivedAt: epoch.Add(time.Duration(µs) * time.Microsecond),
-		Dialect: readstate.DialectDocumented, UserID: user, GroupID: group, UnreadCount: unread, ContentType: 101,
+func documented(user, group string, unread int64, µs int) readstate.Event {
+	return readstate.Event{
+		ID: readstate.ID(uuid.Must(uuid.NewV7())), At: epoch.Add(time.Duration(µs) * time.Microsecond),
+		Kind: readstate.EventReceipt, UserID: user, GroupID: group, UnreadCount: unread, ContentType: 101,
 	}
 }
 
-func commit(t testing.TB, s *store.Store, receipts ...readstate.Receipt) {
+func commit(t testing.TB, s *store.Store, receipts ...readstate.Event) {
 	t.Helper()
-	require.NoError(t, s.Commit(t.Context(), readstate.Batch{Receipts: receipts}))
+	require.NoError(t, s.Commit(t.Context(), readstate.Batch{Events: receipts}))
 }
 
 func journalRows(t testing.TB, url string) (rows int) {
@@ -111,9 +111,9 @@ func TestUnattributedReceipt(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s := open(t, url)
-	commit(t, s, readstate.Receipt{
-		ID: readstate.ID(uuid.Must(uuid.NewV7())), ReceivedAt: epoch,
-		Dialect: readstate.DialectServer, UserID: "u", ReadSeq: 42, ContentType: 3,
+	commit(t, s, readstate.Event{
+		ID: readstate.ID(uuid.Must(uuid.NewV7())), At: epoch,
+		Kind: readstate.EventServerReceipt, UserID: "u", ReadSeq: 42, ContentType: 3,
 	})
 	var group, count *string
 	var seq int64
@@ -132,7 +132,7 @@ func TestCommitTwice(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s := open(t, url)
-	batch := []readstate.Receipt{documented("u", "g", 5, 1), documented("u", "g", 4, 2)}
+	batch := []readstate.Event{documented("u", "g", 5, 1), documented("u", "g", 4, 2)}
 	commit(t, s, batch...)
 	before, err := s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
 	require.NoError(t, err)
@@ -155,7 +155,7 @@ func TestCommitIsAtomic(t *testing.T) {
 	_, err := pgtest.Connect(t, url).Exec(t.Context(), "ALTER TABLE states ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')")
 	require.NoError(t, err)
 	err = s.Commit(t.Context(), readstate.Batch{
-		Receipts:   []readstate.Receipt{documented("u", "g", 6, 2), documented("poison", "g", 1, 3)},
+		Events:     []readstate.Event{documented("u", "g", 6, 2), documented("poison", "g", 1, 3)},
 		Rejections: []readstate.Rejection{{Reason: "r", ReceivedAt: epoch}},
 	})
 	require.Error(t, err)
@@ -178,13 +178,13 @@ func TestOrderNeverGoesBack(t *testing.T) {
 	runs := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		runs++
-		var all []readstate.Receipt
-		last := map[readstate.Pair]readstate.Receipt{}
+		var all []readstate.Event
+		last := map[readstate.Pair]readstate.Event{}
 		for i := range rapid.IntRange(1, 12).Draw(rt, "receipts") {
 			r := documented(fmt.Sprintf("%d-%s", runs, rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "user")),
 				rapid.SampledFrom([]string{"g", "h"}).Draw(rt, "group"), int64(i), rapid.IntRange(0, 4).Draw(rt, "µs"))
 			pair := readstate.Pair{UserID: r.UserID, GroupID: r.GroupID}
-			if before, ok := last[pair]; !ok || r.After(&before) {
+			if before, ok := last[pair]; !ok || r.Compare(&before) > 0 {
 				last[pair] = r
 			}
 			all = append(all, r)
@@ -192,14 +192,14 @@ func TestOrderNeverGoesBack(t *testing.T) {
 		sent := rapid.Permutation(append(all, all...)).Draw(rt, "order")
 		for len(sent) > 0 {
 			n := rapid.IntRange(1, len(sent)).Draw(rt, "batch")
-			if err := s.Commit(context.Background(), readstate.Batch{Receipts: sent[:n]}); err != nil {
+			if err := s.Commit(context.Background(), readstate.Batch{Events: sent[:n]}); err != nil {
 				rt.Fatal(err)
 			}
 			sent = sent[n:]
 		}
 		for pair, want := range last {
 			got, err := s.State(context.Background(), pair)
-			if err != nil || got.UnreadCount != want.UnreadCount || !got.LastReadAt.Equal(want.ReceivedAt) {
+			if err != nil || got.UnreadCount != want.UnreadCount || !got.LastReadAt.Equal(want.At) {
 				rt.Fatalf("%v: got %+v (%v), want receipt %+v", pair, got, err, want)
 			}
 		}
@@ -227,7 +227,7 @@ func TestConcurrentWriters(t *testing.T) {
 					if w%2 == 1 {
 						i = pairs - 1 - i
 					}
-					batch.Receipts = append(batch.Receipts, documented(fmt.Sprint("u", i), "g", int64(b), w+writers*b))
+					batch.Events = append(batch.Events, documented(fmt.Sprint("u", i), "g", int64(b), w+writers*b))
 				}
 				errs <- s.Commit(context.Background(), batch)
 			}
@@ -251,7 +251,7 @@ func TestLists(t *testing.T) {
 	// Byte order, not a language's: "B" < "a" < "ä".
 	commit(t, s, documented("u", "a", 0, 1), documented("u", "B", 2, 2), documented("u", "ä", 3, 3), documented("v", "a", 9, 4))
 	groups := func(after string, atLeast int64, limit int32) (ids []string) {
-		list, err := s.UserStates(ctx, "u", readstate.Page{After: readstate.Place{Key: after}, MinUnread: atLeast, Limit: limit})
+		list, err := s.UserStates(ctx, "u", readstate.Page{After: readstate.Cursor{Key: after}, MinUnread: atLeast, Limit: limit})
 		require.NoError(t, err)
 		for _, state := range list {
 			ids = append(ids, state.GroupID)
@@ -297,7 +297,7 @@ func TestRejection(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	s := open(t, "postgres://nobody@127.0.0.1:1/none?connect_timeout=2")
-	err := s.Commit(t.Context(), readstate.Batch{Receipts: []readstate.Receipt{documented("u", "g", 1, 1)}})
+	err := s.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{documented("u", "g", 1, 1)}})
 	require.ErrorIs(t, err, readstate.ErrUnavailable)
 	require.ErrorIs(t, s.Ping(t.Context()), readstate.ErrUnavailable)
 	_, err = store.Open("postgres://user:hunter2@[broken", slog.New(slog.DiscardHandler))
@@ -313,7 +313,7 @@ func TestRefusedOrAway(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	s := open(t, url)
 	attempt := func(s *store.Store, user string) error {
-		return s.Commit(t.Context(), readstate.Batch{Receipts: []readstate.Receipt{documented(user, "g", 1, 1)}})
+		return s.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{documented(user, "g", 1, 1)}})
 	}
 	_, err := conn.Exec(t.Context(), "ALTER TABLE states ADD CONSTRAINT poison CHECK (user_id <> 'poison')")
 	require.NoError(t, err)
@@ -367,18 +367,18 @@ func TestCheck(t *testing.T) {
 	require.Less(t, skew.Abs(), 10*time.Second)
 }
 
-// A read looks for what is pending by its index, also where the table was empty when
+// A read looks for lookups by their index, also where the table was empty when
 // PostgreSQL looked last: else every row of an answer would read all that has come since.
 func TestReadsUseIndexes(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s, conn := open(t, url), pgtest.Connect(t, url)
-	_, err := conn.Exec(t.Context(), "VACUUM (ANALYZE) pending")
+	_, err := conn.Exec(t.Context(), "VACUUM (ANALYZE) lookups")
 	require.NoError(t, err)
 	commit(t, s, documented("u", "g", 1, 0))
 	scans := func() (whole, byIndex int) {
 		require.NoError(t, conn.QueryRow(t.Context(),
-			"SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'pending'").Scan(&whole, &byIndex))
+			"SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'lookups'").Scan(&whole, &byIndex))
 		return whole, byIndex
 	}
 	before, _ := scans()
