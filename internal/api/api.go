@@ -104,7 +104,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	engine.Use(h.fastPath)
 	api := humagin.New(engine, config)
 	api.UseMiddleware(h.readable(api))
-	// Behind the keys: strangers take no room.
+	// After the check of the key: requests without one take no room.
 	if options.Bodies.Wait == 0 {
 		options.Bodies.Wait = bodyWait
 	}

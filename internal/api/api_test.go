@@ -82,17 +82,17 @@ func (s *service) read(user, group string, unread int64) {
 	})
 }
 
-// member stores what happened to a member of a group; without a user, to the group.
-func (s *service) member(kind readstate.EventKind, group, user string) {
+// member stores what happened to a member of the group g; without a user, to the group.
+func (s *service) member(kind readstate.EventKind, user string) {
 	s.t.Helper()
-	s.commit(readstate.Event{Kind: kind, GroupID: group, UserID: user})
+	s.commit(readstate.Event{Kind: kind, GroupID: "g", UserID: user})
 }
 
-// message stores that somebody has written to a group.
-func (s *service) message(sender, group string) {
+// message stores that somebody has written to the group g.
+func (s *service) message(sender string) {
 	s.t.Helper()
 	s.commit(readstate.Event{
-		Kind: readstate.EventMessage, UserID: sender, GroupID: group, MessageID: uuid.NewString(), ContentType: 101,
+		Kind: readstate.EventMessage, UserID: sender, GroupID: "g", MessageID: uuid.NewString(), ContentType: 101,
 	})
 }
 

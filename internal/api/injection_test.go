@@ -35,7 +35,7 @@ func TestNothingIsInjected(t *testing.T) {
 	s.read("u", "g", 3)
 	s.read("v", "g", 0)
 	s.read("u", "h", 1)
-	s.message("u", "g")
+	s.message("u")
 	before := tables(t, s.url)
 	require.NotEmpty(t, before["states"])
 	asked := 0

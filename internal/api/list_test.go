@@ -168,7 +168,7 @@ func TestUpdatedSince(t *testing.T) {
 	require.NoError(t, err)
 	after := moment.Add(time.Microsecond).Format(time.RFC3339Nano)
 	require.Empty(t, since(groupsOfU, after, "groupID"))
-	s.message("w", "g") // moves the position, and no state of u or v
+	s.message("w") // moves the position, and no state of u or v
 	require.Equal(t, []string{"g"}, since(groupsOfU, after, "groupID"))
 	require.Subset(t, since(usersOfG, after, "userID"), []string{"u", "v"})
 	require.Greater(t, s.get("/v1/users/u/groups/g")["updatedAt"], before)

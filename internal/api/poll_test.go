@@ -65,7 +65,7 @@ func TestPolling(t *testing.T) {
 	require.Empty(t, look(), "nothing has happened")
 	s.read("u", "g", 4)
 	require.Equal(t, targets, look(), "a receipt")
-	s.message("w", "g")
+	s.message("w")
 	require.Equal(t, targets, look(), "a message of somebody else")
 	s.read("w", "other", 3)
 	require.Empty(t, look(), "another group")
@@ -149,8 +149,8 @@ func TestPollingDropouts(t *testing.T) {
 	}
 	seen := versions()
 	for _, change := range []func(){
-		func() { s.member(readstate.EventLeft, "g", "u") },
-		func() { s.member(readstate.EventJoined, "g", "u") },
+		func() { s.member(readstate.EventLeft, "u") },
+		func() { s.member(readstate.EventJoined, "u") },
 		func() {
 			_, err := s.store.EraseUser(t.Context(), "u")
 			require.NoError(t, err)
@@ -165,7 +165,7 @@ func TestPollingDropouts(t *testing.T) {
 		}
 		seen = now
 	}
-	s.member(readstate.EventDismissed, "g", "")
+	s.member(readstate.EventDismissed, "")
 	require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, "/v1/groups/g/unread", "", "If-None-Match", seen[3]).Code)
 	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/v1/groups/g/users", "", "If-None-Match", seen[2]).Code)
 }

@@ -108,7 +108,7 @@ func (g *Guard) Admit(ctx context.Context, request Request) Decision {
 	if g.keys != nil {
 		key, err := g.identify(ctx, request.Authorization)
 		if err != nil {
-			return g.stranger(err)
+			return g.unauthenticated(err)
 		}
 		d.Grant = &key.Grant
 		d.account = g.account(key.Name)
@@ -152,8 +152,8 @@ func (g *Guard) identify(ctx context.Context, authorization []string) (*auth.Key
 	return g.keys.Find(ctx, hash)
 }
 
-// stranger refuses a request without a valid key.
-func (g *Guard) stranger(err error) Decision {
+// unauthenticated refuses a request without a valid key.
+func (g *Guard) unauthenticated(err error) Decision {
 	d := Decision{Grant: &auth.Grant{}, account: g.account(auth.NameNone)}
 	var detail string
 	switch {

@@ -28,8 +28,8 @@ const (
 	// staleLimit is how long keys in memory are good while the database cannot be
 	// asked whether they still are.
 	staleLimit = 5 * time.Minute
-	// The bounds of questions about keys that are not in memory: per second, and how
-	// many answers "no such key" are remembered, for how long.
+	// lookupsPerSecond bounds lookups of keys that are not in memory. Up to maxMissing
+	// keys that do not exist are remembered for missingLife.
 	lookupsPerSecond = 50
 	maxMissing       = 4096
 	missingLife      = time.Minute
