@@ -307,7 +307,7 @@ func (p *replayedPage) write(ctx context.Context) (err error) {
 		UserID: key.UserID, GroupID: key.GroupID, FromAt: key.FromAt, ToAt: key.ToAt,
 		AfterGroupID: p.AfterGroupID, AfterAt: p.after.at, AfterID: pgtype.UUID{Bytes: p.after.id, Valid: true},
 		GroupUpdatedAt: bound(p.updatedAt),
-		Events:         p.Events, Pairs: p.Pairs, States: p.ReplayCount.States, Positions: p.Positions,
+		Events:         p.Events, Pairs: p.Pairs, States: p.States, Positions: p.Positions,
 		StartedAt: p.StartedAt, UpdatedAt: p.now().UTC(),
 	}))
 	if err != nil {
