@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"readmark/db"
 	"readmark/internal/readstate"
 )
@@ -151,17 +153,22 @@ func receiptParams(e *readstate.Event, recordedAt time.Time) db.InsertReceiptPar
 }
 
 func receiptsParams(events []readstate.Event, recordedAt time.Time) db.InsertReceiptsParams {
-	p := db.InsertReceiptsParams{RecordedAt: recordedAt}
+	n := len(events)
+	p := db.InsertReceiptsParams{
+		RecordedAt: recordedAt,
+		UserIDs:    make([]string, n), ReceivedAts: make([]time.Time, n), Ids: make([]pgtype.UUID, n), Kinds: make([]string, n),
+		GroupIDs: make([]*string, n), Reported: make([]int64, n), ContentTypes: make([]int64, n),
+	}
 	for i := range events {
 		e := &events[i]
-		reported := e.UnreadCount
+		p.UserIDs[i], p.ReceivedAts[i], p.Ids[i] = e.UserID, e.At, identity(e.ID)
+		p.Kinds[i], p.ContentTypes[i], p.Reported[i] = string(e.Kind), e.ContentType, e.UnreadCount
 		if e.Kind != readstate.EventReceipt {
-			reported = e.ReadSeq
+			p.Reported[i] = e.ReadSeq
 		}
-		p.UserIDs, p.GroupIDs = append(p.UserIDs, e.UserID), append(p.GroupIDs, optional(e.GroupID))
-		p.ReceivedAts, p.Ids = append(p.ReceivedAts, e.At), append(p.Ids, identity(e.ID))
-		p.Kinds, p.ContentTypes = append(p.Kinds, string(e.Kind)), append(p.ContentTypes, e.ContentType)
-		p.Reported = append(p.Reported, reported)
+		if e.GroupID != "" {
+			p.GroupIDs[i] = &e.GroupID
+		}
 	}
 	return p
 }
@@ -174,12 +181,15 @@ func upsertParams(r *lastReceipt, updatedAt time.Time) db.UpsertStateParams {
 }
 
 func upsertsParams(last []lastReceipt, updatedAt time.Time) db.UpsertStatesParams {
-	p := db.UpsertStatesParams{UpdatedAt: updatedAt}
-	for _, r := range last {
-		p.UserIDs, p.GroupIDs = append(p.UserIDs, r.UserID), append(p.GroupIDs, r.GroupID)
-		p.UnreadCounts, p.ContentTypes = append(p.UnreadCounts, r.UnreadCount), append(p.ContentTypes, r.ContentType)
-		p.EstimateAts, p.EstimateIds = append(p.EstimateAts, r.At), append(p.EstimateIds, identity(r.ID))
-		p.FirstEstimateAts = append(p.FirstEstimateAts, r.firstAt)
+	n := len(last)
+	p := db.UpsertStatesParams{
+		UpdatedAt: updatedAt,
+		UserIDs:   make([]string, n), GroupIDs: make([]string, n), UnreadCounts: make([]int64, n), ContentTypes: make([]int64, n),
+		EstimateAts: make([]time.Time, n), EstimateIds: make([]pgtype.UUID, n), FirstEstimateAts: make([]time.Time, n),
+	}
+	for i, r := range last {
+		p.UserIDs[i], p.GroupIDs[i], p.UnreadCounts[i], p.ContentTypes[i] = r.UserID, r.GroupID, r.UnreadCount, r.ContentType
+		p.EstimateAts[i], p.EstimateIds[i], p.FirstEstimateAts[i] = r.At, identity(r.ID), r.firstAt
 	}
 	return p
 }
