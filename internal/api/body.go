@@ -46,6 +46,8 @@ func (b *bodies) guard(ctx huma.Context, next func(huma.Context)) {
 	case errors.Is(err, body.ErrTooLarge):
 		_ = huma.WriteErr(b.api, ctx, http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("request body is too large limit=%d bytes", operation.MaxBodyBytes))
+	case errors.Is(err, body.ErrEncoding):
+		_ = huma.WriteErr(b.api, ctx, http.StatusUnsupportedMediaType, "the Content-Encoding cannot be read: expected gzip, deflate or none")
 	case errors.Is(err, body.ErrLate):
 		_ = huma.WriteErr(b.api, ctx, http.StatusRequestTimeout, "the request body did not arrive in time")
 	case errors.Is(err, body.ErrNoRoom):

@@ -27,8 +27,10 @@ var (
 	ErrLate = errors.New("body did not arrive in time")
 	// ErrNoRoom is a large body for which no room became free.
 	ErrNoRoom = errors.New("too many large bodies at the moment")
-	// ErrBroken is a body that breaks off or is framed wrongly.
+	// ErrBroken is a body that breaks off, or is framed or encoded wrongly.
 	ErrBroken = errors.New("body cannot be read to its end")
+	// ErrEncoding is a body in a Content-Encoding other than gzip and deflate.
+	ErrEncoding = errors.New("body has an encoding that cannot be read")
 )
 
 // Bounds bounds what bodies may cost. Fields that are zero take the default.
@@ -85,8 +87,9 @@ func (b *Body) Release() {
 	*b = Body{}
 }
 
-// Read reads a request's body of at most limit bytes. It blocks until the body has
-// arrived, or is known not to. Beside an error it gives what has arrived, which is to
+// Read reads a request's body of at most limit bytes, decoded where it has a
+// Content-Encoding of gzip or deflate. It blocks until the body has arrived, or is known
+// not to. Beside an error it gives what has arrived, which is to
 // be released as well.
 //
 // A body takes room for all that it may become, in one step and only after its first
@@ -103,7 +106,18 @@ func (r *Room) Read(w http.ResponseWriter, request *http.Request, limit int64) (
 }
 
 func (r *Room) read(w http.ResponseWriter, request *http.Request, limit int64) (Body, error) {
-	size, from := request.ContentLength, request.Body
+	encoded, err := decoding(request)
+	if err != nil {
+		return Body{}, err
+	}
+	length, from := request.ContentLength, request.Body
+	if encoded != nil && length != 0 {
+		if length > limit {
+			return Body{}, ErrTooLarge
+		}
+		length, from = -1, encoded
+	}
+	size := length
 	switch {
 	case size == 0:
 		return Body{}, nil
@@ -116,9 +130,8 @@ func (r *Room) read(w http.ResponseWriter, request *http.Request, limit int64) (
 	deadline := time.Now().Add(r.bounds.Arrival)
 	_ = conn.SetReadDeadline(deadline) // tests may have no connection
 	body := Body{room: r}
-	var err error
-	if body.Data, err = fill(from, buffer(min(size, Small, first(request))), min(size, Small)); err != nil {
-		return body, r.explain(err, request, len(body.Data))
+	if body.Data, err = fill(from, buffer(min(size, Small, first(length))), min(size, Small)); err != nil {
+		return body, r.explain(err, length, len(body.Data))
 	}
 	if size <= Small {
 		return body, nil
@@ -131,7 +144,7 @@ func (r *Room) read(w http.ResponseWriter, request *http.Request, limit int64) (
 	_ = conn.SetReadDeadline(deadline.Add(time.Since(waited)))
 	start := body.Data
 	capacity := size
-	if request.ContentLength < 0 {
+	if length < 0 {
 		capacity = 4 * Small
 	}
 	body.Data, err = fill(from, append(make([]byte, 0, capacity), start...), size)
@@ -140,16 +153,16 @@ func (r *Room) read(w http.ResponseWriter, request *http.Request, limit int64) (
 		r.release(surplus)
 		body.held -= surplus
 	}
-	return body, r.explain(err, request, len(body.Data))
+	return body, r.explain(err, length, len(body.Data))
 }
 
-// first is how much memory is taken before anything has arrived: the announced size, as
-// far as it needs no room.
-func first(request *http.Request) int64 {
-	if request.ContentLength < 0 {
+// first is how much memory is taken before anything has arrived: the announced length,
+// as far as it needs no room.
+func first(length int64) int64 {
+	if length < 0 {
 		return minBuffer
 	}
-	return request.ContentLength
+	return length
 }
 
 // acquire waits for room.
@@ -200,12 +213,12 @@ func fill(from io.Reader, buf []byte, until int64) ([]byte, error) {
 
 // explain turns an error of reading into one of this package; nil where the body has
 // come to its end.
-func (r *Room) explain(err error, request *http.Request, arrived int) error {
+func (r *Room) explain(err error, length int64, arrived int) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, io.EOF) && (request.ContentLength < 0 || int64(arrived) == request.ContentLength):
+	case errors.Is(err, io.EOF) && (length < 0 || int64(arrived) == length):
 		return nil
 	case errors.As(err, &tooLarge):
 		return ErrTooLarge

@@ -177,9 +177,17 @@ func knownSpelling(name string) string {
 	}
 }
 
-// IsCommand reports whether a path segment names a callback command, known or
-// not.
-func IsCommand(name string) bool { return strings.HasPrefix(name, "callback") }
+// IsCommand reports whether a path segment names a callback command, known or not: it
+// begins with callback, and is letters and digits throughout. A space or a parameter
+// behind a command makes another name, whose body nobody would look at.
+func IsCommand(name string) bool {
+	for _, c := range []byte(name) {
+		if c < '0' || c > '9' && c < 'A' || c > 'Z' && c < 'a' || c > 'z' {
+			return false
+		}
+	}
+	return strings.HasPrefix(name, "callback")
+}
 
 // IsUsed reports whether a callback's body is read, see [DecodeCallback]; all others
 // are acknowledged unread.

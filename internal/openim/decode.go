@@ -24,7 +24,7 @@ const fieldBody = "body"
 // events: several where a membership callback lists users, none where it is about what
 // Readmark does not keep. The events have neither identity nor arrival yet.
 //
-// Field names are matched exactly, a name may come once, unknown fields are
+// Field names are matched exactly, each may come once, unknown fields are
 // skipped (so is a message's content), null counts as missing, and numbers must be
 // integers of 64 bits.
 //
@@ -59,17 +59,23 @@ type decoder struct {
 	data bytes.Buffer // jsontext reads a Buffer without copying it
 }
 
+// looseNames leaves it to readObject to find names that come twice, among those that are
+// read.
+//
+//nolint:gochecknoglobals // constant
+var looseNames = jsontext.AllowDuplicateNames(true)
+
 //nolint:gochecknoglobals // a sync.Pool is shared by its nature
 var decoders = sync.Pool{New: func() any {
 	d := &decoder{}
-	d.json = jsontext.NewDecoder(&d.data)
+	d.json = jsontext.NewDecoder(&d.data, looseNames)
 	return d
 }}
 
 // free forgets the body, and makes the decoder ready for the next one.
 func (d *decoder) free() {
 	d.body, d.data = body{}, bytes.Buffer{}
-	d.json.Reset(&d.data)
+	d.json.Reset(&d.data, looseNames)
 	decoders.Put(d)
 }
 
@@ -148,9 +154,6 @@ func explain(err error, wanted []field) error {
 		if f, found := named(wanted, at.LastToken()); found {
 			input.Field = f.name()
 			input.Message = f.name() + " is not valid JSON"
-			if errors.Is(err, jsontext.ErrDuplicateName) {
-				input.Message = f.name() + " comes twice"
-			}
 			break
 		}
 		for top := range at.Tokens() { // inside a list

@@ -234,18 +234,26 @@ func readList(dec *jsontext.Decoder, f field, element func() error) error {
 	return err
 }
 
-// readObject reads an object: visit reads the values of the wanted members, all
-// others are skipped.
+// readObject reads an object: visit reads the values of the wanted members, each of
+// which may come once. All others are skipped, however often they come.
 func readObject(dec *jsontext.Decoder, wanted []field, visit func(dec *jsontext.Decoder, f field) error) error {
 	if _, err := dec.ReadToken(); err != nil {
 		return err
 	}
+	var seen [fieldCount]bool
 	for dec.PeekKind() != '}' {
 		token, err := dec.ReadToken()
 		if err != nil {
 			return err
 		}
 		if f, found := named(wanted, token.String()); found {
+			if seen[f] {
+				return &readstate.InputError{
+					Code: readstate.CodeMalformedBody, Field: f.name(),
+					Message: f.name() + " comes twice", Detail: "expected each field once",
+				}
+			}
+			seen[f] = true
 			err = visit(dec, f)
 		} else {
 			err = dec.SkipValue()

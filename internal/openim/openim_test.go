@@ -142,7 +142,7 @@ func TestDecodeBadInput(t *testing.T) {
 		"empty":                {``, "body", "body is empty", readstate.CodeMalformedBody},
 		"not JSON":             {`hello`, "body", "body is not valid JSON", readstate.CodeMalformedBody},
 		"a broken word":        {`tru`, "body", "body is not valid JSON", readstate.CodeMalformedBody},
-		"others' field twice":  {`{"seq":1,"seq":2}`, "body", "body is not valid JSON", readstate.CodeMalformedBody},
+		"a skipped name twice": {`{"seq":1,"seq":2,"ex":{"a":1,"a":2}}`, "sendID", "sendID is missing", readstate.CodeMissingField},
 		"cut":                  {`{"sendID":"u","receiveID":"g"`, "body", "body is not valid JSON", readstate.CodeMalformedBody},
 		"an array":             {`[1]`, "body", "body is not a JSON object", readstate.CodeMalformedBody},
 		"trailing data":        {`{"sendID":"u","receiveID":"g","unreadMsgNum":1}{}`, "body", "body has data after the JSON object", readstate.CodeMalformedBody},

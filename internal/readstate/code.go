@@ -27,6 +27,8 @@ const (
 	CodeBodyLate Code = 40801
 	// CodeBodyTooLarge is a body above its command's limit.
 	CodeBodyTooLarge Code = 41301
+	// CodeEncoding is a body in an encoding that cannot be read.
+	CodeEncoding Code = 41501
 	// CodeNotDurable is a receipt that could not be made durable.
 	CodeNotDurable Code = 50301
 	// CodeNoRoom is a large body that found no room beside other large ones.

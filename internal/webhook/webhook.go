@@ -168,6 +168,10 @@ func unreadable(err error, command string) error {
 	case errors.Is(err, body.ErrLate):
 		input.Code, input.Message = readstate.CodeBodyLate, "body did not arrive in time"
 		input.Detail = "the whole body has to be sent at once"
+	case errors.Is(err, body.ErrEncoding):
+		input.Code, input.Field = readstate.CodeEncoding, "Content-Encoding"
+		input.Message = "Content-Encoding cannot be read"
+		input.Detail = "expected gzip, deflate or none"
 	case errors.Is(err, body.ErrNoRoom):
 		input.Code, input.Message = readstate.CodeNoRoom, "body is large and found no room"
 		input.Detail = "other large bodies are being received; send it again"
@@ -180,6 +184,8 @@ func rejectedAs(code readstate.Code) int {
 	switch code {
 	case readstate.CodeBodyTooLarge:
 		return http.StatusRequestEntityTooLarge
+	case readstate.CodeEncoding:
+		return http.StatusUnsupportedMediaType
 	case readstate.CodeBodyLate:
 		return http.StatusRequestTimeout
 	case readstate.CodeNoRoom:

@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"log/slog"
@@ -217,4 +219,31 @@ func total(t *testing.T, h *Handler) (count int64) {
 		count += stat.Count
 	}
 	return count
+}
+
+// An encoded callback is decoded; one in an encoding that cannot be read is refused by
+// name.
+func TestEncodedCallbacks(t *testing.T) {
+	t.Parallel()
+	const plain = `{"sendID":"u","receiveID":"g","unreadMsgNum":5}`
+	var sent bytes.Buffer
+	encoder := gzip.NewWriter(&sent)
+	_, err := encoder.Write([]byte(plain))
+	require.NoError(t, err)
+	require.NoError(t, encoder.Close())
+	f := newFixture("")
+	post := func(encoding string) *httptest.ResponseRecorder {
+		recorder := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, "/"+openim.CommandAfterGroupMsgRead, bytes.NewReader(sent.Bytes()))
+		r.Header.Set("Content-Encoding", encoding)
+		f.engine.ServeHTTP(recorder, r)
+		return recorder
+	}
+	require.Equal(t, http.StatusOK, post("gzip").Code)
+	require.Equal(t, []readstate.Event{{Kind: readstate.EventReceipt, UserID: "u", GroupID: "g", UnreadCount: 5}}, f.sink.taken.Events)
+	refused := post("br")
+	require.Equal(t, http.StatusUnsupportedMediaType, refused.Code)
+	require.JSONEq(t, `{"actionCode":1,"errCode":41501,"errMsg":"Content-Encoding cannot be read",
+		"errDlt":"expected gzip, deflate or none","nextCode":0}`, refused.Body.String())
+	require.Equal(t, "Content-Encoding", f.sink.taken.Rejections[0].Field)
 }
