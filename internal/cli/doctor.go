@@ -185,6 +185,12 @@ func (d *doctor) callbacks(ctx context.Context, s *store.Store) {
 			seen[h.Dialect] = true
 		}
 	}
+	for _, h := range list {
+		if openim.IsBefore(h.Command) {
+			d.note("callbacks", `%s has arrived: OpenIM waits for the answer to "before" webhooks. Disable them in webhooks.yml, they are not needed`,
+				h.Command)
+		}
+	}
 	if len(list) == 0 {
 		d.note("callbacks", "none has arrived yet. Point OpenIM's webhooks.url at this readmark")
 	}

@@ -1,6 +1,10 @@
 package openim
 
-import "readmark/internal/readstate"
+import (
+	"encoding/json"
+
+	"readmark/internal/readstate"
+)
 
 // Answer is the body that OpenIM expects from a callback's receiver. OpenIM
 // decodes the three codes as int32 and rejects a string, although its
@@ -20,4 +24,29 @@ func Success() Answer { return Answer{} }
 // OpenIM to halt: nextCode stays 0.
 func Failure(code readstate.Code, message, detail string) Answer {
 	return Answer{ActionCode: 1, ErrCode: code, ErrMsg: message, ErrDlt: detail}
+}
+
+// Echoes reports whether the answer to a command depends on its body, see
+// [SuccessUnchanged].
+func Echoes(name string) bool {
+	c := bySpelling[name]
+	return c != nil && len(c.echoes) > 0
+}
+
+// SuccessUnchanged encodes the answer that lets OpenIM go on with what a "before"
+// callback asks about, and changes nothing of it. OpenIM merges the answer into the
+// request: most fields only where they are there, those of some commands always
+// (internal/rpc/group/callback.go, seen in main of July 2026), so that they are repeated
+// as they came. Of a body that is no JSON object nothing is.
+func SuccessUnchanged(name string, data []byte) ([]byte, error) {
+	answer := map[string]any{"actionCode": 0, "errCode": 0, "errMsg": "", "errDlt": "", "nextCode": 0}
+	var asked map[string]json.RawMessage
+	if c := bySpelling[name]; c != nil && json.Unmarshal(data, &asked) == nil {
+		for _, field := range c.echoes {
+			if value, found := asked[field]; found {
+				answer[field] = value
+			}
+		}
+	}
+	return json.Marshal(answer)
 }

@@ -28,6 +28,9 @@ const (
 	CommandGroupConversations = "callbackAfterCreateGroupChatConversationsCommand"
 )
 
+// CommandRevoked comes after a message was revoked; its odd name is real.
+const CommandRevoked = "callbackBeforeAfterMsgCommand"
+
 // Bounds of a callback's body in bytes, see [BodyLimit].
 const (
 	maxBody     = 1 << 20
@@ -46,6 +49,9 @@ type command struct {
 	events func(b *body) ([]readstate.Event, error)
 	// lists says that the body may list many users.
 	lists bool
+	// echoes are fields that the answer has to repeat: OpenIM puts the answer's values, also
+	// those that are not there, in the place of what the user asked for.
+	echoes []string
 }
 
 // commands are all that OpenIM is known to send.
@@ -68,7 +74,7 @@ var commands = []command{
 	{name: "callbackBeforeSendSingleMsgCommand"},
 	{name: "callbackAfterSendSingleMsgCommand"},
 	{name: "callbackBeforeMsgModifyCommand"},
-	{name: "callbackBeforeAfterMsgCommand"}, // a message was revoked; the odd name is real
+	{name: CommandRevoked},
 	{name: "callbackAfterRevokeMsgCommand"},
 	// Pushes
 	{name: "callbackBeforeOnlinePushCommand", lists: true},
@@ -108,9 +114,14 @@ var commands = []command{
 	{name: "callbackBeforeCreateGroupChatConversationsCommand"},
 	{name: "callbackBeforeCreateSingleChatConversationsCommand"},
 	{name: "callbackAfterCreateSingleChatConversationsCommand"},
-	{name: "callbackBeforeSetGroupInfoCommand"},
+	{name: "callbackBeforeSetGroupInfoCommand", echoes: []string{"groupID", "groupName", "introduction", "faceURL"}},
 	{name: "callbackAfterSetGroupInfoCommand"},
-	{name: "callbackBeforeSetGroupInfoExCommand"},
+	{
+		name: "callbackBeforeSetGroupInfoExCommand",
+		echoes: []string{
+			"groupID", "groupName", "introduction", "faceURL", "ex", "needVerification", "lookMemberInfo", "applyMemberFriend",
+		},
+	},
 	{name: "callbackAfterSetGroupInfoExCommand"},
 	{name: "callbackBeforeSetGroupMemberInfoCommand"},
 	{name: "callbackAfterSetGroupMemberInfoCommand"},
@@ -120,6 +131,7 @@ var commands = []command{
 	{name: "callbackAfterUserRegisterCommand", lists: true},
 	{name: "callbackAfterUserOnlineCommand"},
 	{name: "callbackAfterUserOfflineCommand"},
+	{name: "callbackAfterUserKickOffCommand"},
 	{name: "callbackBeforeUpdateUserInfoCommand"},
 	{name: "callbackAfterUpdateUserInfoCommand"},
 	{name: "callbackBeforeUpdateUserInfoExCommand"},
@@ -194,6 +206,12 @@ func IsCommand(name string) bool {
 func IsUsed(name string) bool {
 	c := bySpelling[name]
 	return c != nil && c.events != nil
+}
+
+// IsBefore reports whether OpenIM waits for the answer before it does what a user asked
+// for. Readmark needs no such callback.
+func IsBefore(name string) bool {
+	return strings.HasPrefix(name, "callbackBefore") && name != CommandRevoked
 }
 
 // ListsUsers reports whether a callback's body may list many users.

@@ -236,3 +236,55 @@ func FuzzDecode(f *testing.F) {
 		requireStorable(t, events[0])
 	})
 }
+
+// captured gives the callbacks of more.jsonl: a body of each kind that a real server sent.
+func captured(t *testing.T) map[string]string {
+	t.Helper()
+	file, err := os.Open(filepath.Join("testdata", "more.jsonl"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, file.Close()) }()
+	bodies := map[string]string{}
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var line struct{ Callback, Body string }
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &line))
+		if line.Callback != "" {
+			bodies[line.Callback] = line.Body
+		}
+	}
+	return bodies
+}
+
+// TestBeforeAnswers: what OpenIM merges from the answer into what was asked for is the
+// same as before. The merged fields are those of its source: the two commands about a
+// group's information take these always, all others only what is there.
+func TestBeforeAnswers(t *testing.T) {
+	t.Parallel()
+	merged := map[string][]string{
+		"callbackBeforeSetGroupInfoCommand": {"groupID", "groupName", "faceURL", "introduction"},
+		"callbackBeforeSetGroupInfoExCommand": {
+			"groupID", "groupName", "faceURL", "introduction", "ex", "needVerification", "lookMemberInfo", "applyMemberFriend",
+		},
+	}
+	bodies := captured(t)
+	for name := range merged {
+		require.Contains(t, bodies, name)
+	}
+	for name, body := range bodies {
+		answer, err := openim.SuccessUnchanged(name, []byte(body))
+		require.NoError(t, err)
+		var got, asked map[string]any
+		require.NoError(t, json.Unmarshal(answer, &got))
+		require.NoError(t, json.Unmarshal([]byte(body), &asked))
+		want := map[string]any{"actionCode": 0.0, "errCode": 0.0, "errMsg": "", "errDlt": "", "nextCode": 0.0}
+		for _, field := range merged[name] {
+			want[field] = asked[field]
+		}
+		require.Equal(t, want, got, name)
+		require.Equal(t, len(merged[name]) > 0, openim.Echoes(name), name)
+		require.NotEqual(t, "other", openim.CommandLabel(name), name)
+	}
+	// What cannot be read changes nothing, and blocks nobody.
+	answer, err := openim.SuccessUnchanged("callbackBeforeSetGroupInfoCommand", []byte("no JSON"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"actionCode":0,"errCode":0,"errMsg":"","errDlt":"","nextCode":0}`, string(answer))
+}

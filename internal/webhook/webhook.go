@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -47,9 +48,11 @@ type Handler struct {
 	// unknownLog lets one log line about unknown paths through a minute.
 	unknownLog *rate.Limiter
 	success    []byte // the answer, encoded
-	stats      stats
-	room       *body.Room
-	longLists  *semaphore.Weighted
+	// beforeLog lets one line about "before" callbacks through.
+	beforeLog sync.Once
+	stats     stats
+	room      *body.Room
+	longLists *semaphore.Weighted
 	// ownSite refuses what a browser sends for a page of another site: without a
 	// token such a page could make up receipts on an address that only its reader
 	// can reach.
@@ -98,13 +101,35 @@ func (h *Handler) Serve(c *gin.Context) {
 		dialect, r := h.callback(c, command)
 		h.metrics.observe(command, dialect, r, time.Since(started))
 	default:
-		// Not used: acknowledged without a look at the body, which is drained
-		// so that the connection can carry the next callback.
-		h.room.Discard(c.Writer, c.Request, openim.BodyLimit(command))
-		h.succeed(c)
+		h.acknowledge(c, command)
 		h.metrics.observe(command, noDialect, resultAcknowledged, time.Since(started))
 		h.stats.count(openim.CommandLabel(command), noDialect, started)
 	}
+}
+
+// acknowledge answers a callback that is not used, mostly without a look at its body,
+// which is drained so that the connection can carry the next callback.
+func (h *Handler) acknowledge(c *gin.Context, command string) {
+	if openim.IsBefore(command) {
+		h.beforeLog.Do(func() {
+			h.logger.WarnContext(c.Request.Context(), `openim waits for readmark's answer before it does what users ask for: `+
+				`disable the "before" webhooks in its webhooks.yml, they are not needed`, "command", openim.CommandLabel(command))
+		})
+	}
+	if !openim.Echoes(command) {
+		h.room.Discard(c.Writer, c.Request, openim.BodyLimit(command))
+		h.succeed(c)
+		return
+	}
+	// A body that cannot be read is answered all the same: an error would undo what the
+	// user has done.
+	content, _ := h.room.Read(c.Writer, c.Request, openim.BodyLimit(command))
+	defer content.Release()
+	answer, err := openim.SuccessUnchanged(command, content.Data)
+	if err != nil {
+		answer = h.success
+	}
+	c.Data(http.StatusOK, "application/json; charset=utf-8", answer)
 }
 
 // callback takes a callback that is used from its body to its answer.

@@ -247,3 +247,30 @@ func TestEncodedCallbacks(t *testing.T) {
 		"errDlt":"expected gzip, deflate or none","nextCode":0}`, refused.Body.String())
 	require.Equal(t, "Content-Encoding", f.sink.taken.Rejections[0].Field)
 }
+
+// A "before" callback is answered with what leaves its subject unchanged, whatever its
+// body, and is named in the log once.
+func TestBeforeCallbacks(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	f := &fixture{sink: &sink{}, engine: gin.New()}
+	f.handler = New(f.sink, "", body.NewRoom(body.Bounds{}), prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	f.handler.Register(f.engine)
+	answer := func(command, asked string) string {
+		recorder := httptest.NewRecorder()
+		f.engine.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, "/"+command, strings.NewReader(asked)))
+		require.Equal(t, http.StatusOK, recorder.Code)
+		require.Equal(t, "application/json; charset=utf-8", recorder.Header().Get("Content-Type"))
+		return recorder.Body.String()
+	}
+	const success = `{"actionCode":0,"errCode":0,"errMsg":"","errDlt":"","nextCode":0}`
+	require.JSONEq(t, `{"actionCode":0,"errCode":0,"errMsg":"","errDlt":"","nextCode":0,
+		"groupID":"7","groupName":"new","introduction":"i","faceURL":""}`,
+		answer("callbackBeforeSetGroupInfoCommand",
+			`{"groupID":"7","groupName":"new","notification":"x","introduction":"i","faceURL":"","ex":"","needVerification":0}`))
+	require.JSONEq(t, success, answer("callbackBeforeSetGroupInfoCommand", "no JSON"))
+	require.JSONEq(t, success, answer("callbackBeforeSendGroupMsgCommand", `{"groupID":"7"}`))
+	require.JSONEq(t, success, answer(openim.CommandRevoked, `{"conversationID":"sg_7","seq":7,"userID":"u"}`))
+	require.Empty(t, f.sink.taken)
+	require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
+}
