@@ -27,7 +27,7 @@ const (
 
 func newClient(o *config.OpenIM, registry prometheus.Registerer, logger *slog.Logger) *client.Client {
 	return client.New(client.Options{
-		URL: o.APIURL, AdminUserID: o.AdminUserID, Secret: o.Secret, MaxRPS: o.MaxRPS,
+		URL: o.APIURL, AdminUserID: o.AdminUserID, Secret: o.Secret, MaxRPS: o.MaxRPS, Timeout: o.Timeout,
 		Registry: registry, Now: time.Now, Logger: logger,
 	})
 }

@@ -244,6 +244,7 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_OPENIM_ADMIN_USER_ID", c.OpenIM.AdminUserID},
 		{"READMARK_OPENIM_SECRET", redact(c.OpenIM.Secret)},
 		{"READMARK_OPENIM_MAX_RPS", strconv.FormatFloat(c.OpenIM.MaxRPS, 'g', -1, 64)},
+		{"READMARK_OPENIM_TIMEOUT", c.OpenIM.Timeout.String()},
 		{"READMARK_RECONCILE_INTERVAL", c.OpenIM.ReconcileInterval.String()},
 		{"READMARK_LOG_LEVEL", strings.ToLower(c.LogLevel.String())},
 		{"READMARK_LOG_FORMAT", c.LogFormat},

@@ -29,7 +29,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, config.Config{
 		DataDir: "./data", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:8081", LogLevel: slog.LevelInfo,
 		CommitBudget: 800 * time.Millisecond, SpoolMaxBytes: 1 << 30, Retention: 90 * 24 * time.Hour,
-		OpenIM: config.OpenIM{AdminUserID: "imAdmin", MaxRPS: 50, ReconcileInterval: time.Hour},
+		OpenIM: config.OpenIM{AdminUserID: "imAdmin", MaxRPS: 50, Timeout: 10 * time.Second, ReconcileInterval: time.Hour},
 	}, c)
 }
 
@@ -139,7 +139,7 @@ func TestPrintRedacts(t *testing.T) {
 	require.NotContains(t, out.String(), "hunter")
 	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://user:xxxxx@h:5432/db")
 	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
-	require.Equal(t, 21, strings.Count(out.String(), "\n"))
+	require.Equal(t, 22, strings.Count(out.String(), "\n"))
 }
 
 func TestRateLimit(t *testing.T) {

@@ -11,7 +11,8 @@ type OpenIM struct {
 	APIURL      string // empty: it cannot be asked
 	AdminUserID string
 	Secret      string
-	MaxRPS      float64 // requests per second
+	MaxRPS      float64       // requests per second
+	Timeout     time.Duration // of one request
 	// ReconcileInterval is how often each user is compared with OpenIM.
 	ReconcileInterval time.Duration
 }
@@ -24,6 +25,7 @@ type openIMVariables struct {
 	AdminUserID       string `env:"READMARK_OPENIM_ADMIN_USER_ID, default=imAdmin"`
 	Secret            string `env:"READMARK_OPENIM_SECRET"`
 	MaxRPS            string `env:"READMARK_OPENIM_MAX_RPS, default=50"`
+	Timeout           string `env:"READMARK_OPENIM_TIMEOUT, default=10s"`
 	ReconcileInterval string `env:"READMARK_RECONCILE_INTERVAL, default=1h"`
 }
 
@@ -37,6 +39,8 @@ func (v *openIMVariables) load(check func(name string, err error)) OpenIM {
 	if o.MaxRPS, err = rateLimit(v.MaxRPS); err != nil {
 		check("READMARK_OPENIM_MAX_RPS", errors.New("must be a number of requests per second above zero, such as 50"))
 	}
+	o.Timeout, err = positive(v.Timeout)
+	check("READMARK_OPENIM_TIMEOUT", err)
 	o.ReconcileInterval, err = positive(v.ReconcileInterval)
 	check("READMARK_RECONCILE_INTERVAL", err)
 	return o

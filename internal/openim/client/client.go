@@ -18,14 +18,20 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 )
 
 const (
-	// attemptTimeout bounds one request, attempts how often it is sent.
-	attemptTimeout = 5 * time.Second
-	attempts       = 3
+	// defaultTimeout bounds one request where the options do not, and maxTimeout what it may
+	// grow to for a user whose answers take long. rememberedTimeouts is of how many users
+	// that is remembered.
+	defaultTimeout     = 10 * time.Second
+	maxTimeout         = time.Minute
+	rememberedTimeouts = 4096
+	// attempts is how often a request is sent.
+	attempts = 3
 	// firstPause is before the second attempt; each further one waits twice as long.
 	firstPause = 100 * time.Millisecond
 	// maxConcurrent bounds the requests under way.
@@ -66,6 +72,7 @@ type Options struct {
 	AdminUserID string
 	Secret      string
 	MaxRPS      float64               // requests per second, above zero
+	Timeout     time.Duration         // of one request; 0: 10 s
 	Registry    prometheus.Registerer // nil: no metrics
 	Transport   http.RoundTripper     // nil: connections of its own, which are reused
 	Now         func() time.Time      // nil: the machine's clock
@@ -81,6 +88,8 @@ type Client struct {
 	limiter *rate.Limiter
 	slots   chan struct{}
 	metrics *metrics
+	// timeouts are those of users whose answers took longer than Options.Timeout.
+	timeouts *lru.Cache[string, time.Duration]
 
 	tokens  chan struct{} // a lock that a context can end; it guards the fields below
 	token   string
@@ -95,10 +104,17 @@ func New(o Options) *Client {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
+	}
+	timeouts, err := lru.New[string, time.Duration](rememberedTimeouts)
+	if err != nil {
+		panic(err) // the size is above zero
+	}
 	if o.Transport == nil {
 		o.Transport = &http.Transport{
 			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: maxConcurrent, IdleConnTimeout: 90 * time.Second,
-			TLSHandshakeTimeout: attemptTimeout,
+			TLSHandshakeTimeout: o.Timeout,
 		}
 	}
 	return &Client{
@@ -110,7 +126,7 @@ func New(o Options) *Client {
 		limiter: rate.NewLimiter(rate.Limit(o.MaxRPS), max(1, int(o.MaxRPS/10))),
 		slots:   make(chan struct{}, maxConcurrent),
 		tokens:  make(chan struct{}, 1),
-		metrics: newMetrics(o.Registry),
+		metrics: newMetrics(o.Registry), timeouts: timeouts,
 	}
 }
 
@@ -128,31 +144,36 @@ type envelope struct {
 // call posts a request with the token and decodes the answer's data. It retries what may
 // pass, and logs in anew once when the token has ended.
 func (c *Client) call(ctx context.Context, path string, request, data any) error {
+	return c.callWithin(ctx, c.options.Timeout, path, request, data)
+}
+
+// callWithin is call with a bound of its own for each request.
+func (c *Client) callWithin(ctx context.Context, timeout time.Duration, path string, request, data any) error {
 	token, err := c.login(ctx, "")
 	if err != nil {
 		return err
 	}
-	err = c.post(ctx, path, token, request, data)
+	err = c.post(ctx, timeout, path, token, request, data)
 	var refused *Error
 	if errors.As(err, &refused) && tokenEnded(refused.Code) {
 		if token, err = c.login(ctx, token); err != nil {
 			return err
 		}
-		err = c.post(ctx, path, token, request, data)
+		err = c.post(ctx, timeout, path, token, request, data)
 	}
 	return err
 }
 
 // post sends a request until it is answered, all attempts have failed, or the context
 // ends.
-func (c *Client) post(ctx context.Context, path, token string, request, data any) error {
+func (c *Client) post(ctx context.Context, timeout time.Duration, path, token string, request, data any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("encode request of %s: %w", path, err)
 	}
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
-		err = c.attempt(ctx, path, token, body, data)
+		err = c.attempt(ctx, timeout, path, token, body, data)
 		if !errors.Is(err, ErrUnavailable) || attempt == attempts || ctx.Err() != nil {
 			return err
 		}
@@ -167,7 +188,7 @@ func (c *Client) post(ctx context.Context, path, token string, request, data any
 }
 
 // attempt sends a request once.
-func (c *Client) attempt(ctx context.Context, path, token string, body []byte, data any) error {
+func (c *Client) attempt(ctx context.Context, timeout time.Duration, path, token string, body []byte, data any) error {
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
@@ -180,13 +201,13 @@ func (c *Client) attempt(ctx context.Context, path, token string, body []byte, d
 		return fmt.Errorf("%w: %s: rate limit: %w", ErrUnavailable, path, err)
 	}
 	started := c.options.Now()
-	err := c.send(ctx, path, token, body, data)
+	err := c.send(ctx, timeout, path, token, body, data)
 	c.metrics.observe(path, err, c.options.Now().Sub(started))
 	return err
 }
 
-func (c *Client) send(ctx context.Context, path, token string, body []byte, data any) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+func (c *Client) send(ctx context.Context, timeout time.Duration, path, token string, body []byte, data any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
 	if err != nil {

@@ -2,7 +2,8 @@ package client
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
+	"errors"
 )
 
 // Seqs is what OpenIM says of a user in a conversation. Neither seq is negative.
@@ -14,26 +15,38 @@ type Seqs struct {
 }
 
 // Conversations gives the seqs of a user's conversations by conversation ID: of those
-// with the given IDs, or of all when none is given. The map is the caller's and never nil
-// without an error. It fails with [ErrUnavailable] or with an [Error].
+// with the given IDs, or of all when none is given. A conversation whose seqs cannot be
+// used is left out and counted: it spoils no other. The map is the caller's and never nil
+// without an error. It fails with [ErrUnavailable] or with an [Error]. A user for whom
+// OpenIM takes longer than the timeout is given twice as long the next time, up to a
+// minute: the answer grows with the user's conversations.
 func (c *Client) Conversations(ctx context.Context, userID string, ids ...string) (map[string]Seqs, error) {
-	const path = "/msg/get_conversations_has_read_and_max_seq"
 	if ids == nil {
 		ids = []string{} // not null
 	}
 	var data struct {
-		Seqs map[string]Seqs `json:"seqs"`
+		Seqs map[string]json.RawMessage `json:"seqs"`
 	}
-	if err := c.call(ctx, path, map[string]any{"userID": userID, "conversationIDs": ids}, &data); err != nil {
+	timeout := c.options.Timeout
+	if longer, found := c.timeouts.Get(userID); found {
+		timeout = longer
+	}
+	const path = "/msg/get_conversations_has_read_and_max_seq"
+	err := c.callWithin(ctx, timeout, path, map[string]any{"userID": userID, "conversationIDs": ids}, &data)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		c.timeouts.Add(userID, max(timeout, min(2*timeout, maxTimeout)))
+	}
+	if err != nil {
 		return nil, err
 	}
-	for _, seqs := range data.Seqs {
-		if seqs.MaxSeq < 0 || seqs.HasReadSeq < 0 {
-			return nil, fmt.Errorf("%w: %s: a seq is negative", ErrUnavailable, path)
+	all := make(map[string]Seqs, len(data.Seqs))
+	for id, text := range data.Seqs {
+		var seqs Seqs
+		if err := json.Unmarshal(text, &seqs); err != nil || seqs.MaxSeq < 0 || seqs.HasReadSeq < 0 {
+			c.metrics.unusable.Inc()
+			continue
 		}
+		all[id] = seqs
 	}
-	if data.Seqs == nil { // null
-		data.Seqs = map[string]Seqs{}
-	}
-	return data.Seqs, nil
+	return all, nil
 }

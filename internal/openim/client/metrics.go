@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	calls    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	unusable prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -21,9 +22,13 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "readmark_openim_call_duration_seconds", Help: "Time of a request to OpenIM's REST API.",
 			Buckets: prometheus.ExponentialBuckets(.002, 2.5, 10),
 		}, []string{"path"}),
+		unusable: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "readmark_openim_unusable_conversations_total",
+			Help: "Conversations in OpenIM's answers that were left out, since a seq is negative or no whole number.",
+		}),
 	}
 	if registry != nil {
-		registry.MustRegister(m.calls, m.duration)
+		registry.MustRegister(m.calls, m.duration, m.unusable)
 	}
 	return m
 }
