@@ -31,6 +31,23 @@ func (q *Queries) ClearEstimate(ctx context.Context, db DBTX, arg ClearEstimateP
 	return err
 }
 
+const clearFirstEstimate = `-- name: ClearFirstEstimate :exec
+UPDATE states SET first_estimate_at = NULL
+WHERE user_id = $1 AND group_id = $2 AND first_estimate_at = $3::timestamptz
+`
+
+type ClearFirstEstimateParams struct {
+	UserID          string
+	GroupID         string
+	FirstEstimateAt time.Time
+}
+
+// Takes back since when a pair has been estimated, if it is still what was loaded.
+func (q *Queries) ClearFirstEstimate(ctx context.Context, db DBTX, arg ClearFirstEstimateParams) error {
+	_, err := db.Exec(ctx, clearFirstEstimate, arg.UserID, arg.GroupID, arg.FirstEstimateAt)
+	return err
+}
+
 const erasePair = `-- name: ErasePair :exec
 DELETE FROM states WHERE user_id = $1 AND group_id = $2
 `

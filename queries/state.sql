@@ -132,6 +132,11 @@ UPDATE states SET
     content_type = NULL, first_estimate_at = NULL
 WHERE user_id = @user_id AND group_id = @group_id AND estimate_id = @estimate_id;
 
+-- name: ClearFirstEstimate :exec
+-- Takes back since when a pair has been estimated, if it is still what was loaded.
+UPDATE states SET first_estimate_at = NULL
+WHERE user_id = @user_id AND group_id = @group_id AND first_estimate_at = @first_estimate_at::timestamptz;
+
 -- name: ListReadStates :many
 -- The stored read states of some pairs.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,

@@ -143,7 +143,7 @@ func (a *applying) sequence(events []Event) []step {
 		steps = append(steps, step{&e.Event, e})
 		stored[e.ID] = true
 		a.begin(&e.Event)
-		a.reopen(&e.Event)
+		a.reopen(e)
 		if _, found := a.positions[e.GroupID]; !found && e.Kind.movesPosition() {
 			a.positions[e.GroupID] = e.Checkpoint
 		}
@@ -167,8 +167,12 @@ func (a *applying) begin(e *Event) {
 
 // reopen takes an estimate back that an event of the journal gave, since it is worked
 // out anew: another event may give it now.
-func (a *applying) reopen(e *Event) {
+func (a *applying) reopen(e *Entry) {
 	state := a.state(e.Pair())
+	if e.HasRead && state.Estimate.FirstAt.Equal(e.At) { // it may turn out to give none
+		state.Estimate.FirstAt = time.Time{}
+		a.states[state.Pair] = state
+	}
 	if state.Estimate.At.IsZero() || state.Estimate.ID != e.ID || !state.Estimate.At.Equal(e.At) {
 		return
 	}

@@ -346,6 +346,11 @@ func (s *Store) saveStates(
 	}
 	for i := range states {
 		now, before := &states[i].Estimate, loaded[states[i].Pair].Estimate
+		if !before.FirstAt.IsZero() && (now.FirstAt.IsZero() || now.FirstAt.After(before.FirstAt)) {
+			err = errors.Join(err, s.queries.ClearFirstEstimate(ctx, queue, db.ClearFirstEstimateParams{
+				UserID: states[i].UserID, GroupID: states[i].GroupID, FirstEstimateAt: before.FirstAt,
+			}))
+		}
 		if before.At.IsZero() || now.ID == before.ID || now.At.After(before.At) {
 			continue
 		}
