@@ -822,8 +822,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN (s.estimate_at, s.estimate_id) > (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
-    ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
+    ELSE true
 END
 `
 
@@ -891,8 +891,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN (s.estimate_at, s.estimate_id) > (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
-    ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
+    ELSE true
 END
 `
 
@@ -909,7 +909,7 @@ type UpsertStatesParams struct {
 
 // Receipts that tell a count, without a lock: one row per pair, in key order, so that
 // concurrent writers lock rows in one order. A receipt that comes behind a later one of
-// its pair is late.
+// its pair is late, and so is the same one again: others of the pair may be with it.
 func (q *Queries) UpsertStates(ctx context.Context, db DBTX, arg UpsertStatesParams) error {
 	_, err := db.Exec(ctx, upsertStates,
 		arg.UpdatedAt,

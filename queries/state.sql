@@ -1,7 +1,7 @@
 -- name: UpsertStates :exec
 -- Receipts that tell a count, without a lock: one row per pair, in key order, so that
 -- concurrent writers lock rows in one order. A receipt that comes behind a later one of
--- its pair is late.
+-- its pair is late, and so is the same one again: others of the pair may be with it.
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
     first_estimate_at, updated_at
@@ -39,8 +39,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN (s.estimate_at, s.estimate_id) > (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
-    ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
+    ELSE true
 END;
 
 -- name: UpsertState :exec
@@ -67,8 +67,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN (s.estimate_at, s.estimate_id) > (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
-    ELSE s.estimate_at IS NULL OR (s.estimate_at, s.estimate_id) < (excluded.estimate_at, excluded.estimate_id)
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
+    ELSE true
 END;
 
 -- name: SaveStates :exec
