@@ -183,7 +183,7 @@ func TestSchemaRules(t *testing.T) {
 		SELECT i.indexrelid::regclass::text FROM pg_index AS i
 		WHERE i.indisunique AND i.indrelid IN ('states'::regclass, 'journal'::regclass)
 		  AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attname = 'user_id')`))
-	for _, table := range []string{"journal", "positions", "states", "lookups", "checks", "replays", "rejected_callbacks", "callback_stats"} {
+	for _, table := range []string{"journal", "positions", "states", "lookups", "checks", "replays", "rejected_callbacks", "callback_stats", "openim_tokens"} {
 		require.NotEqual(t, []string{""}, dump(t, conn, "SELECT coalesce(obj_description('"+table+"'::regclass), '')"), table)
 	}
 	require.Empty(t, dump(t, conn, "SELECT conname::text FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace"))
