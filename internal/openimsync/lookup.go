@@ -79,7 +79,7 @@ func (s *Sync) runLookup(ctx context.Context, l readstate.LeasedLookup) {
 	s.metrics.lookupFailures.Inc()
 	level := slog.LevelDebug
 	var refused *client.Error
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && !errors.Is(err, client.ErrTokenEnded) { // of which the client warns
 		level = slog.LevelWarn
 	}
 	s.options.Logger.Log(ctx, level, "lookup failed, it is tried again", "error", err)

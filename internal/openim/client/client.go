@@ -43,6 +43,11 @@ const (
 // call may succeed later.
 var ErrUnavailable = errors.New("openim unavailable")
 
+// ErrTokenEnded says that OpenIM refused a token right after it had been issued, as
+// happens while somebody else logs in as the same user all the time. It comes with
+// [ErrUnavailable] and the [Error].
+var ErrTokenEnded = errors.New("openim ended a new token")
+
 // Error is OpenIM's refusal of a call: an errCode that is not zero.
 type Error struct {
 	Path    string
@@ -77,6 +82,9 @@ type Options struct {
 	Transport   http.RoundTripper     // nil: connections of its own, which are reused
 	Now         func() time.Time      // nil: the machine's clock
 	Logger      *slog.Logger
+	// Tokens shares the token among processes; nil: this client logs in for itself. A new
+	// login of a user ends its older tokens.
+	Tokens TokenStore
 }
 
 // Client calls OpenIM. It is safe for concurrent use. A call blocks until it is answered,
@@ -91,12 +99,15 @@ type Client struct {
 	// timeouts are those of users whose answers took longer than Options.Timeout.
 	timeouts *lru.Cache[string, time.Duration]
 
-	tokens  chan struct{} // a lock that a context can end; it guards the fields below
-	token   string
-	renewAt time.Time
-	older   bool         // the server only knows user_token
-	failed  error        // how the last login failed; nil after one that succeeded
-	logins  atomic.Int64 // logins that have ended; read without the lock
+	shared *shared       // nil: tokens are not shared
+	tokens chan struct{} // a lock that a context can end; it guards the fields below
+	token  token
+	older  bool         // the server only knows user_token
+	alone  bool         // the token is this process's, since the store could not be asked
+	failed error        // how the last login failed; nil after one that succeeded
+	logins atomic.Int64 // logins that have ended; read without the lock
+
+	warnEnded rate.Sometimes
 }
 
 // New returns a client; it does not connect.
@@ -117,8 +128,9 @@ func New(o Options) *Client {
 			TLSHandshakeTimeout: o.Timeout,
 		}
 	}
+	base := strings.TrimRight(o.URL, "/")
 	return &Client{
-		options: o, base: strings.TrimRight(o.URL, "/"),
+		options: o, base: base, shared: newShared(&o, base),
 		http: &http.Client{
 			Transport:     o.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -127,6 +139,7 @@ func New(o Options) *Client {
 		slots:   make(chan struct{}, maxConcurrent),
 		tokens:  make(chan struct{}, 1),
 		metrics: newMetrics(o.Registry), timeouts: timeouts,
+		warnEnded: rate.Sometimes{Interval: endedReminder},
 	}
 }
 
@@ -142,26 +155,36 @@ type envelope struct {
 }
 
 // call posts a request with the token and decodes the answer's data. It retries what may
-// pass, and logs in anew once when the token has ended.
+// pass, and gets another token when the token has ended. It fails with [ErrTokenEnded] when
+// that does not last either.
 func (c *Client) call(ctx context.Context, path string, request, data any) error {
 	return c.callWithin(ctx, c.options.Timeout, path, request, data)
 }
 
 // callWithin is call with a bound of its own for each request.
 func (c *Client) callWithin(ctx context.Context, timeout time.Duration, path string, request, data any) error {
-	token, err := c.login(ctx, "")
+	token, _, err := c.login(ctx, "")
 	if err != nil {
 		return err
 	}
-	err = c.post(ctx, timeout, path, token, request, data)
-	var refused *Error
-	if errors.As(err, &refused) && tokenEnded(refused.Code) {
-		if token, err = c.login(ctx, token); err != nil {
+	// A stored token may have ended, too. One that was got for this call has not.
+	for repeats := 2; ; repeats-- {
+		err = c.post(ctx, timeout, path, token, request, data)
+		var refused *Error
+		if !errors.As(err, &refused) || !tokenEnded(refused.Code) {
 			return err
 		}
-		err = c.post(ctx, timeout, path, token, request, data)
+		if repeats == 0 {
+			return c.endedAgain(ctx, err)
+		}
+		var own bool
+		if token, own, err = c.login(ctx, token); err != nil {
+			return err
+		}
+		if own || c.shared == nil {
+			repeats = 1
+		}
 	}
-	return err
 }
 
 // post sends a request until it is answered, all attempts have failed, or the context

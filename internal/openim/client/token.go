@@ -21,18 +21,21 @@ const (
 	endlessToken = 24 * time.Hour
 	// renewBefore is how long before it expires a token is renewed, at most.
 	renewBefore = time.Minute
+	// endedReminder is how often the log says that new tokens do not last, at most.
+	endedReminder = time.Minute
 )
 
 func tokenEnded(code int) bool { return code >= firstTokenCode && code <= lastTokenCode }
 
-// Login gets a new token. It checks that address, user and secret are right.
+// Login gets a token other than the one in use: the stored one of another process, which
+// only the right secret opens, or a new one, which only the right secret gets.
 func (c *Client) Login(ctx context.Context) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
-	ended := c.token
+	ended := c.token.text
 	c.unlock()
-	_, err := c.login(ctx, ended)
+	_, _, err := c.login(ctx, ended)
 	return err
 }
 
@@ -42,39 +45,72 @@ func unknown(err error) bool {
 	return errors.As(err, &refused) && (refused.Code == http.StatusNotFound || refused.Code == unimplemented)
 }
 
-// login gives a token: the current one, or a new one when that is about to expire or
-// equals ended. One of many callers logs in. The others wait and share its token or its
-// error, unless that caller's context has ended.
-func (c *Client) login(ctx context.Context, ended string) (string, error) {
+// token is what OpenIM lets in, and until when it is used.
+type token struct {
+	text    string
+	renewAt time.Time
+}
+
+// usable reports whether a token is not the one that has ended, and not about to expire.
+func (c *Client) usable(t token, ended string) bool {
+	return t.text != "" && t.text != ended && c.options.Now().Before(t.renewAt)
+}
+
+// login gives a token: the current one, or another when that is about to expire or equals
+// ended. One of many callers gets it. The others wait and share its token or its error,
+// unless that caller's context has ended. own reports whether this call has logged in.
+func (c *Client) login(ctx context.Context, ended string) (text string, own bool, err error) {
 	before := c.logins.Load()
 	if err := c.lock(ctx); err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer c.unlock()
-	if c.token != "" && c.token != ended && c.options.Now().Before(c.renewAt) {
-		return c.token, nil
+	if c.usable(c.token, ended) {
+		return c.token.text, false, nil
 	}
 	if c.failed != nil && c.logins.Load() != before {
-		return "", c.failed
+		return "", false, c.failed
 	}
-	token, valid, err := c.newToken(ctx)
+	t, own, err := c.anotherToken(ctx, ended)
 	if ctx.Err() == nil || err == nil {
 		c.failed = err
 		c.logins.Add(1)
 	}
 	if err != nil {
-		return "", err
+		return "", own, err
 	}
-	c.token, c.renewAt = token, c.options.Now().Add(valid-min(renewBefore, valid/10))
-	return c.token, nil
+	if own && ended != "" {
+		c.options.Logger.InfoContext(ctx, "openim has ended the token early, logged in anew", "admin_user_id", c.options.AdminUserID)
+	}
+	c.token = t
+	return t.text, own, nil
 }
 
-// newToken logs in, and gives the token and how long it is valid.
-func (c *Client) newToken(ctx context.Context) (token string, valid time.Duration, err error) {
+// anotherToken takes the token that another process has stored, or logs in. Without the
+// store each process has a token of its own.
+func (c *Client) anotherToken(ctx context.Context, ended string) (t token, own bool, err error) {
+	if c.shared != nil {
+		t, own, err = c.sharedToken(ctx, ended)
+		if !errors.Is(err, errStore) {
+			c.alone = c.alone && err != nil
+			return t, own, err
+		}
+		if !c.alone {
+			c.options.Logger.WarnContext(ctx, "the openim token cannot be shared, logging in for this process alone", "error", err)
+		}
+		c.alone = true
+	}
+	t, err = c.newToken(ctx)
+	return t, true, err
+}
+
+// newToken logs in.
+func (c *Client) newToken(ctx context.Context) (token, error) {
 	var data struct {
 		Token             string `json:"token"`
 		ExpireTimeSeconds int64  `json:"expireTimeSeconds"`
 	}
+	var err error
 	if !c.older {
 		err = c.post(ctx, c.options.Timeout, "/auth/get_admin_token", "", map[string]any{
 			"secret": c.options.Secret, "userID": c.options.AdminUserID,
@@ -92,12 +128,23 @@ func (c *Client) newToken(ctx context.Context) (token string, valid time.Duratio
 		err = fmt.Errorf("%w: the answer to the login has no token", ErrUnavailable)
 	}
 	if err != nil {
-		return "", 0, fmt.Errorf("log in to openim: %w", err)
+		return token{}, fmt.Errorf("log in to openim: %w", err)
 	}
-	if data.ExpireTimeSeconds <= 0 {
-		return data.Token, endlessToken, nil
+	valid := endlessToken
+	if data.ExpireTimeSeconds > 0 {
+		valid = time.Duration(min(data.ExpireTimeSeconds, 1<<32)) * time.Second
 	}
-	return data.Token, time.Duration(min(data.ExpireTimeSeconds, 1<<32)) * time.Second, nil
+	return token{text: data.Token, renewAt: c.options.Now().Add(valid - min(renewBefore, valid/10))}, nil
+}
+
+// endedAgain makes the error of a call whose new token has ended, too. Many calls may meet
+// that at once, so it is here that the log tells of it, now and then.
+func (c *Client) endedAgain(ctx context.Context, err error) error {
+	c.warnEnded.Do(func() {
+		c.options.Logger.WarnContext(ctx, "openim ends tokens as soon as they are issued: who else logs in as this admin user?",
+			"admin_user_id", c.options.AdminUserID, "error", err)
+	})
+	return fmt.Errorf("%w, %w: %w", ErrUnavailable, ErrTokenEnded, err)
 }
 
 // lock waits until the caller alone may use and change the token.
