@@ -24,6 +24,11 @@ const (
 	doctorTimeout = 10 * time.Second
 	// pendingTooLong is how long OpenIM may leave a user unresolved.
 	pendingTooLong = time.Minute
+	// sharedAdmin is OpenIM's own admin user, which its admin panel and chat server log in
+	// as, too.
+	sharedAdmin = "imAdmin"
+
+	topicRESTAPI = "openim's rest api"
 )
 
 var errUnwell = errors.New("not all is well: see above")
@@ -76,12 +81,13 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		return
 	}
 	d.well("configuration", "every variable has a usable value")
-	serving := d.serving(ctx)
-	d.restAPI(ctx)
+	serving, asked := d.serving(ctx), false
 	err = d.withStore(ctx, func(ctx context.Context, s *store.Store) error {
 		if !d.schema(ctx, s) {
 			return nil
 		}
+		asked = true
+		d.restAPI(ctx, s)
 		d.callbacks(ctx, s)
 		d.lookups(ctx, s)
 		d.drift(ctx, s)
@@ -97,6 +103,9 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 	})
 	if err != nil {
 		d.ill("database", "it cannot be used: %v. Check READMARK_DATABASE_URL, and that PostgreSQL runs and lets this user in", err)
+	}
+	if !asked && d.config.OpenIM.Configured() {
+		d.note(topicRESTAPI, "it is not asked: the token for it is shared through the database, and a login beside that would end it")
 	}
 }
 
@@ -126,17 +135,17 @@ func (d *doctor) serving(ctx context.Context) bool {
 
 func oneLine(notes string) string { return strings.Join(strings.Fields(notes), " ") }
 
-// restAPI logs in to OpenIM.
-func (d *doctor) restAPI(ctx context.Context) {
-	const topic = "openim's rest api"
+// restAPI asks OpenIM with the token that all processes share. Where there is none, or it
+// has ended, the doctor's login is stored for all.
+func (d *doctor) restAPI(ctx context.Context, s *store.Store) {
 	o := &d.config.OpenIM
 	if !o.Configured() {
-		d.note(topic, "it is not configured. Released OpenIM servers send no counts: set READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET")
+		d.note(topicRESTAPI, "it is not configured. Released OpenIM servers send no counts: set READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	api := newClient(o, nil, d.logger(&d.config))
+	api := newClient(o, s, nil, d.logger(&d.config))
 	defer api.Close()
 	err := api.Login(ctx)
 	if err == nil {
@@ -145,11 +154,19 @@ func (d *doctor) restAPI(ctx context.Context) {
 	var refused *client.Error
 	switch {
 	case err == nil:
-		d.well(topic, "it answers, and takes the secret of %s", o.AdminUserID)
+		d.well(topicRESTAPI, "it answers, and takes the secret of %s", o.AdminUserID)
+	case errors.Is(err, client.ErrTokenEnded):
+		d.ill(topicRESTAPI, "it ends tokens of %s as soon as they are issued: give Readmark an admin user of its own by READMARK_OPENIM_ADMIN_USER_ID",
+			o.AdminUserID)
 	case errors.As(err, &refused):
-		d.ill(topic, "it refuses: %v. Check READMARK_OPENIM_SECRET (share.yml) and READMARK_OPENIM_ADMIN_USER_ID", refused)
+		d.ill(topicRESTAPI, "it refuses: %v. Check READMARK_OPENIM_SECRET (share.yml) and READMARK_OPENIM_ADMIN_USER_ID", refused)
 	default:
-		d.ill(topic, "it does not answer: %v. Check READMARK_OPENIM_API_URL, the address of openim-api (port 10002 by default)", err)
+		d.ill(topicRESTAPI, "it does not answer: %v. Check READMARK_OPENIM_API_URL, the address of openim-api (port 10002 by default)", err)
+	}
+	if o.AdminUserID == sharedAdmin {
+		d.note("openim's admin user", "it is %s, whose every login elsewhere (OpenIM's admin panel, its chat server) ends Readmark's token: "+
+			"add a user of Readmark's own to imAdminUserID in OpenIM's share.yml (newer servers: to userIDs and nicknames of imAdminUser), "+
+			"restart OpenIM, and name it in READMARK_OPENIM_ADMIN_USER_ID", o.AdminUserID)
 	}
 }
 

@@ -25,10 +25,12 @@ const (
 	maxUnsavedStats = 1000
 )
 
-func newClient(o *config.OpenIM, registry prometheus.Registerer, logger *slog.Logger) *client.Client {
+// newClient gives a client that shares its token, through the database, with all other
+// processes on it.
+func newClient(o *config.OpenIM, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *client.Client {
 	return client.New(client.Options{
 		URL: o.APIURL, AdminUserID: o.AdminUserID, Secret: o.Secret, MaxRPS: o.MaxRPS, Timeout: o.Timeout,
-		Registry: registry, Now: time.Now, Logger: logger,
+		Registry: registry, Now: time.Now, Logger: logger, Tokens: s,
 	})
 }
 
@@ -43,7 +45,7 @@ func newOpenIMSync(o *config.OpenIM, s *store.Store, registry prometheus.Registe
 	if !o.Configured() {
 		return nil
 	}
-	c := newClient(o, registry, logger)
+	c := newClient(o, s, registry, logger)
 	all := openimsync.New(openimsync.Options{Store: s, OpenIM: c, Interval: o.ReconcileInterval, Now: time.Now, Logger: logger})
 	all.Register(registry)
 	return &openimSync{client: c, sync: all}

@@ -77,7 +77,7 @@ func (p *program) reconcile(ctx context.Context, c *config.Config, s *store.Stor
 	if err := schemaCurrent(ctx, s); err != nil {
 		return fmt.Errorf("%w: run readmark migrate up first", err)
 	}
-	client := newClient(&c.OpenIM, nil, p.logger(c))
+	client := newClient(&c.OpenIM, s, nil, p.logger(c))
 	defer client.Close()
 	sync := openimsync.New(openimsync.Options{
 		Store: s, OpenIM: client, CheckOnly: r.check, Interval: c.OpenIM.ReconcileInterval, Now: time.Now, Logger: p.logger(c),
