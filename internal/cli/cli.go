@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -20,6 +21,9 @@ type Environment struct {
 	Stdout   io.Writer
 	Stderr   io.Writer
 	Terminal bool // Stderr is a terminal
+	// MissingFor is how long reconcile waits between two looks at a group's members, see
+	// openimsync.Options.
+	MissingFor time.Duration
 }
 
 // OS is the environment of the real process.

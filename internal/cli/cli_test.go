@@ -214,7 +214,7 @@ func (s *service) read(user, group string, unread int64) {
 func run(t testing.TB, environment map[string]string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = cli.Run(t.Context(), args, cli.Environment{Lookup: lookup(environment), Stdout: &out, Stderr: &errs})
+	status = cli.Run(t.Context(), args, cli.Environment{Lookup: lookup(environment), Stdout: &out, Stderr: &errs, MissingFor: 50 * time.Millisecond})
 	return status, out.String(), errs.String()
 }
 

@@ -37,7 +37,8 @@ func (p *program) reconcileCommand() *cobra.Command {
 		Use: "reconcile", Args: cobra.NoArgs,
 		Short: "Compare counts with OpenIM, and repair those that differ",
 		Long: "Compare counts with OpenIM's, and repair those that differ: of the users and groups given, or of all that are " +
-			"known, with the members that OpenIM lists. With --check nothing is changed, and the exit status is 1 when a count differs.",
+			"known, with the members that OpenIM lists. Members whom OpenIM does not name any more are asked for a second time " +
+			"ten seconds later, before they are taken out. With --check nothing is changed, and the exit status is 1 when a count differs.",
 		RunE: func(command *cobra.Command, _ []string) error {
 			if !r.all && len(r.users)+len(r.groups) == 0 {
 				return errors.New("say --user, --group or --all")
@@ -80,10 +81,14 @@ func (p *program) reconcile(ctx context.Context, c *config.Config, s *store.Stor
 	client := newClient(&c.OpenIM, s, nil, p.logger(c))
 	defer client.Close()
 	sync := openimsync.New(openimsync.Options{
-		Store: s, OpenIM: client, CheckOnly: r.check, Interval: c.OpenIM.ReconcileInterval, Now: time.Now, Logger: p.logger(c),
+		Store: s, OpenIM: client, CheckOnly: r.check, Interval: c.OpenIM.ReconcileInterval, MissingFor: p.MissingFor,
+		Now: time.Now, Logger: p.logger(c),
 	})
 	show, finish := p.reconcileProgress()
 	report, err := r.run(ctx, s, sync, show)
+	if err == nil {
+		err = sync.Settle(ctx) // last, so that the time between two looks is used
+	}
 	finish()
 	if err != nil {
 		return err

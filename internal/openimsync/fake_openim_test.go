@@ -12,7 +12,7 @@ import (
 
 // call is one call of the fake OpenIM.
 type call struct {
-	id  string // a user, or "members of " a group
+	id  string // a user; or "members of ", "status of " or "who of " a group
 	ids []string
 	at  time.Time
 }
@@ -23,6 +23,9 @@ type fakeOpenIM struct {
 	mu            sync.Mutex
 	conversations map[string]map[string]client.Seqs
 	members       map[string][]string
+	incomplete    map[string]bool               // the lists of these groups lack somebody
+	unlisted      map[string][]string           // members whom the list lacks
+	status        map[string]client.GroupStatus // alive, where nothing is said
 	calls         []call
 	running, most int
 	hook          func(ctx context.Context, id string, n int) error
@@ -55,13 +58,65 @@ func (o *fakeOpenIM) Conversations(ctx context.Context, userID string, ids ...st
 	return maps.Clone(o.conversations[userID]), nil
 }
 
-func (o *fakeOpenIM) Members(ctx context.Context, groupID string) ([]string, error) {
+func (o *fakeOpenIM) Members(ctx context.Context, groupID string) (list client.MemberList, err error) {
 	if err := o.begin(ctx, "members of "+groupID); err != nil {
+		return list, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, userID := range o.members[groupID] {
+		list.Members = append(list.Members, client.Member{UserID: userID})
+	}
+	list.Complete = !o.incomplete[groupID]
+	return list, nil
+}
+
+func (o *fakeOpenIM) GroupStatus(ctx context.Context, groupID string) (client.GroupStatus, error) {
+	if err := o.begin(ctx, "status of "+groupID); client.IsUnknown(err) {
+		return client.GroupUnknown, nil
+	} else if err != nil {
+		return 0, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if status, found := o.status[groupID]; found {
+		return status, nil
+	}
+	return client.GroupAlive, nil
+}
+
+func (o *fakeOpenIM) AreMembers(ctx context.Context, groupID string, userIDs ...string) (map[string]bool, error) {
+	if err := o.begin(ctx, "who of "+groupID, userIDs...); client.IsUnknown(err) {
+		return nil, nil
+	} else if err != nil {
 		return nil, err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Clone(o.members[groupID]), nil
+	are := map[string]bool{}
+	for _, userID := range userIDs {
+		if slices.Contains(o.members[groupID], userID) || slices.Contains(o.unlisted[groupID], userID) {
+			are[userID] = true
+		}
+	}
+	return are, nil
+}
+
+// change has something change at OpenIM.
+func (o *fakeOpenIM) change(what func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	what()
+}
+
+// asked gives how many calls had an ID.
+func (o *fakeOpenIM) asked(id string) (n int) {
+	for _, c := range o.called() {
+		if c.id == id {
+			n++
+		}
+	}
+	return n
 }
 
 // set changes what OpenIM says of a user in a group.

@@ -160,6 +160,8 @@ func (s *fakeStore) Commit(ctx context.Context, batch readstate.Batch) error {
 			delete(s.left, e.Pair())
 		case readstate.EventUnlisted:
 			s.left[e.Pair()] = true
+		case readstate.EventDismissed:
+			s.dismissed[e.GroupID] = true
 		case readstate.EventSnapshot:
 			if known := s.maxSeqs[e.GroupID]; e.AllowDecrease || e.MaxSeq > known {
 				s.maxSeqs[e.GroupID] = e.MaxSeq

@@ -356,7 +356,7 @@ func TestUnknown(t *testing.T) {
 		wait(time.Minute)
 		end()
 		require.Zero(t, s.waiting())
-		require.Len(t, o.called(), 3)
+		require.Len(t, o.called(), 4, "of the group its status, too")
 		require.Empty(t, s.batches)
 		require.Empty(t, s.enqueued)
 		require.Zero(t, value(t, registry, "readmark_lookup_failures_total"))

@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
 )
 
-// reuseMembers is how long a member list answers who is a member.
+// reuseMembers is how long a member list tells that somebody is a member.
 const reuseMembers = time.Minute
 
 // memberList is OpenIM's answer to who is in a group.
@@ -21,60 +20,66 @@ type memberList struct {
 }
 
 // Members asks OpenIM who is in a group, and gives the members whose IDs can be stored and
-// about whom OpenIM is trusted. Unless the Sync only checks, it commits who is a member
-// again and who is not one any more. The list is empty when OpenIM does not know the group.
+// about whom OpenIM is trusted. Unless the Sync only checks, it commits that the group was
+// dismissed, who is a member again, and who is certainly not one any more. Where that is in
+// doubt, the group is looked at again, see [Sync.Settle]. The list is empty when OpenIM does
+// not know the group, or says that it was dismissed.
 func (s *Sync) Members(ctx context.Context, groupID string) ([]string, error) {
-	members, _, err := s.syncMembers(ctx, groupID)
+	members, _, err := s.look(ctx, groupID, !s.options.CheckOnly)
 	return members, err
 }
 
-// syncMembers is Members; fetchedAt is the moment before OpenIM was called. A group of which
-// OpenIM lists nobody, or that is known to be dismissed, is left as it is.
+// syncMembers is Members without asking for the status of a group that has members;
+// fetchedAt is the moment before OpenIM was called.
 func (s *Sync) syncMembers(ctx context.Context, groupID string) (members []string, fetchedAt time.Time, err error) {
+	return s.look(ctx, groupID, false)
+}
+
+// look is one look at a group's members. The status of a group that has none is asked for in
+// any case: OpenIM lists nobody in a group that was dismissed, and at times in one that was
+// not.
+func (s *Sync) look(ctx context.Context, groupID string, askStatus bool) (members []string, fetchedAt time.Time, err error) {
 	fetchedAt = s.now()
-	listed, err := s.fetchMembers(ctx, groupID)
-	if err != nil {
+	list, err := s.options.OpenIM.Members(ctx, groupID)
+	switch {
+	case err != nil && !client.IsUnknown(err):
+		return nil, fetchedAt, fmt.Errorf("fetch members: %w", err)
+	case len(list.Members) == 0:
+		return nil, fetchedAt, s.nobody(ctx, groupID)
+	case askStatus: // OpenIM may list the members of a dismissed group for ever
+		if dismissed, err := s.askDismissed(ctx, groupID); dismissed || err != nil {
+			return nil, fetchedAt, err
+		}
+	}
+	listed := make(map[string]bool, len(list.Members))
+	for _, m := range list.Members {
+		listed[m.UserID] = true
+	}
+	if members, err = s.storable(ctx, groupID, list.Members); err != nil {
 		return nil, fetchedAt, err
 	}
-	if members, err = s.storable(ctx, groupID, listed); err != nil {
-		return nil, fetchedAt, err
-	}
-	if len(members) > 0 && !s.options.CheckOnly {
+	if !s.options.CheckOnly {
 		dismissed, err := s.options.Store.Dismissed(ctx, groupID)
 		if err != nil {
 			return nil, fetchedAt, fmt.Errorf("read dismissal: %w", err)
 		}
-		if !dismissed {
-			// A member may have moved between two pages of the list while it was read.
-			paged := len(listed) >= client.PageSize
-			if err := s.commitMembers(ctx, groupID, members, fetchedAt, paged); err != nil {
-				return nil, fetchedAt, err
-			}
+		if dismissed { // only a callback tells who is in it again
+			s.decideAll(groupID)
+		} else if err := s.commitMembers(ctx, groupID, members, listed, fetchedAt, list.Complete); err != nil {
+			return nil, fetchedAt, err
 		}
 	}
 	s.keepMembers(groupID, members, fetchedAt)
 	return members, fetchedAt, nil
 }
 
-// fetchMembers gives OpenIM's list, which is empty when it does not know the group.
-func (s *Sync) fetchMembers(ctx context.Context, groupID string) ([]string, error) {
-	listed, err := s.options.OpenIM.Members(ctx, groupID)
-	if client.IsUnknown(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("fetch members: %w", err)
-	}
-	return listed, nil
-}
-
 // storable gives the listed users whose IDs can be stored and about whom OpenIM is
 // trusted.
-func (s *Sync) storable(ctx context.Context, groupID string, listed []string) ([]string, error) {
+func (s *Sync) storable(ctx context.Context, groupID string, listed []client.Member) ([]string, error) {
 	pairs := make([]readstate.Pair, 0, len(listed))
-	for _, userID := range listed {
-		if readstate.CheckID(userID) == nil {
-			pairs = append(pairs, readstate.Pair{UserID: userID, GroupID: groupID})
+	for _, m := range listed {
+		if readstate.CheckID(m.UserID) == nil {
+			pairs = append(pairs, readstate.Pair{UserID: m.UserID, GroupID: groupID})
 		}
 	}
 	if len(pairs) == 0 {
@@ -92,10 +97,12 @@ func (s *Sync) storable(ctx context.Context, groupID string, listed []string) ([
 }
 
 // commitMembers commits where a member list differs from the states that are shown: members
-// without a state are listed, users with a state who are not members are unlisted. After a
-// paged list OpenIM is called again, and only users who are missing twice are unlisted.
-func (s *Sync) commitMembers(ctx context.Context, groupID string, members []string, fetchedAt time.Time, paged bool) error {
-	isMember, shown := set(members), map[string]bool{}
+// without a state are listed, and users with a state who are certainly no members any more
+// are unlisted.
+func (s *Sync) commitMembers(
+	ctx context.Context, groupID string, members []string, listed map[string]bool, fetchedAt time.Time, complete bool,
+) error {
+	shown := map[string]bool{}
 	var missing []string
 	err := allStates(
 		func(page readstate.Page) ([]readstate.State, error) {
@@ -104,51 +111,59 @@ func (s *Sync) commitMembers(ctx context.Context, groupID string, members []stri
 		func(state *readstate.State) string { return state.UserID },
 		func(state *readstate.State) {
 			shown[state.UserID] = true
-			if !isMember[state.UserID] {
+			if !listed[state.UserID] {
 				missing = append(missing, state.UserID)
 			}
 		})
 	if err != nil {
 		return err
 	}
-	if len(missing) > 0 && paged {
-		again, err := s.options.OpenIM.Members(ctx, groupID)
-		if err != nil {
-			return fmt.Errorf("fetch members again: %w", err)
-		}
-		missing = without(missing, set(again))
-	}
 	var events []readstate.Event
-	add := func(kind readstate.EventKind, userIDs []string) {
+	add := func(kind readstate.EventKind, userIDs []string, at time.Time) {
 		for _, userID := range userIDs {
-			events = append(events, newEvent(kind, readstate.Pair{UserID: userID, GroupID: groupID}, fetchedAt))
+			events = append(events, newEvent(kind, readstate.Pair{UserID: userID, GroupID: groupID}, at))
 		}
 	}
-	add(readstate.EventListed, without(members, shown))
-	add(readstate.EventUnlisted, missing)
-	return s.commit(ctx, events)
+	add(readstate.EventListed, without(members, shown), fetchedAt)
+	left, askedAt, err := s.whoLeft(ctx, groupID, missing, sight{fetchedAt, len(shown), complete})
+	if err != nil {
+		return err
+	}
+	add(readstate.EventUnlisted, left, askedAt)
+	if err := s.commit(ctx, events); err != nil {
+		return err
+	}
+	s.decided(groupID, left)
+	return nil
 }
 
 // keepMembers keeps a list for isMember, and drops those that are too old.
 func (s *Sync) keepMembers(groupID string, members []string, fetchedAt time.Time) {
 	now := s.now()
+	users := make(map[string]bool, len(members))
+	for _, userID := range members {
+		users[userID] = true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.members, func(_ string, list memberList) bool { return now.Sub(list.fetchedAt) >= reuseMembers })
-	s.members[groupID] = memberList{users: set(members), fetchedAt: fetchedAt}
+	s.members[groupID] = memberList{users: users, fetchedAt: fetchedAt}
 }
 
-// isMember reports whether OpenIM lists a user as a member, by a list of the last minute or
-// a new one.
+// isMember reports whether a user is a member, by a list of the last minute that has the user
+// or by asking OpenIM for that user: who is missing in a list may be a member.
 func (s *Sync) isMember(ctx context.Context, pair readstate.Pair) (bool, error) {
 	s.mu.Lock()
 	list, found := s.members[pair.GroupID]
 	s.mu.Unlock()
-	if found && s.now().Sub(list.fetchedAt) < reuseMembers {
-		return list.users[pair.UserID], nil
+	if found && list.users[pair.UserID] && s.now().Sub(list.fetchedAt) < reuseMembers {
+		return true, nil
 	}
-	listed, err := s.fetchMembers(ctx, pair.GroupID)
-	return slices.Contains(listed, pair.UserID), err
+	are, err := s.options.OpenIM.AreMembers(ctx, pair.GroupID, pair.UserID)
+	if err != nil {
+		return false, fmt.Errorf("ask for a member: %w", err)
+	}
+	return are[pair.UserID], nil
 }
 
 // without gives the IDs that are not in the set.
@@ -159,12 +174,4 @@ func without(ids []string, excluded map[string]bool) (left []string) {
 		}
 	}
 	return left
-}
-
-func set(ids []string) map[string]bool {
-	all := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		all[id] = true
-	}
-	return all
 }

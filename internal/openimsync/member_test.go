@@ -3,7 +3,6 @@ package openimsync_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/openim/client"
+	"readmark/internal/openimsync"
 	"readmark/internal/readstate"
 )
 
@@ -28,17 +29,25 @@ func users(t *testing.T, s *fakeStore, kind readstate.EventKind, at time.Time) (
 	t.Helper()
 	for _, e := range s.events() {
 		require.Equal(t, "g", e.GroupID)
-		require.Equal(t, at.UTC(), e.At)
 		require.NotZero(t, e.ID)
 		if e.Kind == kind {
+			require.Equal(t, at.UTC(), e.At)
 			list = append(list, e.UserID)
 		}
 	}
 	return list
 }
 
-// Members without a state are listed, users with one who are no members are unlisted, and
-// nobody else is told of.
+// asMembers stores states of users in the group g, and has OpenIM list them.
+func asMembers(s *fakeStore, o *fakeOpenIM, userIDs ...string) {
+	for _, userID := range userIDs {
+		s.know(userID, "g", 3, 4)
+	}
+	o.members = map[string][]string{"g": userIDs}
+}
+
+// Members without a state are listed, and nobody else is told of: whoever has a state and is
+// missing waits for a second look.
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -56,127 +65,91 @@ func TestMembers(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"stays", "back", "new"}, members)
 		require.Equal(t, []string{"back", "new"}, users(t, s, readstate.EventListed, at))
-		require.Equal(t, []string{"gone"}, users(t, s, readstate.EventUnlisted, at))
-		require.Len(t, s.events(), 3)
+		require.Len(t, s.events(), 2)
 		require.True(t, s.batches[0].Fresh)
-		require.Len(t, o.called(), 1, "a list of one page is read once")
+		require.Equal(t, []string{"gone"}, o.called()[2].ids, "only who is shown and missing is asked for")
+		require.Len(t, o.called(), 3, "the list, the status, who is missing")
 		require.Empty(t, s.enqueued, "lookups are another's matter")
+		started := time.Now()
+		require.NoError(t, sync.Settle(t.Context()))
+		require.Equal(t, 10*time.Second+3*time.Second, time.Since(started))
+		require.Equal(t, []string{"gone"}, users(t, s, readstate.EventUnlisted, started.Add(12*time.Second)))
+		require.Len(t, s.events(), 4, "this fake keeps who is listed without a state")
 	})
 }
 
 // When the list and the states agree, nothing is committed.
 func TestSameMembers(t *testing.T) {
 	t.Parallel()
-	s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"a", "b"}}}
-	s.know("a", "g", 3, 4)
-	s.know("b", "g", 3, 4)
+	s, o := newStore(), &fakeOpenIM{}
+	asMembers(s, o, "a", "b")
 	sync, _, _ := newSync(s, o)
 	_, err := sync.Members(t.Context(), "g")
 	require.NoError(t, err)
 	require.Empty(t, s.batches)
-}
-
-// A list of several pages may miss a member: who is missing is unlisted when a second list
-// says so, too.
-func TestMissingTwice(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		members  int
-		second   []string // listed when OpenIM is called again
-		calls    int
-		unlisted []string
-	}{
-		"one page":            {99, nil, 1, []string{"x", "y"}},
-		"pages, missing":      {100, nil, 2, []string{"x", "y"}},
-		"pages, one is there": {100, []string{"x"}, 2, []string{"y"}},
-		"pages, all there":    {250, []string{"y", "x"}, 2, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				members := ids("m", test.members)
-				s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": members}}
-				for _, userID := range append([]string{"x", "y"}, members...) {
-					s.know(userID, "g", 3, 4)
-				}
-				o.hook = func(_ context.Context, _ string, n int) error {
-					if n == 2 {
-						o.mu.Lock()
-						o.members["g"] = append(slices.Clone(members), test.second...)
-						o.mu.Unlock()
-					}
-					<-time.After(time.Second)
-					return nil
-				}
-				sync, _, _ := newSync(s, o)
-				at := time.Now()
-				got, err := sync.Members(t.Context(), "g")
-				require.NoError(t, err)
-				require.Equal(t, members, got)
-				require.Len(t, o.called(), test.calls)
-				require.Equal(t, test.unlisted, users(t, s, readstate.EventUnlisted, at))
-				require.Empty(t, users(t, s, readstate.EventListed, at))
-			})
-		})
-	}
+	require.Zero(t, o.asked("who of g"))
+	require.NoError(t, sync.Settle(t.Context()))
+	require.Equal(t, 1, o.asked("members of g"))
 }
 
 // Thousands of events are committed in parts, and states are read in pages.
 func TestManyMembers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": ids("new", 2500)}}
-		for _, userID := range ids("gone", 2500) {
+		s, o := newStore(), &fakeOpenIM{}
+		asMembers(s, o, ids("gone", 2500)...)
+		o.members["g"] = ids("new", 2500)
+		for _, userID := range ids("new", 2500) {
 			s.know(userID, "g", 3, 4)
+			s.left[pairOf(userID, "g")] = true
 		}
 		sync, _, _ := newSync(s, o)
 		at := time.Now()
 		_, err := sync.Members(t.Context(), "g")
 		require.NoError(t, err)
+		require.NoError(t, sync.Settle(t.Context()))
 		require.Equal(t, ids("new", 2500), users(t, s, readstate.EventListed, at))
-		require.Equal(t, ids("gone", 2500), users(t, s, readstate.EventUnlisted, at))
-		require.Len(t, s.batches, 5)
+		require.Equal(t, ids("gone", 2500), users(t, s, readstate.EventUnlisted, at.Add(20*time.Second)))
+		require.Len(t, s.batches, 6)
 		for _, batch := range s.batches {
 			require.LessOrEqual(t, len(batch.Events), 1000)
 		}
 	})
 }
 
-// A group of which OpenIM lists nobody, that it does not know, or that is dismissed is left
-// as it is; and nothing is changed by a Sync that only checks.
+// A dismissed group is left as it is when a list has members; and nothing is changed, nor
+// looked at again, by a Sync that only checks.
 func TestMembersChangeNothing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		members   []string
-		unknown   bool
+		status    client.GroupStatus
 		dismissed bool
 		checkOnly bool
 		want      []string
+		calls     int
 	}{
-		"nobody":     {},
-		"unknown":    {members: []string{"a"}, unknown: true},
-		"dismissed":  {members: []string{"a"}, dismissed: true, want: []string{"a"}},
-		"check only": {members: []string{"a", "\x00", "erased"}, checkOnly: true, want: []string{"a"}},
-		"unstorable": {members: []string{"\x00"}},
+		"dismissed, by a callback":      {[]string{"a"}, client.GroupAlive, true, false, []string{"a"}, 2},
+		"check only":                    {[]string{"a", "\x00", "erased"}, client.GroupAlive, false, true, []string{"a"}, 1},
+		"check only, nobody":            {nil, client.GroupDismissed, false, true, nil, 1},
+		"nobody, a dismissal was known": {nil, client.GroupDismissed, true, false, nil, 1},
+		"nobody in a group that lives":  {nil, client.GroupAlive, false, false, nil, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": test.members}}
+			s, o := newStore(), &fakeOpenIM{
+				members: map[string][]string{"g": test.members}, status: map[string]client.GroupStatus{"g": test.status},
+			}
 			s.know("gone", "g", 3, 4)
 			s.untrusted[pairOf("erased", "g")] = true
 			s.dismissed["g"] = test.dismissed
-			if test.unknown {
-				o.hook = func(context.Context, string, int) error { return errUnknown }
-			}
-			sync, _, _ := newSync(s, o)
-			if test.checkOnly {
-				sync, _, _ = newSync(s, o, checkOnly)
-			}
+			sync, _, _ := newSync(s, o, func(o *openimsync.Options) { o.CheckOnly = test.checkOnly })
 			members, err := sync.Members(t.Context(), "g")
 			require.NoError(t, err)
 			require.ElementsMatch(t, test.want, members)
+			require.NoError(t, sync.Settle(t.Context()))
 			require.Empty(t, s.batches)
-			require.Len(t, o.called(), 1)
+			require.Len(t, o.called(), test.calls)
 		})
 	}
 }
@@ -184,19 +157,20 @@ func TestMembersChangeNothing(t *testing.T) {
 // When a step fails nothing is concluded from the others.
 func TestMembersFail(t *testing.T) {
 	t.Parallel()
-	for _, where := range []string{"first call", "second call", "FilterTrusted", "Dismissed", "GroupStates", "Commit"} {
+	for _, where := range []string{"members of g", "status of g", "who of g", "FilterTrusted", "Dismissed", "GroupStates", "Commit"} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": ids("m", 100)}}
-			s.know("gone", "g", 3, 4)
+			s, o := newStore(), &fakeOpenIM{}
+			asMembers(s, o, "gone")
+			o.members["g"] = ids("m", 100)
 			s.fault = func(_ context.Context, method string) error {
 				if method == where {
 					return errFault
 				}
 				return nil
 			}
-			o.hook = func(_ context.Context, _ string, n int) error {
-				if n == 1 && where == "first call" || n == 2 && where == "second call" {
+			o.hook = func(_ context.Context, id string, _ int) error {
+				if id == where {
 					return errFault
 				}
 				return nil

@@ -11,6 +11,7 @@ type metrics struct {
 	lookupFailures              prometheus.Counter
 	users, pairs, off, repaired prometheus.Counter
 	largest                     prometheus.Gauge
+	memberListsDoubted          prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -32,6 +33,8 @@ func newMetrics() *metrics {
 			Name: "readmark_reconcile_last_difference",
 			Help: "Largest difference between a count and OpenIM's in the comparison of the last user.",
 		}),
+		memberListsDoubted: counter("readmark_member_list_doubted_total",
+			"Member lists of OpenIM that would have hidden more than a tenth of a group's known members, and were read once more first."),
 	}
 }
 
@@ -48,5 +51,5 @@ func (s *Sync) Observe(d readstate.Difference) {
 // Register registers the metrics. It panics when they are registered already.
 func (s *Sync) Register(registry prometheus.Registerer) {
 	m := s.metrics
-	registry.MustRegister(m.lookupDuration, m.lookupFailures, m.users, m.pairs, m.off, m.repaired, m.largest)
+	registry.MustRegister(m.lookupDuration, m.lookupFailures, m.users, m.pairs, m.off, m.repaired, m.largest, m.memberListsDoubted)
 }

@@ -21,8 +21,9 @@ const (
 )
 
 // Sweep checks every user and every group once an interval, spread evenly: it compares users
-// and syncs the members of groups. It blocks until the context ends. Several processes share
-// the work.
+// and syncs the members of groups. It looks again at groups whose members are in doubt, also
+// where a lookup has found that. It blocks until the context ends. Several processes share the
+// work.
 func (s *Sync) Sweep(ctx context.Context) {
 	interval := s.options.Interval
 	poll := min(max(interval/100, minPoll), maxPoll)
@@ -43,6 +44,9 @@ func (s *Sync) Sweep(ctx context.Context) {
 			if err := s.check(ctx, subject); err != nil {
 				s.logSweepError(ctx, err)
 			}
+		}
+		if err := s.lookAgain(ctx); err != nil {
+			s.logSweepError(ctx, err)
 		}
 		if len(due) == sweepChecks && ctx.Err() == nil {
 			continue

@@ -31,7 +31,9 @@ const (
 // until they are answered or the context ends.
 type OpenIM interface {
 	Conversations(ctx context.Context, userID string, ids ...string) (map[string]client.Seqs, error)
-	Members(ctx context.Context, groupID string) ([]string, error)
+	Members(ctx context.Context, groupID string) (client.MemberList, error)
+	GroupStatus(ctx context.Context, groupID string) (client.GroupStatus, error)
+	AreMembers(ctx context.Context, groupID string, userIDs ...string) (map[string]bool, error)
 }
 
 // Store is the part of the store that is needed. Calls fail with
@@ -95,8 +97,11 @@ type Options struct {
 	Interval time.Duration
 	// CheckOnly makes comparisons report differences and commit nothing.
 	CheckOnly bool
-	Now       func() time.Time // nil: the machine's clock
-	Logger    *slog.Logger
+	// MissingFor is how long a member has to be missing at OpenIM, in one look at the group
+	// after the other, until that is believed. 0: 10 s.
+	MissingFor time.Duration
+	Now        func() time.Time // nil: the machine's clock
+	Logger     *slog.Logger
 }
 
 // Sync does lookups and comparisons. It is safe for concurrent use.
@@ -106,6 +111,7 @@ type Sync struct {
 
 	mu      sync.Mutex
 	members map[string]memberList // by group ID, the newest lists
+	doubts  map[string]*doubt     // by group ID
 }
 
 // New returns a Sync. It does nothing until one of its methods is called.
@@ -113,7 +119,10 @@ func New(o Options) *Sync {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Sync{options: o, metrics: newMetrics(), members: map[string]memberList{}}
+	if o.MissingFor == 0 {
+		o.MissingFor = missingFor
+	}
+	return &Sync{options: o, metrics: newMetrics(), members: map[string]memberList{}, doubts: map[string]*doubt{}}
 }
 
 // now is the time in the form that events carry: UTC, in whole microseconds.

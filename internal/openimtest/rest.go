@@ -37,6 +37,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.seqs(w, r)
 	case "/group/get_group_member_list":
 		s.list(w, r)
+	case "/group/get_groups_info":
+		s.groupsInfo(w, r)
+	case "/group/get_group_members_info":
+		s.membersInfo(w, r)
 	default:
 		http.NotFound(w, r)
 	}

@@ -295,10 +295,10 @@ func TestNull(t *testing.T) {
 		require.Empty(t, seqs)
 		list, err := c.Members(t.Context(), "g")
 		require.NoError(t, err)
-		require.Empty(t, list)
-		list, err = c.JoinedGroups(t.Context(), "u")
+		require.Equal(t, client.MemberList{Complete: true}, list)
+		groups, err := c.JoinedGroups(t.Context(), "u")
 		require.NoError(t, err)
-		require.Empty(t, list)
+		require.Empty(t, groups)
 	})
 }
 

@@ -30,11 +30,11 @@ func pageNumber(request map[string]any) int {
 }
 
 // Pages end where the total does, also when the last is full; without a total, at one
-// that is not full.
+// that is empty.
 func TestTotal(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ size, total, calls int }{
-		{0, 0, 1}, {100, 100, 1}, {200, 200, 2}, {150, 150, 2}, {100, 0, 2}, {200, 0, 3},
+		{0, 0, 1}, {100, 100, 1}, {200, 200, 2}, {150, 150, 2}, {100, 0, 2}, {150, 0, 3}, {200, 0, 3},
 	} {
 		f := loggedIn(func(path string, request map[string]any) (int, string) {
 			from := (pageNumber(request) - 1) * 100
@@ -47,11 +47,12 @@ func TestTotal(t *testing.T) {
 		c, _ := newClient(f, 1e6)
 		got, err := c.Members(t.Context(), "g")
 		require.NoError(t, err)
-		require.Len(t, got, test.size)
+		require.Len(t, got.Members, test.size)
+		require.True(t, got.Complete)
 		require.Equal(t, test.calls, f.count(members), "%+v", test)
-		got, err = c.JoinedGroups(t.Context(), "u")
+		groups, err := c.JoinedGroups(t.Context(), "u")
 		require.NoError(t, err)
-		require.Len(t, got, test.size)
+		require.Len(t, groups, test.size)
 		require.Equal(t, test.calls, f.count("/group/get_joined_group_list"), "%+v", test)
 		c.Close()
 	}
@@ -70,9 +71,10 @@ func TestShrinkingList(t *testing.T) {
 	defer c.Close()
 	got, err := c.Members(t.Context(), "g")
 	require.NoError(t, err)
-	require.Len(t, got, 110)
-	for i, id := range got {
-		require.Equal(t, fmt.Sprintf("x%d", i), id)
+	require.Len(t, got.Members, 110)
+	require.False(t, got.Complete)
+	for i, m := range got.Members {
+		require.Equal(t, fmt.Sprintf("x%d", i), m.UserID)
 	}
 	require.Equal(t, 2, f.count(members))
 }

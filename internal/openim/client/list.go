@@ -2,9 +2,13 @@ package client
 
 import "context"
 
-// PageSize is how many members or groups OpenIM gives in one answer. A longer list is
-// read in several, and may change meanwhile.
-const PageSize = 100
+const (
+	// PageSize is how many members or groups OpenIM gives in one answer, at most. A longer
+	// list is read in several, and may change meanwhile.
+	PageSize = 100
+	// roleOwner is OpenIM's roleLevel of a group's owner.
+	roleOwner = 100
+)
 
 // pagination names a page of a list in a request. Pages are numbered from 1.
 type pagination struct {
@@ -12,31 +16,50 @@ type pagination struct {
 	ShowNumber int `json:"showNumber"`
 }
 
-// Members lists the user IDs of a group's members, without repeats. The list is empty for
-// a dismissed group. It fails with [ErrUnavailable] or with an [Error].
-func (c *Client) Members(ctx context.Context, groupID string) ([]string, error) {
-	return pages(func(page pagination) ([]string, int, error) {
+// Member is one member of a group.
+type Member struct {
+	UserID string
+	Owner  bool
+}
+
+// MemberList is what OpenIM lists of a group's members.
+type MemberList struct {
+	// Members are in OpenIM's order, without repeats. There are none in a dismissed group.
+	Members []Member
+	// Complete reports whether OpenIM listed as many members as it says there are. It leaves
+	// members out at times: nothing follows from who is missing in a list that is not
+	// complete. A complete list may lack a member, too, when others came and went while its
+	// pages were read.
+	Complete bool
+}
+
+// Members lists a group's members. It fails with [ErrUnavailable] or with an [Error].
+func (c *Client) Members(ctx context.Context, groupID string) (MemberList, error) {
+	read := func(page pagination) ([]Member, int, error) {
 		var data struct {
 			Total   int `json:"total"`
 			Members []struct {
-				UserID string `json:"userID"`
+				UserID    string `json:"userID"`
+				RoleLevel int    `json:"roleLevel"`
 			} `json:"members"`
 		}
 		err := c.call(ctx, "/group/get_group_member_list", map[string]any{
 			"groupID": groupID, "filter": 0, "keyword": "", "pagination": page,
 		}, &data)
-		list := make([]string, len(data.Members))
-		for i := range data.Members {
-			list[i] = data.Members[i].UserID
+		list := make([]Member, len(data.Members))
+		for i, m := range data.Members {
+			list[i] = Member{UserID: m.UserID, Owner: m.RoleLevel == roleOwner}
 		}
 		return list, data.Total, err
-	})
+	}
+	all, complete, err := pages(read, func(m Member) string { return m.UserID })
+	return MemberList{Members: all, Complete: complete}, err
 }
 
-// JoinedGroups lists the IDs of the groups that a user is in, without repeats. It fails as
-// Members does.
+// JoinedGroups lists the IDs of the groups that a user is in, without repeats. OpenIM may
+// leave some out, as in a [MemberList]. It fails as Members does.
 func (c *Client) JoinedGroups(ctx context.Context, userID string) ([]string, error) {
-	return pages(func(page pagination) ([]string, int, error) {
+	read := func(page pagination) ([]string, int, error) {
 		var data struct {
 			Total  int `json:"total"`
 			Groups []struct {
@@ -49,27 +72,41 @@ func (c *Client) JoinedGroups(ctx context.Context, userID string) ([]string, err
 			list[i] = data.Groups[i].GroupID
 		}
 		return list, data.Total, err
-	})
+	}
+	all, _, err := pages(read, func(id string) string { return id })
+	return all, err
 }
 
-// pages reads page after page until one is not full, brings nothing new, or reaches the
-// total. The total is zero where the server gives none.
-func pages(read func(pagination) (list []string, total int, err error)) (all []string, err error) {
+// pages reads page after page until the pages cover the total, or one brings nothing new.
+// The total is zero where the server gives none. A page that is not full does not end the
+// list: OpenIM cuts it into pages first, and then drops IDs of which it finds no row.
+func pages[T any](read func(pagination) (list []T, total int, err error), id func(T) string) (all []T, complete bool, err error) {
 	seen := map[string]bool{}
+	first, steady := 0, true     // the first page's total, and whether the others have the same
+	short, holes := false, false // the last page was not full; one before the end was not
 	for number := 1; ; number++ {
 		list, total, err := read(pagination{PageNumber: number, ShowNumber: PageSize})
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		if number == 1 {
+			first = total
+		}
+		steady = steady && total == first
+		holes = holes || short && len(list) > 0
+		short = len(list) < PageSize
 		before := len(all)
-		for _, id := range list {
-			if id != "" && !seen[id] {
-				seen[id] = true
-				all = append(all, id)
+		for _, item := range list {
+			if key := id(item); key != "" && !seen[key] {
+				seen[key] = true
+				all = append(all, item)
 			}
 		}
-		if len(list) < PageSize || len(all) == before || total > 0 && number*PageSize >= total {
-			return all, nil
+		switch {
+		case total > 0 && number*PageSize >= total:
+			return all, steady && len(all) == total, nil
+		case len(all) == before: // also a server that gives the same page for ever
+			return all, steady && first == 0 && len(list) == 0 && !holes, nil
 		}
 	}
 }
