@@ -3,9 +3,9 @@ package client
 import "context"
 
 const (
-	// PageSize is how many members or groups OpenIM gives in one answer, at most. A longer
+	// pageSize is how many members or groups OpenIM gives in one answer, at most. A longer
 	// list is read in several, and may change meanwhile.
-	PageSize = 100
+	pageSize = 100
 	// roleOwner is OpenIM's roleLevel of a group's owner.
 	roleOwner = 100
 )
@@ -85,7 +85,7 @@ func pages[T any](read func(pagination) (list []T, total int, err error), id fun
 	first, steady := 0, true     // the first page's total, and whether the others have the same
 	short, holes := false, false // the last page was not full; one before the end was not
 	for number := 1; ; number++ {
-		list, total, err := read(pagination{PageNumber: number, ShowNumber: PageSize})
+		list, total, err := read(pagination{PageNumber: number, ShowNumber: pageSize})
 		if err != nil {
 			return nil, false, err
 		}
@@ -94,7 +94,7 @@ func pages[T any](read func(pagination) (list []T, total int, err error), id fun
 		}
 		steady = steady && total == first
 		holes = holes || short && len(list) > 0
-		short = len(list) < PageSize
+		short = len(list) < pageSize
 		before := len(all)
 		for _, item := range list {
 			if key := id(item); key != "" && !seen[key] {
@@ -103,7 +103,7 @@ func pages[T any](read func(pagination) (list []T, total int, err error), id fun
 			}
 		}
 		switch {
-		case total > 0 && number*PageSize >= total:
+		case total > 0 && number*pageSize >= total:
 			return all, steady && len(all) == total, nil
 		case len(all) == before: // also a server that gives the same page for ever
 			return all, steady && first == 0 && len(list) == 0 && !holes, nil
