@@ -179,10 +179,11 @@ func (s *Sync) decideAll(groupID string) {
 // is not decided then stays as it is.
 func (s *Sync) Settle(ctx context.Context) error {
 	for range maxRounds {
-		last, found := s.lastDue()
-		if !found {
+		groups, last := s.lastDue()
+		if groups == 0 {
 			return nil
 		}
+		s.options.Logger.InfoContext(ctx, "members are missing at openim, it is asked again in a while", "groups", groups)
 		timer := time.NewTimer(last.Sub(s.now()))
 		select {
 		case <-timer.C:
@@ -197,16 +198,16 @@ func (s *Sync) Settle(ctx context.Context) error {
 	return nil
 }
 
-// lastDue is when the last of the doubtful groups is to be looked at again.
-func (s *Sync) lastDue() (last time.Time, found bool) {
+// lastDue counts the doubtful groups, and tells when the last of them is to be looked at again.
+func (s *Sync) lastDue() (groups int, last time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range s.doubts {
 		if d.dueAt.After(last) {
-			last, found = d.dueAt, true
+			last = d.dueAt
 		}
 	}
-	return last, found
+	return len(s.doubts), last
 }
 
 // lookAgain looks at the doubtful groups for which it is time. It goes on after a failure,
