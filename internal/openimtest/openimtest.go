@@ -5,7 +5,6 @@ package openimtest
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -20,6 +19,9 @@ type Options struct {
 	Webhooks []string
 	// Documented has reads reported as the documentation says, with group and count.
 	Documented bool
+	// SingleToken has a login end the admin's older tokens at once. Otherwise they stay
+	// valid until ExpireOlder ends them.
+	SingleToken bool
 }
 
 // Server is the model. It is safe for concurrent use.
@@ -32,8 +34,13 @@ type Server struct {
 	queue  []Event // not delivered yet
 	calls  map[string]int
 	Fail   func(path string) int // HTTP status to answer with in place of an answer; nil or 0: none
-	token  string
 	logins int
+	tokens map[string]int // the errCode that a token is refused with; 0: it is valid
+	newest string         // the token of the last login
+	// muted are the users who muted everything, badEntries those whose answers hold
+	// entries that cannot be used.
+	muted      map[string]bool
+	badEntries map[string]bool
 }
 
 // Event is a callback on its way.
@@ -43,27 +50,37 @@ type Event struct {
 }
 
 type group struct {
+	owner  string
 	maxSeq int64
 	// said is the highest seq that an enabled callback has told, or after which one had
 	// OpenIM asked.
 	said      int64
 	members   map[string]*member
 	dismissed bool
+	strangers map[string]int64 // read cursors of senders who were never members
+	holding   bool
+	held      []map[string]any // accepted messages that have no seq yet, oldest first
+	lists     lists
 }
 
 type member struct {
 	in     bool
 	read   int64
-	frozen int64 // what a leaver sees; 0: nothing frozen
+	frozen int64 // the maxSeq that the user is shown in place of the group's; 0: the group's
+	muted  bool
 	// told reports whether an enabled callback told of the last move of read.
 	told bool
-	// silent reports whether the user came back without an enabled callback.
+	// silent reports whether the user came back without an enabled callback, or sees
+	// another maxSeq than the group's, or is in a group whose ID was used before.
 	silent bool
 }
 
 // New returns a server without groups.
 func New(options Options) *Server {
-	return &Server{options: options, groups: map[string]*group{}, calls: map[string]int{}}
+	return &Server{
+		options: options, groups: map[string]*group{}, calls: map[string]int{}, tokens: map[string]int{},
+		muted: map[string]bool{}, badEntries: map[string]bool{},
+	}
 }
 
 func (s *Server) enabled(command string) bool { return slices.Contains(s.options.Webhooks, command) }
@@ -85,18 +102,20 @@ func (g *group) notify() { g.maxSeq++ }
 func (s *Server) CreateGroup(groupID string, users ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := &group{members: map[string]*member{}}
+	s.create(groupID, users)
+}
+
+func (s *Server) create(groupID string, users []string) *group {
+	g := &group{owner: users[0], members: map[string]*member{}, strangers: map[string]int64{}}
 	s.groups[groupID] = g
 	g.notify()
 	list := make([]map[string]any, 0, len(users)+1)
-	for i, userID := range users {
+	for _, userID := range users {
 		g.members[userID] = &member{in: true}
-		if i == 0 {
-			g.members[userID].read = 1 // its own notification
-		}
-		list = append(list, map[string]any{"userID": userID, "roleLevel": 20})
+		list = append(list, map[string]any{"userID": userID, "roleLevel": g.role(userID)})
 	}
-	list = append(list, map[string]any{"userID": users[0], "roleLevel": 20}) // the owner, twice
+	g.members[g.owner].read = 1                                             // its own notification
+	list = append(list, map[string]any{"userID": g.owner, "roleLevel": 20}) // the owner, twice
 	created := s.say("callbackAfterCreateGroupCommand", map[string]any{"groupID": groupID, "initMemberList": list})
 	if s.say("callbackAfterCreateGroupChatConversationsCommand",
 		map[string]any{"groupId": groupID, "conversationId": "sg_" + groupID, "conversationType": 3}) || created {
@@ -105,19 +124,24 @@ func (s *Server) CreateGroup(groupID string, users ...string) {
 			m.told = true
 		}
 	}
+	return g
 }
 
 // Join lets a user in, by the user's own doing or by an invitation.
 func (s *Server) Join(groupID, userID string, invited bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.join(groupID, userID, invited)
+}
+
+func (s *Server) join(groupID, userID string, invited bool) {
 	g := s.groups[groupID]
 	if g == nil || g.dismissed || g.is(userID) {
 		return
 	}
 	m := g.members[userID]
 	if m == nil {
-		m = &member{}
+		m = &member{read: g.strangers[userID]}
 		g.members[userID] = m
 	}
 	m.in, m.frozen, m.told, m.silent = true, 0, false, true
@@ -132,12 +156,17 @@ func (s *Server) Join(groupID, userID string, invited bool) {
 	}
 }
 
-// Leave takes a user out, by quitting or by being kicked; somebody stays.
+// Leave takes a user out, by quitting or by being kicked. The user goes on being shown the
+// group's maxSeq of then. The owner can do neither.
 func (s *Server) Leave(groupID, userID string, kicked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.leave(groupID, userID, kicked)
+}
+
+func (s *Server) leave(groupID, userID string, kicked bool) {
 	g := s.groups[groupID]
-	if g == nil || g.dismissed || !g.is(userID) || len(g.in()) == 1 { // somebody owns it
+	if g == nil || g.dismissed || !g.is(userID) || userID == g.owner {
 		return
 	}
 	g.notify()
@@ -155,7 +184,9 @@ func (s *Server) Leave(groupID, userID string, kicked bool) {
 	}
 }
 
-// Dismiss ends a group; its members stay in OpenIM's lists.
+// Dismiss ends a group. OpenIM goes on answering its conversations, lists no members of
+// it, and gives it status 2. The callback is lost where its webhook is not enabled, or where
+// what Take gives is not delivered: then only the REST API tells.
 func (s *Server) Dismiss(groupID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,30 +197,6 @@ func (s *Server) Dismiss(groupID string) {
 	g.dismissed = true
 	s.say("callbackAfterDisMissGroupCommand", map[string]any{"groupID": groupID, "membersID": g.in()})
 	s.say("callbackAfterDisMissGroupCommand", map[string]any{"groupID": groupID, "membersID": []string{}})
-}
-
-// Send has a member send a message.
-func (s *Server) Send(groupID, userID string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.groups[groupID]
-	if g == nil || g.dismissed || !g.is(userID) {
-		return
-	}
-	s.last++
-	body := map[string]any{
-		"sendID": userID, "serverMsgID": fmt.Sprintf("%032x", s.last), "sessionType": 3, "contentType": 101,
-		"sendTime": 1795471312460 + int64(s.last), "content": `{"content":"secret"}`, "seq": 0, "groupID": groupID,
-	}
-	told := s.say("callbackAfterSendGroupMsgCommand", maps.Clone(body))
-	g.maxSeq++
-	body["seq"] = g.maxSeq
-	told = s.say("callbackAfterMsgSaveDBCommand", body) || told
-	if told {
-		g.said = g.maxSeq
-	}
-	m := g.members[userID] // may have read beyond, which stays
-	m.read, m.told = max(m.read, g.maxSeq), told
 }
 
 // Rename changes the group's name: a notification that no enabled callback tells.
@@ -256,6 +263,22 @@ func (g *group) is(userID string) bool {
 	return m != nil && m.in
 }
 
+// shown is the maxSeq that OpenIM shows a user.
+func (g *group) shown(m *member) int64 {
+	if m != nil && m.frozen > 0 {
+		return m.frozen
+	}
+	return g.maxSeq
+}
+
+// role is a member's roleLevel.
+func (g *group) role(userID string) int {
+	if userID == g.owner {
+		return 100
+	}
+	return 20
+}
+
 func (g *group) in() []string {
 	var users []string
 	for userID, m := range g.members {
@@ -292,17 +315,6 @@ type Count struct {
 	Announced bool
 }
 
-// Reset puts a group back to lower seqs, as a restored backup of OpenIM would.
-func (s *Server) Reset(groupID string, maxSeq, read int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.groups[groupID]
-	g.maxSeq = maxSeq
-	for _, m := range g.members {
-		m.read = read
-	}
-}
-
 // Dismissed reports whether a group is gone.
 func (s *Server) Dismissed(groupID string) bool {
 	s.mu.Lock()
@@ -311,7 +323,9 @@ func (s *Server) Dismissed(groupID string) bool {
 	return g != nil && g.dismissed
 }
 
-// Counts gives the count of every member of every group that is not dismissed.
+// Counts gives the count of every member of every group that is not dismissed: up to the
+// maxSeq that the member is shown, which may be frozen. Messages that are held have no seq
+// and do not count.
 func (s *Server) Counts() map[readstate.Pair]Count {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -321,8 +335,9 @@ func (s *Server) Counts() map[readstate.Pair]Count {
 			continue
 		}
 		for _, userID := range g.in() {
+			m := g.members[userID]
 			counts[readstate.Pair{UserID: userID, GroupID: groupID}] = Count{
-				Unread: max(0, g.maxSeq-g.members[userID].read), Announced: g.said == g.maxSeq && g.members[userID].told && !g.members[userID].silent,
+				Unread: max(0, g.shown(m)-m.read), Announced: g.said == g.maxSeq && m.told && !m.silent,
 			}
 		}
 	}
