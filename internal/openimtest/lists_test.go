@@ -133,3 +133,14 @@ func TestBadEntry(t *testing.T) {
 	seqs, _ = a.data(seqsPath, `{"userID":"c","conversationIDs":[]}`)["seqs"].(map[string]any)
 	require.Len(t, seqs, 2)
 }
+
+// Asked for by its ID, a conversation that does not exist is answered with zeros.
+func TestZeros(t *testing.T) {
+	t.Parallel()
+	for zeros, want := range map[bool]map[string]any{
+		false: {}, true: {"sg_unknown": map[string]any{"maxSeq": 0., "hasReadSeq": 0., "maxSeqTime": 0.}},
+	} {
+		a := logIn(t, openimtest.New(openimtest.Options{Zeros: zeros}))
+		require.Equal(t, want, a.data(seqsPath, `{"userID":"b","conversationIDs":["sg_unknown"]}`)["seqs"])
+	}
+}

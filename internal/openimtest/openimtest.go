@@ -22,6 +22,9 @@ type Options struct {
 	// SingleToken has a login end the admin's older tokens at once. Otherwise they stay
 	// valid until ExpireOlder ends them.
 	SingleToken bool
+	// Zeros has the seqs of a group that the server does not know answered with zeros
+	// where they are asked for by ID, as OpenIM does from v3.7 on. Otherwise it is left out.
+	Zeros bool
 }
 
 // Server is the model. It is safe for concurrent use.

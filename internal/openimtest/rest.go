@@ -107,7 +107,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 
 // seqs answers with the seqs of a user's conversations: of all that the user has, or of
 // those asked for by their IDs. Of the latter OpenIM answers every one, whoever's it is:
-// with the conversation's own maxSeq where the user has none, and 0 where nothing was read.
+// with the conversation's own maxSeq where the user has none, and 0 where nothing was read,
+// or (see Options.Zeros) where there is no such conversation.
 func (s *Server) seqs(w http.ResponseWriter, r *http.Request) {
 	var request struct {
 		UserID          string   `json:"userID"`
@@ -131,7 +132,8 @@ func (s *Server) seqs(w http.ResponseWriter, r *http.Request) {
 		seqs["sg_"+groupID] = map[string]any{"maxSeq": g.shown(m), "hasReadSeq": read, "maxSeqTime": 1795471313127}
 	}
 	for _, id := range request.ConversationIDs {
-		if groupID, group := strings.CutPrefix(id, "sg_"); group && s.groups[groupID] == nil {
+		groupID, group := strings.CutPrefix(id, "sg_")
+		if s.options.Zeros && group && s.groups[groupID] == nil {
 			seqs[id] = map[string]any{"maxSeq": 0, "hasReadSeq": 0, "maxSeqTime": 0}
 		}
 	}
