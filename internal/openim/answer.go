@@ -36,8 +36,8 @@ func Echoes(name string) bool {
 // SuccessUnchanged encodes the answer that lets OpenIM go on with what a "before"
 // callback asks about, and changes nothing of it. OpenIM merges the answer into the
 // request: most fields only where they are there, those of some commands always
-// (internal/rpc/group/callback.go, seen in main of July 2026), so that they are repeated
-// as they came. Of a body that is no JSON object nothing is.
+// (internal/rpc/group/callback.go in main of July 2026; a friend's remark up to v3.6), so
+// that they are repeated as they came. Of a body that is no JSON object nothing is.
 func SuccessUnchanged(name string, data []byte) ([]byte, error) {
 	answer := map[string]any{"actionCode": 0, "errCode": 0, "errMsg": "", "errDlt": "", "nextCode": 0}
 	var asked map[string]json.RawMessage

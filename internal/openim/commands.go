@@ -5,6 +5,7 @@
 package openim
 
 import (
+	"slices"
 	"strings"
 
 	"readmark/internal/readstate"
@@ -40,9 +41,9 @@ const (
 // command is one of OpenIM's callback commands.
 type command struct {
 	name string
-	// older is the spelling of older servers (up to v3.6, or in the documentation), if
-	// there is one. Path and body may use either.
-	older string
+	// older are the spellings of older servers (mostly up to v3.6), or of the
+	// documentation. Path and body may use any.
+	older []string
 	// fields are read from the body, and events makes events of them. Without events the
 	// callback is acknowledged and its body not looked at.
 	fields []field
@@ -60,11 +61,11 @@ type command struct {
 var commands = []command{
 	// Reads
 	{
-		name: CommandAfterGroupMsgRead, older: CommandGroupMsgRead, events: (*body).readReport,
+		name: CommandAfterGroupMsgRead, older: []string{CommandGroupMsgRead}, events: (*body).readReport,
 		fields: []field{fieldCommand, fieldSendID, fieldReceiveID, fieldUnread, fieldContentType},
 	},
 	{
-		name: CommandAfterSingleMsgRead, events: (*body).conversationRead,
+		name: CommandAfterSingleMsgRead, older: []string{"callbackSingleMsgRead"}, events: (*body).conversationRead,
 		fields: []field{fieldCommand, fieldConversationID, fieldUserID, fieldSeqs, fieldContentType},
 	},
 	// Messages
@@ -73,13 +74,13 @@ var commands = []command{
 	{name: CommandAfterMsgSaveDB, events: (*body).message, fields: messageFields},
 	{name: "callbackBeforeSendSingleMsgCommand"},
 	{name: "callbackAfterSendSingleMsgCommand"},
-	{name: "callbackBeforeMsgModifyCommand"},
+	{name: "callbackBeforeMsgModifyCommand", older: []string{"callbackMsgModifyCommand"}},
 	{name: CommandRevoked},
 	{name: "callbackAfterRevokeMsgCommand"},
 	// Pushes
-	{name: "callbackBeforeOnlinePushCommand", lists: true},
-	{name: "callbackBeforeGroupOnlinePushCommand", lists: true},
-	{name: "callbackBeforeOfflinePushCommand", lists: true},
+	{name: "callbackBeforeOnlinePushCommand", older: []string{"callbackOnlinePushCommand"}, lists: true},
+	{name: "callbackBeforeGroupOnlinePushCommand", older: []string{"callbackSuperGroupOnlinePushCommand"}, lists: true},
+	{name: "callbackBeforeOfflinePushCommand", older: []string{"callbackOfflinePushCommand"}, lists: true},
 	// Members
 	{
 		name: CommandAfterCreateGroup, events: (*body).created, lists: true,
@@ -90,15 +91,15 @@ var commands = []command{
 		fields: []field{fieldCommand, fieldGroupID, fieldInviter},
 	},
 	{
-		name: CommandAfterQuitGroup, older: CommandQuitGroup, events: (*body).quit, lists: true,
+		name: CommandAfterQuitGroup, older: []string{CommandQuitGroup}, events: (*body).quit, lists: true,
 		fields: []field{fieldCommand, fieldGroupID, fieldUserID},
 	},
 	{
-		name: CommandAfterKickGroup, older: CommandKillGroup, events: (*body).kicked, lists: true,
+		name: CommandAfterKickGroup, older: []string{CommandKillGroup}, events: (*body).kicked, lists: true,
 		fields: []field{fieldCommand, fieldGroupID, fieldKicked},
 	},
 	{
-		name: CommandAfterDismissGroup, older: CommandDismissGroup, events: (*body).dismissed, lists: true,
+		name: CommandAfterDismissGroup, older: []string{CommandDismissGroup}, events: (*body).dismissed, lists: true,
 		fields: []field{fieldCommand, fieldGroupID},
 	},
 	{
@@ -107,7 +108,7 @@ var commands = []command{
 	},
 	{name: "callbackBeforeCreateGroupCommand", lists: true},
 	{name: "callbackBeforeJoinGroupCommand", lists: true},
-	{name: "callbackBeforeMembersJoinGroupCommand", lists: true},
+	{name: "callbackBeforeMembersJoinGroupCommand", older: []string{"callbackBeforeMemberJoinGroupCommand"}, lists: true},
 	{name: "callbackBeforeInviteJoinGroupCommand", lists: true},
 	{name: "callbackBeforeInviteUserToGroupCommand", lists: true},
 	// Groups and conversations
@@ -117,21 +118,21 @@ var commands = []command{
 	{name: "callbackBeforeSetGroupInfoCommand", echoes: []string{"groupID", "groupName", "introduction", "faceURL"}},
 	{name: "callbackAfterSetGroupInfoCommand"},
 	{
-		name: "callbackBeforeSetGroupInfoExCommand",
+		name: "callbackBeforeSetGroupInfoExCommand", older: []string{"callbackBeforeSetGroupInfoEXCommand"},
 		echoes: []string{
 			"groupID", "groupName", "introduction", "faceURL", "ex", "needVerification", "lookMemberInfo", "applyMemberFriend",
 		},
 	},
-	{name: "callbackAfterSetGroupInfoExCommand"},
+	{name: "callbackAfterSetGroupInfoExCommand", older: []string{"callbackAfterSetGroupInfoCommandEX"}},
 	{name: "callbackBeforeSetGroupMemberInfoCommand"},
 	{name: "callbackAfterSetGroupMemberInfoCommand"},
-	{name: "callbackAfterTransferGroupOwnerCommand"},
+	{name: "callbackAfterTransferGroupOwnerCommand", older: []string{"callbackTransferGroupOwnerAfter", "callbackAfterTransferGroupOwner"}},
 	// Users and friends
 	{name: "callbackBeforeUserRegisterCommand", lists: true},
 	{name: "callbackAfterUserRegisterCommand", lists: true},
-	{name: "callbackAfterUserOnlineCommand"},
-	{name: "callbackAfterUserOfflineCommand"},
-	{name: "callbackAfterUserKickOffCommand"},
+	{name: "callbackAfterUserOnlineCommand", older: []string{"callbackUserOnlineCommand"}},
+	{name: "callbackAfterUserOfflineCommand", older: []string{"callbackUserOfflineCommand"}},
+	{name: "callbackAfterUserKickOffCommand", older: []string{"callbackUserKickOffCommand"}},
 	{name: "callbackBeforeUpdateUserInfoCommand"},
 	{name: "callbackAfterUpdateUserInfoCommand"},
 	{name: "callbackBeforeUpdateUserInfoExCommand"},
@@ -140,8 +141,11 @@ var commands = []command{
 	{name: "callbackAfterAddFriendCommand"},
 	{name: "callbackBeforeAddFriendAgreeCommand"},
 	{name: "callbackAfterAddFriendAgreeCommand"},
-	{name: "callbackBeforeSetFriendRemarkCommand"},
-	{name: "callbackAfterSetFriendRemarkCommand"},
+	{
+		name: "callbackBeforeSetFriendRemarkCommand", older: []string{"callbackBeforeSetFriendRemark"},
+		echoes: []string{"remark"}, // up to v3.6
+	},
+	{name: "callbackAfterSetFriendRemarkCommand", older: []string{"callbackAfterSetFriendRemark"}},
 	{name: "callbackBeforeImportFriendsCommand", lists: true},
 	{name: "callbackAfterImportFriendsCommand", lists: true},
 	{name: "callbackAfterDeleteFriendCommand"},
@@ -169,24 +173,22 @@ var bySpelling = func() map[string]*command {
 	return index
 }()
 
-func (c *command) spellings() []string {
-	if c.older == "" {
-		return []string{c.name}
-	}
-	return []string{c.older, c.name}
-}
+// spellings gives the older ones first.
+func (c *command) spellings() []string { return append(slices.Clone(c.older), c.name) }
 
 // knownSpelling gives the table's own copy of a command's name, which saves one for each
 // callback; empty if the command is not known.
 func knownSpelling(name string) string {
-	switch c := bySpelling[name]; {
-	case c == nil:
+	c := bySpelling[name]
+	if c == nil {
 		return ""
-	case name == c.name:
-		return c.name
-	default:
-		return c.older
 	}
+	for _, spelling := range c.older {
+		if name == spelling {
+			return spelling
+		}
+	}
+	return c.name
 }
 
 // IsCommand reports whether a path segment names a callback command, known or not: it
@@ -211,6 +213,9 @@ func IsUsed(name string) bool {
 // IsBefore reports whether OpenIM waits for the answer before it does what a user asked
 // for. Readmark needs no such callback.
 func IsBefore(name string) bool {
+	if c := bySpelling[name]; c != nil {
+		name = c.name
+	}
 	return strings.HasPrefix(name, "callbackBefore") && name != CommandRevoked
 }
 
@@ -240,7 +245,7 @@ func CommandLabel(name string) string {
 
 // check holds the body's command, if there is one, against the path's.
 func (c *command) check(inBody string) error {
-	if inBody == "" || inBody == c.name || inBody == c.older {
+	if inBody == "" || inBody == c.name || slices.Contains(c.older, inBody) {
 		return nil
 	}
 	return &readstate.InputError{
