@@ -147,68 +147,6 @@ func (q *Queries) ListKnownUsers(ctx context.Context, db DBTX, arg ListKnownUser
 	return items, nil
 }
 
-const listLeftGroups = `-- name: ListLeftGroups :many
-SELECT s.group_id
-FROM states AS s
-LEFT JOIN positions AS p ON p.group_id = s.group_id
-WHERE s.user_id = $1
-  AND (s.left_at IS NOT NULL AND coalesce(s.left_at >= greatest(s.joined_at, s.listed_at), true)
-    OR p.dismissed_at IS NOT NULL AND coalesce(p.dismissed_at >= s.joined_at, true))
-`
-
-// Groups that a user has left, or that are gone.
-func (q *Queries) ListLeftGroups(ctx context.Context, db DBTX, userID string) ([]string, error) {
-	rows, err := db.Query(ctx, listLeftGroups, userID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var group_id string
-		if err := rows.Scan(&group_id); err != nil {
-			return nil, err
-		}
-		items = append(items, group_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listMaxSeqs = `-- name: ListMaxSeqs :many
-SELECT group_id, max_seq::bigint AS max_seq
-FROM positions
-WHERE group_id = ANY ($1::text[]) AND max_seq IS NOT NULL
-`
-
-type ListMaxSeqsRow struct {
-	GroupID string
-	MaxSeq  int64
-}
-
-// The highest seqs that are known of groups.
-func (q *Queries) ListMaxSeqs(ctx context.Context, db DBTX, groupIds []string) ([]ListMaxSeqsRow, error) {
-	rows, err := db.Query(ctx, listMaxSeqs, groupIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListMaxSeqsRow{}
-	for rows.Next() {
-		var i ListMaxSeqsRow
-		if err := rows.Scan(&i.GroupID, &i.MaxSeq); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const saveCheck = `-- name: SaveCheck :exec
 INSERT INTO checks (user_id, group_id, due_at, checked_at, pairs, pairs_off, repaired, largest_difference)
 SELECT $1::text, $2::text, $3::timestamptz, $4::timestamptz,

@@ -17,12 +17,19 @@ UPDATE journal AS j SET
     recorded_at = $1::timestamptz,
     read_position = n.read_position,
     before_base_seq = n.before_base_seq,
+    own = n.own,
+    never_stored = n.never_stored,
     group_max_seq = n.group_max_seq,
+    group_max_seq_time = n.group_max_seq_time,
     group_unsequenced = n.group_unsequenced,
+    group_unsequenced_since = n.group_unsequenced_since,
+    group_unsequenced_at = n.group_unsequenced_at,
     group_base_seq = n.group_base_seq,
     group_covered_until = n.group_covered_until,
-    group_unsequenced_at = n.group_unsequenced_at,
     group_seq_gap_at = n.group_seq_gap_at,
+    group_doubted_at = n.group_doubted_at,
+    group_restarted_at = n.group_restarted_at,
+    group_restarted_from = n.group_restarted_from,
     group_dismissed_at = n.group_dismissed_at
 FROM (
     SELECT
@@ -31,33 +38,47 @@ FROM (
         unnest($5::uuid[]) AS id,
         unnest($6::int8[]) AS read_position,
         unnest($7::bool[]) AS before_base_seq,
-        unnest($8::int8[]) AS group_max_seq,
-        unnest($9::int8[]) AS group_unsequenced,
-        unnest($10::int8[]) AS group_base_seq,
-        unnest($11::timestamp with time zone[]) AS group_covered_until,
-        unnest($12::timestamp with time zone[]) AS group_unsequenced_at,
-        unnest($13::timestamp with time zone[]) AS group_seq_gap_at,
-        unnest($14::timestamp with time zone[]) AS group_dismissed_at
+        unnest($8::bool[]) AS own,
+        unnest($9::int8[]) AS never_stored,
+        unnest($10::int8[]) AS group_max_seq,
+        unnest($11::timestamp with time zone[]) AS group_max_seq_time,
+        unnest($12::int8[]) AS group_unsequenced,
+        unnest($13::timestamp with time zone[]) AS group_unsequenced_since,
+        unnest($14::timestamp with time zone[]) AS group_unsequenced_at,
+        unnest($15::int8[]) AS group_base_seq,
+        unnest($16::timestamp with time zone[]) AS group_covered_until,
+        unnest($17::timestamp with time zone[]) AS group_seq_gap_at,
+        unnest($18::timestamp with time zone[]) AS group_doubted_at,
+        unnest($19::timestamp with time zone[]) AS group_restarted_at,
+        unnest($20::int8[]) AS group_restarted_from,
+        unnest($21::timestamp with time zone[]) AS group_dismissed_at
 ) AS n
 WHERE j.user_id = ANY ($2::text[]) AND j.received_at >= $3::timestamptz
   AND j.user_id = n.user_id AND j.received_at = n.received_at AND j.id = n.id
 `
 
 type CorrectEntriesParams struct {
-	RecordedAt          time.Time
-	UserIDs             []string
-	Oldest              time.Time
-	ReceivedAts         []time.Time
-	Ids                 []pgtype.UUID
-	ReadPositions       []*int64
-	BeforeBaseSeqs      []*bool
-	GroupMaxSeqs        []*int64
-	GroupUnsequenced    []*int64
-	GroupBaseSeqs       []*int64
-	GroupCoveredUntils  []*time.Time
-	GroupUnsequencedAts []*time.Time
-	GroupSeqGapAts      []*time.Time
-	GroupDismissedAts   []*time.Time
+	RecordedAt             time.Time
+	UserIDs                []string
+	Oldest                 time.Time
+	ReceivedAts            []time.Time
+	Ids                    []pgtype.UUID
+	ReadPositions          []*int64
+	BeforeBaseSeqs         []*bool
+	Owns                   []*bool
+	NeverStored            []*int64
+	GroupMaxSeqs           []*int64
+	GroupMaxSeqTimes       []*time.Time
+	GroupUnsequenced       []*int64
+	GroupUnsequencedSinces []*time.Time
+	GroupUnsequencedAts    []*time.Time
+	GroupBaseSeqs          []*int64
+	GroupCoveredUntils     []*time.Time
+	GroupSeqGapAts         []*time.Time
+	GroupDoubtedAts        []*time.Time
+	GroupRestartedAts      []*time.Time
+	GroupRestartedFroms    []*int64
+	GroupDismissedAts      []*time.Time
 }
 
 // Results of rows that an event before them has changed.
@@ -70,12 +91,19 @@ func (q *Queries) CorrectEntries(ctx context.Context, db DBTX, arg CorrectEntrie
 		arg.Ids,
 		arg.ReadPositions,
 		arg.BeforeBaseSeqs,
+		arg.Owns,
+		arg.NeverStored,
 		arg.GroupMaxSeqs,
+		arg.GroupMaxSeqTimes,
 		arg.GroupUnsequenced,
+		arg.GroupUnsequencedSinces,
+		arg.GroupUnsequencedAts,
 		arg.GroupBaseSeqs,
 		arg.GroupCoveredUntils,
-		arg.GroupUnsequencedAts,
 		arg.GroupSeqGapAts,
+		arg.GroupDoubtedAts,
+		arg.GroupRestartedAts,
+		arg.GroupRestartedFroms,
 		arg.GroupDismissedAts,
 	)
 	return err
@@ -107,9 +135,11 @@ func (q *Queries) GetDroppedUntil(ctx context.Context, db DBTX) (*time.Time, err
 }
 
 const getEstimateBefore = `-- name: GetEstimateBefore :one
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = $1 AND j.group_id = $2::text AND j.received_at <= $3::timestamptz
   AND (j.received_at, j.id) < ($3::timestamptz, $4::uuid) AND j.read_position IS NOT NULL
@@ -143,18 +173,28 @@ func (q *Queries) GetEstimateBefore(ctx context.Context, db DBTX, arg GetEstimat
 		&i.UnreadCount,
 		&i.ReadSeq,
 		&i.MaxSeq,
-		&i.AllowDecrease,
+		&i.Confirmed,
+		&i.Restarted,
+		&i.OwnMaxSeq,
+		&i.AllowReadDecrease,
 		&i.ContentType,
 		&i.MessageID,
 		&i.SentAt,
 		&i.ReadPosition,
 		&i.BeforeBaseSeq,
+		&i.Own,
+		&i.NeverStored,
 		&i.GroupMaxSeq,
+		&i.GroupMaxSeqTime,
 		&i.GroupUnsequenced,
+		&i.GroupUnsequencedSince,
+		&i.GroupUnsequencedAt,
 		&i.GroupBaseSeq,
 		&i.GroupCoveredUntil,
-		&i.GroupUnsequencedAt,
 		&i.GroupSeqGapAt,
+		&i.GroupDoubtedAt,
+		&i.GroupRestartedAt,
+		&i.GroupRestartedFrom,
 		&i.GroupDismissedAt,
 	)
 	return i, err
@@ -162,9 +202,10 @@ func (q *Queries) GetEstimateBefore(ctx context.Context, db DBTX, arg GetEstimat
 
 const insertEntries = `-- name: InsertEntries :exec
 INSERT INTO journal (
-    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, allow_decrease, content_type,
-    message_id, sent_at, read_position, before_base_seq, group_max_seq, group_unsequenced, group_base_seq,
-    group_covered_until, group_unsequenced_at, group_seq_gap_at, group_dismissed_at
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, confirmed, restarted, own_max_seq,
+    allow_read_decrease, content_type, message_id, sent_at, read_position, before_base_seq, own, never_stored, group_max_seq,
+    group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq, group_covered_until,
+    group_seq_gap_at, group_doubted_at, group_restarted_at, group_restarted_from, group_dismissed_at
 )
 SELECT
     unnest($1::text[]),
@@ -177,44 +218,64 @@ SELECT
     unnest($8::int8[]),
     unnest($9::int8[]),
     unnest($10::bool[]),
-    unnest($11::int8[]),
-    unnest($12::pg_catalog.text[]),
-    unnest($13::timestamp with time zone[]),
+    unnest($11::bool[]),
+    unnest($12::bool[]),
+    unnest($13::bool[]),
     unnest($14::int8[]),
-    unnest($15::bool[]),
-    unnest($16::int8[]),
+    unnest($15::pg_catalog.text[]),
+    unnest($16::timestamp with time zone[]),
     unnest($17::int8[]),
-    unnest($18::int8[]),
-    unnest($19::timestamp with time zone[]),
-    unnest($20::timestamp with time zone[]),
-    unnest($21::timestamp with time zone[]),
-    unnest($22::timestamp with time zone[])
+    unnest($18::bool[]),
+    unnest($19::bool[]),
+    unnest($20::int8[]),
+    unnest($21::int8[]),
+    unnest($22::timestamp with time zone[]),
+    unnest($23::int8[]),
+    unnest($24::timestamp with time zone[]),
+    unnest($25::timestamp with time zone[]),
+    unnest($26::int8[]),
+    unnest($27::timestamp with time zone[]),
+    unnest($28::timestamp with time zone[]),
+    unnest($29::timestamp with time zone[]),
+    unnest($30::timestamp with time zone[]),
+    unnest($31::int8[]),
+    unnest($32::timestamp with time zone[])
 ON CONFLICT (user_id, received_at, id) DO NOTHING
 `
 
 type InsertEntriesParams struct {
-	UserIDs             []string
-	ReceivedAts         []time.Time
-	Ids                 []pgtype.UUID
-	RecordedAt          time.Time
-	Kinds               []string
-	GroupIDs            []*string
-	UnreadCounts        []*int64
-	ReadSeqs            []*int64
-	MaxSeqs             []*int64
-	AllowDecreases      []*bool
-	ContentTypes        []*int64
-	MessageIds          []*string
-	SentAts             []*time.Time
-	ReadPositions       []*int64
-	BeforeBaseSeqs      []*bool
-	GroupMaxSeqs        []*int64
-	GroupUnsequenced    []*int64
-	GroupBaseSeqs       []*int64
-	GroupCoveredUntils  []*time.Time
-	GroupUnsequencedAts []*time.Time
-	GroupSeqGapAts      []*time.Time
-	GroupDismissedAts   []*time.Time
+	UserIDs                []string
+	ReceivedAts            []time.Time
+	Ids                    []pgtype.UUID
+	RecordedAt             time.Time
+	Kinds                  []string
+	GroupIDs               []*string
+	UnreadCounts           []*int64
+	ReadSeqs               []*int64
+	MaxSeqs                []*int64
+	Confirmed              []*bool
+	Restarted              []*bool
+	OwnMaxSeqs             []*bool
+	AllowReadDecreases     []*bool
+	ContentTypes           []*int64
+	MessageIds             []*string
+	SentAts                []*time.Time
+	ReadPositions          []*int64
+	BeforeBaseSeqs         []*bool
+	Owns                   []*bool
+	NeverStored            []*int64
+	GroupMaxSeqs           []*int64
+	GroupMaxSeqTimes       []*time.Time
+	GroupUnsequenced       []*int64
+	GroupUnsequencedSinces []*time.Time
+	GroupUnsequencedAts    []*time.Time
+	GroupBaseSeqs          []*int64
+	GroupCoveredUntils     []*time.Time
+	GroupSeqGapAts         []*time.Time
+	GroupDoubtedAts        []*time.Time
+	GroupRestartedAts      []*time.Time
+	GroupRestartedFroms    []*int64
+	GroupDismissedAts      []*time.Time
 }
 
 // Events of every kind, with their results.
@@ -229,18 +290,28 @@ func (q *Queries) InsertEntries(ctx context.Context, db DBTX, arg InsertEntriesP
 		arg.UnreadCounts,
 		arg.ReadSeqs,
 		arg.MaxSeqs,
-		arg.AllowDecreases,
+		arg.Confirmed,
+		arg.Restarted,
+		arg.OwnMaxSeqs,
+		arg.AllowReadDecreases,
 		arg.ContentTypes,
 		arg.MessageIds,
 		arg.SentAts,
 		arg.ReadPositions,
 		arg.BeforeBaseSeqs,
+		arg.Owns,
+		arg.NeverStored,
 		arg.GroupMaxSeqs,
+		arg.GroupMaxSeqTimes,
 		arg.GroupUnsequenced,
+		arg.GroupUnsequencedSinces,
+		arg.GroupUnsequencedAts,
 		arg.GroupBaseSeqs,
 		arg.GroupCoveredUntils,
-		arg.GroupUnsequencedAts,
 		arg.GroupSeqGapAts,
+		arg.GroupDoubtedAts,
+		arg.GroupRestartedAts,
+		arg.GroupRestartedFroms,
 		arg.GroupDismissedAts,
 	)
 	return err
@@ -346,9 +417,11 @@ func (q *Queries) InsertReceipts(ctx context.Context, db DBTX, arg InsertReceipt
 }
 
 const listGroupJournal = `-- name: ListGroupJournal :many
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM (
     SELECT
         unnest($1::text[]) AS group_id,
@@ -397,18 +470,28 @@ func (q *Queries) ListGroupJournal(ctx context.Context, db DBTX, arg ListGroupJo
 			&i.UnreadCount,
 			&i.ReadSeq,
 			&i.MaxSeq,
-			&i.AllowDecrease,
+			&i.Confirmed,
+			&i.Restarted,
+			&i.OwnMaxSeq,
+			&i.AllowReadDecrease,
 			&i.ContentType,
 			&i.MessageID,
 			&i.SentAt,
 			&i.ReadPosition,
 			&i.BeforeBaseSeq,
+			&i.Own,
+			&i.NeverStored,
 			&i.GroupMaxSeq,
+			&i.GroupMaxSeqTime,
 			&i.GroupUnsequenced,
+			&i.GroupUnsequencedSince,
+			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
 			&i.GroupCoveredUntil,
-			&i.GroupUnsequencedAt,
 			&i.GroupSeqGapAt,
+			&i.GroupDoubtedAt,
+			&i.GroupRestartedAt,
+			&i.GroupRestartedFrom,
 			&i.GroupDismissedAt,
 		); err != nil {
 			return nil, err
@@ -485,9 +568,11 @@ func (q *Queries) ListMessageEvents(ctx context.Context, db DBTX, arg ListMessag
 }
 
 const listPairJournal = `-- name: ListPairJournal :many
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = $1 AND j.received_at <= $2 AND j.group_id IS NOT NULL
   AND ($3::text IS NULL OR j.group_id = $3::text)
@@ -522,18 +607,28 @@ func (q *Queries) ListPairJournal(ctx context.Context, db DBTX, arg ListPairJour
 			&i.UnreadCount,
 			&i.ReadSeq,
 			&i.MaxSeq,
-			&i.AllowDecrease,
+			&i.Confirmed,
+			&i.Restarted,
+			&i.OwnMaxSeq,
+			&i.AllowReadDecrease,
 			&i.ContentType,
 			&i.MessageID,
 			&i.SentAt,
 			&i.ReadPosition,
 			&i.BeforeBaseSeq,
+			&i.Own,
+			&i.NeverStored,
 			&i.GroupMaxSeq,
+			&i.GroupMaxSeqTime,
 			&i.GroupUnsequenced,
+			&i.GroupUnsequencedSince,
+			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
 			&i.GroupCoveredUntil,
-			&i.GroupUnsequencedAt,
 			&i.GroupSeqGapAt,
+			&i.GroupDoubtedAt,
+			&i.GroupRestartedAt,
+			&i.GroupRestartedFrom,
 			&i.GroupDismissedAt,
 		); err != nil {
 			return nil, err
@@ -547,12 +642,14 @@ func (q *Queries) ListPairJournal(ctx context.Context, db DBTX, arg ListPairJour
 }
 
 const listPositionsAt = `-- name: ListPositionsAt :many
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM (SELECT unnest($1::text[]) AS group_id) AS w
 CROSS JOIN LATERAL (
-    SELECT user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, allow_decrease, content_type, message_id, sent_at, read_position, before_base_seq, group_max_seq, group_unsequenced, group_base_seq, group_covered_until, group_unsequenced_at, group_seq_gap_at, group_dismissed_at
+    SELECT user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, confirmed, restarted, own_max_seq, allow_read_decrease, content_type, message_id, sent_at, read_position, before_base_seq, own, never_stored, group_max_seq, group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq, group_covered_until, group_seq_gap_at, group_doubted_at, group_restarted_at, group_restarted_from, group_dismissed_at
     FROM journal AS o
     WHERE o.group_id = w.group_id AND o.received_at > $2 AND o.group_unsequenced IS NOT NULL
     ORDER BY o.received_at, o.id
@@ -586,18 +683,28 @@ func (q *Queries) ListPositionsAt(ctx context.Context, db DBTX, arg ListPosition
 			&i.UnreadCount,
 			&i.ReadSeq,
 			&i.MaxSeq,
-			&i.AllowDecrease,
+			&i.Confirmed,
+			&i.Restarted,
+			&i.OwnMaxSeq,
+			&i.AllowReadDecrease,
 			&i.ContentType,
 			&i.MessageID,
 			&i.SentAt,
 			&i.ReadPosition,
 			&i.BeforeBaseSeq,
+			&i.Own,
+			&i.NeverStored,
 			&i.GroupMaxSeq,
+			&i.GroupMaxSeqTime,
 			&i.GroupUnsequenced,
+			&i.GroupUnsequencedSince,
+			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
 			&i.GroupCoveredUntil,
-			&i.GroupUnsequencedAt,
 			&i.GroupSeqGapAt,
+			&i.GroupDoubtedAt,
+			&i.GroupRestartedAt,
+			&i.GroupRestartedFrom,
 			&i.GroupDismissedAt,
 		); err != nil {
 			return nil, err

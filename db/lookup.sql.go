@@ -28,37 +28,57 @@ func (q *Queries) CountLookups(ctx context.Context, db DBTX) (CountLookupsRow, e
 }
 
 const enqueueLookups = `-- name: EnqueueLookups :exec
-INSERT INTO lookups AS q (user_id, group_id, version, settles_at, due_at, since)
+INSERT INTO lookups AS q (user_id, group_id, version, background, settles_at, due_at, since, doubted_at, doubted_max_seq, doubted_read_seq)
 SELECT
     unnest($1::text[]),
     unnest($2::text[]),
     1,
-    unnest($3::timestamp with time zone[]),
-    unnest($4::timestamptz[]),
-    $5::timestamptz
+    unnest($3::boolean[]),
+    unnest($4::timestamp with time zone[]),
+    unnest($5::timestamptz[]),
+    $6::timestamptz,
+    unnest($7::timestamp with time zone[]),
+    unnest($8::int8[]),
+    unnest($9::int8[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     version = q.version + 1,
+    background = q.background AND excluded.background,
     settles_at = greatest(q.settles_at, excluded.settles_at),
-    due_at = least(q.due_at, excluded.due_at)
+    due_at = CASE WHEN q.leased_until > $6 AND q.due_at <= $6 THEN excluded.due_at ELSE least(q.due_at, excluded.due_at) END,
+    doubted_at = CASE
+        WHEN q.doubted_max_seq = excluded.doubted_max_seq AND q.doubted_read_seq = excluded.doubted_read_seq THEN q.doubted_at
+        ELSE coalesce(excluded.doubted_at, q.doubted_at)
+    END,
+    doubted_max_seq = coalesce(excluded.doubted_max_seq, q.doubted_max_seq),
+    doubted_read_seq = coalesce(excluded.doubted_read_seq, q.doubted_read_seq)
 `
 
 type EnqueueLookupsParams struct {
-	UserIDs    []string
-	GroupIDs   []string
-	SettlesAts []*time.Time
-	DueAts     []time.Time
-	Since      time.Time
+	UserIDs         []string
+	GroupIDs        []string
+	Backgrounds     []bool
+	SettlesAts      []*time.Time
+	DueAts          []time.Time
+	Since           time.Time
+	DoubtedAts      []*time.Time
+	DoubtedMaxSeqs  []*int64
+	DoubtedReadSeqs []*int64
 }
 
 // Asks for a user, a conversation or a group's members, one row each, in key order.
-// What is due stays due; a lease stays, and does not end what is asked meanwhile.
+// What is due stays due, unless OpenIM is being asked just now; that does not end what is
+// asked for meanwhile. An answer that is doubted again is doubted since the first time.
 func (q *Queries) EnqueueLookups(ctx context.Context, db DBTX, arg EnqueueLookupsParams) error {
 	_, err := db.Exec(ctx, enqueueLookups,
 		arg.UserIDs,
 		arg.GroupIDs,
+		arg.Backgrounds,
 		arg.SettlesAts,
 		arg.DueAts,
 		arg.Since,
+		arg.DoubtedAts,
+		arg.DoubtedMaxSeqs,
+		arg.DoubtedReadSeqs,
 	)
 	return err
 }
@@ -109,34 +129,44 @@ const leaseLookups = `-- name: LeaseLookups :many
 WITH due AS MATERIALIZED (
     SELECT o.user_id, o.group_id
     FROM lookups AS o
-    WHERE o.due_at <= $2::timestamptz AND (o.leased_until IS NULL OR o.leased_until <= $2::timestamptz)
+    WHERE o.background = $3 AND o.due_at <= $2::timestamptz
+      AND (o.leased_until IS NULL OR o.leased_until <= $2::timestamptz)
     ORDER BY o.due_at
-    LIMIT $3
+    LIMIT $4
 )
 UPDATE lookups AS q SET leased_until = $1::timestamptz
 FROM due
 WHERE q.user_id = due.user_id AND q.group_id = due.group_id
   AND (q.leased_until IS NULL OR q.leased_until <= $2::timestamptz) -- another process may have been faster
-RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since
+RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at, q.doubted_max_seq, q.doubted_read_seq
 `
 
 type LeaseLookupsParams struct {
 	LeasedUntil time.Time
 	Moment      time.Time
+	Background  bool
 	MaxRows     int32
 }
 
 type LeaseLookupsRow struct {
-	UserID    string
-	GroupID   string
-	Version   int64
-	SettlesAt *time.Time
-	Since     time.Time
+	UserID         string
+	GroupID        string
+	Version        int64
+	SettlesAt      *time.Time
+	Since          time.Time
+	DoubtedAt      *time.Time
+	DoubtedMaxSeq  *int64
+	DoubtedReadSeq *int64
 }
 
 // Takes some of what is due and nobody else has taken, the oldest first.
 func (q *Queries) LeaseLookups(ctx context.Context, db DBTX, arg LeaseLookupsParams) ([]LeaseLookupsRow, error) {
-	rows, err := db.Query(ctx, leaseLookups, arg.LeasedUntil, arg.Moment, arg.MaxRows)
+	rows, err := db.Query(ctx, leaseLookups,
+		arg.LeasedUntil,
+		arg.Moment,
+		arg.Background,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +180,9 @@ func (q *Queries) LeaseLookups(ctx context.Context, db DBTX, arg LeaseLookupsPar
 			&i.Version,
 			&i.SettlesAt,
 			&i.Since,
+			&i.DoubtedAt,
+			&i.DoubtedMaxSeq,
+			&i.DoubtedReadSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -210,5 +243,25 @@ type PostponeLookupParams struct {
 // Gives a lease back; what it is for is due at a moment.
 func (q *Queries) PostponeLookup(ctx context.Context, db DBTX, arg PostponeLookupParams) error {
 	_, err := db.Exec(ctx, postponeLookup, arg.DueAt, arg.UserID, arg.GroupID)
+	return err
+}
+
+const releaseLookup = `-- name: ReleaseLookup :exec
+UPDATE lookups SET
+    leased_until = NULL,
+    due_at = CASE WHEN version = $1 THEN coalesce(settles_at, due_at) ELSE due_at END
+WHERE user_id = $2 AND group_id = $3
+`
+
+type ReleaseLookupParams struct {
+	Version int64
+	UserID  string
+	GroupID string
+}
+
+// Gives the lease of what has not ended back: it is due when it was asked for meanwhile, else
+// when an answer is the last one.
+func (q *Queries) ReleaseLookup(ctx context.Context, db DBTX, arg ReleaseLookupParams) error {
+	_, err := db.Exec(ctx, releaseLookup, arg.Version, arg.UserID, arg.GroupID)
 	return err
 }

@@ -125,25 +125,40 @@ type Journal struct {
 	ReadSeq *int64
 	// Of a snapshot: OpenIM's maxSeq.
 	MaxSeq *int64
-	// Of a snapshot: it replaces what was known, also by less.
-	AllowDecrease *bool
+	// Of a snapshot: other members agree that the highest seq has leapt to max_seq.
+	Confirmed *bool
+	// Of a snapshot: other members agree that seqs began anew. What was read before does not count.
+	Restarted *bool
+	// Of a snapshot: other members disagree with max_seq, which is the user's own.
+	OwnMaxSeq *bool
+	// Of a snapshot: OpenIM has said read_seq twice, so that it is taken, also where more was known to be read.
+	AllowReadDecrease *bool
 	// Of the message read or sent; of a server receipt the conversation type.
 	ContentType *int64
 	MessageID   *string
-	// OpenIM's sendTime of a message.
+	// OpenIM's sendTime of a message, or the maxSeqTime of a snapshot.
 	SentAt *time.Time
 	// The read position that was worked out from the event, if any.
 	ReadPosition *int64
 	// read_position is relative to the group's base_seq, which was not known yet.
 	BeforeBaseSeq *bool
+	// Of a snapshot: max_seq contradicts what was known of the group, and only caps the user's count.
+	Own *bool
+	// Of a snapshot: messages that were given up with it, since OpenIM has announced and not stored them.
+	NeverStored *int64
 	// group_…: the group's position before the event, as in positions; of receipts null.
-	GroupMaxSeq        *int64
-	GroupUnsequenced   *int64
-	GroupBaseSeq       *int64
-	GroupCoveredUntil  *time.Time
-	GroupUnsequencedAt *time.Time
-	GroupSeqGapAt      *time.Time
-	GroupDismissedAt   *time.Time
+	GroupMaxSeq           *int64
+	GroupMaxSeqTime       *time.Time
+	GroupUnsequenced      *int64
+	GroupUnsequencedSince *time.Time
+	GroupUnsequencedAt    *time.Time
+	GroupBaseSeq          *int64
+	GroupCoveredUntil     *time.Time
+	GroupSeqGapAt         *time.Time
+	GroupDoubtedAt        *time.Time
+	GroupRestartedAt      *time.Time
+	GroupRestartedFrom    *int64
+	GroupDismissedAt      *time.Time
 }
 
 // The running message number of each group: max_seq + unsequenced.
@@ -151,16 +166,25 @@ type Position struct {
 	GroupID string
 	// The highest seq known; null when none is.
 	MaxSeq *int64
+	// OpenIM's own time of max_seq.
+	MaxSeqTime *time.Time
 	// Distinct messages that came without a seq and that max_seq does not cover.
 	Unsequenced int64
-	// The seq at which the number was zero, fixed by the first seq known: read positions of before are relative to it.
-	BaseSeq *int64
-	// Messages that arrived before are covered by max_seq.
-	CoveredUntil *time.Time
+	// Since when unsequenced has been above zero.
+	UnsequencedSince *time.Time
 	// Arrival of the newest message that came without a seq.
 	UnsequencedAt *time.Time
+	// The seq at which the number was zero, fixed by the first seq known: read positions of before are relative to it.
+	BaseSeq *int64
+	// Arrival of the event by which max_seq rose last: messages of before were counted against the rise.
+	CoveredUntil *time.Time
 	// Arrival of an event after which a seq is taken that nobody has named yet.
 	SeqGapAt *time.Time
+	// Moment of a snapshot that contradicts max_seq, until others support it.
+	DoubtedAt *time.Time
+	// restarted_at, restarted_from: when max_seq fell last since OpenIM's seqs began anew, and from what.
+	RestartedAt   *time.Time
+	RestartedFrom *int64
 	// Arrival of the last dismissal of the group.
 	DismissedAt *time.Time
 	// Arrival of the last event that may have moved the position: an earlier one comes late.
@@ -196,9 +220,15 @@ type State struct {
 	ReachedAt *time.Time
 	// Arrival of the first event that told any read_seq.
 	FirstExactAt *time.Time
-	// reset_at, reset_id: the newest snapshot that allowed a decrease. What was told before it does not count.
+	// reset_at, reset_id: the newest event that allowed a decrease. What was told before it does not count.
 	ResetAt *time.Time
 	ResetID pgtype.UUID
+	// The highest seq that the user can see, where it is not that of the group: OpenIM freezes it when a user quits.
+	MaxSeqCap *int64
+	// Moment of OpenIM's newest answer.
+	SnapshotAt *time.Time
+	// Moment of OpenIM's newest answer where it says that less is read than was known.
+	DoubtedAt *time.Time
 	// joined_at, left_at, listed_at: the newest of each that is known.
 	JoinedAt  *time.Time
 	LeftAt    *time.Time

@@ -23,7 +23,8 @@ func (q *Queries) AddPositions(ctx context.Context, db DBTX, groupIds []string) 
 }
 
 const listPositions = `-- name: ListPositions :many
-SELECT group_id, max_seq, unsequenced, base_seq, covered_until, unsequenced_at, seq_gap_at, dismissed_at, moved_at, updated_at
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, covered_until, seq_gap_at,
+    doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY ($1::text[])
 `
@@ -40,11 +41,16 @@ func (q *Queries) ListPositions(ctx context.Context, db DBTX, groupIds []string)
 		if err := rows.Scan(
 			&i.GroupID,
 			&i.MaxSeq,
+			&i.MaxSeqTime,
 			&i.Unsequenced,
+			&i.UnsequencedSince,
+			&i.UnsequencedAt,
 			&i.BaseSeq,
 			&i.CoveredUntil,
-			&i.UnsequencedAt,
 			&i.SeqGapAt,
+			&i.DoubtedAt,
+			&i.RestartedAt,
+			&i.RestartedFrom,
 			&i.DismissedAt,
 			&i.MovedAt,
 			&i.UpdatedAt,
@@ -60,7 +66,8 @@ func (q *Queries) ListPositions(ctx context.Context, db DBTX, groupIds []string)
 }
 
 const lockPositions = `-- name: LockPositions :many
-SELECT group_id, max_seq, unsequenced, base_seq, covered_until, unsequenced_at, seq_gap_at, dismissed_at, moved_at, updated_at
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, covered_until, seq_gap_at,
+    doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY ($1::text[])
 ORDER BY group_id
@@ -80,11 +87,16 @@ func (q *Queries) LockPositions(ctx context.Context, db DBTX, groupIds []string)
 		if err := rows.Scan(
 			&i.GroupID,
 			&i.MaxSeq,
+			&i.MaxSeqTime,
 			&i.Unsequenced,
+			&i.UnsequencedSince,
+			&i.UnsequencedAt,
 			&i.BaseSeq,
 			&i.CoveredUntil,
-			&i.UnsequencedAt,
 			&i.SeqGapAt,
+			&i.DoubtedAt,
+			&i.RestartedAt,
+			&i.RestartedFrom,
 			&i.DismissedAt,
 			&i.MovedAt,
 			&i.UpdatedAt,
@@ -102,11 +114,16 @@ func (q *Queries) LockPositions(ctx context.Context, db DBTX, groupIds []string)
 const savePositions = `-- name: SavePositions :exec
 UPDATE positions AS p SET
     max_seq = n.max_seq,
+    max_seq_time = n.max_seq_time,
     unsequenced = n.unsequenced,
+    unsequenced_since = n.unsequenced_since,
+    unsequenced_at = n.unsequenced_at,
     base_seq = n.base_seq,
     covered_until = n.covered_until,
-    unsequenced_at = n.unsequenced_at,
     seq_gap_at = n.seq_gap_at,
+    doubted_at = n.doubted_at,
+    restarted_at = n.restarted_at,
+    restarted_from = n.restarted_from,
     dismissed_at = n.dismissed_at,
     moved_at = n.moved_at,
     updated_at = n.updated_at
@@ -114,40 +131,55 @@ FROM (
     SELECT
         unnest($1::text[]) AS group_id,
         unnest($2::int8[]) AS max_seq,
-        unnest($3::bigint[]) AS unsequenced,
-        unnest($4::int8[]) AS base_seq,
-        unnest($5::timestamp with time zone[]) AS covered_until,
+        unnest($3::timestamp with time zone[]) AS max_seq_time,
+        unnest($4::bigint[]) AS unsequenced,
+        unnest($5::timestamp with time zone[]) AS unsequenced_since,
         unnest($6::timestamp with time zone[]) AS unsequenced_at,
-        unnest($7::timestamp with time zone[]) AS seq_gap_at,
-        unnest($8::timestamp with time zone[]) AS dismissed_at,
-        unnest($9::timestamp with time zone[]) AS moved_at,
-        unnest($10::timestamp with time zone[]) AS updated_at
+        unnest($7::int8[]) AS base_seq,
+        unnest($8::timestamp with time zone[]) AS covered_until,
+        unnest($9::timestamp with time zone[]) AS seq_gap_at,
+        unnest($10::timestamp with time zone[]) AS doubted_at,
+        unnest($11::timestamp with time zone[]) AS restarted_at,
+        unnest($12::int8[]) AS restarted_from,
+        unnest($13::timestamp with time zone[]) AS dismissed_at,
+        unnest($14::timestamp with time zone[]) AS moved_at,
+        unnest($15::timestamp with time zone[]) AS updated_at
 ) AS n
 WHERE p.group_id = n.group_id
 `
 
 type SavePositionsParams struct {
-	GroupIDs       []string
-	MaxSeqs        []*int64
-	Unsequenced    []int64
-	BaseSeqs       []*int64
-	CoveredUntils  []*time.Time
-	UnsequencedAts []*time.Time
-	SeqGapAts      []*time.Time
-	DismissedAts   []*time.Time
-	MovedAts       []*time.Time
-	UpdatedAts     []*time.Time
+	GroupIDs          []string
+	MaxSeqs           []*int64
+	MaxSeqTimes       []*time.Time
+	Unsequenced       []int64
+	UnsequencedSinces []*time.Time
+	UnsequencedAts    []*time.Time
+	BaseSeqs          []*int64
+	CoveredUntils     []*time.Time
+	SeqGapAts         []*time.Time
+	DoubtedAts        []*time.Time
+	RestartedAts      []*time.Time
+	RestartedFroms    []*int64
+	DismissedAts      []*time.Time
+	MovedAts          []*time.Time
+	UpdatedAts        []*time.Time
 }
 
 func (q *Queries) SavePositions(ctx context.Context, db DBTX, arg SavePositionsParams) error {
 	_, err := db.Exec(ctx, savePositions,
 		arg.GroupIDs,
 		arg.MaxSeqs,
+		arg.MaxSeqTimes,
 		arg.Unsequenced,
+		arg.UnsequencedSinces,
+		arg.UnsequencedAts,
 		arg.BaseSeqs,
 		arg.CoveredUntils,
-		arg.UnsequencedAts,
 		arg.SeqGapAts,
+		arg.DoubtedAts,
+		arg.RestartedAts,
+		arg.RestartedFroms,
 		arg.DismissedAts,
 		arg.MovedAts,
 		arg.UpdatedAts,

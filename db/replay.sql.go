@@ -38,9 +38,11 @@ func (q *Queries) DeleteReplay(ctx context.Context, db DBTX, arg DeleteReplayPar
 }
 
 const firstMoveAfter = `-- name: FirstMoveAfter :one
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = $1::text AND (j.received_at, j.id) > ($2::timestamptz, $3::uuid)
   AND j.group_unsequenced IS NOT NULL
@@ -68,18 +70,28 @@ func (q *Queries) FirstMoveAfter(ctx context.Context, db DBTX, arg FirstMoveAfte
 		&i.UnreadCount,
 		&i.ReadSeq,
 		&i.MaxSeq,
-		&i.AllowDecrease,
+		&i.Confirmed,
+		&i.Restarted,
+		&i.OwnMaxSeq,
+		&i.AllowReadDecrease,
 		&i.ContentType,
 		&i.MessageID,
 		&i.SentAt,
 		&i.ReadPosition,
 		&i.BeforeBaseSeq,
+		&i.Own,
+		&i.NeverStored,
 		&i.GroupMaxSeq,
+		&i.GroupMaxSeqTime,
 		&i.GroupUnsequenced,
+		&i.GroupUnsequencedSince,
+		&i.GroupUnsequencedAt,
 		&i.GroupBaseSeq,
 		&i.GroupCoveredUntil,
-		&i.GroupUnsequencedAt,
 		&i.GroupSeqGapAt,
+		&i.GroupDoubtedAt,
+		&i.GroupRestartedAt,
+		&i.GroupRestartedFrom,
 		&i.GroupDismissedAt,
 	)
 	return i, err
@@ -136,9 +148,11 @@ func (q *Queries) GetReplay(ctx context.Context, db DBTX, arg GetReplayParams) (
 }
 
 const lastMoveBefore = `-- name: LastMoveBefore :one
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = $1::text AND j.received_at <= $2::timestamptz
   AND (j.received_at, j.id) < ($2::timestamptz, $3::uuid)
@@ -167,27 +181,39 @@ func (q *Queries) LastMoveBefore(ctx context.Context, db DBTX, arg LastMoveBefor
 		&i.UnreadCount,
 		&i.ReadSeq,
 		&i.MaxSeq,
-		&i.AllowDecrease,
+		&i.Confirmed,
+		&i.Restarted,
+		&i.OwnMaxSeq,
+		&i.AllowReadDecrease,
 		&i.ContentType,
 		&i.MessageID,
 		&i.SentAt,
 		&i.ReadPosition,
 		&i.BeforeBaseSeq,
+		&i.Own,
+		&i.NeverStored,
 		&i.GroupMaxSeq,
+		&i.GroupMaxSeqTime,
 		&i.GroupUnsequenced,
+		&i.GroupUnsequencedSince,
+		&i.GroupUnsequencedAt,
 		&i.GroupBaseSeq,
 		&i.GroupCoveredUntil,
-		&i.GroupUnsequencedAt,
 		&i.GroupSeqGapAt,
+		&i.GroupDoubtedAt,
+		&i.GroupRestartedAt,
+		&i.GroupRestartedFrom,
 		&i.GroupDismissedAt,
 	)
 	return i, err
 }
 
 const listJournalByGroup = `-- name: ListJournalByGroup :many
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id IS NOT NULL
   AND (j.group_id, j.received_at, j.id) > ($1::text, $2::timestamptz, $3::uuid)
@@ -238,18 +264,28 @@ func (q *Queries) ListJournalByGroup(ctx context.Context, db DBTX, arg ListJourn
 			&i.UnreadCount,
 			&i.ReadSeq,
 			&i.MaxSeq,
-			&i.AllowDecrease,
+			&i.Confirmed,
+			&i.Restarted,
+			&i.OwnMaxSeq,
+			&i.AllowReadDecrease,
 			&i.ContentType,
 			&i.MessageID,
 			&i.SentAt,
 			&i.ReadPosition,
 			&i.BeforeBaseSeq,
+			&i.Own,
+			&i.NeverStored,
 			&i.GroupMaxSeq,
+			&i.GroupMaxSeqTime,
 			&i.GroupUnsequenced,
+			&i.GroupUnsequencedSince,
+			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
 			&i.GroupCoveredUntil,
-			&i.GroupUnsequencedAt,
 			&i.GroupSeqGapAt,
+			&i.GroupDoubtedAt,
+			&i.GroupRestartedAt,
+			&i.GroupRestartedFrom,
 			&i.GroupDismissedAt,
 		); err != nil {
 			return nil, err

@@ -65,7 +65,7 @@ func (q *Queries) ErasePair(ctx context.Context, db DBTX, arg ErasePairParams) e
 const listReadStates = `-- name: ListReadStates :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM (
     SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
 ) AS pair
@@ -105,6 +105,9 @@ func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadState
 			&i.FirstExactAt,
 			&i.ResetAt,
 			&i.ResetID,
+			&i.MaxSeqCap,
+			&i.SnapshotAt,
+			&i.DoubtedAt,
 			&i.JoinedAt,
 			&i.LeftAt,
 			&i.ListedAt,
@@ -123,7 +126,7 @@ func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadState
 const listReadStatesOfUser = `-- name: ListReadStatesOfUser :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM states AS s
 WHERE s.user_id = $1 AND ($2::text IS NULL OR s.group_id = $2::text)
 `
@@ -160,6 +163,9 @@ func (q *Queries) ListReadStatesOfUser(ctx context.Context, db DBTX, arg ListRea
 			&i.FirstExactAt,
 			&i.ResetAt,
 			&i.ResetID,
+			&i.MaxSeqCap,
+			&i.SnapshotAt,
+			&i.DoubtedAt,
 			&i.JoinedAt,
 			&i.LeftAt,
 			&i.ListedAt,
@@ -577,8 +583,8 @@ func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, 
 const saveStates = `-- name: SaveStates :exec
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
-    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, joined_at, left_at,
-    listed_at, updated_at
+    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, max_seq_cap,
+    snapshot_at, doubted_at, joined_at, left_at, listed_at, updated_at
 )
 SELECT
     unnest($1::text[]),
@@ -597,10 +603,13 @@ SELECT
     unnest($14::timestamp with time zone[]),
     unnest($15::timestamp with time zone[]),
     unnest($16::uuid[]),
-    unnest($17::timestamp with time zone[]),
+    unnest($17::int8[]),
     unnest($18::timestamp with time zone[]),
     unnest($19::timestamp with time zone[]),
-    unnest($20::timestamptz[])
+    unnest($20::timestamp with time zone[]),
+    unnest($21::timestamp with time zone[]),
+    unnest($22::timestamp with time zone[]),
+    unnest($23::timestamptz[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type) = (
         SELECT w.estimate_read, w.estimate_before_base_seq, w.estimate_at, w.estimate_id, w.estimate_by_message, w.content_type
@@ -620,6 +629,9 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_exact_at = excluded.first_exact_at,
     reset_at = excluded.reset_at,
     reset_id = excluded.reset_id,
+    max_seq_cap = excluded.max_seq_cap,
+    snapshot_at = excluded.snapshot_at,
+    doubted_at = excluded.doubted_at,
     joined_at = excluded.joined_at,
     left_at = excluded.left_at,
     listed_at = excluded.listed_at,
@@ -643,6 +655,9 @@ type SaveStatesParams struct {
 	FirstExactAts          []*time.Time
 	ResetAts               []*time.Time
 	ResetIds               []pgtype.UUID
+	MaxSeqCaps             []*int64
+	SnapshotAts            []*time.Time
+	DoubtedAts             []*time.Time
 	JoinedAts              []*time.Time
 	LeftAts                []*time.Time
 	ListedAts              []*time.Time
@@ -670,6 +685,9 @@ func (q *Queries) SaveStates(ctx context.Context, db DBTX, arg SaveStatesParams)
 		arg.FirstExactAts,
 		arg.ResetAts,
 		arg.ResetIds,
+		arg.MaxSeqCaps,
+		arg.SnapshotAts,
+		arg.DoubtedAts,
 		arg.JoinedAts,
 		arg.LeftAts,
 		arg.ListedAts,
@@ -679,9 +697,10 @@ func (q *Queries) SaveStates(ctx context.Context, db DBTX, arg SaveStatesParams)
 }
 
 const someMember = `-- name: SomeMember :many
-SELECT user_id
-FROM current_states
-WHERE group_id = $1 AND NOT user_id = ANY ($2::text[])
+SELECT c.user_id
+FROM current_states AS c
+JOIN states AS s ON s.user_id = c.user_id AND s.group_id = c.group_id
+WHERE c.group_id = $1 AND NOT c.user_id = ANY ($2::text[]) AND s.max_seq_cap IS NULL
 LIMIT 1
 `
 
@@ -690,7 +709,7 @@ type SomeMemberParams struct {
 	NotUserIds []string
 }
 
-// One user of a group who is still in it, or none.
+// One user of a group who is still in it and whose highest seq is that of the group, or none.
 func (q *Queries) SomeMember(ctx context.Context, db DBTX, arg SomeMemberParams) ([]string, error) {
 	rows, err := db.Query(ctx, someMember, arg.GroupID, arg.NotUserIds)
 	if err != nil {

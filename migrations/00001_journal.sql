@@ -24,18 +24,28 @@ CREATE TABLE journal (
     unread_count bigint,
     read_seq bigint,
     max_seq bigint,
-    allow_decrease boolean,
+    confirmed boolean,
+    restarted boolean,
+    own_max_seq boolean,
+    allow_read_decrease boolean,
     content_type bigint,
     message_id text COLLATE "C",
     sent_at timestamptz,
     read_position bigint,
     before_base_seq boolean,
+    own boolean,
+    never_stored bigint,
     group_max_seq bigint,
+    group_max_seq_time timestamptz,
     group_unsequenced bigint,
+    group_unsequenced_since timestamptz,
+    group_unsequenced_at timestamptz,
     group_base_seq bigint,
     group_covered_until timestamptz,
-    group_unsequenced_at timestamptz,
     group_seq_gap_at timestamptz,
+    group_doubted_at timestamptz,
+    group_restarted_at timestamptz,
+    group_restarted_from bigint,
     group_dismissed_at timestamptz,
     -- (received_at, id) is given once, on arrival, so that writing an event again changes
     -- nothing.
@@ -59,11 +69,16 @@ COMMENT ON COLUMN journal.group_id IS 'Null for server receipts, which do not na
 COMMENT ON COLUMN journal.unread_count IS 'Of a receipt: messages that stay unread, as reported.';
 COMMENT ON COLUMN journal.read_seq IS 'The seq up to which the user has read; of a message its own seq, null when it had none yet.';
 COMMENT ON COLUMN journal.max_seq IS 'Of a snapshot: OpenIM''s maxSeq.';
-COMMENT ON COLUMN journal.allow_decrease IS 'Of a snapshot: it replaces what was known, also by less.';
+COMMENT ON COLUMN journal.confirmed IS 'Of a snapshot: other members agree that the highest seq has leapt to max_seq.';
+COMMENT ON COLUMN journal.restarted IS 'Of a snapshot: other members agree that seqs began anew. What was read before does not count.';
+COMMENT ON COLUMN journal.own_max_seq IS 'Of a snapshot: other members disagree with max_seq, which is the user''s own.';
+COMMENT ON COLUMN journal.allow_read_decrease IS 'Of a snapshot: OpenIM has said read_seq twice, so that it is taken, also where more was known to be read.';
 COMMENT ON COLUMN journal.content_type IS 'Of the message read or sent; of a server receipt the conversation type.';
-COMMENT ON COLUMN journal.sent_at IS 'OpenIM''s sendTime of a message.';
+COMMENT ON COLUMN journal.sent_at IS 'OpenIM''s sendTime of a message, or the maxSeqTime of a snapshot.';
 COMMENT ON COLUMN journal.read_position IS 'The read position that was worked out from the event, if any.';
 COMMENT ON COLUMN journal.before_base_seq IS 'read_position is relative to the group''s base_seq, which was not known yet.';
+COMMENT ON COLUMN journal.own IS 'Of a snapshot: max_seq contradicts what was known of the group, and only caps the user''s count.';
+COMMENT ON COLUMN journal.never_stored IS 'Of a snapshot: messages that were given up with it, since OpenIM has announced and not stored them.';
 COMMENT ON COLUMN journal.group_max_seq IS 'group_…: the group''s position before the event, as in positions; of receipts null.';
 
 -- What was dropped by retention.

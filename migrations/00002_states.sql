@@ -5,11 +5,16 @@
 CREATE TABLE positions (
     group_id text COLLATE "C" NOT NULL,
     max_seq bigint,
+    max_seq_time timestamptz,
     unsequenced bigint NOT NULL DEFAULT 0,
+    unsequenced_since timestamptz,
+    unsequenced_at timestamptz,
     base_seq bigint,
     covered_until timestamptz,
-    unsequenced_at timestamptz,
     seq_gap_at timestamptz,
+    doubted_at timestamptz,
+    restarted_at timestamptz,
+    restarted_from bigint,
     dismissed_at timestamptz,
     moved_at timestamptz,
     updated_at timestamptz,
@@ -18,11 +23,15 @@ CREATE TABLE positions (
 
 COMMENT ON TABLE positions IS 'The running message number of each group: max_seq + unsequenced.';
 COMMENT ON COLUMN positions.max_seq IS 'The highest seq known; null when none is.';
+COMMENT ON COLUMN positions.max_seq_time IS 'OpenIM''s own time of max_seq.';
 COMMENT ON COLUMN positions.unsequenced IS 'Distinct messages that came without a seq and that max_seq does not cover.';
 COMMENT ON COLUMN positions.base_seq IS 'The seq at which the number was zero, fixed by the first seq known: read positions of before are relative to it.';
-COMMENT ON COLUMN positions.covered_until IS 'Messages that arrived before are covered by max_seq.';
+COMMENT ON COLUMN positions.covered_until IS 'Arrival of the event by which max_seq rose last: messages of before were counted against the rise.';
+COMMENT ON COLUMN positions.unsequenced_since IS 'Since when unsequenced has been above zero.';
 COMMENT ON COLUMN positions.unsequenced_at IS 'Arrival of the newest message that came without a seq.';
 COMMENT ON COLUMN positions.seq_gap_at IS 'Arrival of an event after which a seq is taken that nobody has named yet.';
+COMMENT ON COLUMN positions.doubted_at IS 'Moment of a snapshot that contradicts max_seq, until others support it.';
+COMMENT ON COLUMN positions.restarted_at IS 'restarted_at, restarted_from: when max_seq fell last since OpenIM''s seqs began anew, and from what.';
 COMMENT ON COLUMN positions.dismissed_at IS 'Arrival of the last dismissal of the group.';
 COMMENT ON COLUMN positions.moved_at IS 'Arrival of the last event that may have moved the position: an earlier one comes late.';
 COMMENT ON COLUMN positions.updated_at IS 'When an event that changed the position was last written; null before there was one.';
@@ -44,6 +53,9 @@ CREATE TABLE states (
     first_exact_at timestamptz,
     reset_at timestamptz,
     reset_id uuid,
+    max_seq_cap bigint,
+    snapshot_at timestamptz,
+    doubted_at timestamptz,
     joined_at timestamptz,
     left_at timestamptz,
     listed_at timestamptz,
@@ -66,7 +78,10 @@ COMMENT ON COLUMN states.exact_at IS 'Arrival of the newest event that told a re
 COMMENT ON COLUMN states.exact_by_message IS 'It was an own message, else OpenIM''s answer.';
 COMMENT ON COLUMN states.reached_at IS 'Arrival of the first event that told read_seq; null for who has read nothing.';
 COMMENT ON COLUMN states.first_exact_at IS 'Arrival of the first event that told any read_seq.';
-COMMENT ON COLUMN states.reset_at IS 'reset_at, reset_id: the newest snapshot that allowed a decrease. What was told before it does not count.';
+COMMENT ON COLUMN states.reset_at IS 'reset_at, reset_id: the newest event that allowed a decrease. What was told before it does not count.';
+COMMENT ON COLUMN states.max_seq_cap IS 'The highest seq that the user can see, where it is not that of the group: OpenIM freezes it when a user quits.';
+COMMENT ON COLUMN states.snapshot_at IS 'Moment of OpenIM''s newest answer.';
+COMMENT ON COLUMN states.doubted_at IS 'Moment of OpenIM''s newest answer where it says that less is read than was known.';
 COMMENT ON COLUMN states.joined_at IS 'joined_at, left_at, listed_at: the newest of each that is known.';
 
 -- Stops at the ends of bigint. Inlined, as is everything below.

@@ -5,20 +5,27 @@ CREATE TABLE lookups (
     user_id text COLLATE "C" NOT NULL,
     group_id text COLLATE "C" NOT NULL,
     version bigint NOT NULL,
+    background boolean NOT NULL,
     settles_at timestamptz,
     due_at timestamptz NOT NULL,
     leased_until timestamptz,
     since timestamptz NOT NULL,
+    doubted_at timestamptz,
+    doubted_max_seq bigint,
+    doubted_read_seq bigint,
     CONSTRAINT lookups_pkey PRIMARY KEY (user_id, group_id)
 ) WITH (fillfactor = 50);
 
-CREATE INDEX lookups_due_at_idx ON lookups (due_at);
+CREATE INDEX lookups_background_due_at_idx ON lookups (background, due_at);
 CREATE INDEX lookups_group_id_idx ON lookups (group_id);
 
 COMMENT ON TABLE lookups IS 'What OpenIM is to be asked: all conversations of a user (group_id empty), one of them, or the members of a group (user_id empty). Keys cannot be null.';
 COMMENT ON COLUMN lookups.version IS 'Raised whenever the lookup is asked for again: who has answered ends it only when it is what it was before.';
 COMMENT ON COLUMN lookups.settles_at IS 'An answer is not the last one when OpenIM was asked before; null: any is.';
+COMMENT ON COLUMN lookups.background IS 'It waits for all that somebody reads or writes.';
+COMMENT ON COLUMN lookups.due_at IS 'When OpenIM is asked, at the earliest.';
 COMMENT ON COLUMN lookups.since IS 'When it was asked for first.';
+COMMENT ON COLUMN lookups.doubted_at IS 'doubted_…: an answer that contradicts what is known, and when it was given first. It has to be confirmed.';
 
 CREATE TABLE checks (
     user_id text COLLATE "C" NOT NULL,

@@ -66,21 +66,6 @@ WHERE group_id > @after_group_id
 ORDER BY group_id
 LIMIT @max_rows;
 
--- name: ListLeftGroups :many
--- Groups that a user has left, or that are gone.
-SELECT s.group_id
-FROM states AS s
-LEFT JOIN positions AS p ON p.group_id = s.group_id
-WHERE s.user_id = @user_id
-  AND (s.left_at IS NOT NULL AND coalesce(s.left_at >= greatest(s.joined_at, s.listed_at), true)
-    OR p.dismissed_at IS NOT NULL AND coalesce(p.dismissed_at >= s.joined_at, true));
-
--- name: ListMaxSeqs :many
--- The highest seqs that are known of groups.
-SELECT group_id, max_seq::bigint AS max_seq
-FROM positions
-WHERE group_id = ANY (@group_ids::text[]) AND max_seq IS NOT NULL;
-
 -- name: IsDismissed :one
 SELECT coalesce((SELECT p.dismissed_at IS NOT NULL FROM positions AS p WHERE p.group_id = @group_id), false)::boolean;
 

@@ -50,9 +50,10 @@ ON CONFLICT (user_id, received_at, id) DO NOTHING;
 -- name: InsertEntries :exec
 -- Events of every kind, with their results.
 INSERT INTO journal (
-    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, allow_decrease, content_type,
-    message_id, sent_at, read_position, before_base_seq, group_max_seq, group_unsequenced, group_base_seq,
-    group_covered_until, group_unsequenced_at, group_seq_gap_at, group_dismissed_at
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, confirmed, restarted, own_max_seq,
+    allow_read_decrease, content_type, message_id, sent_at, read_position, before_base_seq, own, never_stored, group_max_seq,
+    group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq, group_covered_until,
+    group_seq_gap_at, group_doubted_at, group_restarted_at, group_restarted_from, group_dismissed_at
 )
 SELECT
     unnest(@user_ids::text[]),
@@ -64,18 +65,28 @@ SELECT
     unnest(@unread_counts::int8[]),
     unnest(@read_seqs::int8[]),
     unnest(@max_seqs::int8[]),
-    unnest(@allow_decreases::bool[]),
+    unnest(@confirmed::bool[]),
+    unnest(@restarted::bool[]),
+    unnest(@own_max_seqs::bool[]),
+    unnest(@allow_read_decreases::bool[]),
     unnest(@content_types::int8[]),
     unnest(@message_ids::pg_catalog.text[]),
     unnest(@sent_ats::timestamp with time zone[]),
     unnest(@read_positions::int8[]),
     unnest(@before_base_seqs::bool[]),
+    unnest(@owns::bool[]),
+    unnest(@never_stored::int8[]),
     unnest(@group_max_seqs::int8[]),
+    unnest(@group_max_seq_times::timestamp with time zone[]),
     unnest(@group_unsequenced::int8[]),
+    unnest(@group_unsequenced_sinces::timestamp with time zone[]),
+    unnest(@group_unsequenced_ats::timestamp with time zone[]),
     unnest(@group_base_seqs::int8[]),
     unnest(@group_covered_untils::timestamp with time zone[]),
-    unnest(@group_unsequenced_ats::timestamp with time zone[]),
     unnest(@group_seq_gap_ats::timestamp with time zone[]),
+    unnest(@group_doubted_ats::timestamp with time zone[]),
+    unnest(@group_restarted_ats::timestamp with time zone[]),
+    unnest(@group_restarted_froms::int8[]),
     unnest(@group_dismissed_ats::timestamp with time zone[])
 ON CONFLICT (user_id, received_at, id) DO NOTHING;
 
@@ -85,12 +96,19 @@ UPDATE journal AS j SET
     recorded_at = @recorded_at::timestamptz,
     read_position = n.read_position,
     before_base_seq = n.before_base_seq,
+    own = n.own,
+    never_stored = n.never_stored,
     group_max_seq = n.group_max_seq,
+    group_max_seq_time = n.group_max_seq_time,
     group_unsequenced = n.group_unsequenced,
+    group_unsequenced_since = n.group_unsequenced_since,
+    group_unsequenced_at = n.group_unsequenced_at,
     group_base_seq = n.group_base_seq,
     group_covered_until = n.group_covered_until,
-    group_unsequenced_at = n.group_unsequenced_at,
     group_seq_gap_at = n.group_seq_gap_at,
+    group_doubted_at = n.group_doubted_at,
+    group_restarted_at = n.group_restarted_at,
+    group_restarted_from = n.group_restarted_from,
     group_dismissed_at = n.group_dismissed_at
 FROM (
     SELECT
@@ -99,12 +117,19 @@ FROM (
         unnest(@ids::uuid[]) AS id,
         unnest(@read_positions::int8[]) AS read_position,
         unnest(@before_base_seqs::bool[]) AS before_base_seq,
+        unnest(@owns::bool[]) AS own,
+        unnest(@never_stored::int8[]) AS never_stored,
         unnest(@group_max_seqs::int8[]) AS group_max_seq,
+        unnest(@group_max_seq_times::timestamp with time zone[]) AS group_max_seq_time,
         unnest(@group_unsequenced::int8[]) AS group_unsequenced,
+        unnest(@group_unsequenced_sinces::timestamp with time zone[]) AS group_unsequenced_since,
+        unnest(@group_unsequenced_ats::timestamp with time zone[]) AS group_unsequenced_at,
         unnest(@group_base_seqs::int8[]) AS group_base_seq,
         unnest(@group_covered_untils::timestamp with time zone[]) AS group_covered_until,
-        unnest(@group_unsequenced_ats::timestamp with time zone[]) AS group_unsequenced_at,
         unnest(@group_seq_gap_ats::timestamp with time zone[]) AS group_seq_gap_at,
+        unnest(@group_doubted_ats::timestamp with time zone[]) AS group_doubted_at,
+        unnest(@group_restarted_ats::timestamp with time zone[]) AS group_restarted_at,
+        unnest(@group_restarted_froms::int8[]) AS group_restarted_from,
         unnest(@group_dismissed_ats::timestamp with time zone[]) AS group_dismissed_at
 ) AS n
 WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestamptz
@@ -113,9 +138,11 @@ WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestam
 -- name: ListGroupJournal :many
 -- What the journal has of groups, in each from a place on, that read states and positions
 -- are made from; in the order of everything.
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM (
     SELECT
         unnest(@group_ids::text[]) AS group_id,
@@ -144,9 +171,11 @@ WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestam
 
 -- name: GetEstimateBefore :one
 -- The newest row of a pair before a place that gave an estimate.
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = @user_id AND j.group_id = @group_id::text AND j.received_at <= @before_at::timestamptz
   AND (j.received_at, j.id) < (@before_at::timestamptz, @before_id::uuid) AND j.read_position IS NOT NULL
@@ -156,9 +185,11 @@ LIMIT 1;
 -- name: ListPairJournal :many
 -- What the journal has of a user until a moment, included, in all groups or in one, that
 -- read states are made from, in order.
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = @user_id AND j.received_at <= @moment AND j.group_id IS NOT NULL
   AND (sqlc.narg('only_group_id')::text IS NULL OR j.group_id = sqlc.narg('only_group_id')::text)
@@ -168,9 +199,11 @@ ORDER BY j.received_at, j.id;
 -- name: ListPositionsAt :many
 -- The position of groups at a moment: what the first event that may have moved it since
 -- says of before. No row of a group that nothing has moved since.
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM (SELECT unnest(@group_ids::text[]) AS group_id) AS w
 CROSS JOIN LATERAL (
     SELECT *

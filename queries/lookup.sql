@@ -1,25 +1,38 @@
 -- name: EnqueueLookups :exec
 -- Asks for a user, a conversation or a group's members, one row each, in key order.
--- What is due stays due; a lease stays, and does not end what is asked meanwhile.
-INSERT INTO lookups AS q (user_id, group_id, version, settles_at, due_at, since)
+-- What is due stays due, unless OpenIM is being asked just now; that does not end what is
+-- asked for meanwhile. An answer that is doubted again is doubted since the first time.
+INSERT INTO lookups AS q (user_id, group_id, version, background, settles_at, due_at, since, doubted_at, doubted_max_seq, doubted_read_seq)
 SELECT
     unnest(@user_ids::text[]),
     unnest(@group_ids::text[]),
     1,
+    unnest(@backgrounds::boolean[]),
     unnest(@settles_ats::timestamp with time zone[]),
     unnest(@due_ats::timestamptz[]),
-    @since::timestamptz
+    @since::timestamptz,
+    unnest(@doubted_ats::timestamp with time zone[]),
+    unnest(@doubted_max_seqs::int8[]),
+    unnest(@doubted_read_seqs::int8[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     version = q.version + 1,
+    background = q.background AND excluded.background,
     settles_at = greatest(q.settles_at, excluded.settles_at),
-    due_at = least(q.due_at, excluded.due_at);
+    due_at = CASE WHEN q.leased_until > @since AND q.due_at <= @since THEN excluded.due_at ELSE least(q.due_at, excluded.due_at) END,
+    doubted_at = CASE
+        WHEN q.doubted_max_seq = excluded.doubted_max_seq AND q.doubted_read_seq = excluded.doubted_read_seq THEN q.doubted_at
+        ELSE coalesce(excluded.doubted_at, q.doubted_at)
+    END,
+    doubted_max_seq = coalesce(excluded.doubted_max_seq, q.doubted_max_seq),
+    doubted_read_seq = coalesce(excluded.doubted_read_seq, q.doubted_read_seq);
 
 -- name: LeaseLookups :many
 -- Takes some of what is due and nobody else has taken, the oldest first.
 WITH due AS MATERIALIZED (
     SELECT o.user_id, o.group_id
     FROM lookups AS o
-    WHERE o.due_at <= @moment::timestamptz AND (o.leased_until IS NULL OR o.leased_until <= @moment::timestamptz)
+    WHERE o.background = @background AND o.due_at <= @moment::timestamptz
+      AND (o.leased_until IS NULL OR o.leased_until <= @moment::timestamptz)
     ORDER BY o.due_at
     LIMIT @max_rows
 )
@@ -27,7 +40,7 @@ UPDATE lookups AS q SET leased_until = @leased_until::timestamptz
 FROM due
 WHERE q.user_id = due.user_id AND q.group_id = due.group_id
   AND (q.leased_until IS NULL OR q.leased_until <= @moment::timestamptz) -- another process may have been faster
-RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since;
+RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at, q.doubted_max_seq, q.doubted_read_seq;
 
 -- name: FinishLookup :execrows
 -- Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
@@ -35,6 +48,14 @@ RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since;
 DELETE FROM lookups
 WHERE user_id = @user_id AND group_id = @group_id
   AND version = @version AND (settles_at IS NULL OR settles_at <= @fetched_at::timestamptz);
+
+-- name: ReleaseLookup :exec
+-- Gives the lease of what has not ended back: it is due when it was asked for meanwhile, else
+-- when an answer is the last one.
+UPDATE lookups SET
+    leased_until = NULL,
+    due_at = CASE WHEN version = @version THEN coalesce(settles_at, due_at) ELSE due_at END
+WHERE user_id = @user_id AND group_id = @group_id;
 
 -- name: PostponeLookup :exec
 -- Gives a lease back; what it is for is due at a moment.

@@ -6,25 +6,32 @@ ON CONFLICT (group_id) DO NOTHING;
 
 -- name: LockPositions :many
 -- The given groups, locked in key order: whoever moves a position has its row.
-SELECT group_id, max_seq, unsequenced, base_seq, covered_until, unsequenced_at, seq_gap_at, dismissed_at, moved_at, updated_at
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, covered_until, seq_gap_at,
+    doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY (@group_ids::text[])
 ORDER BY group_id
 FOR UPDATE;
 
 -- name: ListPositions :many
-SELECT group_id, max_seq, unsequenced, base_seq, covered_until, unsequenced_at, seq_gap_at, dismissed_at, moved_at, updated_at
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, covered_until, seq_gap_at,
+    doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY (@group_ids::text[]);
 
 -- name: SavePositions :exec
 UPDATE positions AS p SET
     max_seq = n.max_seq,
+    max_seq_time = n.max_seq_time,
     unsequenced = n.unsequenced,
+    unsequenced_since = n.unsequenced_since,
+    unsequenced_at = n.unsequenced_at,
     base_seq = n.base_seq,
     covered_until = n.covered_until,
-    unsequenced_at = n.unsequenced_at,
     seq_gap_at = n.seq_gap_at,
+    doubted_at = n.doubted_at,
+    restarted_at = n.restarted_at,
+    restarted_from = n.restarted_from,
     dismissed_at = n.dismissed_at,
     moved_at = n.moved_at,
     updated_at = n.updated_at
@@ -32,11 +39,16 @@ FROM (
     SELECT
         unnest(@group_ids::text[]) AS group_id,
         unnest(@max_seqs::int8[]) AS max_seq,
+        unnest(@max_seq_times::timestamp with time zone[]) AS max_seq_time,
         unnest(@unsequenced::bigint[]) AS unsequenced,
+        unnest(@unsequenced_sinces::timestamp with time zone[]) AS unsequenced_since,
+        unnest(@unsequenced_ats::timestamp with time zone[]) AS unsequenced_at,
         unnest(@base_seqs::int8[]) AS base_seq,
         unnest(@covered_untils::timestamp with time zone[]) AS covered_until,
-        unnest(@unsequenced_ats::timestamp with time zone[]) AS unsequenced_at,
         unnest(@seq_gap_ats::timestamp with time zone[]) AS seq_gap_at,
+        unnest(@doubted_ats::timestamp with time zone[]) AS doubted_at,
+        unnest(@restarted_ats::timestamp with time zone[]) AS restarted_at,
+        unnest(@restarted_froms::int8[]) AS restarted_from,
         unnest(@dismissed_ats::timestamp with time zone[]) AS dismissed_at,
         unnest(@moved_ats::timestamp with time zone[]) AS moved_at,
         unnest(@updated_ats::timestamp with time zone[]) AS updated_at

@@ -1,9 +1,11 @@
 -- name: ListJournalByGroup :many
 -- The next rows of the journal behind a place, that read states and positions are made
 -- from, group by group.
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id IS NOT NULL
   AND (j.group_id, j.received_at, j.id) > (@after_group_id::text, @after_at::timestamptz, @after_id::uuid)
@@ -23,9 +25,11 @@ ORDER BY 1;
 
 -- name: FirstMoveAfter :one
 -- The first row of a group behind a place that has the position of before.
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = @group_id::text AND (j.received_at, j.id) > (@after_at::timestamptz, @after_id::uuid)
   AND j.group_unsequenced IS NOT NULL
@@ -34,9 +38,11 @@ LIMIT 1;
 
 -- name: LastMoveBefore :one
 -- The last row of a group before a place that may have moved its position.
-SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.allow_decrease,
-    j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.group_max_seq, j.group_unsequenced,
-    j.group_base_seq, j.group_covered_until, j.group_unsequenced_at, j.group_seq_gap_at, j.group_dismissed_at
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = @group_id::text AND j.received_at <= @before_at::timestamptz
   AND (j.received_at, j.id) < (@before_at::timestamptz, @before_id::uuid)

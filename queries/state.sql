@@ -77,8 +77,8 @@ END;
 -- stays.
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
-    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, joined_at, left_at,
-    listed_at, updated_at
+    first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, max_seq_cap,
+    snapshot_at, doubted_at, joined_at, left_at, listed_at, updated_at
 )
 SELECT
     unnest(@user_ids::text[]),
@@ -97,6 +97,9 @@ SELECT
     unnest(@first_exact_ats::timestamp with time zone[]),
     unnest(@reset_ats::timestamp with time zone[]),
     unnest(@reset_ids::uuid[]),
+    unnest(@max_seq_caps::int8[]),
+    unnest(@snapshot_ats::timestamp with time zone[]),
+    unnest(@doubted_ats::timestamp with time zone[]),
     unnest(@joined_ats::timestamp with time zone[]),
     unnest(@left_ats::timestamp with time zone[]),
     unnest(@listed_ats::timestamp with time zone[]),
@@ -120,6 +123,9 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_exact_at = excluded.first_exact_at,
     reset_at = excluded.reset_at,
     reset_id = excluded.reset_id,
+    max_seq_cap = excluded.max_seq_cap,
+    snapshot_at = excluded.snapshot_at,
+    doubted_at = excluded.doubted_at,
     joined_at = excluded.joined_at,
     left_at = excluded.left_at,
     listed_at = excluded.listed_at,
@@ -141,7 +147,7 @@ WHERE user_id = @user_id AND group_id = @group_id AND first_estimate_at = @first
 -- The stored read states of some pairs.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM (
     SELECT DISTINCT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
 ) AS pair
@@ -152,7 +158,7 @@ WHERE s.user_id = ANY (@user_ids::text[]);
 -- The stored read states of a user, in all groups or in one.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.updated_at
 FROM states AS s
 WHERE s.user_id = @user_id AND (sqlc.narg('only_group_id')::text IS NULL OR s.group_id = sqlc.narg('only_group_id')::text);
 
@@ -269,10 +275,11 @@ WHERE group_id = @group_id
 GROUP BY group_id;
 
 -- name: SomeMember :many
--- One user of a group who is still in it, or none.
-SELECT user_id
-FROM current_states
-WHERE group_id = @group_id AND NOT user_id = ANY (@not_user_ids::text[])
+-- One user of a group who is still in it and whose highest seq is that of the group, or none.
+SELECT c.user_id
+FROM current_states AS c
+JOIN states AS s ON s.user_id = c.user_id AND s.group_id = c.group_id
+WHERE c.group_id = @group_id AND NOT c.user_id = ANY (@not_user_ids::text[]) AND s.max_seq_cap IS NULL
 LIMIT 1;
 
 -- name: ErasePair :exec

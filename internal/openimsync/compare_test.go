@@ -18,7 +18,7 @@ func TestEmptyGroup(t *testing.T) {
 	t.Parallel()
 	s, o := newStore(), &fakeOpenIM{}
 	s.know("u", "g", 0, 0)
-	delete(s.maxSeqs, "g")
+	s.change(pairOf("u", "g"), noSeq)
 	o.set("u", "g", 0, 0)
 	sync, _, _ := newSync(s, o)
 	_, err := sync.User(t.Context(), "u")
@@ -35,7 +35,7 @@ func TestEqual(t *testing.T) {
 	t.Parallel()
 	s, o := newStore(), &fakeOpenIM{}
 	s.know("u", "g", 3, 10)
-	s.know("u", "overread", 0, 5)
+	s.know("u", "overread", -4, 5)
 	o.set("u", "g", 10, 7)
 	o.set("u", "overread", 5, 9)
 	sync, _, _ := newSync(s, o)
@@ -68,6 +68,11 @@ func TestDiffers(t *testing.T) {
 				want := readstate.Difference{Pairs: 4, Off: 3, Repaired: 3, Largest: 40}
 				if options != nil {
 					want.Repaired = 0
+					want.Left = []readstate.Off{
+						{Pair: pairOf("u", "less"), Known: true, UnreadCount: 1, Want: 3, Reason: readstate.OffBehind},
+						{Pair: pairOf("u", "more"), Known: true, UnreadCount: 9, Want: 2, Reason: readstate.OffBehind},
+						{Pair: pairOf("u", "new"), Want: 40, Reason: readstate.OffUnknown},
+					}
 					require.Empty(t, s.batches)
 				} else {
 					require.Len(t, s.batches, 1)
@@ -75,7 +80,7 @@ func TestDiffers(t *testing.T) {
 					for _, e := range s.events() {
 						require.NotEqual(t, "equal", e.GroupID)
 						require.Equal(t, readstate.EventSnapshot, e.Kind)
-						require.False(t, e.AllowDecrease)
+						require.False(t, e.AllowReadDecrease)
 						require.Equal(t, started.Add(2*time.Second).UTC(), e.At, "the second answer: one for the seqs, one for the members before")
 					}
 				}
@@ -113,10 +118,16 @@ func TestConfirmed(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(s *fakeStore){
 		"estimate": func(s *fakeStore) {
-			s.states[pairOf("u", "g")] = readstate.State{Pair: pairOf("u", "g"), UnreadCount: 3}
+			s.change(pairOf("u", "g"), func(state *readstate.ReadState, _ *readstate.GroupPosition) {
+				at := time.Now().Add(-time.Minute).UTC()
+				state.Estimate = readstate.Estimate{At: at, FirstAt: at, Read: 7}
+			})
 		},
-		"lower seq": func(s *fakeStore) { s.maxSeqs["g"] = 9 },
-		"no seq":    func(s *fakeStore) { delete(s.maxSeqs, "g") },
+		"doubted": func(s *fakeStore) {
+			s.change(pairOf("u", "g"), func(_ *readstate.ReadState, position *readstate.GroupPosition) {
+				position.DoubtedAt = time.Now().Add(-time.Minute).UTC()
+			})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -129,50 +140,9 @@ func TestConfirmed(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, readstate.Difference{Pairs: 1}, d)
 			require.Len(t, s.events(), 1)
-			require.False(t, s.batches[0].Events[0].AllowDecrease)
 			require.Len(t, o.called(), 3)
-		})
-	}
-}
-
-// Seqs below the known ones are taken when OpenIM says the same twice, of a member.
-func TestLowerSeqs(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		members  []string
-		second   int64 // maxSeq in the second answer
-		events   int
-		decrease bool
-		want     readstate.Difference
-	}{
-		"twice, of a member":    {[]string{"u"}, 4, 1, true, readstate.Difference{Pairs: 1, Off: 1, Repaired: 1, Largest: 2}},
-		"twice, of a leaver":    {nil, 4, 0, false, readstate.Difference{Pairs: 1, Off: 1, Largest: 2}},
-		"not twice":             {[]string{"u"}, 5, 1, false, readstate.Difference{Pairs: 1, Off: 1, Largest: 1}},
-		"not lower at the last": {[]string{"u"}, 10, 1, false, readstate.Difference{Pairs: 1, Off: 1, Repaired: 1, Largest: 4}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": test.members}}
-			s.know("u", "g", 3, 10)
-			o.set("u", "g", 4, 3)
-			seqs := 0
-			o.hook = func(_ context.Context, id string, _ int) error {
-				if id == "u" {
-					if seqs++; seqs == 2 {
-						o.set("u", "g", test.second, 3)
-					}
-				}
-				return nil
-			}
-			sync, _, _ := newSync(s, o)
-			d, err := sync.User(t.Context(), "u")
-			require.NoError(t, err)
-			events := s.events()
-			require.Len(t, events, test.events)
-			for _, e := range events {
-				require.Equal(t, test.decrease, e.AllowDecrease)
-			}
-			require.Equal(t, test.want, d)
+			_, exact := s.shows("u", "g")
+			require.True(t, exact)
 		})
 	}
 }
@@ -181,9 +151,9 @@ func TestLowerSeqs(t *testing.T) {
 // member of, who was erased, and what cannot be stored.
 func TestLeftOut(t *testing.T) {
 	t.Parallel()
-	s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"v"}, "left": {"u"}, "erased": {"u"}}}
+	s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"v"}, "left": {"v"}, "erased": {"u"}}}
 	s.know("u", "left", 3, 10)
-	s.left[pairOf("u", "left")] = true
+	s.leave("u", "left")
 	s.untrusted[pairOf("u", "erased")] = true
 	for _, groupID := range []string{"left", "not-a-member", "erased", "\x00"} {
 		o.set("u", groupID, 99, 0)
@@ -262,7 +232,7 @@ func TestMemberListIsReused(t *testing.T) {
 // An error of any step is the comparison's, and nothing is committed after it.
 func TestCompareFails(t *testing.T) {
 	t.Parallel()
-	for _, where := range []string{"seqs", "members", "FilterTrusted", "UserStates", "LeftGroups", "MaxSeqs", "Commit"} {
+	for _, where := range []string{"seqs", "members", "FilterTrusted", "ReadStates", "GroupPositions", "Commit"} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
 			s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"u"}}}
@@ -285,4 +255,9 @@ func TestCompareFails(t *testing.T) {
 			require.Empty(t, s.batches)
 		})
 	}
+}
+
+// noSeq has no seq of a group known.
+func noSeq(_ *readstate.ReadState, position *readstate.GroupPosition) {
+	*position = readstate.GroupPosition{GroupID: position.GroupID}
 }

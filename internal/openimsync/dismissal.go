@@ -91,11 +91,11 @@ func (s *Sync) dismiss(ctx context.Context, groupID string, at time.Time, known 
 
 // unknownGone reports whether a group that OpenIM does not know is to be taken as dismissed.
 func (s *Sync) unknownGone(ctx context.Context, groupID string, shown []readstate.State, askedAt time.Time) (bool, error) {
-	seqs, err := s.options.Store.MaxSeqs(ctx, []string{groupID})
+	positions, err := s.options.Store.GroupPositions(ctx, []string{groupID})
 	if err != nil {
-		return false, fmt.Errorf("read highest seqs: %w", err)
+		return false, fmt.Errorf("read position: %w", err)
 	}
-	if _, told := seqs[groupID]; !told || len(shown) == 0 {
+	if !positions[groupID].HasSeq || len(shown) == 0 {
 		return false, nil
 	}
 	if !s.unknownTwice(groupID, askedAt) {

@@ -106,7 +106,7 @@ func TestUnknownGroup(t *testing.T) {
 				o.members["g"] = nil
 				o.status = map[string]client.GroupStatus{"g": client.GroupUnknown}
 				if !test.seq {
-					delete(s.maxSeqs, "g")
+					s.change(pairOf("a", "g"), noSeq)
 				}
 				if test.answers {
 					o.set("b", "elsewhere", 3, 1)

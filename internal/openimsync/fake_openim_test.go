@@ -3,7 +3,9 @@ package openimsync_test
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,10 +24,11 @@ type call struct {
 type fakeOpenIM struct {
 	mu            sync.Mutex
 	conversations map[string]map[string]client.Seqs
-	members       map[string][]string
+	members       map[string][]string           // nil: all who have a conversation are members
 	incomplete    map[string]bool               // the lists of these groups lack somebody
 	unlisted      map[string][]string           // members whom the list lacks
 	status        map[string]client.GroupStatus // alive, where nothing is said
+	noPath        map[string]bool               // calls that the server does not know
 	calls         []call
 	running, most int
 	hook          func(ctx context.Context, id string, n int) error
@@ -43,6 +46,9 @@ func (o *fakeOpenIM) begin(ctx context.Context, id string, ids ...string) error 
 		o.running--
 		o.mu.Unlock()
 	}()
+	if o.noPath[id] {
+		return &client.Error{Code: http.StatusNotFound}
+	}
 	if o.hook != nil {
 		return o.hook(ctx, id, n)
 	}
@@ -65,10 +71,34 @@ func (o *fakeOpenIM) Members(ctx context.Context, groupID string) (list client.M
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, userID := range o.members[groupID] {
-		list.Members = append(list.Members, client.Member{UserID: userID})
+		list.Members = append(list.Members, client.Member{UserID: userID, Owner: userID == "owner"})
 	}
 	list.Complete = !o.incomplete[groupID]
 	return list, nil
+}
+
+func (o *fakeOpenIM) SomeMembers(ctx context.Context, groupID string) ([]client.Member, error) {
+	list, err := o.Members(ctx, groupID)
+	return list.Members, err
+}
+
+func (o *fakeOpenIM) JoinedGroups(ctx context.Context, userID string) (groupIDs []string, complete bool, err error) {
+	if err := o.begin(ctx, "groups of "+userID); err != nil {
+		return nil, false, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.members == nil {
+		for id := range o.conversations[userID] {
+			groupIDs = append(groupIDs, strings.TrimPrefix(id, "sg_"))
+		}
+	}
+	for groupID, users := range o.members {
+		if slices.Contains(users, userID) {
+			groupIDs = append(groupIDs, groupID)
+		}
+	}
+	return groupIDs, true, nil
 }
 
 func (o *fakeOpenIM) GroupStatus(ctx context.Context, groupID string) (client.GroupStatus, error) {
@@ -95,7 +125,8 @@ func (o *fakeOpenIM) AreMembers(ctx context.Context, groupID string, userIDs ...
 	defer o.mu.Unlock()
 	are := map[string]bool{}
 	for _, userID := range userIDs {
-		if slices.Contains(o.members[groupID], userID) || slices.Contains(o.unlisted[groupID], userID) {
+		_, talks := o.conversations[userID]["sg_"+groupID]
+		if o.members == nil && talks || slices.Contains(o.members[groupID], userID) || slices.Contains(o.unlisted[groupID], userID) {
 			are[userID] = true
 		}
 	}

@@ -14,6 +14,7 @@ import (
 // queued is a lookup in the fake store.
 type queued struct {
 	readstate.LeasedLookup
+	background       bool
 	due, leasedUntil time.Time
 }
 
@@ -22,8 +23,8 @@ type leased struct {
 	at    time.Time
 }
 
-// fakeStore keeps in memory what a Sync needs, by the simplest rules. fault, when set, runs
-// in each call that may fail; its error is the answer.
+// fakeStore keeps in memory what a Sync needs, by the rules of package readstate, without
+// late events. fault, when set, runs in each call that may fail; its error is the answer.
 type fakeStore struct {
 	fault func(ctx context.Context, method string) error
 
@@ -33,22 +34,23 @@ type fakeStore struct {
 	postponed []time.Duration
 	finished  []time.Time
 	enqueued  []readstate.Pair
-	states    map[readstate.Pair]readstate.State
-	left      map[readstate.Pair]bool
+	states    map[readstate.Pair]readstate.ReadState
+	positions map[string]readstate.GroupPosition
 	untrusted map[readstate.Pair]bool
-	dismissed map[string]bool
-	maxSeqs   map[string]int64
 	batches   []readstate.Batch
+	kept      []readstate.Entry // of these, what changed something
 	checks    map[readstate.Pair]time.Time
 	seeds     int
 	saved     map[readstate.Pair]readstate.Difference
+	// lookUps has committed events queue the lookups that they ask for.
+	lookUps bool
 }
 
 func newStore() *fakeStore {
 	return &fakeStore{
-		lookups: map[readstate.Pair]queued{}, states: map[readstate.Pair]readstate.State{},
-		left: map[readstate.Pair]bool{}, untrusted: map[readstate.Pair]bool{}, dismissed: map[string]bool{},
-		maxSeqs: map[string]int64{}, checks: map[readstate.Pair]time.Time{}, saved: map[readstate.Pair]readstate.Difference{},
+		lookups: map[readstate.Pair]queued{}, states: map[readstate.Pair]readstate.ReadState{},
+		positions: map[string]readstate.GroupPosition{}, untrusted: map[readstate.Pair]bool{},
+		checks: map[readstate.Pair]time.Time{}, saved: map[readstate.Pair]readstate.Difference{},
 	}
 }
 
@@ -66,8 +68,53 @@ func (s *fakeStore) begin(ctx context.Context, method string) (unlock func(), er
 func (s *fakeStore) know(userID, groupID string, unread, maxSeq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.maxSeqs[groupID] = maxSeq
-	s.states[pairOf(userID, groupID)] = readstate.State{Pair: pairOf(userID, groupID), UnreadCount: unread, Exact: true}
+	at := time.Now().Add(-time.Hour).UTC()
+	s.positions[groupID] = readstate.GroupPosition{GroupID: groupID, HasSeq: true, MaxSeq: maxSeq, BaseSeq: maxSeq, MovedAt: at}
+	s.states[pairOf(userID, groupID)] = readstate.ReadState{
+		Pair: pairOf(userID, groupID), Exact: readstate.ExactRead{At: at, SnapshotAt: at, FirstAt: at, ReachedAt: at, Seq: maxSeq - unread},
+	}
+}
+
+// change changes what is stored of a pair and of its group.
+func (s *fakeStore) change(pair readstate.Pair, change func(state *readstate.ReadState, position *readstate.GroupPosition)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state, position := s.states[pair], s.positions[pair.GroupID]
+	state.Pair, position.GroupID = pair, pair.GroupID
+	change(&state, &position)
+	s.states[pair], s.positions[pair.GroupID] = state, position
+}
+
+// list has a user be listed as a member, of whom no count is known.
+func (s *fakeStore) list(userID, groupID string) {
+	s.change(pairOf(userID, groupID), func(state *readstate.ReadState, _ *readstate.GroupPosition) {
+		state.ListedAt = time.Now().Add(-time.Hour).UTC()
+	})
+}
+
+// leave has a user have left a group.
+func (s *fakeStore) leave(userID, groupID string) {
+	s.change(pairOf(userID, groupID), func(state *readstate.ReadState, _ *readstate.GroupPosition) {
+		state.LeftAt = time.Now().Add(-time.Minute).UTC()
+	})
+}
+
+// dismiss has a group dismissed now.
+func (s *fakeStore) dismiss(groupID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	position := s.positions[groupID]
+	position.GroupID, position.DismissedAt = groupID, time.Now().UTC()
+	s.positions[groupID] = position
+}
+
+// shows gives a count as it is served, and whether it is exact.
+func (s *fakeStore) shows(userID, groupID string) (unread int64, exact bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state, position := s.states[pairOf(userID, groupID)], s.positions[groupID]
+	shown, _ := state.Show(&position)
+	return shown.UnreadCount, shown.Exact
 }
 
 // queue adds a lookup as a callback does: also while it is leased.
@@ -78,16 +125,31 @@ func (s *fakeStore) queue(pair readstate.Pair, settlesAt time.Time) {
 }
 
 func (s *fakeStore) queueLocked(pair readstate.Pair, settlesAt time.Time) {
-	q, found := s.lookups[pair]
-	if !found {
-		q.Pair, q.Since, q.due = pair, time.Now(), time.Now()
-	}
-	q.Version++
-	q.SettlesAt = settlesAt
-	s.lookups[pair] = q
+	s.enqueue(readstate.Lookup{Pair: pair, DueAt: time.Now(), SettlesAt: settlesAt})
 }
 
-func (s *fakeStore) LeaseLookups(ctx context.Context, limit int32, lease time.Duration) (list []readstate.LeasedLookup, err error) {
+func (s *fakeStore) enqueue(l readstate.Lookup) {
+	q, found := s.lookups[l.Pair]
+	if !found {
+		q.Pair, q.Since, q.due, q.background = l.Pair, time.Now(), l.DueAt, l.Background
+	}
+	if now := time.Now(); l.DueAt.Before(q.due) || q.leasedUntil.After(now) && !q.due.After(now) {
+		q.due = l.DueAt
+	}
+	q.Version++
+	q.background = q.background && l.Background
+	if l.SettlesAt.After(q.SettlesAt) {
+		q.SettlesAt = l.SettlesAt
+	}
+	if !l.Doubt.At.IsZero() && (l.Doubt.MaxSeq != q.Doubt.MaxSeq || l.Doubt.ReadSeq != q.Doubt.ReadSeq || q.Doubt.At.IsZero()) {
+		q.Doubt = l.Doubt
+	}
+	s.lookups[l.Pair] = q
+}
+
+func (s *fakeStore) LeaseLookups(
+	ctx context.Context, background bool, limit int32, lease time.Duration,
+) (list []readstate.LeasedLookup, err error) {
 	unlock, err := s.begin(ctx, "LeaseLookups")
 	if err != nil {
 		return nil, err
@@ -95,7 +157,7 @@ func (s *fakeStore) LeaseLookups(ctx context.Context, limit int32, lease time.Du
 	defer unlock()
 	now := time.Now()
 	for pair, q := range s.lookups {
-		if len(list) < int(limit) && !q.due.After(now) && !q.leasedUntil.After(now) {
+		if len(list) < int(limit) && q.background == background && !q.due.After(now) && !q.leasedUntil.After(now) {
 			q.leasedUntil = now.Add(lease)
 			s.lookups[pair] = q
 			list = append(list, q.LeasedLookup)
@@ -119,7 +181,9 @@ func (s *fakeStore) FinishLookup(ctx context.Context, l readstate.LeasedLookup, 
 		s.finished = append(s.finished, fetchedAt)
 		return nil
 	}
-	q.leasedUntil, q.due = time.Time{}, time.Now().Add(readstate.Debounce)
+	if q.leasedUntil = (time.Time{}); q.Version == l.Version {
+		q.due = q.SettlesAt
+	}
 	s.lookups[l.Pair] = q
 	return nil
 }
@@ -155,22 +219,22 @@ func (s *fakeStore) Commit(ctx context.Context, batch readstate.Batch) error {
 	defer unlock()
 	s.batches = append(s.batches, batch)
 	for _, e := range batch.Events {
-		switch e.Kind {
-		case readstate.EventListed:
-			delete(s.left, e.Pair())
-		case readstate.EventUnlisted:
-			s.left[e.Pair()] = true
-		case readstate.EventDismissed:
-			s.dismissed[e.GroupID] = true
-		case readstate.EventSnapshot:
-			if known := s.maxSeqs[e.GroupID]; e.AllowDecrease || e.MaxSeq > known {
-				s.maxSeqs[e.GroupID] = e.MaxSeq
-			}
-			s.states[e.Pair()] = readstate.State{
-				Pair: e.Pair(), UnreadCount: max(0, s.maxSeqs[e.GroupID]-e.ReadSeq), Exact: true,
-			}
-		default:
+		if !e.Kind.FromOpenIM() && e.Kind != readstate.EventDismissed && e.Kind != readstate.EventJoined {
 			return errors.New("no event of this package: " + string(e.Kind))
+		}
+	}
+	loaded := readstate.Loaded{Positions: s.positions, States: s.states}
+	effects := readstate.Apply(&loaded, batch.Events, readstate.Options{Now: time.Now(), CanLookUp: true})
+	s.kept = append(s.kept, effects.Inserted...)
+	for _, state := range effects.States {
+		s.states[state.Pair] = state
+	}
+	for _, position := range effects.Positions {
+		s.positions[position.GroupID] = position
+	}
+	if s.lookUps {
+		for _, l := range effects.Lookups {
+			s.enqueue(l)
 		}
 	}
 	return nil
@@ -186,8 +250,9 @@ func (s *fakeStore) FilterTrusted(ctx context.Context, pairs []readstate.Pair) (
 }
 
 func (s *fakeStore) shown(pair readstate.Pair) bool {
-	_, found := s.states[pair]
-	return found && !s.left[pair] && !s.dismissed[pair.GroupID]
+	state, position := s.states[pair], s.positions[pair.GroupID]
+	_, found := state.Show(&position)
+	return found
 }
 
 func (s *fakeStore) MembersWithoutState(ctx context.Context, groupID string, userIDs []string) (list []string, err error) {
@@ -210,19 +275,16 @@ func (s *fakeStore) Dismissed(ctx context.Context, groupID string) (bool, error)
 		return false, err
 	}
 	defer unlock()
-	return s.dismissed[groupID], nil
+	position := s.positions[groupID]
+	return !position.DismissedAt.IsZero(), nil
 }
 
 func (s *fakeStore) GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error) {
-	return s.list(ctx, "GroupStates", page, func(p readstate.Pair) (string, bool) { return p.UserID, p.GroupID == groupID })
+	return s.page(ctx, "GroupStates", page, func(p readstate.Pair) (string, bool) { return p.UserID, p.GroupID == groupID })
 }
 
-func (s *fakeStore) UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error) {
-	return s.list(ctx, "UserStates", page, func(p readstate.Pair) (string, bool) { return p.GroupID, p.UserID == userID })
-}
-
-// list gives a page of the states that key picks, in the order of the keys.
-func (s *fakeStore) list(
+// page gives a page of the states that key picks, in the order of the keys.
+func (s *fakeStore) page(
 	ctx context.Context, method string, page readstate.Page, key func(readstate.Pair) (string, bool),
 ) (list []readstate.State, err error) {
 	unlock, err := s.begin(ctx, method)
@@ -231,8 +293,10 @@ func (s *fakeStore) list(
 	}
 	defer unlock()
 	for pair, state := range s.states {
-		if k, picked := key(pair); picked && k > page.After.Key && s.shown(pair) {
-			list = append(list, state)
+		position := s.positions[pair.GroupID]
+		shown, found := state.Show(&position)
+		if k, picked := key(pair); picked && k > page.After.Key && found {
+			list = append(list, shown)
 		}
 	}
 	slices.SortFunc(list, func(a, b readstate.State) int {
@@ -241,34 +305,33 @@ func (s *fakeStore) list(
 	return list[:min(len(list), int(page.Limit))], nil
 }
 
-func (s *fakeStore) LeftGroups(ctx context.Context, userID string) (map[string]bool, error) {
-	unlock, err := s.begin(ctx, "LeftGroups")
+func (s *fakeStore) ReadStates(ctx context.Context, of readstate.Pair) (list []readstate.ReadState, err error) {
+	unlock, err := s.begin(ctx, "ReadStates")
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	groups := map[string]bool{}
-	for pair := range s.left {
-		if pair.UserID == userID {
-			groups[pair.GroupID] = true
+	for pair, state := range s.states {
+		if pair.UserID == of.UserID && (of.GroupID == "" || of.GroupID == pair.GroupID) {
+			list = append(list, state)
 		}
 	}
-	return groups, nil
+	return list, nil
 }
 
-func (s *fakeStore) MaxSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error) {
-	unlock, err := s.begin(ctx, "MaxSeqs")
+func (s *fakeStore) GroupPositions(ctx context.Context, groupIDs []string) (map[string]readstate.GroupPosition, error) {
+	unlock, err := s.begin(ctx, "GroupPositions")
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	seqs := map[string]int64{}
+	positions := map[string]readstate.GroupPosition{}
 	for _, groupID := range groupIDs {
-		if seq, found := s.maxSeqs[groupID]; found {
-			seqs[groupID] = seq
+		if position, found := s.positions[groupID]; found {
+			positions[groupID] = position
 		}
 	}
-	return seqs, nil
+	return positions, nil
 }
 
 func (s *fakeStore) SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error {
@@ -338,7 +401,8 @@ func (s *fakeStore) results() map[readstate.Pair]readstate.Difference {
 func (s *fakeStore) hasLeft(pair readstate.Pair) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.left[pair]
+	state := s.states[pair]
+	return state.Left()
 }
 
 // givenBack is how many lookups were given back.

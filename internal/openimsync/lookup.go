@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// workers is how many lookups run at once, at most.
-	workers = 16
+	// workers is how many lookups run at once, at most, and backgroundWorkers how many in the
+	// background beside them: so few that a reader's is next at OpenIM.
+	workers           = 16
+	backgroundWorkers = 4
 	// lease is how long a lookup belongs to this process. Most lookups take less. A longer
 	// one may be done twice, which changes nothing.
 	lease = 30 * time.Second
@@ -35,25 +37,30 @@ const (
 func (s *Sync) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	slots := make(chan struct{}, workers)
+	queues := []queue{
+		{background: false, slots: make(chan struct{}, workers)},
+		{background: true, slots: make(chan struct{}, backgroundWorkers)},
+	}
 	failing := false
 	for {
-		var lookups []readstate.LeasedLookup
-		if free := workers - len(slots); free > 0 {
-			var err error
-			lookups, err = s.options.Store.LeaseLookups(ctx, int32(free), lease)
-			if err != nil && ctx.Err() == nil && !failing {
-				s.options.Logger.WarnContext(ctx, "lookups cannot be read from the database", "error", err)
+		var err error
+		for _, q := range queues {
+			var lookups []readstate.LeasedLookup
+			if free := cap(q.slots) - len(q.slots); free > 0 && err == nil {
+				lookups, err = s.options.Store.LeaseLookups(ctx, q.background, int32(free), lease) //nolint:gosec // small
 			}
-			failing = err != nil
+			for _, l := range lookups {
+				q.slots <- struct{}{} // never blocks: no more were leased than slots are free
+				running.Go(func() {
+					defer func() { <-q.slots }()
+					s.runLookup(q.context(ctx), l)
+				})
+			}
 		}
-		for _, l := range lookups {
-			slots <- struct{}{} // never blocks: no more were leased than slots are free
-			running.Go(func() {
-				defer func() { <-slots }()
-				s.runLookup(ctx, l)
-			})
+		if err != nil && ctx.Err() == nil && !failing {
+			s.options.Logger.WarnContext(ctx, "lookups cannot be read from the database", "error", err)
 		}
+		failing = err != nil
 		wait := pollInterval
 		if failing {
 			wait = failedPollInterval
@@ -66,9 +73,23 @@ func (s *Sync) Run(ctx context.Context) {
 	}
 }
 
+// queue is the lookups in the background, or the others, as far as they run.
+type queue struct {
+	background bool
+	slots      chan struct{}
+}
+
+// context has calls to OpenIM in the background wait for the others.
+func (q *queue) context(ctx context.Context) context.Context {
+	if q.background {
+		return client.InBackground(ctx)
+	}
+	return ctx
+}
+
 // runLookup does one lookup and finishes it, or gives it back.
 func (s *Sync) runLookup(ctx context.Context, l readstate.LeasedLookup) {
-	fetchedAt, err := s.lookUp(ctx, l.Pair)
+	fetchedAt, err := s.lookUp(ctx, &l)
 	if err == nil {
 		err = s.options.Store.FinishLookup(ctx, l, fetchedAt)
 	}
@@ -87,15 +108,34 @@ func (s *Sync) runLookup(ctx context.Context, l readstate.LeasedLookup) {
 }
 
 // lookUp asks OpenIM and commits the answer. fetchedAt is the moment before the call.
-func (s *Sync) lookUp(ctx context.Context, pair readstate.Pair) (fetchedAt time.Time, err error) {
-	if pair.UserID == "" {
-		return s.lookUpMembers(ctx, pair.GroupID)
+func (s *Sync) lookUp(ctx context.Context, l *readstate.LeasedLookup) (fetchedAt time.Time, err error) {
+	if l.UserID == "" {
+		return s.lookUpMembers(ctx, l.GroupID)
 	}
-	snapshots, fetchedAt, err := s.fetchSnapshots(ctx, pair)
+	snapshots, fetchedAt, err := s.fetchSnapshots(ctx, l.Pair)
+	if err != nil || len(snapshots) == 0 {
+		return fetchedAt, err
+	}
+	k, err := s.known(ctx, l.Pair, snapshots)
 	if err != nil {
 		return fetchedAt, err
 	}
-	return fetchedAt, s.commit(ctx, snapshots)
+	snapshots, memberships, err := s.ofMembers(ctx, snapshots, &k)
+	if err != nil {
+		return fetchedAt, err
+	}
+	if err := s.commit(ctx, memberships); err != nil { // first: of who has left, no snapshot is kept
+		return fetchedAt, err
+	}
+	var events []readstate.Event
+	for _, e := range snapshots {
+		judged, err := s.judge(ctx, e, l.Doubt, &k)
+		if err != nil {
+			return fetchedAt, err
+		}
+		events = append(events, judged...)
+	}
+	return fetchedAt, s.commit(ctx, events)
 }
 
 // lookUpMembers syncs the member list of a group, and queues lookups of the members of whom

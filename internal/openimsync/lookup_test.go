@@ -126,6 +126,7 @@ func TestQueuedMeanwhile(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, o := newStore(), &fakeOpenIM{}
+				s.list("u", "g")
 				o.set("u", "g", 3, 1)
 				o.hook = func(_ context.Context, _ string, n int) error {
 					<-time.After(2 * time.Second) // longer than OpenIM takes to settle
@@ -158,6 +159,7 @@ func TestRetries(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, o := newStore(), &fakeOpenIM{}
+				s.list("u", "g")
 				o.set("u", "g", 3, 1)
 				var failed atomic.Int32
 				s.fault = func(_ context.Context, method string) error {
@@ -378,7 +380,7 @@ func TestMemberLookup(t *testing.T) {
 				s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": test.members}}
 				s.know("known", "g", 3, 4)
 				s.know("back", "g", 3, 4)
-				s.left[pairOf("back", "g")] = true
+				s.leave("back", "g")
 				s.queue(pairOf("", "g"), time.Time{})
 				sync, _, _ := newSync(s, o)
 				end := start(t, sync.Run)

@@ -137,7 +137,7 @@ func (s *Sync) commitMembers(
 	return nil
 }
 
-// keepMembers keeps a list for isMember, and drops those that are too old.
+// keepMembers keeps a list for isListed, and drops those that are too old.
 func (s *Sync) keepMembers(groupID string, members []string, fetchedAt time.Time) {
 	now := s.now()
 	users := make(map[string]bool, len(members))
@@ -150,20 +150,13 @@ func (s *Sync) keepMembers(groupID string, members []string, fetchedAt time.Time
 	s.members[groupID] = memberList{users: users, fetchedAt: fetchedAt}
 }
 
-// isMember reports whether a user is a member, by a list of the last minute that has the user
-// or by asking OpenIM for that user: who is missing in a list may be a member.
-func (s *Sync) isMember(ctx context.Context, pair readstate.Pair) (bool, error) {
+// isListed reports whether a member list of the last minute has a user. Who is missing there
+// may be a member.
+func (s *Sync) isListed(pair readstate.Pair) bool {
 	s.mu.Lock()
-	list, found := s.members[pair.GroupID]
-	s.mu.Unlock()
-	if found && list.users[pair.UserID] && s.now().Sub(list.fetchedAt) < reuseMembers {
-		return true, nil
-	}
-	are, err := s.options.OpenIM.AreMembers(ctx, pair.GroupID, pair.UserID)
-	if err != nil {
-		return false, fmt.Errorf("ask for a member: %w", err)
-	}
-	return are[pair.UserID], nil
+	defer s.mu.Unlock()
+	list := s.members[pair.GroupID]
+	return list.users[pair.UserID] && s.now().Sub(list.fetchedAt) < reuseMembers
 }
 
 // without gives the IDs that are not in the set.

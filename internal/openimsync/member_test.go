@@ -56,7 +56,8 @@ func TestMembers(t *testing.T) {
 			s.know(userID, "g", 3, 4)
 		}
 		s.know("elsewhere", "h", 1, 2)
-		s.left[pairOf("back", "g")], s.left[pairOf("away", "g")] = true, true
+		s.leave("back", "g")
+		s.leave("away", "g")
 		s.untrusted[pairOf("erased", "g")] = true
 		o.members = map[string][]string{"g": {"stays", "back", "new", "erased", "", "\x00", "\xff", strings.Repeat("x", 256)}}
 		sync, _, _ := newSync(s, o)
@@ -101,7 +102,7 @@ func TestManyMembers(t *testing.T) {
 		o.members["g"] = ids("new", 2500)
 		for _, userID := range ids("new", 2500) {
 			s.know(userID, "g", 3, 4)
-			s.left[pairOf(userID, "g")] = true
+			s.leave(userID, "g")
 		}
 		sync, _, _ := newSync(s, o)
 		at := time.Now()
@@ -142,7 +143,9 @@ func TestMembersChangeNothing(t *testing.T) {
 			}
 			s.know("gone", "g", 3, 4)
 			s.untrusted[pairOf("erased", "g")] = true
-			s.dismissed["g"] = test.dismissed
+			if test.dismissed {
+				s.dismiss("g")
+			}
 			sync, _, _ := newSync(s, o, func(o *openimsync.Options) { o.CheckOnly = test.checkOnly })
 			members, err := sync.Members(t.Context(), "g")
 			require.NoError(t, err)

@@ -41,7 +41,13 @@ func (s *Sync) fetchSnapshots(ctx context.Context, pair readstate.Pair) (
 		}
 		event := newEvent(readstate.EventSnapshot, readstate.Pair{UserID: pair.UserID, GroupID: groupID}, fetchedAt)
 		seqs := conversations[conversationID]
+		if ids != nil && seqs == (client.Seqs{}) {
+			continue // since v3.7 also the answer for a group that OpenIM does not know
+		}
 		event.MaxSeq, event.ReadSeq = seqs.MaxSeq, seqs.HasReadSeq
+		if seqs.MaxSeqTime > 0 {
+			event.SentAt = time.UnixMilli(seqs.MaxSeqTime).UTC()
+		}
 		snapshots = append(snapshots, event)
 	}
 	return snapshots, fetchedAt, nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
@@ -32,6 +33,8 @@ const (
 type OpenIM interface {
 	Conversations(ctx context.Context, userID string, ids ...string) (map[string]client.Seqs, error)
 	Members(ctx context.Context, groupID string) (client.MemberList, error)
+	SomeMembers(ctx context.Context, groupID string) ([]client.Member, error)
+	JoinedGroups(ctx context.Context, userID string) (groupIDs []string, complete bool, err error)
 	GroupStatus(ctx context.Context, groupID string) (client.GroupStatus, error)
 	AreMembers(ctx context.Context, groupID string, userIDs ...string) (map[string]bool, error)
 }
@@ -46,15 +49,15 @@ type Store interface {
 
 // LookupStore is the queue of lookups.
 type LookupStore interface {
-	// LeaseLookups takes up to limit lookups that are due. No other process gets them
-	// until the lease ends.
-	LeaseLookups(ctx context.Context, limit int32, lease time.Duration) ([]readstate.LeasedLookup, error)
+	// LeaseLookups takes up to limit lookups that are due, of those in the background or of
+	// the others. No other process gets them until the lease ends.
+	LeaseLookups(ctx context.Context, background bool, limit int32, lease time.Duration) ([]readstate.LeasedLookup, error)
 	// FinishLookup ends a lookup whose answer is committed. fetchedAt is the moment before
 	// OpenIM was called. A lookup that was queued again meanwhile becomes due again.
 	FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetchedAt time.Time) error
 	// PostponeLookup gives a lookup back. It is due again after the given time.
 	PostponeLookup(ctx context.Context, l readstate.LeasedLookup, after time.Duration) error
-	// EnqueueLookups queues lookups that are due at once.
+	// EnqueueLookups queues lookups in the background that are due at once.
 	EnqueueLookups(ctx context.Context, pairs []readstate.Pair) error
 }
 
@@ -69,11 +72,11 @@ type StateStore interface {
 	// Dismissed reports whether the group is known to have been dismissed.
 	Dismissed(ctx context.Context, groupID string) (bool, error)
 	GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error)
-	UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error)
-	// LeftGroups gives the groups that the user is known to have left, or that are gone.
-	LeftGroups(ctx context.Context, userID string) (map[string]bool, error)
-	// MaxSeqs gives the highest known seq of each group that has one.
-	MaxSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error)
+	// ReadStates gives what is stored of a user in all groups (no GroupID) or in one, also
+	// where the user has left.
+	ReadStates(ctx context.Context, pair readstate.Pair) ([]readstate.ReadState, error)
+	// GroupPositions gives the positions of groups, by group ID, as far as they are known.
+	GroupPositions(ctx context.Context, groupIDs []string) (map[string]readstate.GroupPosition, error)
 }
 
 // CheckStore is the schedule of the sweep. The subject of a check is a user (no GroupID) or
@@ -109,6 +112,8 @@ type Sync struct {
 	options Options
 	metrics *metrics
 
+	outsiders *lru.Cache[readstate.Pair, outsider]
+
 	mu      sync.Mutex
 	members map[string]memberList // by group ID, the newest lists
 	doubts  map[string]*doubt     // by group ID
@@ -122,7 +127,13 @@ func New(o Options) *Sync {
 	if o.MissingFor == 0 {
 		o.MissingFor = missingFor
 	}
-	return &Sync{options: o, metrics: newMetrics(), members: map[string]memberList{}, doubts: map[string]*doubt{}}
+	outsiders, err := lru.New[readstate.Pair, outsider](maxOutsiders)
+	if err != nil {
+		panic(err) // the size is above zero
+	}
+	return &Sync{
+		options: o, metrics: newMetrics(), outsiders: outsiders, members: map[string]memberList{}, doubts: map[string]*doubt{},
+	}
 }
 
 // now is the time in the form that events carry: UTC, in whole microseconds.
@@ -141,6 +152,13 @@ func (s *Sync) commit(ctx context.Context, events []readstate.Event) error {
 	for part := range slices.Chunk(events, commitEvents) {
 		if err := s.options.Store.Commit(ctx, readstate.Batch{Events: part, Fresh: true}); err != nil {
 			return fmt.Errorf("commit openim's answer: %w", err)
+		}
+	}
+	for i := range events {
+		if events[i].Restarted {
+			if err := s.lookUpMembersOf(ctx, events[i].GroupID); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

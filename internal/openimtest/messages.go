@@ -3,6 +3,7 @@ package openimtest
 import (
 	"fmt"
 	"maps"
+	"time"
 )
 
 // AdminUserID is the user as whom the REST API is used.
@@ -36,7 +37,7 @@ func (s *Server) send(groupID, userID string) {
 	s.last++
 	body := map[string]any{
 		"sendID": userID, "serverMsgID": fmt.Sprintf("%032x", s.last), "sessionType": 3, "contentType": 101,
-		"sendTime": 1795471312460 + int64(s.last), "content": `{"content":"secret"}`, "seq": 0, "groupID": groupID,
+		"sendTime": time.Now().UnixMilli(), "content": `{"content":"secret"}`, "seq": 0, "groupID": groupID,
 	}
 	told := s.say("callbackAfterSendGroupMsgCommand", maps.Clone(body))
 	if g.holding {
@@ -52,8 +53,7 @@ func (s *Server) send(groupID, userID string) {
 // store gives a message its seq, and moves the sender's cursor to it. It reports the
 // message as told where a callback has told of it just now.
 func (s *Server) store(g *group, body map[string]any, told bool) {
-	g.maxSeq++
-	body["seq"] = g.maxSeq
+	body["seq"] = g.take()
 	told = s.say("callbackAfterMsgSaveDBCommand", body) || told
 	if told {
 		g.said = g.maxSeq

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"readmark/internal/readstate"
 )
@@ -53,8 +54,9 @@ type Event struct {
 }
 
 type group struct {
-	owner  string
-	maxSeq int64
+	owner      string
+	maxSeq     int64
+	maxSeqTime int64 // when maxSeq was given out, in milliseconds; 0: not known
 	// said is the highest seq that an enabled callback has told, or after which one had
 	// OpenIM asked.
 	said      int64
@@ -99,7 +101,13 @@ func (s *Server) say(command string, body map[string]any) bool {
 }
 
 // notify takes a seq for a notification, which no message callback tells.
-func (g *group) notify() { g.maxSeq++ }
+func (g *group) notify() { g.take() }
+
+// take gives out the next seq. OpenIM keeps when it did.
+func (g *group) take() int64 {
+	g.maxSeq, g.maxSeqTime = g.maxSeq+1, time.Now().UnixMilli()
+	return g.maxSeq
+}
 
 // CreateGroup makes a group with its first members; the first owns it.
 func (s *Server) CreateGroup(groupID string, users ...string) {

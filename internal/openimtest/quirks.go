@@ -97,7 +97,7 @@ func (s *Server) Reset(groupID string, maxSeq, read int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.groups[groupID]
-	g.maxSeq = maxSeq
+	g.maxSeq, g.maxSeqTime = maxSeq, 0
 	for _, m := range g.members {
 		m.read = read
 	}

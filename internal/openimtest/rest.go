@@ -129,7 +129,7 @@ func (s *Server) seqs(w http.ResponseWriter, r *http.Request) {
 		if m != nil {
 			read = m.read
 		}
-		seqs["sg_"+groupID] = map[string]any{"maxSeq": g.shown(m), "hasReadSeq": read, "maxSeqTime": 1795471313127}
+		seqs["sg_"+groupID] = map[string]any{"maxSeq": g.shown(m), "hasReadSeq": read, "maxSeqTime": g.maxSeqTime}
 	}
 	for _, id := range request.ConversationIDs {
 		groupID, group := strings.CutPrefix(id, "sg_")

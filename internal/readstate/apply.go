@@ -30,6 +30,11 @@ type Result struct {
 	HasRead       bool
 	Read          int64
 	BeforeBaseSeq bool
+	// Own says of a snapshot that its MaxSeq is the user's own and not the group's.
+	Own bool
+	// NeverStored is the number of announced messages that were given up with a snapshot:
+	// OpenIM has not stored them in [NeverStored].
+	NeverStored int64
 }
 
 // MessageKey names a message.
@@ -199,11 +204,10 @@ func (a *applying) admit(e *Event) bool {
 	case EventListed:
 		return state.Left() && !e.At.Before(state.LeftAt)
 	case EventSnapshot:
-		if state.gone(&position) {
+		if state.Gone(&position) {
 			return false
 		}
-		same := !state.Exact.At.IsZero() && state.Exact.Seq == e.ReadSeq && !state.Estimate.At.After(state.Exact.At)
-		return e.AllowDecrease || !same || !position.Exact() || position.MaxSeq < e.MaxSeq
+		return !state.Said(e, &position)
 	default:
 		return true
 	}
@@ -223,7 +227,7 @@ func (a *applying) walk(steps []step) {
 		}
 		switch {
 		case s.stored == nil:
-			a.lookUp(&entry.Event, message)
+			a.lookUp(&entry, message)
 			a.out.Inserted = append(a.out.Inserted, entry)
 		case entry.Result != s.stored.Result:
 			a.out.Corrected = append(a.out.Corrected, entry)
@@ -249,7 +253,7 @@ func (a *applying) reach(e *Entry, message seen) (moved *GroupPosition) {
 	if e.Kind.movesPosition() {
 		e.Checkpoint = position.checkpoint()
 	}
-	changed := position.apply(&e.Event, message)
+	changed := position.apply(e, message)
 	a.positions[e.GroupID] = position
 	switch {
 	case e.Kind == EventReceipt:

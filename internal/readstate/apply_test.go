@@ -2,6 +2,7 @@ package readstate_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -154,7 +155,16 @@ func events(t *rapid.T) []readstate.Event {
 			}
 		case readstate.EventSnapshot:
 			e.MaxSeq, e.ReadSeq = rapid.Int64Range(0, 12).Draw(t, "max"), rapid.Int64Range(0, 14).Draw(t, "read")
-			e.AllowDecrease = rapid.IntRange(0, 5).Draw(t, "decrease") == 0
+			if rapid.IntRange(0, 9).Draw(t, "leap") == 0 {
+				e.MaxSeq = rapid.SampledFrom([]int64{700, math.MaxInt64}).Draw(t, "leapt")
+			}
+			e.Confirmed = rapid.IntRange(0, 4).Draw(t, "confirmed") == 0
+			e.Restarted = rapid.IntRange(0, 6).Draw(t, "restarted") == 0
+			e.OwnMaxSeq = rapid.IntRange(0, 4).Draw(t, "own") == 0
+			e.AllowReadDecrease = rapid.IntRange(0, 4).Draw(t, "read decrease") == 0
+			if rapid.Bool().Draw(t, "timed") {
+				e.SentAt = at.Add(-time.Duration(rapid.IntRange(0, 2000).Draw(t, "age")) * time.Millisecond).Truncate(time.Millisecond)
+			}
 		case readstate.EventDismissed, readstate.EventMembersChanged:
 			e.UserID = ""
 		default:

@@ -110,17 +110,26 @@ type Event struct {
 	// MaxSeq (EventSnapshot). Of a message it is its own seq, from 1, up to which its
 	// sender has read; 0 when OpenIM had not given it one yet.
 	ReadSeq int64
-	// MaxSeq is OpenIM's maxSeq (EventSnapshot).
+	// MaxSeq is OpenIM's maxSeq (EventSnapshot). It is the user's own: OpenIM freezes it
+	// when the user quits.
 	MaxSeq int64
-	// AllowDecrease has a snapshot replace what was known before, also by less: OpenIM
-	// has said so twice.
-	AllowDecrease bool
+	// Confirmed says of a snapshot that other members were asked, and agree: the group's
+	// highest seq has leapt to MaxSeq. Restarted says that it has fallen to MaxSeq, since
+	// OpenIM's seqs began anew: what was told to be read before does not count.
+	Confirmed, Restarted bool
+	// OwnMaxSeq says of a snapshot that others were asked, and disagree: where MaxSeq
+	// contradicts what is known of the group, it is known to be the user's own.
+	OwnMaxSeq bool
+	// AllowReadDecrease says of a snapshot that OpenIM has said ReadSeq twice, at least
+	// [ReadConfirmation] apart: it is taken, also where more was known to be read.
+	AllowReadDecrease bool
 	// ContentType is that of the message read (EventReceipt) or sent (EventMessage), or
 	// the conversation type, 1 to 4 (EventServerReceipt).
 	ContentType int64
 	// MessageID is OpenIM's serverMsgID, the same in all callbacks of a message.
 	MessageID string
-	// SentAt is OpenIM's sendTime of a message, UTC, whole milliseconds; zero when missing.
+	// SentAt is OpenIM's sendTime of a message, or its maxSeqTime (EventSnapshot): when the
+	// highest seq of the group was given out. UTC, whole milliseconds; zero when missing.
 	SentAt time.Time
 }
 

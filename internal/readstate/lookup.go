@@ -11,6 +11,17 @@ import (
 // notifications of a membership change, which take seqs too.
 const Settling = time.Second
 
+// ReadConfirmation is how far apart OpenIM has to say twice that a user has read less
+// than is known, at least.
+const ReadConfirmation = time.Second
+
+// OpenIM is asked again for announced messages which it has not stored, after as long as
+// they have been announced, within these bounds.
+const (
+	minStoreCheck = time.Second
+	maxStoreCheck = time.Minute
+)
+
 // Debounce is how long a lookup waits for more of its kind before OpenIM is asked.
 const Debounce = 100 * time.Millisecond
 
@@ -23,6 +34,16 @@ type Lookup struct {
 	// SettlesAt is the moment before which an answer is not the last one: OpenIM may not
 	// know yet what a callback has told. Zero when any answer is.
 	SettlesAt time.Time
+	// Background has it wait for all that somebody reads or writes.
+	Background bool
+	// Doubt is an answer that contradicts what is known, and has to be confirmed.
+	Doubt Doubt
+}
+
+// Doubt is a snapshot that contradicts what is known. The zero value is none.
+type Doubt struct {
+	At              time.Time
+	MaxSeq, ReadSeq int64
 }
 
 // LeasedLookup is a lookup that one process has taken, for as long as its lease lasts.
@@ -33,6 +54,7 @@ type LeasedLookup struct {
 	// Version tells whether it was asked for again since it was taken.
 	Version   int64
 	SettlesAt time.Time // as in [Lookup]
+	Doubt     Doubt     // as in [Lookup]
 }
 
 // ReceiptLookups gives what OpenIM has to be asked because of receipts alone.
@@ -47,8 +69,8 @@ func ReceiptLookups(events []Event, options Options) []Lookup {
 // MergeLookups gives one lookup for each pair, in key order.
 func MergeLookups(list []Lookup) []Lookup {
 	l := lookups{}
-	for _, one := range list {
-		l.add(one.Pair, one.DueAt, one.SettlesAt)
+	for i := range list {
+		l.add(list[i])
 	}
 	return l.sorted()
 }
@@ -58,18 +80,22 @@ type lookups map[Pair]Lookup
 
 // add asks for a pair: at the earliest of the moments that were given, and settled at
 // the latest.
-func (l lookups) add(pair Pair, due, settles time.Time) {
-	if other, found := l[pair]; found {
-		due, settles = earlier(due, other.DueAt), later(settles, other.SettlesAt)
+func (l lookups) add(one Lookup) {
+	if other, found := l[one.Pair]; found {
+		one.DueAt, one.SettlesAt = earlier(one.DueAt, other.DueAt), later(one.SettlesAt, other.SettlesAt)
+		one.Background = one.Background && other.Background
+		if one.Doubt == (Doubt{}) {
+			one.Doubt = other.Doubt
+		}
 	}
-	l[pair] = Lookup{Pair: pair, DueAt: due, SettlesAt: settles}
+	l[one.Pair] = one
 }
 
 // receipt asks for a reader. Receipts that tell their count are asked for only where
 // OpenIM can be.
 func (l lookups) receipt(e *Event, options Options) {
 	if e.NeedsLookup() || options.CanLookUp && e.Kind == EventReceipt {
-		l.add(e.Pair(), options.Now.Add(Debounce), time.Time{})
+		l.add(Lookup{Pair: e.Pair(), DueAt: options.Now.Add(Debounce)})
 	}
 }
 
@@ -78,42 +104,74 @@ func (l lookups) sorted() []Lookup {
 }
 
 // lookUp asks OpenIM for what a new event does not tell.
-func (a *applying) lookUp(e *Event, message seen) {
-	a.lookups.receipt(e, a.options)
+func (a *applying) lookUp(e *Entry, message seen) {
+	a.lookups.receipt(&e.Event, a.options)
 	if !a.options.CanLookUp {
 		return
 	}
 	soon, settled := a.options.Now.Add(Debounce), a.options.Now.Add(Settling)
-	group := Pair{GroupID: e.GroupID}
-	membership := a.state(e.Pair()).Membership
+	members := Lookup{Pair: Pair{GroupID: e.GroupID}, DueAt: soon, SettlesAt: settled, Background: true}
+	state := a.state(e.Pair())
 	switch e.Kind {
-	case EventMessage: // OpenIM has stored it, and told its seq, some time later
-		if e.ReadSeq == 0 && message.announcedAt.IsZero() && e.UserID != "" {
-			a.lookups.add(e.Pair(), settled, settled)
+	case EventMessage:
+		position := a.position(e.GroupID)
+		switch {
+		case e.UserID == "" || !message.announcedAt.IsZero():
+		case e.ReadSeq == 0: // OpenIM has stored it, and told its seq, some time later
+			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: settled, SettlesAt: settled})
+		case !state.KnownMember(&position): // a member who came back, or an admin
+			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: soon})
 		}
+	case EventSnapshot:
+		a.confirm(e, &state)
 	case EventJoined:
 		if e.UserID != "" {
-			a.lookups.add(e.Pair(), soon, settled)
+			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: soon, SettlesAt: settled, Background: true})
 		}
-		if near(membership.LeftAt, e.At) {
-			a.lookups.add(group, soon, settled)
+		if near(state.LeftAt, e.At, disorder) {
+			a.lookups.add(members)
 		}
 	case EventLeft:
-		if a.out.MemberLookups == nil {
-			a.out.MemberLookups = map[string][]string{}
-		}
-		a.out.MemberLookups[e.GroupID] = append(a.out.MemberLookups[e.GroupID], e.UserID)
-		if near(membership.JoinedAt, e.At) {
-			a.lookups.add(group, soon, settled)
+		a.lookUpMember(e)
+		if near(state.JoinedAt, e.At, disorder) {
+			a.lookups.add(members)
 		}
 	case EventMembersChanged:
-		a.lookups.add(group, soon, settled)
+		a.lookups.add(members)
 	case EventListed: // OpenIM moves the read position of who quits
-		a.lookups.add(e.Pair(), soon, time.Time{})
+		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: soon})
 	default:
 	}
 }
 
-// near reports whether OpenIM may have sent two callbacks the other way round: only
-// its member list then tells which was last.
-func near(a, b time.Time) bool { return b.Sub(a).Abs() < disorder }
+// confirm asks OpenIM again where a snapshot contradicts what is known, or does not cover
+// what was announced.
+func (a *applying) confirm(e *Entry, state *ReadState) {
+	before := e.Checkpoint
+	switch maxSeq, readSeq := state.Doubts(&e.Event, &before); {
+	case maxSeq: // others are asked at once
+		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: a.options.Now, Doubt: Doubt{e.At, e.MaxSeq, e.ReadSeq}})
+	case readSeq:
+		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: e.At.Add(ReadConfirmation), Doubt: Doubt{e.At, e.MaxSeq, e.ReadSeq}})
+	}
+	position := a.position(e.GroupID)
+	switch {
+	case e.Own && (position.Unsequenced > 0 || e.MaxSeq > position.MaxSeq): // others tell more of the group
+		a.lookUpMember(e)
+	case position.Unsequenced == 0:
+	default:
+		pause := min(max(e.At.Sub(position.UnsequencedAt), minStoreCheck), maxStoreCheck)
+		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: a.options.Now.Add(pause), Background: true})
+	}
+}
+
+// lookUpMember asks for some member of the group, but for the event's user.
+func (a *applying) lookUpMember(e *Entry) {
+	if a.out.MemberLookups == nil {
+		a.out.MemberLookups = map[string][]string{}
+	}
+	a.out.MemberLookups[e.GroupID] = append(a.out.MemberLookups[e.GroupID], e.UserID)
+}
+
+// near reports whether two moments are less than a time apart.
+func near(a, b time.Time, within time.Duration) bool { return b.Sub(a).Abs() < within }

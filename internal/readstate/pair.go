@@ -49,10 +49,20 @@ type ExactRead struct {
 	Seq       int64     // the highest seq that is read
 	ReachedAt time.Time // of the first event that gave Seq; zero for who has read nothing
 	ByMessage bool      // the newest was an own message, else OpenIM's word
-	// ResetAt and ResetID are those of the newest snapshot that allowed a decrease: what was
-	// told before it does not count. ResetAt is zero where there is none.
+	// ResetAt and ResetID are those of the newest event that allowed a decrease: what was
+	// told before it does not count. ResetAt is zero where there is none. Where the seqs of
+	// the group began anew, ResetAt is that moment, and ResetID zero.
 	ResetAt time.Time
 	ResetID ID
+	// Capped says that the user's highest seq is MaxSeqCap, as OpenIM said last, and not
+	// that of the group: messages beyond it are not counted.
+	Capped    bool
+	MaxSeqCap int64
+	// SnapshotAt is the moment of the newest snapshot, which says whether the user is capped.
+	SnapshotAt time.Time
+	// DoubtedAt is the moment of the newest snapshot, where it has a lower seq than is known
+	// to be read; else zero. OpenIM has to say so twice.
+	DoubtedAt time.Time
 	// FirstAt is the arrival of the first event that gave a seq.
 	FirstAt time.Time
 }
@@ -68,10 +78,10 @@ func (m *Membership) Left() bool {
 	return !m.LeftAt.IsZero() && !m.LeftAt.Before(m.JoinedAt) && !m.LeftAt.Before(m.ListedAt)
 }
 
-// gone reports whether the user is in no such group any more: left, or the group was
+// Gone reports whether the user is in no such group any more: left, or the group was
 // dismissed.
-func (m *Membership) gone(p *GroupPosition) bool {
-	return m.Left() || !p.DismissedAt.IsZero() && !p.DismissedAt.Before(m.JoinedAt)
+func (m *Membership) Gone(p *GroupPosition) bool {
+	return m.Left() || p.dismissed(m)
 }
 
 // estimated reports whether the estimate counts.
@@ -91,7 +101,7 @@ func (s *ReadState) observe(e *Entry) {
 	case e.Kind == EventListed:
 		s.ListedAt = later(s.ListedAt, e.At)
 	case e.Kind == EventSnapshot, e.Kind == EventMessage && e.ReadSeq > 0:
-		s.Exact.observe(&e.Event)
+		s.Exact.observe(e)
 	case e.HasRead:
 		s.Estimate.observe(e)
 	default:
@@ -131,22 +141,26 @@ func (r *Estimate) observe(e *Entry) {
 	r.ByMessage, r.ContentType = e.Kind == EventMessage, e.ContentType
 }
 
-func (r *ExactRead) observe(e *Event) {
+func (r *ExactRead) observe(e *Entry) {
 	r.FirstAt = earlier(r.FirstAt, e.At)
+	newest := !e.At.Before(r.At)
 	if e.At.After(r.At) {
 		r.At, r.ByMessage = e.At, e.Kind == EventMessage
 	} else if e.At.Equal(r.At) {
 		r.ByMessage = r.ByMessage || e.Kind == EventMessage
 	}
+	if e.Kind == EventSnapshot && !e.At.Before(r.SnapshotAt) {
+		r.SnapshotAt, r.Capped, r.MaxSeqCap = e.At, e.Own, when(e.Own, e.MaxSeq)
+	}
+	if at := e.seqsBeganAt(); at.After(r.ResetAt) {
+		r.reset(at, ID{})
+	}
 	order := e.Compare(&Event{At: r.ResetAt, ID: r.ResetID})
 	if order < 0 {
 		return
 	}
-	if order > 0 && e.AllowDecrease {
-		r.ResetAt, r.ResetID = e.At, e.ID
-		if !r.ReachedAt.After(e.At) {
-			r.Seq, r.ReachedAt = 0, time.Time{}
-		}
+	if order > 0 && e.AllowReadDecrease {
+		r.reset(e.At, e.ID)
 	}
 	switch {
 	case e.ReadSeq > r.Seq:
@@ -154,6 +168,61 @@ func (r *ExactRead) observe(e *Event) {
 	case e.ReadSeq == r.Seq && e.ReadSeq > 0:
 		r.ReachedAt = earlier(r.ReachedAt, e.At)
 	}
+	if newest {
+		r.DoubtedAt = time.Time{}
+		if e.ReadSeq < r.Seq && e.Kind == EventSnapshot {
+			r.DoubtedAt = e.At
+		}
+	}
+}
+
+// reset drops what was told before an event.
+func (r *ExactRead) reset(at time.Time, id ID) {
+	r.ResetAt, r.ResetID = at, id
+	if !r.ReachedAt.After(at) {
+		r.Seq, r.ReachedAt = 0, time.Time{}
+	}
+}
+
+// seqsBeganAt is the last moment at which the seqs of the event's group began anew: zero
+// where they never did.
+func (e *Entry) seqsBeganAt() time.Time {
+	if e.Restarted {
+		return e.At
+	}
+	return e.Checkpoint.RestartedAt
+}
+
+// KnowsCap reports whether it is known, and not in doubt, that the user's highest seq is
+// this one and not the group's.
+func (s *ReadState) KnowsCap(maxSeq int64, p *GroupPosition) bool {
+	return s.Exact.Capped && s.Exact.MaxSeqCap == maxSeq && p.DoubtedAt.IsZero()
+}
+
+// KnownMember reports whether the user is known to be a member by more than own messages: an
+// admin may send one to a group without being a member.
+func (s *ReadState) KnownMember(p *GroupPosition) bool {
+	told := !s.Exact.SnapshotAt.IsZero() || !s.JoinedAt.IsZero() || !s.ListedAt.IsZero() ||
+		!s.Estimate.At.IsZero() && !(s.Estimate.ByMessage && s.Estimate.FirstAt.Equal(s.Estimate.At))
+	return told && !s.Gone(p)
+}
+
+// Said reports whether a snapshot tells what is known already, and settles nothing.
+func (s *ReadState) Said(e *Event, p *GroupPosition) bool {
+	if s.Exact.At.IsZero() || s.estimated() || s.Exact.Seq != e.ReadSeq || !s.Exact.DoubtedAt.IsZero() || s.Exact.At.Before(p.RestartedAt) {
+		return false
+	}
+	own := p.isOwn(e)
+	return p.Exact() && !e.Confirmed && !e.Restarted && own == s.Exact.Capped && (own && s.Exact.MaxSeqCap == e.MaxSeq || !own && p.MaxSeq == e.MaxSeq)
+}
+
+// Doubts says what of a snapshot contradicts what is known, so that OpenIM has to be
+// asked again: MaxSeq, which other members' settle, and ReadSeq, which OpenIM has to say
+// twice. It is nothing where OpenIM has been.
+func (s *ReadState) Doubts(e *Event, p *GroupPosition) (maxSeq, readSeq bool) {
+	maxSeq = p.isOwn(e) && !e.OwnMaxSeq && !s.KnowsCap(e.MaxSeq, p)
+	readSeq = !e.AllowReadDecrease && !e.Restarted && e.ReadSeq < s.Exact.Seq && e.At.After(s.Exact.At) && !s.Exact.At.Before(p.RestartedAt)
+	return maxSeq, readSeq
 }
 
 // earlier gives the earlier of two moments; zero is none.
@@ -168,14 +237,17 @@ func earlier(a, b time.Time) time.Time {
 // is known, or the user is not in the group any more. Pending and UpdatedAt are the
 // caller's. It is the formula of the view current_states.
 func (s *ReadState) Show(p *GroupPosition) (State, bool) {
-	if s.Estimate.At.IsZero() && s.Exact.At.IsZero() || s.gone(p) {
+	if s.Estimate.At.IsZero() && s.Exact.At.IsZero() || s.Gone(p) {
 		return State{}, false
 	}
 	shown := State{
 		Pair: s.Pair, ContentType: s.Estimate.ContentType, LastReadAt: later(s.Estimate.At, s.Exact.ReachedAt),
-		Exact: p.Exact() && !s.estimated(),
+		Exact: p.Exact() && !s.estimated() && s.Exact.DoubtedAt.IsZero() && !s.Exact.At.Before(p.RestartedAt),
 	}
 	number, read := p.Number(), s.Exact.Seq
+	if s.Exact.Capped && !s.estimated() {
+		number = min(number, s.Exact.MaxSeqCap)
+	}
 	shown.Source = SourceFact
 	if s.estimated() {
 		shown.Source = SourceReceipt

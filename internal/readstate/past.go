@@ -98,7 +98,7 @@ func (p *Past) MovedGroups() []string {
 // that tells how far the newest count may be trusted.
 func (p *Past) Show(pair Pair) (State, error) {
 	s, position := p.then[pair], p.positions[pair.GroupID]
-	if s.gone(&position) {
+	if s.Gone(&position) {
 		return State{}, ErrUnknown
 	}
 	if p.dropped(pair) {

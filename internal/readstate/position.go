@@ -5,6 +5,21 @@ import (
 	"time"
 )
 
+const (
+	// plausibleSeq is above every seq that a real group has. OpenIM may answer the largest
+	// int64 for who has just joined.
+	plausibleSeq = 1 << 53
+	// unannouncedRise is by how much OpenIM's highest seq may rise without a word:
+	// notifications take seqs, message callbacks may be switched off, and a restarted server
+	// skips a hundred.
+	unannouncedRise = 500
+	// clockSkew is what OpenIM's clock may be off, at most, for its times to be compared.
+	clockSkew = 5 * time.Minute
+	// NeverStored is how long a message may be announced and not stored until it is taken
+	// for lost.
+	NeverStored = 10 * time.Minute
+)
+
 // GroupPosition is a group's running message number, see docs/counting.md. It is what
 // the group's events make of the zero value, one after the other, in their order.
 type GroupPosition struct {
@@ -12,21 +27,32 @@ type GroupPosition struct {
 	// HasSeq says that a seq of the group is known; MaxSeq and BaseSeq mean something
 	// only then.
 	HasSeq bool
-	// MaxSeq is the highest seq known.
-	MaxSeq int64
+	// MaxSeq is the highest seq known, and MaxSeqTime OpenIM's own time of it: when it was
+	// given out, or its message was sent. Zero where OpenIM did not say.
+	MaxSeq     int64
+	MaxSeqTime time.Time
 	// Unsequenced is the number of distinct messages that came without a seq and that no
-	// known seq covers.
+	// known seq covers: MaxSeq has not risen by so many since.
 	Unsequenced int64
 	// BaseSeq is the seq at which the number was zero. The first seq that is known fixes
 	// it: read positions of before are relative to it.
 	BaseSeq int64
-	// CoveredUntil is the arrival before which every message is covered by MaxSeq.
+	// CoveredUntil is the arrival of the event by which MaxSeq rose last: a message of
+	// before has been counted against the rise.
 	CoveredUntil time.Time
-	// UnsequencedAt is the arrival of the newest message that came without a seq.
-	UnsequencedAt time.Time
+	// UnsequencedSince is since when there has been an unsequenced message, zero when there
+	// is none. UnsequencedAt is the arrival of the newest message that came without a seq.
+	UnsequencedSince, UnsequencedAt time.Time
 	// SeqGapAt is the arrival of an event after which a seq is taken that nobody has named
 	// yet; zero when there is none.
 	SeqGapAt time.Time
+	// DoubtedAt is the moment of a snapshot that contradicts MaxSeq, until another member's
+	// supports it, or others were asked; zero when there is none.
+	DoubtedAt time.Time
+	// RestartedAt is when OpenIM's seqs began anew last, and RestartedFrom the highest MaxSeq
+	// before. What was read before is in seqs of another count.
+	RestartedAt   time.Time
+	RestartedFrom int64
 	// DismissedAt is the arrival of the last dismissal.
 	DismissedAt time.Time
 	// MovedAt is the arrival of the last event that may have changed any of this, and
@@ -38,18 +64,27 @@ type GroupPosition struct {
 func (p *GroupPosition) Number() int64 { return add(p.MaxSeq, p.Unsequenced) }
 
 // Exact reports whether the position is OpenIM's own, as far as events tell.
-func (p *GroupPosition) Exact() bool { return p.HasSeq && p.Unsequenced == 0 && p.SeqGapAt.IsZero() }
+func (p *GroupPosition) Exact() bool {
+	return p.HasSeq && p.Unsequenced == 0 && p.SeqGapAt.IsZero() && p.DoubtedAt.IsZero()
+}
+
+// Dismissed reports whether the group was dismissed since a user joined it.
+func (p *GroupPosition) Dismissed(s *ReadState) bool { return p.dismissed(&s.Membership) }
+
+func (p *GroupPosition) dismissed(m *Membership) bool {
+	return !p.DismissedAt.IsZero() && !p.DismissedAt.Before(m.JoinedAt)
+}
 
 // apply moves the position by an event that comes after all that were applied before,
 // and reports whether it changed.
-func (p *GroupPosition) apply(e *Event, m seen) (changed bool) {
+func (p *GroupPosition) apply(e *Entry, m seen) (changed bool) {
 	if !e.Kind.movesPosition() {
 		return false
 	}
 	before := *p
 	switch e.Kind {
 	case EventMessage:
-		p.message(e, m)
+		p.message(&e.Event, m)
 	case EventSnapshot:
 		p.snapshot(e)
 	case EventJoined, EventLeft, EventMembersChanged: // the notification takes a seq
@@ -67,40 +102,126 @@ func (p *GroupPosition) apply(e *Event, m seen) (changed bool) {
 func (p *GroupPosition) message(e *Event, m seen) {
 	switch {
 	case e.ReadSeq == 0 && m.announcedAt.IsZero(): // it counts once, and its seq says more
-		p.Unsequenced, p.UnsequencedAt = add(p.Unsequenced, 1), e.At
+		p.announce(e)
 	case e.ReadSeq == 0:
 	case !p.HasSeq || e.ReadSeq > p.MaxSeq:
-		if m.announcedAt.IsZero() {
-			p.Unsequenced = add(p.Unsequenced, 1) // covered at once, and behind all that was read before
-		}
-		p.learn(e.ReadSeq, e.At)
+		// It is covered at once, and unread for all who have read before it.
+		p.Unsequenced = add(p.Unsequenced, when(m.announcedAt.IsZero(), 1))
 		p.SeqGapAt = time.Time{}
+		if !p.HasSeq && p.Unsequenced > 1 { // the others may be stored later
+			p.openGap(p.UnsequencedAt)
+		}
+		p.learn(e.ReadSeq, e.At, e.SentAt)
 	case !m.announcedAt.IsZero() && !m.sequenced && !m.announcedAt.Before(p.CoveredUntil):
-		p.Unsequenced = max(0, p.Unsequenced-1)
+		p.setUnsequenced(p.Unsequenced-1, e.At)
 	}
 }
 
-// snapshot takes OpenIM's highest seq. OpenIM may not have stored yet what was
-// announced shortly before it was asked.
-func (p *GroupPosition) snapshot(e *Event) {
+// announce counts a message that has no seq yet. One that comes late may have got a seq
+// that is known already: OpenIM's own times tell.
+func (p *GroupPosition) announce(e *Event) {
+	p.UnsequencedAt = e.At
+	if p.HasSeq && near(e.SentAt, e.At, clockSkew) && !e.SentAt.After(p.MaxSeqTime) {
+		p.openGap(e.At)
+		return
+	}
+	p.setUnsequenced(add(p.Unsequenced, 1), e.At)
+}
+
+// snapshot takes OpenIM's highest seq, unless the user's own contradicts what is known of
+// the group. OpenIM may not have stored yet what was announced before it was asked.
+func (p *GroupPosition) snapshot(e *Entry) {
+	if e.Own = p.isOwn(&e.Event); e.Own {
+		if !e.OwnMaxSeq {
+			p.DoubtedAt = later(p.DoubtedAt, e.At)
+		}
+		return
+	}
+	if !p.DoubtedAt.After(e.At) {
+		p.DoubtedAt = time.Time{}
+	}
 	if p.Unsequenced > 0 && p.UnsequencedAt.Add(Settling).After(e.At) {
 		p.openGap(p.UnsequencedAt)
 	} else if !p.SeqGapAt.Add(Settling).After(e.At) {
 		p.SeqGapAt = time.Time{}
 	}
-	if e.AllowDecrease {
-		p.learn(e.MaxSeq, e.At)
-	} else {
-		p.learn(max(e.MaxSeq, p.MaxSeq), e.At)
+	if e.Restarted {
+		p.restart(&e.Event)
+		return
+	}
+	p.learn(max(e.MaxSeq, p.MaxSeq), e.At, e.SentAt)
+	if p.Unsequenced > 0 && e.At.Sub(p.UnsequencedSince) >= NeverStored {
+		e.NeverStored = p.Unsequenced
+		if p.UnsequencedAt.Add(disorder).After(e.At) {
+			p.openGap(p.UnsequencedAt)
+		}
+		p.setUnsequenced(0, e.At)
 	}
 }
 
-// learn takes a seq that covers every message until now.
-func (p *GroupPosition) learn(seq int64, at time.Time) {
+// restart has the seqs begin anew with what a snapshot says.
+func (p *GroupPosition) restart(e *Event) {
+	p.RestartedAt, p.RestartedFrom = e.At, max(p.MaxSeq, p.RestartedFrom)
+	p.learn(max(e.MaxSeq, p.MaxSeq), e.At, e.SentAt)
+	p.MaxSeq, p.MaxSeqTime = e.MaxSeq, e.SentAt
+	p.setUnsequenced(0, e.At)
+}
+
+// isOwn reports whether a snapshot's MaxSeq is the user's own and not the group's.
+func (p *GroupPosition) isOwn(e *Event) bool {
+	return e.MaxSeq > plausibleSeq || !e.Confirmed && !e.Restarted && p.Side(e.MaxSeq) != 0
+}
+
+// Side is 0 where a user's maxSeq agrees with what is known of the group. It is negative
+// where it is lower, so that OpenIM's seqs began anew or it is the user's own, and positive
+// where it is higher by more than messages explain.
+func (p *GroupPosition) Side(maxSeq int64) int {
+	if maxSeq > plausibleSeq {
+		return 1
+	}
 	if !p.HasSeq {
+		return 0
+	}
+	rise, expected := sub(maxSeq, p.MaxSeq), p.Unsequenced
+	if maxSeq > p.RestartedFrom {
+		expected = add(expected, unannouncedRise)
+	}
+	switch {
+	case rise < 0:
+		return -1
+	case rise > expected:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// learn takes a seq that is not below the highest known one. It covers as many of the
+// unsequenced messages as it is higher, of the first one all.
+func (p *GroupPosition) learn(seq int64, at, seqTime time.Time) {
+	left := int64(0)
+	if p.HasSeq {
+		left = max(0, sub(p.Unsequenced, sub(seq, p.MaxSeq)))
+	} else {
 		p.HasSeq, p.BaseSeq = true, sub(seq, p.Unsequenced)
 	}
-	p.MaxSeq, p.Unsequenced, p.CoveredUntil = seq, 0, at
+	if left != p.Unsequenced || seq != p.MaxSeq || p.CoveredUntil.IsZero() {
+		p.CoveredUntil = at
+	}
+	if seq != p.MaxSeq || p.MaxSeqTime.IsZero() {
+		p.MaxSeq, p.MaxSeqTime = seq, seqTime
+	}
+	p.setUnsequenced(left, at)
+}
+
+func (p *GroupPosition) setUnsequenced(n int64, at time.Time) {
+	p.Unsequenced = max(0, n)
+	switch {
+	case p.Unsequenced == 0:
+		p.UnsequencedSince = time.Time{}
+	case p.UnsequencedSince.IsZero():
+		p.UnsequencedSince = at
+	}
 }
 
 func (p *GroupPosition) openGap(at time.Time) { p.SeqGapAt = later(p.SeqGapAt, at) }
@@ -117,6 +238,13 @@ func later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+func when(condition bool, n int64) int64 {
+	if condition {
+		return n
+	}
+	return 0
 }
 
 // add and sub stop at the ends of int64.

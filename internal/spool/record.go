@@ -13,29 +13,33 @@ import (
 // record is one entry in JSON: a rejection where Code is set, else an event. Its names
 // are a format on disk: one may be added, none changes its meaning.
 type record struct {
-	Kind          readstate.EventKind `json:"kind,omitempty"`
-	ID            uuid.UUID           `json:"id"`
-	At            time.Time           `json:"at"`
-	UserID        string              `json:"user,omitempty"`
-	GroupID       string              `json:"group,omitempty"`
-	UnreadCount   int64               `json:"unread,omitempty"`
-	ReadSeq       int64               `json:"seq,omitempty"`
-	MaxSeq        int64               `json:"max_seq,omitempty"`
-	AllowDecrease bool                `json:"allow_decrease,omitempty"`
-	ContentType   int64               `json:"content_type,omitempty"`
-	MessageID     string              `json:"message,omitempty"`
-	SentAt        *time.Time          `json:"sent,omitempty"`
-	Code          readstate.Code      `json:"code,omitempty"`
-	Command       string              `json:"command,omitempty"`
-	Field         string              `json:"field,omitempty"`
-	Reason        string              `json:"reason,omitempty"`
-	Size          int64               `json:"size,omitempty"`
+	Kind        readstate.EventKind `json:"kind,omitempty"`
+	ID          uuid.UUID           `json:"id"`
+	At          time.Time           `json:"at"`
+	UserID      string              `json:"user,omitempty"`
+	GroupID     string              `json:"group,omitempty"`
+	UnreadCount int64               `json:"unread,omitempty"`
+	ReadSeq     int64               `json:"seq,omitempty"`
+	MaxSeq      int64               `json:"max_seq,omitempty"`
+	Confirmed   bool                `json:"confirmed,omitempty"`
+	Restarted   bool                `json:"restarted,omitempty"`
+	OwnMaxSeq   bool                `json:"own_max_seq,omitempty"`
+	AllowRead   bool                `json:"allow_read_decrease,omitempty"`
+	ContentType int64               `json:"content_type,omitempty"`
+	MessageID   string              `json:"message,omitempty"`
+	SentAt      *time.Time          `json:"sent,omitempty"`
+	Code        readstate.Code      `json:"code,omitempty"`
+	Command     string              `json:"command,omitempty"`
+	Field       string              `json:"field,omitempty"`
+	Reason      string              `json:"reason,omitempty"`
+	Size        int64               `json:"size,omitempty"`
 }
 
 func eventRecord(e *readstate.Event) record {
 	r := record{
 		Kind: e.Kind, ID: uuid.UUID(e.ID), At: e.At, UserID: e.UserID, GroupID: e.GroupID,
-		UnreadCount: e.UnreadCount, ReadSeq: e.ReadSeq, MaxSeq: e.MaxSeq, AllowDecrease: e.AllowDecrease,
+		UnreadCount: e.UnreadCount, ReadSeq: e.ReadSeq, MaxSeq: e.MaxSeq,
+		Confirmed: e.Confirmed, Restarted: e.Restarted, OwnMaxSeq: e.OwnMaxSeq, AllowRead: e.AllowReadDecrease,
 		ContentType: e.ContentType, MessageID: e.MessageID,
 	}
 	if !e.SentAt.IsZero() {
@@ -62,7 +66,8 @@ func (r *record) addTo(batch *readstate.Batch) {
 	}
 	event := readstate.Event{
 		Kind: r.Kind, ID: readstate.ID(r.ID), At: r.At, UserID: r.UserID, GroupID: r.GroupID,
-		UnreadCount: r.UnreadCount, ReadSeq: r.ReadSeq, MaxSeq: r.MaxSeq, AllowDecrease: r.AllowDecrease,
+		UnreadCount: r.UnreadCount, ReadSeq: r.ReadSeq, MaxSeq: r.MaxSeq,
+		Confirmed: r.Confirmed, Restarted: r.Restarted, OwnMaxSeq: r.OwnMaxSeq, AllowReadDecrease: r.AllowRead,
 		ContentType: r.ContentType, MessageID: r.MessageID,
 	}
 	if r.SentAt != nil {

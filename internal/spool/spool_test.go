@@ -185,7 +185,7 @@ func TestEveryKind(t *testing.T) {
 	} {
 		b.Events = append(b.Events, readstate.Event{
 			Kind: kind, ID: id(len(b.Events)), At: time.UnixMicro(7).UTC(), UserID: "u", GroupID: "g", UnreadCount: 1, ReadSeq: 2,
-			MaxSeq: 3, AllowDecrease: true, ContentType: 4, MessageID: "m", SentAt: time.UnixMilli(5).UTC(),
+			MaxSeq: 3, Confirmed: true, Restarted: true, OwnMaxSeq: true, AllowReadDecrease: true, ContentType: 4, MessageID: "m", SentAt: time.UnixMilli(5).UTC(),
 		})
 	}
 	require.NoError(t, put(s, b))

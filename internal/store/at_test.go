@@ -130,7 +130,7 @@ func (h *history) draw(t traffic) (readstate.Batch, string) {
 	case drawn(t.decreases):
 		h.seqs[g] -= h.random.Int64N(h.seqs[g]/2 + 1)
 		f := snapshot(u, g, h.seqs[g], h.random.Int64N(h.seqs[g]+1), 0)
-		f.Events[0].At, f.Events[0].AllowDecrease = at, true
+		f.Events[0].At, f.Events[0].Restarted = at, true
 		return f, fmt.Sprint("decrease ", u, g, f.Events[0].MaxSeq, " ", f.Events[0].ReadSeq)
 	case drawn(t.members):
 		if h.random.IntN(4) == 0 {

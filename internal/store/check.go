@@ -100,30 +100,32 @@ func (s *Store) KnownGroups(ctx context.Context, after string, limit int32) ([]s
 	return groups, nil
 }
 
-// LeftGroups gives the groups that a user is known to have left, or that are gone.
-func (s *Store) LeftGroups(ctx context.Context, userID string) (map[string]bool, error) {
-	groups, err := s.queries.ListLeftGroups(ctx, s.pool, userID)
+// ReadStates gives what is stored of a user in all groups (no GroupID) or in one.
+func (s *Store) ReadStates(ctx context.Context, pair readstate.Pair) ([]readstate.ReadState, error) {
+	rows, err := s.queries.ListReadStatesOfUser(ctx, s.pool, db.ListReadStatesOfUserParams{
+		UserID: pair.UserID, OnlyGroupID: optional(pair.GroupID),
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list left groups: %w", translate(err))
+		return nil, fmt.Errorf("list read states: %w", translate(err))
 	}
-	left := make(map[string]bool, len(groups))
-	for _, groupID := range groups {
-		left[groupID] = true
+	states := make([]readstate.ReadState, len(rows))
+	for i := range rows {
+		states[i] = readState(&rows[i])
 	}
-	return left, nil
+	return states, nil
 }
 
-// MaxSeqs gives the highest seq known of each given group that has one.
-func (s *Store) MaxSeqs(ctx context.Context, groupIDs []string) (map[string]int64, error) {
-	rows, err := s.queries.ListMaxSeqs(ctx, s.pool, groupIDs)
+// GroupPositions gives the positions of groups, by group ID, as far as they are known.
+func (s *Store) GroupPositions(ctx context.Context, groupIDs []string) (map[string]readstate.GroupPosition, error) {
+	rows, err := s.queries.ListPositions(ctx, s.pool, groupIDs)
 	if err != nil {
-		return nil, fmt.Errorf("list highest seqs: %w", translate(err))
+		return nil, fmt.Errorf("list positions: %w", translate(err))
 	}
-	seqs := make(map[string]int64, len(rows))
-	for _, row := range rows {
-		seqs[row.GroupID] = row.MaxSeq
+	positions := make(map[string]readstate.GroupPosition, len(rows))
+	for i := range rows {
+		positions[rows[i].GroupID] = position(&rows[i])
 	}
-	return seqs, nil
+	return positions, nil
 }
 
 // Dismissed reports whether a group is known to have been dismissed.

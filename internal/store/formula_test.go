@@ -36,7 +36,7 @@ func drawMoment(r *rapid.T, name string) time.Time {
 func drawPosition(r *rapid.T) readstate.GroupPosition {
 	p := readstate.GroupPosition{
 		GroupID: "g", HasSeq: rapid.Bool().Draw(r, "has seq"), Unsequenced: max(0, drawNumber(r, "unsequenced")),
-		SeqGapAt: drawMoment(r, "gap"), DismissedAt: drawMoment(r, "dismissed"), UpdatedAt: at(9),
+		SeqGapAt: drawMoment(r, "gap"), DoubtedAt: drawMoment(r, "doubted"), RestartedAt: drawMoment(r, "decreased"), DismissedAt: drawMoment(r, "dismissed"), UpdatedAt: at(9),
 	}
 	if p.HasSeq {
 		p.MaxSeq, p.BaseSeq = max(0, drawNumber(r, "max seq")), drawNumber(r, "base seq")
@@ -57,6 +57,10 @@ func drawState(r *rapid.T) readstate.ReadState {
 	if s.Exact.At = drawMoment(r, "exact"); !s.Exact.At.IsZero() {
 		s.Exact.FirstAt, s.Exact.Seq = s.Exact.At, max(0, drawNumber(r, "read seq"))
 		s.Exact.ReachedAt, s.Exact.ByMessage = drawMoment(r, "reached"), rapid.Bool().Draw(r, "own message")
+		s.Exact.DoubtedAt = drawMoment(r, "read doubted")
+		if s.Exact.Capped = rapid.Bool().Draw(r, "capped"); s.Exact.Capped {
+			s.Exact.MaxSeqCap = max(0, drawNumber(r, "cap"))
+		}
 	}
 	return s
 }
@@ -106,11 +110,12 @@ func TestRowsKeepEverything(t *testing.T) {
 	state := readstate.ReadState{
 		Pair:       readstate.Pair{UserID: "u", GroupID: "g"},
 		Estimate:   readstate.Estimate{At: at(1), ID: identity(), Read: -3, BeforeBaseSeq: true, ByMessage: true, ContentType: 101, FirstAt: at(2)},
-		Exact:      readstate.ExactRead{At: at(3), Seq: 4, ReachedAt: at(5), ByMessage: true, ResetAt: at(6), ResetID: identity(), FirstAt: at(7)},
+		Exact:      readstate.ExactRead{At: at(3), Seq: 4, ReachedAt: at(5), ByMessage: true, ResetAt: at(6), ResetID: identity(), Capped: true, MaxSeqCap: 7, SnapshotAt: at(12), DoubtedAt: at(13), FirstAt: at(7)},
 		Membership: readstate.Membership{JoinedAt: at(8), LeftAt: at(9), ListedAt: at(10)}, UpdatedAt: at(11),
 	}
 	position := readstate.GroupPosition{
-		GroupID: "g", HasSeq: true, MaxSeq: 1, Unsequenced: 2, BaseSeq: 3, CoveredUntil: at(1), UnsequencedAt: at(2), SeqGapAt: at(3),
+		GroupID: "g", HasSeq: true, MaxSeq: 1, MaxSeqTime: at(7), Unsequenced: 2, UnsequencedSince: at(8), DoubtedAt: at(9), RestartedAt: at(10),
+		RestartedFrom: 11, BaseSeq: 3, CoveredUntil: at(1), UnsequencedAt: at(2), SeqGapAt: at(3),
 		DismissedAt: at(4), MovedAt: at(5), UpdatedAt: at(6),
 	}
 	require.NoError(t, s.InsertState(t.Context(), conn, state))

@@ -21,12 +21,16 @@ func (s *Store) enqueueLookups(ctx context.Context, conn db.DBTX, lookups []read
 	for _, l := range lookups {
 		p.UserIDs, p.GroupIDs = append(p.UserIDs, l.UserID), append(p.GroupIDs, l.GroupID)
 		p.DueAts, p.SettlesAts = append(p.DueAts, l.DueAt), append(p.SettlesAts, bound(l.SettlesAt))
+		doubted := !l.Doubt.At.IsZero()
+		p.Backgrounds, p.DoubtedAts = append(p.Backgrounds, l.Background), append(p.DoubtedAts, bound(l.Doubt.At))
+		p.DoubtedMaxSeqs = append(p.DoubtedMaxSeqs, when(doubted, l.Doubt.MaxSeq))
+		p.DoubtedReadSeqs = append(p.DoubtedReadSeqs, when(doubted, l.Doubt.ReadSeq))
 	}
 	return s.queries.EnqueueLookups(ctx, conn, p)
 }
 
-// EnqueueLookups has OpenIM asked about pairs, as a callback about them would, but for
-// those of which its word would not be taken, see [Store.FilterTrusted].
+// EnqueueLookups has OpenIM asked about pairs in the background, but for those of which
+// its word would not be taken, see [Store.FilterTrusted].
 func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) error {
 	err := s.besideErasures(ctx, func(tx pgx.Tx) error {
 		trusted, err := s.filterTrusted(ctx, tx, pairs)
@@ -36,7 +40,7 @@ func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) erro
 		now := s.now().UTC()
 		lookups := make([]readstate.Lookup, len(trusted))
 		for i, pair := range trusted {
-			lookups[i] = readstate.Lookup{Pair: pair, DueAt: now}
+			lookups[i] = readstate.Lookup{Pair: pair, DueAt: now, Background: true}
 		}
 		return s.enqueueLookups(ctx, tx, lookups, now)
 	})
@@ -46,12 +50,12 @@ func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) erro
 	return nil
 }
 
-// LeaseLookups takes up to limit lookups that are due, for this caller alone until the
-// lease ends.
-func (s *Store) LeaseLookups(ctx context.Context, limit int32, lease time.Duration) ([]readstate.LeasedLookup, error) {
+// LeaseLookups takes up to limit lookups that are due, of those in the background or of
+// the others, for this caller alone until the lease ends.
+func (s *Store) LeaseLookups(ctx context.Context, background bool, limit int32, lease time.Duration) ([]readstate.LeasedLookup, error) {
 	now := s.now().UTC()
 	rows, err := s.queries.LeaseLookups(ctx, s.pool, db.LeaseLookupsParams{
-		LeasedUntil: now.Add(lease), Moment: now, MaxRows: limit,
+		LeasedUntil: now.Add(lease), Moment: now, MaxRows: limit, Background: background,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease lookups: %w", translate(err))
@@ -61,6 +65,7 @@ func (s *Store) LeaseLookups(ctx context.Context, limit int32, lease time.Durati
 		list[i] = readstate.LeasedLookup{
 			Pair:  readstate.Pair{UserID: row.UserID, GroupID: row.GroupID},
 			Since: row.Since.UTC(), Version: row.Version, SettlesAt: moment(row.SettlesAt),
+			Doubt: readstate.Doubt{At: moment(row.DoubtedAt), MaxSeq: value(row.DoubtedMaxSeq), ReadSeq: value(row.DoubtedReadSeq)},
 		}
 	}
 	return list, nil
@@ -68,7 +73,7 @@ func (s *Store) LeaseLookups(ctx context.Context, limit int32, lease time.Durati
 
 // FinishLookup ends a lookup for which OpenIM was asked at the given moment, and whose
 // answer has been committed. What was asked for since it was leased keeps it: it is due
-// again after a debounce, or when OpenIM has settled.
+// again then, or when OpenIM has settled.
 func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetchedAt time.Time) error {
 	ended, err := s.queries.FinishLookup(ctx, s.pool, db.FinishLookupParams{
 		UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt,
@@ -79,20 +84,18 @@ func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetc
 	if ended > 0 {
 		return nil
 	}
-	due := s.now().UTC().Add(readstate.Debounce)
-	if l.SettlesAt.After(due) {
-		due = l.SettlesAt
+	err = s.queries.ReleaseLookup(ctx, s.pool, db.ReleaseLookupParams{UserID: l.UserID, GroupID: l.GroupID, Version: l.Version})
+	if err != nil {
+		return fmt.Errorf("release lookup: %w", translate(err))
 	}
-	return s.postpone(ctx, l, due)
+	return nil
 }
 
 // PostponeLookup gives a lookup back: it is due again after a while.
 func (s *Store) PostponeLookup(ctx context.Context, l readstate.LeasedLookup, after time.Duration) error {
-	return s.postpone(ctx, l, s.now().UTC().Add(after))
-}
-
-func (s *Store) postpone(ctx context.Context, l readstate.LeasedLookup, due time.Time) error {
-	err := s.queries.PostponeLookup(ctx, s.pool, db.PostponeLookupParams{UserID: l.UserID, GroupID: l.GroupID, DueAt: due})
+	err := s.queries.PostponeLookup(ctx, s.pool, db.PostponeLookupParams{
+		UserID: l.UserID, GroupID: l.GroupID, DueAt: s.now().UTC().Add(after),
+	})
 	if err != nil {
 		return fmt.Errorf("postpone lookup: %w", translate(err))
 	}

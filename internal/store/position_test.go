@@ -139,7 +139,7 @@ func TestSnapshots(t *testing.T) {
 	a.shows("u", 10, readstate.SourceReceipt, false)
 	a.tell(snapshot("u", "g", 57, 50, 3_000_000))
 	a.shows("u", 7, readstate.SourceFact, true)
-	a.tell(snapshot("u", "g", 50, 40, 2_000_000), snapshot("u", "g", 56, 49, 4_000_000))
+	a.tell(snapshot("u", "g", 50, 40, 2_000_000))
 	a.shows("u", 7, readstate.SourceFact, true)
 	a.tell(message("s", "g", "m2", 0, 5_000_000))
 	a.shows("u", 8, readstate.SourceFact, false)
@@ -152,7 +152,9 @@ func TestSnapshots(t *testing.T) {
 	a.shows("u", 10, readstate.SourceFact, true)
 	a.tell(snapshot("u", "g", 60, 1005, 6_000_000)) // a client may push hasReadSeq above maxSeq
 	a.shows("u", 0, readstate.SourceFact, true)
-	a.tell(snapshot("v", "g", 1006, 0, 7_000_000))
+	leapt := snapshot("v", "g", 1006, 0, 7_000_000)
+	leapt.Events[0].Confirmed = true
+	a.tell(leapt)
 	a.shows("u", 1, readstate.SourceFact, true)
 	state, err := a.State(t.Context(), readstate.Pair{UserID: "v", GroupID: "g"})
 	require.NoError(t, err)
@@ -160,7 +162,7 @@ func TestSnapshots(t *testing.T) {
 	a.tell(receipt("u", "g", 4, 8_000_000)) // a later estimate
 	a.shows("u", 4, readstate.SourceReceipt, false)
 	lower := snapshot("u", "g", 10, 3, 9_000_000)
-	lower.Events[0].AllowDecrease = true
+	lower.Events[0].Restarted = true
 	a.tell(lower)
 	a.shows("u", 7, readstate.SourceFact, true)
 }
@@ -233,7 +235,7 @@ func TestLookups(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			var err error
-			taken, err = a.LeaseLookups(t.Context(), 10, time.Hour)
+			taken, err = a.LeaseLookups(t.Context(), false, 10, time.Hour)
 			return err == nil && len(taken) > 0
 		}, time.Minute, time.Millisecond)
 		require.Len(t, taken, 1)
@@ -245,7 +247,7 @@ func TestLookups(t *testing.T) {
 	pending(true)
 	taken := lease()
 	require.Equal(t, readstate.Pair{UserID: "u"}, taken[0].Pair, "many receipts, one lookup")
-	more, err := a.LeaseLookups(t.Context(), 10, time.Hour)
+	more, err := a.LeaseLookups(t.Context(), false, 10, time.Hour)
 	require.NoError(t, err)
 	require.Empty(t, more, "it is another's")
 	a.tell(server(3, 7)) // while OpenIM is being asked

@@ -18,20 +18,24 @@ func entry(row *db.Journal) readstate.Entry {
 			Kind: readstate.EventKind(row.Kind), ID: readstate.ID(row.ID.Bytes), At: row.ReceivedAt.UTC(),
 			UserID: row.UserID, GroupID: value(row.GroupID),
 			UnreadCount: value(row.UnreadCount), ReadSeq: value(row.ReadSeq), MaxSeq: value(row.MaxSeq),
-			AllowDecrease: value(row.AllowDecrease), ContentType: value(row.ContentType), MessageID: value(row.MessageID),
-			SentAt: moment(row.SentAt),
+			Confirmed: value(row.Confirmed), Restarted: value(row.Restarted), OwnMaxSeq: value(row.OwnMaxSeq), AllowReadDecrease: value(row.AllowReadDecrease),
+			ContentType: value(row.ContentType), MessageID: value(row.MessageID), SentAt: moment(row.SentAt),
 		},
 		Result: readstate.Result{
 			HasRead: row.ReadPosition != nil, Read: value(row.ReadPosition), BeforeBaseSeq: value(row.BeforeBaseSeq),
+			Own: value(row.Own), NeverStored: value(row.NeverStored),
 		},
 		RecordedAt: row.RecordedAt.UTC(),
 	}
 	if row.GroupUnsequenced != nil {
 		e.Checkpoint = readstate.GroupPosition{
-			GroupID: e.GroupID, HasSeq: row.GroupBaseSeq != nil, MaxSeq: value(row.GroupMaxSeq),
-			Unsequenced: *row.GroupUnsequenced, BaseSeq: value(row.GroupBaseSeq),
-			CoveredUntil: moment(row.GroupCoveredUntil), UnsequencedAt: moment(row.GroupUnsequencedAt),
-			SeqGapAt: moment(row.GroupSeqGapAt), DismissedAt: moment(row.GroupDismissedAt),
+			GroupID: e.GroupID, HasSeq: row.GroupBaseSeq != nil,
+			MaxSeq: value(row.GroupMaxSeq), MaxSeqTime: moment(row.GroupMaxSeqTime), BaseSeq: value(row.GroupBaseSeq),
+			Unsequenced: *row.GroupUnsequenced, UnsequencedSince: moment(row.GroupUnsequencedSince),
+			UnsequencedAt: moment(row.GroupUnsequencedAt), CoveredUntil: moment(row.GroupCoveredUntil),
+			SeqGapAt: moment(row.GroupSeqGapAt), DoubtedAt: moment(row.GroupDoubtedAt),
+			RestartedAt: moment(row.GroupRestartedAt), RestartedFrom: value(row.GroupRestartedFrom),
+			DismissedAt: moment(row.GroupDismissedAt),
 		}
 	}
 	return e
@@ -47,10 +51,11 @@ func entries(rows []db.Journal) []readstate.Entry {
 
 func position(row *db.Position) readstate.GroupPosition {
 	return readstate.GroupPosition{
-		GroupID: row.GroupID, HasSeq: row.BaseSeq != nil, MaxSeq: value(row.MaxSeq),
-		Unsequenced: row.Unsequenced, BaseSeq: value(row.BaseSeq),
-		CoveredUntil: moment(row.CoveredUntil), UnsequencedAt: moment(row.UnsequencedAt),
-		SeqGapAt: moment(row.SeqGapAt), DismissedAt: moment(row.DismissedAt),
+		GroupID: row.GroupID, HasSeq: row.BaseSeq != nil,
+		MaxSeq: value(row.MaxSeq), MaxSeqTime: moment(row.MaxSeqTime), BaseSeq: value(row.BaseSeq),
+		Unsequenced: row.Unsequenced, UnsequencedSince: moment(row.UnsequencedSince), UnsequencedAt: moment(row.UnsequencedAt),
+		CoveredUntil: moment(row.CoveredUntil), SeqGapAt: moment(row.SeqGapAt), DoubtedAt: moment(row.DoubtedAt),
+		RestartedAt: moment(row.RestartedAt), RestartedFrom: value(row.RestartedFrom), DismissedAt: moment(row.DismissedAt),
 		MovedAt: moment(row.MovedAt), UpdatedAt: moment(row.UpdatedAt),
 	}
 }
@@ -67,6 +72,8 @@ func readState(row *db.State) readstate.ReadState {
 			At: moment(row.ExactAt), Seq: value(row.ReadSeq), ReachedAt: moment(row.ReachedAt),
 			ByMessage: value(row.ExactByMessage), FirstAt: moment(row.FirstExactAt),
 			ResetAt: moment(row.ResetAt), ResetID: readstate.ID(row.ResetID.Bytes),
+			Capped: row.MaxSeqCap != nil, MaxSeqCap: value(row.MaxSeqCap),
+			SnapshotAt: moment(row.SnapshotAt), DoubtedAt: moment(row.DoubtedAt),
 		},
 		Membership: readstate.Membership{
 			JoinedAt: moment(row.JoinedAt), LeftAt: moment(row.LeftAt), ListedAt: moment(row.ListedAt),
@@ -85,7 +92,11 @@ func insertParams(list []readstate.Entry, recordedAt time.Time) db.InsertEntries
 		p.UnreadCounts = append(p.UnreadCounts, when(e.Kind == readstate.EventReceipt, e.UnreadCount))
 		p.ReadSeqs = append(p.ReadSeqs, when(hasReadSeq(&e.Event), e.ReadSeq))
 		p.MaxSeqs = append(p.MaxSeqs, when(e.Kind == readstate.EventSnapshot, e.MaxSeq))
-		p.AllowDecreases = append(p.AllowDecreases, when(e.Kind == readstate.EventSnapshot, e.AllowDecrease))
+		snapshot := e.Kind == readstate.EventSnapshot
+		p.Confirmed, p.OwnMaxSeqs = append(p.Confirmed, when(snapshot, e.Confirmed)), append(p.OwnMaxSeqs, when(snapshot, e.OwnMaxSeq))
+		p.Restarted = append(p.Restarted, when(snapshot, e.Restarted))
+		p.AllowReadDecreases = append(p.AllowReadDecreases, when(snapshot, e.AllowReadDecrease))
+		p.Owns, p.NeverStored = append(p.Owns, when(snapshot, e.Own)), append(p.NeverStored, when(e.NeverStored > 0, e.NeverStored))
 		p.ContentTypes = append(p.ContentTypes, when(e.Kind == readstate.EventMessage || e.Kind.IsReceipt(), e.ContentType))
 		p.MessageIds, p.SentAts = append(p.MessageIds, optional(e.MessageID)), append(p.SentAts, bound(e.SentAt))
 		p.ReadPositions = append(p.ReadPositions, when(e.HasRead, e.Read))
@@ -93,8 +104,14 @@ func insertParams(list []readstate.Entry, recordedAt time.Time) db.InsertEntries
 		c := &e.Checkpoint
 		p.GroupMaxSeqs, p.GroupBaseSeqs = append(p.GroupMaxSeqs, when(c.HasSeq, c.MaxSeq)), append(p.GroupBaseSeqs, when(c.HasSeq, c.BaseSeq))
 		p.GroupUnsequenced = append(p.GroupUnsequenced, when(moves, c.Unsequenced))
-		p.GroupCoveredUntils = append(p.GroupCoveredUntils, bound(c.CoveredUntil))
+		p.GroupMaxSeqTimes = append(p.GroupMaxSeqTimes, bound(c.MaxSeqTime))
+		p.GroupUnsequencedSinces = append(p.GroupUnsequencedSinces, bound(c.UnsequencedSince))
 		p.GroupUnsequencedAts = append(p.GroupUnsequencedAts, bound(c.UnsequencedAt))
+		p.GroupCoveredUntils = append(p.GroupCoveredUntils, bound(c.CoveredUntil))
+		p.GroupDoubtedAts = append(p.GroupDoubtedAts, bound(c.DoubtedAt))
+		restarted := !c.RestartedAt.IsZero()
+		p.GroupRestartedAts = append(p.GroupRestartedAts, bound(c.RestartedAt))
+		p.GroupRestartedFroms = append(p.GroupRestartedFroms, when(restarted, c.RestartedFrom))
 		p.GroupSeqGapAts = append(p.GroupSeqGapAts, bound(c.SeqGapAt))
 		p.GroupDismissedAts = append(p.GroupDismissedAts, bound(c.DismissedAt))
 	}
@@ -118,9 +135,12 @@ func correctParams(list []readstate.Entry, recordedAt time.Time) db.CorrectEntri
 	p := db.CorrectEntriesParams{
 		RecordedAt: recordedAt, Oldest: list[0].At, UserIDs: all.UserIDs, ReceivedAts: all.ReceivedAts, Ids: all.Ids,
 		ReadPositions: all.ReadPositions, BeforeBaseSeqs: all.BeforeBaseSeqs,
-		GroupMaxSeqs: all.GroupMaxSeqs, GroupUnsequenced: all.GroupUnsequenced, GroupBaseSeqs: all.GroupBaseSeqs,
-		GroupCoveredUntils: all.GroupCoveredUntils, GroupUnsequencedAts: all.GroupUnsequencedAts,
-		GroupSeqGapAts: all.GroupSeqGapAts, GroupDismissedAts: all.GroupDismissedAts,
+		Owns: all.Owns, NeverStored: all.NeverStored,
+		GroupMaxSeqs: all.GroupMaxSeqs, GroupMaxSeqTimes: all.GroupMaxSeqTimes, GroupBaseSeqs: all.GroupBaseSeqs,
+		GroupUnsequenced: all.GroupUnsequenced, GroupUnsequencedSinces: all.GroupUnsequencedSinces,
+		GroupUnsequencedAts: all.GroupUnsequencedAts, GroupCoveredUntils: all.GroupCoveredUntils,
+		GroupSeqGapAts: all.GroupSeqGapAts, GroupDoubtedAts: all.GroupDoubtedAts,
+		GroupRestartedAts: all.GroupRestartedAts, GroupRestartedFroms: all.GroupRestartedFroms, GroupDismissedAts: all.GroupDismissedAts,
 	}
 	for i := range list {
 		if list[i].At.Before(p.Oldest) {
@@ -149,6 +169,8 @@ func stateParams(list []readstate.ReadState) db.SaveStatesParams {
 		p.FirstExactAts = append(p.FirstExactAts, bound(s.Exact.FirstAt))
 		p.ResetAts = append(p.ResetAts, bound(s.Exact.ResetAt))
 		p.ResetIds = append(p.ResetIds, pgtype.UUID{Bytes: s.Exact.ResetID, Valid: !s.Exact.ResetAt.IsZero()})
+		p.MaxSeqCaps = append(p.MaxSeqCaps, when(s.Exact.Capped, s.Exact.MaxSeqCap))
+		p.SnapshotAts, p.DoubtedAts = append(p.SnapshotAts, bound(s.Exact.SnapshotAt)), append(p.DoubtedAts, bound(s.Exact.DoubtedAt))
 		p.JoinedAts, p.LeftAts = append(p.JoinedAts, bound(s.JoinedAt)), append(p.LeftAts, bound(s.LeftAt))
 		p.ListedAts, p.UpdatedAts = append(p.ListedAts, bound(s.ListedAt)), append(p.UpdatedAts, s.UpdatedAt)
 	}
@@ -161,8 +183,13 @@ func positionParams(list []readstate.GroupPosition) db.SavePositionsParams {
 		g := &list[i]
 		p.GroupIDs, p.Unsequenced = append(p.GroupIDs, g.GroupID), append(p.Unsequenced, g.Unsequenced)
 		p.MaxSeqs, p.BaseSeqs = append(p.MaxSeqs, when(g.HasSeq, g.MaxSeq)), append(p.BaseSeqs, when(g.HasSeq, g.BaseSeq))
-		p.CoveredUntils = append(p.CoveredUntils, bound(g.CoveredUntil))
+		p.MaxSeqTimes = append(p.MaxSeqTimes, bound(g.MaxSeqTime))
+		p.UnsequencedSinces = append(p.UnsequencedSinces, bound(g.UnsequencedSince))
 		p.UnsequencedAts = append(p.UnsequencedAts, bound(g.UnsequencedAt))
+		p.CoveredUntils = append(p.CoveredUntils, bound(g.CoveredUntil))
+		restarted := !g.RestartedAt.IsZero()
+		p.DoubtedAts, p.RestartedAts = append(p.DoubtedAts, bound(g.DoubtedAt)), append(p.RestartedAts, bound(g.RestartedAt))
+		p.RestartedFroms = append(p.RestartedFroms, when(restarted, g.RestartedFrom))
 		p.SeqGapAts, p.DismissedAts = append(p.SeqGapAts, bound(g.SeqGapAt)), append(p.DismissedAts, bound(g.DismissedAt))
 		p.MovedAts, p.UpdatedAts = append(p.MovedAts, bound(g.MovedAt)), append(p.UpdatedAts, bound(g.UpdatedAt))
 	}

@@ -93,8 +93,7 @@ type Client struct {
 	options Options
 	base    string
 	http    *http.Client
-	limiter *rate.Limiter
-	slots   chan struct{}
+	limiter *limiter
 	metrics *metrics
 	// timeouts are those of users whose answers took longer than Options.Timeout.
 	timeouts *lru.Cache[string, time.Duration]
@@ -135,8 +134,7 @@ func New(o Options) *Client {
 			Transport:     o.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		limiter: rate.NewLimiter(rate.Limit(o.MaxRPS), max(1, int(o.MaxRPS/10))),
-		slots:   make(chan struct{}, maxConcurrent),
+		limiter: newLimiter(o.MaxRPS),
 		tokens:  make(chan struct{}, 1),
 		metrics: newMetrics(o.Registry), timeouts: timeouts,
 		warnEnded: rate.Sometimes{Interval: endedReminder},
@@ -212,17 +210,10 @@ func (c *Client) post(ctx context.Context, timeout time.Duration, path, token st
 
 // attempt sends a request once.
 func (c *Client) attempt(ctx context.Context, timeout time.Duration, path, token string, body []byte, data any) error {
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, ctx.Err())
+	if err := c.limiter.wait(ctx); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, err)
 	}
-	// The rate limit comes after the slot. Otherwise requests that wait for slow answers
-	// would pass the limit early, and then be sent all at once.
-	if err := c.limiter.Wait(ctx); err != nil {
-		return fmt.Errorf("%w: %s: rate limit: %w", ErrUnavailable, path, err)
-	}
+	defer c.limiter.release()
 	started := c.options.Now()
 	err := c.send(ctx, timeout, path, token, body, data)
 	c.metrics.observe(path, err, c.options.Now().Sub(started))

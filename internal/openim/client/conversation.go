@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
 )
+
+// latestTime is the last millisecond of the year 9999.
+const latestTime = 253402300799999
 
 // Seqs is what OpenIM says of a user in a conversation. Neither seq is negative.
 type Seqs struct {
@@ -12,6 +16,10 @@ type Seqs struct {
 	MaxSeq int64 `json:"maxSeq"`
 	// HasReadSeq is the seq up to which the user has read. It may lie above MaxSeq.
 	HasReadSeq int64 `json:"hasReadSeq"`
+	// MaxSeqTime is when the conversation's highest seq was given out, in milliseconds since
+	// 1970 by OpenIM's clock: also where MaxSeq is the user's own. 0 when OpenIM does not say,
+	// as before v3.8.1.
+	MaxSeqTime int64 `json:"-"`
 }
 
 // Conversations gives the seqs of a user's conversations by conversation ID: of those
@@ -41,12 +49,18 @@ func (c *Client) Conversations(ctx context.Context, userID string, ids ...string
 	}
 	all := make(map[string]Seqs, len(data.Seqs))
 	for id, text := range data.Seqs {
-		var seqs Seqs
+		var seqs struct {
+			Seqs
+			MaxSeqTime json.RawMessage `json:"maxSeqTime"` // one that is no time spoils no seq
+		}
 		if err := json.Unmarshal(text, &seqs); err != nil || seqs.MaxSeq < 0 || seqs.HasReadSeq < 0 {
 			c.metrics.unusable.Inc()
 			continue
 		}
-		all[id] = seqs
+		if at, err := strconv.ParseInt(string(seqs.MaxSeqTime), 10, 64); err == nil && at > 0 && at <= latestTime {
+			seqs.Seqs.MaxSeqTime = at
+		}
+		all[id] = seqs.Seqs
 	}
 	return all, nil
 }

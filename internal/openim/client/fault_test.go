@@ -296,7 +296,7 @@ func TestNull(t *testing.T) {
 		list, err := c.Members(t.Context(), "g")
 		require.NoError(t, err)
 		require.Equal(t, client.MemberList{Complete: true}, list)
-		groups, err := c.JoinedGroups(t.Context(), "u")
+		groups, _, err := c.JoinedGroups(t.Context(), "u")
 		require.NoError(t, err)
 		require.Empty(t, groups)
 	})

@@ -50,7 +50,7 @@ func TestTotal(t *testing.T) {
 		require.Len(t, got.Members, test.size)
 		require.True(t, got.Complete)
 		require.Equal(t, test.calls, f.count(members), "%+v", test)
-		groups, err := c.JoinedGroups(t.Context(), "u")
+		groups, _, err := c.JoinedGroups(t.Context(), "u")
 		require.NoError(t, err)
 		require.Len(t, groups, test.size)
 		require.Equal(t, test.calls, f.count("/group/get_joined_group_list"), "%+v", test)

@@ -35,30 +35,39 @@ type MemberList struct {
 
 // Members lists a group's members. It fails with [ErrUnavailable] or with an [Error].
 func (c *Client) Members(ctx context.Context, groupID string) (MemberList, error) {
-	read := func(page pagination) ([]Member, int, error) {
-		var data struct {
-			Total   int `json:"total"`
-			Members []struct {
-				UserID    string `json:"userID"`
-				RoleLevel int    `json:"roleLevel"`
-			} `json:"members"`
-		}
-		err := c.call(ctx, "/group/get_group_member_list", map[string]any{
-			"groupID": groupID, "filter": 0, "keyword": "", "pagination": page,
-		}, &data)
-		list := make([]Member, len(data.Members))
-		for i, m := range data.Members {
-			list[i] = Member{UserID: m.UserID, Owner: m.RoleLevel == roleOwner}
-		}
-		return list, data.Total, err
-	}
+	read := func(page pagination) ([]Member, int, error) { return c.memberPage(ctx, groupID, page) }
 	all, complete, err := pages(read, func(m Member) string { return m.UserID })
 	return MemberList{Members: all, Complete: complete}, err
 }
 
-// JoinedGroups lists the IDs of the groups that a user is in, without repeats. OpenIM may
-// leave some out, as in a [MemberList]. It fails as Members does.
-func (c *Client) JoinedGroups(ctx context.Context, userID string) ([]string, error) {
+func (c *Client) memberPage(ctx context.Context, groupID string, page pagination) (list []Member, total int, err error) {
+	var data struct {
+		Total   int `json:"total"`
+		Members []struct {
+			UserID    string `json:"userID"`
+			RoleLevel int    `json:"roleLevel"`
+		} `json:"members"`
+	}
+	err = c.call(ctx, "/group/get_group_member_list", map[string]any{
+		"groupID": groupID, "filter": 0, "keyword": "", "pagination": page,
+	}, &data)
+	list = make([]Member, len(data.Members))
+	for i, m := range data.Members {
+		list[i] = Member{UserID: m.UserID, Owner: m.RoleLevel == roleOwner}
+	}
+	return list, data.Total, err
+}
+
+// SomeMembers lists the first members of a group, up to a hundred. There are none in a
+// dismissed group. It fails as Members does.
+func (c *Client) SomeMembers(ctx context.Context, groupID string) ([]Member, error) {
+	list, _, err := c.memberPage(ctx, groupID, pagination{PageNumber: 1, ShowNumber: pageSize})
+	return list, err
+}
+
+// JoinedGroups lists the IDs of the groups that a user is in, without repeats; complete is
+// as in a [MemberList]. It fails as Members does.
+func (c *Client) JoinedGroups(ctx context.Context, userID string) (groupIDs []string, complete bool, err error) {
 	read := func(page pagination) ([]string, int, error) {
 		var data struct {
 			Total  int `json:"total"`
@@ -73,8 +82,7 @@ func (c *Client) JoinedGroups(ctx context.Context, userID string) ([]string, err
 		}
 		return list, data.Total, err
 	}
-	all, _, err := pages(read, func(id string) string { return id })
-	return all, err
+	return pages(read, func(id string) string { return id })
 }
 
 // pages reads page after page until the pages cover the total, or one brings nothing new.
