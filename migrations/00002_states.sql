@@ -34,7 +34,7 @@ COMMENT ON COLUMN positions.doubted_at IS 'Moment of a snapshot that contradicts
 COMMENT ON COLUMN positions.restarted_at IS 'restarted_at, restarted_from: when max_seq fell last since OpenIM''s seqs began anew, and from what.';
 COMMENT ON COLUMN positions.dismissed_at IS 'Arrival of the last dismissal of the group.';
 COMMENT ON COLUMN positions.moved_at IS 'Arrival of the last event that may have moved the position: an earlier one comes late.';
-COMMENT ON COLUMN positions.updated_at IS 'When an event that changed the position was last written; null before there was one.';
+COMMENT ON COLUMN positions.updated_at IS 'When an event that may have moved the position was last written; null before there was one.';
 
 CREATE TABLE states (
     user_id text COLLATE "C" NOT NULL,

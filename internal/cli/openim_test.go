@@ -1,15 +1,19 @@
 package cli_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/openimtest"
@@ -62,6 +66,25 @@ func resolved(t testing.TB, url string) {
 		var waiting int
 		return conn.QueryRow(t.Context(), "SELECT count(*) FROM lookups").Scan(&waiting) == nil && waiting == 0
 	}, time.Minute, 10*time.Millisecond)
+}
+
+// tables logs what the database has, if the test fails.
+func tables(t testing.TB, url string) {
+	t.Helper()
+	conn := pgtest.Connect(t, url)
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		for _, query := range []string{
+			"SELECT p::text FROM positions AS p", "SELECT s::text FROM states AS s ORDER BY group_id, user_id", "SELECT l::text FROM lookups AS l",
+			"SELECT jsonb_strip_nulls(to_jsonb(j))::text FROM journal AS j ORDER BY group_id, received_at, id",
+		} {
+			rows, _ := conn.Query(context.Background(), query)
+			list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			t.Log(query, err, strings.Join(append([]string{""}, list...), "\n"))
+		}
+	})
 }
 
 // shown is what the read API says of all pairs of the given users.
@@ -184,7 +207,8 @@ func webhookSets() map[string]openimtest.Options {
 	}
 }
 
-// play has random things happen on the model, and delivers callbacks now and then.
+// play has random things happen on the model, and delivers callbacks now and then. Messages
+// that are held are stored at the end.
 func play(s *service, model *openimtest.Server, random *rand.Rand, operations, window int, drop float64) {
 	users := []string{"a", "b", "c", "d", "e"}
 	user := func() string { return users[random.IntN(len(users))] }
@@ -192,27 +216,69 @@ func play(s *service, model *openimtest.Server, random *rand.Rand, operations, w
 	for range operations {
 		g := groups[random.IntN(len(groups))]
 		switch n := random.IntN(100); {
-		case n < 45:
+		case n < 38:
 			model.Send(g, user())
-		case n < 70:
+		case n < 58:
 			model.Read(g, user(), 1+random.Int64N(model.MaxSeq(g)+2))
-		case n < 75:
+		case n < 63:
 			model.ReadMessages(g, user(), 1+random.Int64N(max(1, model.MaxSeq(g))))
-		case n < 78:
+		case n < 66:
 			model.SetRead(g, user(), random.Int64N(model.MaxSeq(g)+1))
-		case n < 83:
+		case n < 71:
 			model.Join(g, user(), random.IntN(2) == 0)
-		case n < 87:
+		case n < 75:
 			model.Leave(g, user(), random.IntN(2) == 0)
-		case n < 89:
+		case n < 77:
 			model.Rename(g)
-		case n < 90 && g == "g2":
+		case n < 78 && g == "g2":
 			model.Dismiss(g)
-		case n < 95:
+		case n < 84:
 			s.deliver(model.Take(random, window, drop))
+		default:
+			misbehave(model, random, g, user())
 		}
 	}
+	for _, g := range groups {
+		model.Release(g)
+	}
 	s.deliver(model.Take(random, window, drop))
+}
+
+// misbehave has the model do one of the things that no callback tells, or not rightly.
+func misbehave(model *openimtest.Server, random *rand.Rand, g, user string) {
+	switch random.IntN(11) {
+	case 0, 1:
+		model.Rejoin(random, g, user, 0)
+	case 2:
+		model.FreezeAt(g, user, math.MaxInt64)
+	case 3:
+		model.Unfreeze(g, user)
+	case 4, 5:
+		model.Clear(g, user)
+	case 6:
+		model.Hold(g)
+	case 7:
+		model.Store(g, 1)
+	case 8:
+		model.HideRow(g, user, 1+random.IntN(2))
+	case 9:
+		model.AdminSend(g)
+	default:
+		model.BadEntry(user)
+	}
+}
+
+// restart has a group's seqs begin anew, as after a backup was restored, and somebody notice:
+// seqs that have passed the old ones look like new messages.
+func restart(s *service, model *openimtest.Server, random *rand.Rand, g string) {
+	if highest := model.MaxSeq(g); highest > 3 {
+		fallen := 1 + random.Int64N(highest-1)
+		model.Reset(g, fallen, random.Int64N(fallen+1))
+	}
+	for _, userID := range []string{"a", "b", "c", "d", "e"} {
+		model.Read(g, userID, 1)
+	}
+	s.deliver(model.Take(random, 1, 0))
 }
 
 // Whatever webhooks are enabled, and whatever of them is dropped and reordered:
@@ -228,6 +294,7 @@ func TestCountsEqualOpenIMs(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 2))
 				model := openimtest.New(options)
 				environment := withOpenIM(t, model)
+				tables(t, environment["DATABASE_URL"])
 				s := serve(t, environment)
 				model.CreateGroup("g1", "a", "b", "c")
 				model.CreateGroup("g2", "b", "d")
@@ -235,15 +302,29 @@ func TestCountsEqualOpenIMs(t *testing.T) {
 				for _, operations := range []int{150, 5, 5} { // OpenIM is asked after each
 					play(s, model, random, operations, 4, drop)
 					resolved(t, environment["DATABASE_URL"])
+					restart(s, model, random, "g1")
+					resolved(t, environment["DATABASE_URL"])
 				}
 				users := []string{"a", "b", "c", "d", "e"}
 				if drop == 0 {
 					announced(t, model, s.shown(users))
 				}
+				for _, userID := range users { // the lists are whole when it is quiet
+					for _, g := range model.Groups() {
+						model.HideRow(g, userID, 0)
+					}
+				}
 				status, out, errs := run(t, environment, "reconcile", "--all")
 				require.Equal(t, 0, status, errs)
 				require.Contains(t, out, "largest difference")
+				resolved(t, environment["DATABASE_URL"])
 				equal(t, model, s.shown(users))
+				status, out, errs = run(t, environment, "reconcile", "--all", "--json")
+				require.Equal(t, 0, status, errs)
+				require.Contains(t, out, `"pairsOff":0,`, "what is repaired stays so")
+				equal(t, model, s.shown(users))
+				status, _ = s.get("/v1/users/" + openimtest.AdminUserID + "/groups/g1")
+				require.Equal(t, 404, status, "an admin who sends is no reader")
 				s.end()
 			})
 		}

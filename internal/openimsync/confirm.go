@@ -11,9 +11,13 @@ import (
 	"readmark/internal/readstate"
 )
 
-// witnesses is how many other members are asked when a user's highest seq contradicts what
-// is known of the group.
-const witnesses = 2
+const (
+	// witnesses is how many other members' answers are compared when a user's highest seq
+	// contradicts what is known of the group, and maxAsked how many are asked for that at
+	// most: who is known to be frozen is none.
+	witnesses = 2
+	maxAsked  = 6
+)
 
 // judge gives what is to be committed of a snapshot. One that contradicts what is known, and
 // did so before, is confirmed: with other members where the highest seq does, by OpenIM's
@@ -41,78 +45,127 @@ func saidTwice(before readstate.Doubt, at time.Time) bool {
 func (s *Sync) confirm(
 	ctx context.Context, e readstate.Event, before readstate.Doubt, position *readstate.GroupPosition,
 ) ([]readstate.Event, error) {
-	users, owner, err := s.witnesses(ctx, e.Pair())
+	j, err := s.hear(ctx, e.Pair())
 	if err != nil {
 		return nil, err
 	}
-	var answers []readstate.Event
-	for _, userID := range users {
-		answer, _, err := s.fetchSnapshots(ctx, readstate.Pair{UserID: userID, GroupID: e.GroupID})
-		if err != nil {
-			return nil, err
-		}
-		answers = append(answers, answer...)
-	}
-	if len(answers) == 0 {
+	if len(j.answers) == 0 {
 		if err := sleep(ctx, before.At.Add(readstate.ReadConfirmation).Sub(s.now())); err != nil {
 			return nil, err
 		}
 	}
 	again, _, err := s.fetchSnapshots(ctx, e.Pair())
 	if err != nil || len(again) == 0 {
-		return answers, err
+		return nil, err
 	}
 	own := again[0]
 	own.AllowReadDecrease = e.AllowReadDecrease && own.ReadSeq == e.ReadSeq
 	side := position.Side(own.MaxSeq)
 	switch {
 	case side == 0: // it agrees now
-	case len(answers) == 0 && before.MaxSeq == own.MaxSeq:
+		return []readstate.Event{own}, nil
+	case len(j.answers) == 0 && before.MaxSeq != own.MaxSeq: // it is doubted again
+		return []readstate.Event{own}, nil
+	case len(j.answers) == 0, j.owner && j.opposed(position, side) < witnesses:
 		take(&own, side)
-	case len(answers) == 0: // it is doubted again
-	case agree(answers, position, side, owner && answers[0].UserID == users[0]):
-		take(&answers[0], side)
-	default:
+		return []readstate.Event{own}, nil
+	}
+	agreed := j.agree(position, side)
+	if !agreed {
 		own.OwnMaxSeq = true
 	}
-	return append(answers, own), nil
+	for i := range j.answers {
+		switch answer := &j.answers[i]; {
+		case agreed && i == 0:
+			take(answer, side)
+		case !agreed || position.Side(answer.MaxSeq) != side: // whatever it is, it is not the group's
+			answer.OwnMaxSeq = true
+		}
+	}
+	return append(j.answers, own), nil
 }
 
-// agree reports whether the witnesses' highest seqs contradict the position as the user's
-// does. The owner, who is never frozen, decides alone.
-func agree(answers []readstate.Event, position *readstate.GroupPosition, side int, owner bool) bool {
-	if owner {
-		answers = answers[:1]
+// hearing is what other members say when a user's highest seq contradicts that of the group.
+type hearing struct {
+	owner   bool              // the user owns the group
+	answers []readstate.Event // the owner's first
+	byOwner bool              // the first answer is the owner's
+}
+
+// agree reports whether the answers contradict the position as the user's does. The owner,
+// whom OpenIM never freezes, decides alone.
+func (j *hearing) agree(position *readstate.GroupPosition, side int) bool {
+	if j.byOwner {
+		return position.Side(j.answers[0].MaxSeq) == side
 	}
-	return !slices.ContainsFunc(answers, func(e readstate.Event) bool { return position.Side(e.MaxSeq) != side })
+	return j.opposed(position, side) == 0
+}
+
+// opposed is how many answers do not.
+func (j *hearing) opposed(position *readstate.GroupPosition, side int) (n int) {
+	for i := range j.answers {
+		if position.Side(j.answers[i].MaxSeq) != side {
+			n++
+		}
+	}
+	return n
 }
 
 // take has the position take a snapshot that contradicts it.
 func take(e *readstate.Event, side int) { e.Restarted, e.Confirmed = side < 0, side > 0 }
 
-// witnesses gives other members of the pair's group, the owner first, if it is among them.
-func (s *Sync) witnesses(ctx context.Context, pair readstate.Pair) (users []string, owner bool, err error) {
+// hear asks other members of the pair's group, the owner first.
+func (s *Sync) hear(ctx context.Context, pair readstate.Pair) (j hearing, err error) {
 	members, err := s.options.OpenIM.SomeMembers(ctx, pair.GroupID)
 	if err != nil && !client.IsUnknown(err) {
-		return nil, false, fmt.Errorf("fetch some members: %w", err)
+		return j, fmt.Errorf("fetch some members: %w", err)
 	}
-	members = slices.DeleteFunc(members, func(m client.Member) bool { return m.UserID == pair.UserID })
-	rand.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
-	slices.SortStableFunc(members, func(a, b client.Member) int {
-		switch {
-		case a.Owner == b.Owner:
-			return 0
-		case a.Owner:
-			return -1
-		default:
-			return 1
+	ownerID := ""
+	for _, m := range members {
+		if m.Owner {
+			ownerID = m.UserID
 		}
-	})
-	if users, err = s.storable(ctx, pair.GroupID, members); err != nil {
-		return nil, false, err
 	}
-	owner = len(users) > 0 && members[0].Owner && users[0] == members[0].UserID
-	return users[:min(len(users), witnesses)], owner, nil
+	j.owner = ownerID == pair.UserID
+	members = slices.DeleteFunc(members, func(m client.Member) bool { return m.UserID == pair.UserID })
+	rand.Shuffle(len(members), func(i, k int) { members[i], members[k] = members[k], members[i] }) //nolint:gosec // no secret
+	users, err := s.storable(ctx, pair.GroupID, members)
+	if err != nil {
+		return j, err
+	}
+	if i := slices.Index(users, ownerID); i > 0 {
+		users[0], users[i] = users[i], users[0]
+	}
+	for _, userID := range users[:min(len(users), maxAsked)] {
+		answer, _, err := s.fetchSnapshots(ctx, readstate.Pair{UserID: userID, GroupID: pair.GroupID})
+		if err != nil {
+			return j, err
+		}
+		for i := range answer {
+			frozen, err := s.isFrozen(ctx, &answer[i])
+			if err != nil {
+				return j, err
+			}
+			if !frozen || userID == ownerID {
+				j.answers = append(j.answers, answer[i])
+				j.byOwner = j.byOwner || userID == ownerID
+			}
+		}
+		if len(j.answers) == witnesses {
+			break
+		}
+	}
+	return j, nil
+}
+
+// isFrozen reports whether a user's highest seq is known to be the user's own.
+func (s *Sync) isFrozen(ctx context.Context, e *readstate.Event) (bool, error) {
+	k, err := s.known(ctx, e.Pair(), nil)
+	if err != nil {
+		return false, err
+	}
+	state, _ := k.of(e)
+	return state.Exact.Capped && state.Exact.MaxSeqCap == e.MaxSeq, nil
 }
 
 // lookUpMembersOf queues lookups of all who have a state in a group: their read seqs are of

@@ -24,11 +24,11 @@ func quiet(t *testing.T, s *fakeStore, sync *openimsync.Sync, userIDs ...string)
 	require.Len(t, s.events(), before, "what is settled is not committed again")
 }
 
-// shows holds counts against those given, and that they are exact.
-func shows(t *testing.T, s *fakeStore, groupID string, want map[string]int64) {
+// shows holds counts in the group g against those given, and that they are exact.
+func shows(t *testing.T, s *fakeStore, want map[string]int64) {
 	t.Helper()
 	for userID, count := range want {
-		got, exact := s.shows(userID, groupID)
+		got, exact := s.shows(userID, "g")
 		require.Equal(t, count, got, userID)
 		require.True(t, exact, userID)
 	}
@@ -77,13 +77,13 @@ func TestOwnMaxSeq(t *testing.T) {
 					wait(time.Minute)
 					end()
 					require.Zero(t, s.waiting())
-					shows(t, s, "g", want)
+					shows(t, s, want)
 					quiet(t, s, sync, "frozen", "a", "owner", "b", "frozen")
 					// It is over when OpenIM says so.
 					o.set("frozen", "g", 9, 3)
 					_, err := sync.User(t.Context(), "frozen")
 					require.NoError(t, err)
-					shows(t, s, "g", map[string]int64{"frozen": 6, "a": 7})
+					shows(t, s, map[string]int64{"frozen": 6, "a": 7})
 				})
 			})
 		}
@@ -139,7 +139,7 @@ func TestSeqsBeginAnew(t *testing.T) {
 				}
 				wait(time.Minute)
 				end()
-				shows(t, s, "g", map[string]int64{"owner": 3, "a": 3, "b": 3})
+				shows(t, s, map[string]int64{"owner": 3, "a": 3, "b": 3})
 				quiet(t, s, sync, "a", "b", "owner", "frozen", "a")
 				got, _ := s.shows("frozen", "g")
 				require.Zero(t, got)
@@ -163,7 +163,7 @@ func TestSeqsBeginAnewOfOne(t *testing.T) {
 		end := start(t, sync.Run)
 		wait(time.Minute)
 		end()
-		shows(t, s, "g", map[string]int64{"u": 3})
+		shows(t, s, map[string]int64{"u": 3})
 		last := s.events()[len(s.events())-1]
 		require.True(t, last.Restarted)
 		require.GreaterOrEqual(t, last.At.Sub(started), time.Second)
@@ -205,7 +205,7 @@ func TestReadSeqFalls(t *testing.T) {
 				if by == "taken back" {
 					want = 0
 				}
-				shows(t, s, "g", map[string]int64{"u": want})
+				shows(t, s, map[string]int64{"u": want})
 				last := s.events()[len(s.events())-1]
 				require.Equal(t, by != "taken back", last.AllowReadDecrease)
 				require.GreaterOrEqual(t, last.At.Sub(started), time.Second)

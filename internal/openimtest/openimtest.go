@@ -335,8 +335,8 @@ func (s *Server) Dismissed(groupID string) bool {
 }
 
 // Counts gives the count of every member of every group that is not dismissed: up to the
-// maxSeq that the member is shown, which may be frozen. Messages that are held have no seq
-// and do not count.
+// maxSeq that the member is shown, which may be frozen, and not beyond the last message.
+// Messages that are held have no seq and do not count.
 func (s *Server) Counts() map[readstate.Pair]Count {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -348,7 +348,7 @@ func (s *Server) Counts() map[readstate.Pair]Count {
 		for _, userID := range g.in() {
 			m := g.members[userID]
 			counts[readstate.Pair{UserID: userID, GroupID: groupID}] = Count{
-				Unread: max(0, g.shown(m)-m.read), Announced: g.said == g.maxSeq && m.told && !m.silent,
+				Unread: max(0, min(g.shown(m), g.maxSeq)-m.read), Announced: g.said == g.maxSeq && m.told && !m.silent,
 			}
 		}
 	}

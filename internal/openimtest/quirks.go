@@ -97,9 +97,12 @@ func (s *Server) Reset(groupID string, maxSeq, read int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.groups[groupID]
-	g.maxSeq, g.maxSeqTime = maxSeq, 0
+	if g == nil {
+		return
+	}
+	g.maxSeq, g.maxSeqTime, g.said = maxSeq, 0, -1
 	for _, m := range g.members {
-		m.read = read
+		m.read, m.told = read, false
 	}
 }
 

@@ -247,13 +247,13 @@ func (a *applying) walk(steps []step) {
 }
 
 // reach moves the group's position over an event, works the event's result out, and
-// gives the position where it has changed.
+// gives the position where it may have changed.
 func (a *applying) reach(e *Entry, message seen) (moved *GroupPosition) {
 	position := a.position(e.GroupID)
 	if e.Kind.movesPosition() {
 		e.Checkpoint = position.checkpoint()
 	}
-	changed := position.apply(e, message)
+	changes := position.apply(e, message)
 	a.positions[e.GroupID] = position
 	switch {
 	case e.Kind == EventReceipt:
@@ -261,7 +261,7 @@ func (a *applying) reach(e *Entry, message seen) (moved *GroupPosition) {
 	case e.Kind == EventMessage && e.ReadSeq == 0 && message.announcedAt.IsZero() && e.UserID != "":
 		e.HasRead, e.Read, e.BeforeBaseSeq = true, position.Number(), !position.HasSeq
 	}
-	if changed {
+	if changes {
 		return &position
 	}
 	return nil

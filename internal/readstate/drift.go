@@ -31,16 +31,16 @@ func (d *Difference) Stays() int64 { return d.Off - d.Repaired }
 type OffReason string
 
 const (
-	// OffUnknown: OpenIM has a count of a member of whom nothing is known.
+	// OffUnknown says that OpenIM has a count of a member of whom nothing is known.
 	OffUnknown OffReason = "unknown"
-	// OffBehind: callbacks have not told what OpenIM says.
+	// OffBehind says that callbacks have not told what OpenIM says.
 	OffBehind OffReason = "behind"
-	// OffMaxSeq: OpenIM's highest seq contradicts what is known of the group, and other
+	// OffMaxSeq says that OpenIM's highest seq contradicts what is known of the group, and other
 	// members have not confirmed it.
 	OffMaxSeq OffReason = "max_seq"
-	// OffReadSeq: OpenIM says that less is read than was known, and has not said so twice.
+	// OffReadSeq says that OpenIM has less read than was known, and has not said so twice.
 	OffReadSeq OffReason = "read_seq"
-	// OffUnsequenced: OpenIM has announced messages and not stored them yet.
+	// OffUnsequenced says that OpenIM has announced messages and not stored them yet.
 	OffUnsequenced OffReason = "not_stored"
 )
 

@@ -117,10 +117,13 @@ func (a *applying) lookUp(e *Entry, message seen) {
 		position := a.position(e.GroupID)
 		switch {
 		case e.UserID == "" || !message.announcedAt.IsZero():
+		case !state.KnownMember(&position): // a member who came back, or an admin of whom OpenIM's word is not taken
+			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: soon})
+			if e.ReadSeq == 0 {
+				a.lookUpMember(e)
+			}
 		case e.ReadSeq == 0: // OpenIM has stored it, and told its seq, some time later
 			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: settled, SettlesAt: settled})
-		case !state.KnownMember(&position): // a member who came back, or an admin
-			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: soon})
 		}
 	case EventSnapshot:
 		a.confirm(e, &state)
@@ -149,8 +152,12 @@ func (a *applying) lookUp(e *Entry, message seen) {
 func (a *applying) confirm(e *Entry, state *ReadState) {
 	before := e.Checkpoint
 	switch maxSeq, readSeq := state.Doubts(&e.Event, &before); {
-	case maxSeq: // others are asked at once
-		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: a.options.Now, Doubt: Doubt{e.At, e.MaxSeq, e.ReadSeq}})
+	case maxSeq: // others are asked at once, and again some time later
+		due := a.options.Now
+		if state.Exact.Capped && state.Exact.MaxSeqCap == e.MaxSeq {
+			due = due.Add(maxStoreCheck)
+		}
+		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: due, Doubt: Doubt{e.At, e.MaxSeq, e.ReadSeq}})
 	case readSeq:
 		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: e.At.Add(ReadConfirmation), Doubt: Doubt{e.At, e.MaxSeq, e.ReadSeq}})
 	}

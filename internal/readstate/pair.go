@@ -203,7 +203,7 @@ func (s *ReadState) KnowsCap(maxSeq int64, p *GroupPosition) bool {
 // admin may send one to a group without being a member.
 func (s *ReadState) KnownMember(p *GroupPosition) bool {
 	told := !s.Exact.SnapshotAt.IsZero() || !s.JoinedAt.IsZero() || !s.ListedAt.IsZero() ||
-		!s.Estimate.At.IsZero() && !(s.Estimate.ByMessage && s.Estimate.FirstAt.Equal(s.Estimate.At))
+		!s.Estimate.At.IsZero() && !s.Estimate.ByMessage
 	return told && !s.Gone(p)
 }
 

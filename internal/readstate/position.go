@@ -56,7 +56,7 @@ type GroupPosition struct {
 	// DismissedAt is the arrival of the last dismissal.
 	DismissedAt time.Time
 	// MovedAt is the arrival of the last event that may have changed any of this, and
-	// UpdatedAt when one was written that did.
+	// UpdatedAt when one was last written.
 	MovedAt, UpdatedAt time.Time
 }
 
@@ -76,12 +76,12 @@ func (p *GroupPosition) dismissed(m *Membership) bool {
 }
 
 // apply moves the position by an event that comes after all that were applied before,
-// and reports whether it changed.
-func (p *GroupPosition) apply(e *Entry, m seen) (changed bool) {
+// and reports whether it may have changed: whether it has may depend on events that come
+// late.
+func (p *GroupPosition) apply(e *Entry, m seen) (moved bool) {
 	if !e.Kind.movesPosition() {
 		return false
 	}
-	before := *p
 	switch e.Kind {
 	case EventMessage:
 		p.message(&e.Event, m)
@@ -94,9 +94,8 @@ func (p *GroupPosition) apply(e *Entry, m seen) (changed bool) {
 		p.DismissedAt = later(p.DismissedAt, e.At)
 	default:
 	}
-	changed = *p != before
 	p.MovedAt = later(p.MovedAt, e.At)
-	return changed
+	return true
 }
 
 func (p *GroupPosition) message(e *Event, m seen) {
