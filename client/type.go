@@ -24,8 +24,10 @@ type (
 	PairAnswer = rest.PairAnswer
 	// UserAnswer is what it says of one user.
 	UserAnswer = rest.UserAnswer
-	// Drift is how far counts were from OpenIM's.
+	// Drift is how far counts were from OpenIM's, and which stay off.
 	Drift = rest.Drift
+	// Off is a pair in it whose count stays off.
+	Off = rest.Off
 	// UserErasure says what the erasure of a user has removed.
 	UserErasure = rest.UserErasure
 	// GroupErasure says what the erasure of a group has removed.
@@ -45,4 +47,13 @@ const (
 	SourceReceipt = rest.StateSourceReceipt
 	SourceMessage = rest.StateSourceMessage
 	SourceFact    = rest.StateSourceFact
+)
+
+// The values of Off.Reason.
+const (
+	OffUnknown   = rest.OffReasonUnknown
+	OffBehind    = rest.OffReasonBehind
+	OffMaxSeq    = rest.OffReasonMaxSeq
+	OffReadSeq   = rest.OffReasonReadSeq
+	OffNotStored = rest.OffReasonNotStored
 )

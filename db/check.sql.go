@@ -38,6 +38,46 @@ func (q *Queries) AddCallbackStat(ctx context.Context, db DBTX, arg AddCallbackS
 	return err
 }
 
+const clearDrifts = `-- name: ClearDrifts :exec
+DELETE FROM drifts WHERE user_id = $1
+`
+
+func (q *Queries) ClearDrifts(ctx context.Context, db DBTX, userID string) error {
+	_, err := db.Exec(ctx, clearDrifts, userID)
+	return err
+}
+
+const countDrifts = `-- name: CountDrifts :many
+SELECT reason, count(*) AS pairs
+FROM drifts
+GROUP BY reason
+`
+
+type CountDriftsRow struct {
+	Reason DriftReason
+	Pairs  int64
+}
+
+func (q *Queries) CountDrifts(ctx context.Context, db DBTX) ([]CountDriftsRow, error) {
+	rows, err := db.Query(ctx, countDrifts)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CountDriftsRow{}
+	for rows.Next() {
+		var i CountDriftsRow
+		if err := rows.Scan(&i.Reason, &i.Pairs); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const isDismissed = `-- name: IsDismissed :one
 SELECT coalesce((SELECT p.dismissed_at IS NOT NULL FROM positions AS p WHERE p.group_id = $1), false)::boolean
 `
@@ -70,6 +110,41 @@ func (q *Queries) ListCallbackStats(ctx context.Context, db DBTX) ([]CallbackSta
 			&i.Callbacks,
 			&i.FirstAt,
 			&i.LastAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listDrifts = `-- name: ListDrifts :many
+SELECT user_id, group_id, unread_count, openim_unread_count, reason, checked_at
+FROM drifts
+ORDER BY checked_at DESC, user_id, group_id
+LIMIT $1
+`
+
+// The newest comparison first.
+func (q *Queries) ListDrifts(ctx context.Context, db DBTX, maxRows int32) ([]Drift, error) {
+	rows, err := db.Query(ctx, listDrifts, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Drift{}
+	for rows.Next() {
+		var i Drift
+		if err := rows.Scan(
+			&i.UserID,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.OpenimUnreadCount,
+			&i.Reason,
+			&i.CheckedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -147,7 +222,7 @@ func (q *Queries) ListKnownUsers(ctx context.Context, db DBTX, arg ListKnownUser
 	return items, nil
 }
 
-const saveCheck = `-- name: SaveCheck :exec
+const saveCheck = `-- name: SaveCheck :execrows
 INSERT INTO checks (user_id, group_id, due_at, checked_at, pairs, pairs_off, repaired, largest_difference)
 SELECT $1::text, $2::text, $3::timestamptz, $4::timestamptz,
     $5::bigint, $6::bigint, $7::bigint, $8::bigint
@@ -172,8 +247,8 @@ type SaveCheckParams struct {
 }
 
 // Not of somebody who was erased meanwhile, of whom there is no state.
-func (q *Queries) SaveCheck(ctx context.Context, db DBTX, arg SaveCheckParams) error {
-	_, err := db.Exec(ctx, saveCheck,
+func (q *Queries) SaveCheck(ctx context.Context, db DBTX, arg SaveCheckParams) (int64, error) {
+	result, err := db.Exec(ctx, saveCheck,
 		arg.UserID,
 		arg.GroupID,
 		arg.DueAt,
@@ -182,6 +257,44 @@ func (q *Queries) SaveCheck(ctx context.Context, db DBTX, arg SaveCheckParams) e
 		arg.PairsOff,
 		arg.Repaired,
 		arg.LargestDifference,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const saveDrifts = `-- name: SaveDrifts :exec
+INSERT INTO drifts (user_id, group_id, unread_count, openim_unread_count, reason, checked_at)
+SELECT $1::text, off.group_id, off.unread_count, off.openim_unread_count, off.reason::drift_reason, off.checked_at
+FROM (
+    SELECT
+        unnest($2::text[]) AS group_id,
+        unnest($3::int8[]) AS unread_count,
+        unnest($4::bigint[]) AS openim_unread_count,
+        unnest($5::text[]) AS reason,
+        unnest($6::timestamptz[]) AS checked_at
+) AS off
+`
+
+type SaveDriftsParams struct {
+	UserID             string
+	GroupIDs           []string
+	UnreadCounts       []*int64
+	OpenimUnreadCounts []int64
+	Reasons            []string
+	CheckedAts         []time.Time
+}
+
+// The pairs of one user.
+func (q *Queries) SaveDrifts(ctx context.Context, db DBTX, arg SaveDriftsParams) error {
+	_, err := db.Exec(ctx, saveDrifts,
+		arg.UserID,
+		arg.GroupIDs,
+		arg.UnreadCounts,
+		arg.OpenimUnreadCounts,
+		arg.Reasons,
+		arg.CheckedAts,
 	)
 	return err
 }

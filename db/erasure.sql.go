@@ -34,6 +34,30 @@ func (q *Queries) EraseChecksOfUser(ctx context.Context, db DBTX, userID string)
 	return result.RowsAffected(), nil
 }
 
+const eraseDriftsOfGroup = `-- name: EraseDriftsOfGroup :execrows
+DELETE FROM drifts WHERE group_id = $1
+`
+
+func (q *Queries) EraseDriftsOfGroup(ctx context.Context, db DBTX, groupID string) (int64, error) {
+	result, err := db.Exec(ctx, eraseDriftsOfGroup, groupID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const eraseDriftsOfUser = `-- name: EraseDriftsOfUser :execrows
+DELETE FROM drifts WHERE user_id = $1
+`
+
+func (q *Queries) EraseDriftsOfUser(ctx context.Context, db DBTX, userID string) (int64, error) {
+	result, err := db.Exec(ctx, eraseDriftsOfUser, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const eraseJournalOfGroup = `-- name: EraseJournalOfGroup :one
 WITH gone AS (
     DELETE FROM journal AS j

@@ -12,6 +12,51 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+type DriftReason string
+
+const (
+	DriftReasonUnknown   DriftReason = "unknown"
+	DriftReasonBehind    DriftReason = "behind"
+	DriftReasonMaxSeq    DriftReason = "max_seq"
+	DriftReasonReadSeq   DriftReason = "read_seq"
+	DriftReasonNotStored DriftReason = "not_stored"
+)
+
+func (e *DriftReason) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = DriftReason(s)
+	case string:
+		*e = DriftReason(s)
+	default:
+		return fmt.Errorf("unsupported scan type for DriftReason: %T", src)
+	}
+	return nil
+}
+
+type NullDriftReason struct {
+	DriftReason DriftReason
+	Valid       bool // Valid is true if DriftReason is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullDriftReason) Scan(value interface{}) error {
+	if value == nil {
+		ns.DriftReason, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.DriftReason.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullDriftReason) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.DriftReason), nil
+}
+
 type EventKind string
 
 const (
@@ -98,6 +143,18 @@ type CurrentState struct {
 	Exact       bool
 	Pending     bool
 	UpdatedAt   time.Time
+}
+
+// The pairs whose count was still off after the last comparison of the user with OpenIM, which replaces them: the first 100 of each user.
+type Drift struct {
+	UserID  string
+	GroupID string
+	// The count that was served. Null: none was known.
+	UnreadCount       *int64
+	OpenimUnreadCount int64
+	Reason            DriftReason
+	// When OpenIM was asked.
+	CheckedAt time.Time
 }
 
 // Tombstones: who was erased, as a hash, and when.

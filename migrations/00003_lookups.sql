@@ -46,6 +46,27 @@ COMMENT ON TABLE checks IS 'When each user (group_id empty) and the members of e
 COMMENT ON COLUMN checks.checked_at IS 'Null: not compared yet.';
 COMMENT ON COLUMN checks.pairs_off IS 'Pairs whose count differed.';
 
+CREATE TYPE drift_reason AS ENUM ('unknown', 'behind', 'max_seq', 'read_seq', 'not_stored');
+
+CREATE TABLE drifts (
+    user_id text COLLATE "C" NOT NULL,
+    group_id text COLLATE "C" NOT NULL,
+    unread_count bigint,
+    openim_unread_count bigint NOT NULL,
+    reason drift_reason NOT NULL,
+    checked_at timestamptz NOT NULL,
+    CONSTRAINT drifts_pkey PRIMARY KEY (user_id, group_id)
+);
+
+CREATE INDEX drifts_checked_at_idx ON drifts (checked_at);
+CREATE INDEX drifts_group_id_idx ON drifts (group_id);
+
+COMMENT ON TABLE drifts IS 'The pairs whose count was still off after the last comparison of the user with OpenIM, which replaces them: the first 100 of each user.';
+COMMENT ON COLUMN drifts.unread_count IS 'The count that was served. Null: none was known.';
+COMMENT ON COLUMN drifts.checked_at IS 'When OpenIM was asked.';
+
 -- +goose Down
+DROP TABLE drifts;
+DROP TYPE drift_reason;
 DROP TABLE checks;
 DROP TABLE lookups;

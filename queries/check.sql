@@ -25,7 +25,7 @@ WHERE c.user_id = due.user_id AND c.group_id = due.group_id
   AND c.due_at <= @moment -- another process may have been faster
 RETURNING c.user_id, c.group_id;
 
--- name: SaveCheck :exec
+-- name: SaveCheck :execrows
 -- Not of somebody who was erased meanwhile, of whom there is no state.
 INSERT INTO checks (user_id, group_id, due_at, checked_at, pairs, pairs_off, repaired, largest_difference)
 SELECT @user_id::text, @group_id::text, sqlc.arg('due_at')::timestamptz, sqlc.arg('checked_at')::timestamptz,
@@ -51,6 +51,34 @@ SELECT
     max(checked_at)::timestamp with time zone AS newest_check_at
 FROM checks
 WHERE group_id = '';
+
+-- name: ClearDrifts :exec
+DELETE FROM drifts WHERE user_id = @user_id;
+
+-- name: SaveDrifts :exec
+-- The pairs of one user.
+INSERT INTO drifts (user_id, group_id, unread_count, openim_unread_count, reason, checked_at)
+SELECT @user_id::text, off.group_id, off.unread_count, off.openim_unread_count, off.reason::drift_reason, off.checked_at
+FROM (
+    SELECT
+        unnest(@group_ids::text[]) AS group_id,
+        unnest(@unread_counts::int8[]) AS unread_count,
+        unnest(@openim_unread_counts::bigint[]) AS openim_unread_count,
+        unnest(@reasons::text[]) AS reason,
+        unnest(@checked_ats::timestamptz[]) AS checked_at
+) AS off;
+
+-- name: ListDrifts :many
+-- The newest comparison first.
+SELECT user_id, group_id, unread_count, openim_unread_count, reason, checked_at
+FROM drifts
+ORDER BY checked_at DESC, user_id, group_id
+LIMIT @max_rows;
+
+-- name: CountDrifts :many
+SELECT reason, count(*) AS pairs
+FROM drifts
+GROUP BY reason;
 
 -- name: ListKnownUsers :many
 -- Users that something is known of, in key order.

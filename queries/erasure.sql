@@ -176,6 +176,12 @@ DELETE FROM checks WHERE user_id = @user_id;
 -- name: EraseChecksOfGroup :execrows
 DELETE FROM checks WHERE group_id = @group_id;
 
+-- name: EraseDriftsOfUser :execrows
+DELETE FROM drifts WHERE user_id = @user_id;
+
+-- name: EraseDriftsOfGroup :execrows
+DELETE FROM drifts WHERE group_id = @group_id;
+
 -- name: EraseRejectedUser :execrows
 -- The record of a rejected callback stays, without the user.
 UPDATE rejected_callbacks SET user_id = NULL WHERE user_id = @user_id::text AND received_at <= @moment;

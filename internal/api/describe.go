@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"readmark/internal/readstate"
 )
 
 // unknownType is the type of the problem that nothing is known of what was asked for. It
@@ -184,10 +186,15 @@ func descriptions() map[string]description {
 			request: query.Body, answer: batch.Body,
 		},
 		"get-drift": {
-			text: "What the newest comparison of each user with OpenIM has found; zeros where OpenIM is not asked.",
+			text: "What the newest comparison of each user with OpenIM has found, and the pairs that it could not repair; zeros and none where " +
+				"OpenIM is not asked. Of one user a hundred pairs are kept. The next comparison of the user replaces them.",
 			answer: Drift{
-				Users: 1200, UsersChecked: 1180, Pairs: 9300, PairsOff: 2, Repaired: 2, LargestDifference: 3,
+				Users: 1200, UsersChecked: 1180, Pairs: 9300, PairsOff: 3, Repaired: 2, StaysOff: 1, LargestDifference: 3,
 				OldestCheckAt: new(at.Add(-time.Hour)), NewestCheckAt: &at, AsOf: asOf,
+				Items: []Off{newOff(&readstate.Off{
+					Pair: readstate.Pair{UserID: state.UserID, GroupID: group}, Known: true, UnreadCount: count, Want: count - 3,
+					Reason: readstate.OffUnsequenced, At: at,
+				})},
 			},
 		},
 		"list-receipts":       {text: history, answer: ReceiptList{Items: []Receipt{receipt}, AsOf: asOf}},

@@ -95,10 +95,36 @@ type Drift struct {
 	Pairs             int64      `json:"pairs" minimum:"0" doc:"counts compared, in each user's newest comparison"`
 	PairsOff          int64      `json:"pairsOff" minimum:"0" doc:"of these, those that differed"`
 	Repaired          int64      `json:"repaired" minimum:"0" doc:"of these, those that were repaired"`
+	StaysOff          int64      `json:"staysOff" minimum:"0" doc:"of these, those that were not"`
 	LargestDifference int64      `json:"largestDifference" minimum:"0" doc:"the largest difference of a count"`
 	OldestCheckAt     *time.Time `json:"oldestCheckAt" nullable:"true" doc:"the oldest of these comparisons, UTC; null when there is none"`
 	NewestCheckAt     *time.Time `json:"newestCheckAt" nullable:"true" doc:"the newest of these comparisons, UTC; null when there is none"`
+	Items             []Off      `json:"items" nullable:"false" maxItems:"100" doc:"the first hundred of the pairs that stay off, the newest comparison first"`
 	AsOf              time.Time  `json:"asOf" doc:"the answer is not older than this, UTC"`
+}
+
+// Off is a pair whose count differed from OpenIM's and was not repaired.
+type Off struct {
+	UserID  string `json:"userID" doc:"the user"`
+	GroupID string `json:"groupID" doc:"the group"`
+	// UnreadCount is null where none was known: unknown is not zero.
+	UnreadCount       *int64    `json:"unreadCount" nullable:"true" minimum:"0" doc:"the count here, when OpenIM was asked; null when none was known"`
+	OpenIMUnreadCount int64     `json:"openimUnreadCount" minimum:"0" doc:"the count that follows from OpenIM's answer"`
+	Known             bool      `json:"known" doc:"whether a count was known here"`
+	Reason            string    `json:"reason" enum:"unknown,behind,max_seq,read_seq,not_stored" doc:"why they differ"`
+	Explanation       string    `json:"explanation" doc:"the reason, and what to do, in plain words"`
+	CheckedAt         time.Time `json:"checkedAt" doc:"when OpenIM was asked, UTC"`
+}
+
+func newOff(o *readstate.Off) Off {
+	off := Off{
+		UserID: o.UserID, GroupID: o.GroupID, OpenIMUnreadCount: o.Want, Known: o.Known, Reason: string(o.Reason),
+		Explanation: o.Reason.Why() + " " + o.Reason.Advice(), CheckedAt: o.At,
+	}
+	if o.Known {
+		off.UnreadCount = &o.UnreadCount
+	}
+	return off
 }
 
 // GroupSum is the sum over one group's readers.

@@ -55,7 +55,7 @@ func (h *handler) registerSums(api huma.API) {
 	}), h.getGroupSum)
 	huma.Register(api, huma.Operation{
 		OperationID: "get-drift", Method: http.MethodGet, Path: "/v1/drift",
-		Summary: "How far counts were from OpenIM's when they were last compared", Tags: []string{"operation"},
+		Summary: "How far counts were from OpenIM's when they were last compared, and which stay off", Tags: []string{"operation"},
 		Errors: []int{http.StatusServiceUnavailable},
 	}, h.getDrift)
 }
@@ -66,10 +66,14 @@ func (h *handler) getDrift(ctx context.Context, _ *struct{}) (*driftOutput, erro
 	if err != nil {
 		return nil, h.problem(ctx, err, "")
 	}
+	items := make([]Off, len(d.Left))
+	for i := range d.Left {
+		items[i] = newOff(&d.Left[i])
+	}
 	return &driftOutput{Fresh: noCache(), Body: Drift{
-		Users: d.Users, UsersChecked: d.UsersChecked, Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired,
+		Users: d.Users, UsersChecked: d.UsersChecked, Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired, StaysOff: d.Stays(),
 		LargestDifference: d.Largest, OldestCheckAt: optionalTime(d.OldestCheckAt),
-		NewestCheckAt: optionalTime(d.NewestCheckAt), AsOf: asOf,
+		NewestCheckAt: optionalTime(d.NewestCheckAt), Items: items, AsOf: asOf,
 	}}, nil
 }
 

@@ -180,8 +180,23 @@ func TestReconcileCommand(t *testing.T) {
 	require.EqualValues(t, 0, found["repaired"])
 	require.EqualValues(t, 5, found["largestDifference"], "of c, of whom nothing is known")
 	require.EqualValues(t, 0, count("b"), "nothing is changed")
+	items := found["items"].([]any)
+	require.Len(t, items, 3)
+	require.EqualValues(t, 3, found["staysOff"])
+	for i, want := range []map[string]any{
+		{"userID": "a", "known": false, "unreadCount": nil, "openimUnreadCount": 0.0, "reason": "unknown"},
+		{"userID": "b", "known": true, "unreadCount": 0.0, "openimUnreadCount": 4.0, "reason": "behind"},
+		{"userID": "c", "known": false, "unreadCount": nil, "openimUnreadCount": 5.0, "reason": "unknown"},
+	} {
+		item := items[i].(map[string]any)
+		require.Subset(t, item, want)
+		require.Equal(t, "g", item["groupID"])
+		require.Contains(t, item["explanation"], "reconcile without --check")
+	}
 	found = report(0, "--user", "b")
-	require.Equal(t, map[string]any{"users": 1.0, "pairs": 1.0, "pairsOff": 1.0, "repaired": 1.0, "largestDifference": 4.0}, found)
+	require.Equal(t, map[string]any{
+		"users": 1.0, "pairs": 1.0, "pairsOff": 1.0, "repaired": 1.0, "staysOff": 0.0, "largestDifference": 4.0, "items": []any{},
+	}, found)
 	require.EqualValues(t, 4, count("b"))
 	require.Nil(t, count("c"))
 	require.EqualValues(t, 3, report(0, "--group", "g")["pairs"])

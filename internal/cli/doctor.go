@@ -247,16 +247,17 @@ func (d *doctor) lookups(ctx context.Context, s *store.Store) {
 
 func (d *doctor) drift(ctx context.Context, s *store.Store) {
 	drift, err := s.Drift(ctx)
+	var reasons map[readstate.OffReason]int64
+	if err == nil {
+		reasons, err = s.CountDrifts(ctx)
+	}
 	switch {
 	case err != nil:
 		d.ill("drift", "%v", err)
 	case drift.UsersChecked == 0:
 		d.note("drift", "nobody has been compared with OpenIM yet")
-	case drift.Off > drift.Repaired:
-		d.ill("drift", "%d of %d counts differ from OpenIM's and could not be repaired, by up to %d: run readmark reconcile --all, and look into the log",
-			drift.Off-drift.Repaired, drift.Pairs, drift.Largest)
 	default:
-		d.well("drift", "%d counts of %d users compared with OpenIM; %d differed and were repaired", drift.Pairs, drift.UsersChecked, drift.Off)
+		d.tellDrift(&drift, reasons)
 	}
 }
 

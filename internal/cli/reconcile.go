@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -23,6 +21,7 @@ const reconcilePage = 1000
 var (
 	errNoOpenIM = errors.New("OpenIM's REST API is not configured: set READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET")
 	errDrift    = errors.New("counts differ from OpenIM's")
+	errStaysOff = errors.New("counts differ from OpenIM's and could not be repaired")
 )
 
 // reconciling is what the command was asked to do.
@@ -38,7 +37,8 @@ func (p *program) reconcileCommand() *cobra.Command {
 		Short: "Compare counts with OpenIM, and repair those that differ",
 		Long: "Compare counts with OpenIM's, and repair those that differ: of the users and groups given, or of all that are " +
 			"known, with the members that OpenIM lists. Members whom OpenIM does not name any more are asked for a second time " +
-			"ten seconds later, before they are taken out. With --check nothing is changed, and the exit status is 1 when a count differs.",
+			"ten seconds later, before they are taken out. The exit status is 1 when a count stays off: which ones (the first hundred) and why is " +
+			"printed. With --check nothing is changed, and the exit status is 1 when a count differs.",
 		RunE: func(command *cobra.Command, _ []string) error {
 			if !r.all && len(r.users)+len(r.groups) == 0 {
 				return errors.New("say --user, --group or --all")
@@ -67,7 +67,7 @@ func (p *program) reconcileCommand() *cobra.Command {
 	flags.StringSliceVar(&r.users, "user", nil, "this user, in all groups (may be repeated)")
 	flags.StringSliceVar(&r.groups, "group", nil, "this group, all its members (may be repeated)")
 	flags.BoolVar(&r.all, "all", false, "every group and every user that is known")
-	flags.BoolVar(&r.check, "check", false, "change nothing; exit status 1 when a count differs")
+	flags.BoolVar(&r.check, "check", false, "change nothing; list the counts that differ, with exit status 1")
 	flags.BoolVar(&r.json, "json", false, "report as JSON")
 	p.variableFlag(command, "database-url", "READMARK_DATABASE_URL", "PostgreSQL with the counts")
 	p.variableFlag(command, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
@@ -96,10 +96,14 @@ func (p *program) reconcile(ctx context.Context, c *config.Config, s *store.Stor
 	if err := p.report(r, &report); err != nil {
 		return err
 	}
-	if r.check && report.Off > 0 {
+	switch {
+	case report.Stays() == 0:
+		return nil
+	case r.check:
 		return errDrift
+	default:
+		return errStaysOff
 	}
-	return nil
 }
 
 // reconciled is what the command has found.
@@ -188,19 +192,6 @@ func pages(list func(after string) ([]string, error), visit func(id string) erro
 		}
 		after = page[len(page)-1]
 	}
-}
-
-func (p *program) report(r *reconciling, report *reconciled) error {
-	if r.json {
-		return json.NewEncoder(p.Stdout).Encode(map[string]any{
-			"users": report.Users, "pairs": report.Pairs, "pairsOff": report.Off, "repaired": report.Repaired,
-			"largestDifference": report.Largest,
-		})
-	}
-	table := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "users\tpairs\toff\trepaired\tlargest difference")
-	_, _ = fmt.Fprintf(table, "%d\t%d\t%d\t%d\t%d\n", report.Users, report.Pairs, report.Off, report.Repaired, report.Largest)
-	return table.Flush()
 }
 
 // reconcileProgress gives a bar on a terminal, and a line now and then elsewhere.

@@ -34,7 +34,7 @@ func (s *Sync) Group(ctx context.Context, groupID string) (readstate.Difference,
 // reconcile compares a user in all groups (no GroupID) or in one, and repairs what differs.
 // Callbacks go on meanwhile, so it counts and repairs only what still differs in a second
 // comparison, which comes a second later where OpenIM has to say something twice. A third
-// one tells what was repaired.
+// one tells which of that was repaired.
 func (s *Sync) reconcile(ctx context.Context, pair readstate.Pair) (readstate.Difference, error) {
 	first, err := s.compare(ctx, pair)
 	if err != nil || len(first.differing) == 0 {
@@ -60,9 +60,25 @@ func (s *Sync) reconcile(ctx context.Context, pair readstate.Pair) (readstate.Di
 	if err != nil {
 		return second.Difference, err
 	}
-	second.Repaired = max(0, second.Off-third.Off)
-	second.Left = third.Left
-	return second.Difference, nil
+	found := second.Difference
+	found.Left = second.stays(&third)
+	found.Repaired = found.Off - int64(len(found.Left))
+	return found, nil
+}
+
+// stays gives the pairs that are off in a later comparison, too, as they are there. What is
+// off there alone was not to be repaired: a message came, or a read, since the comparison.
+func (c *comparison) stays(later *comparison) (left []readstate.Off) {
+	before := make(map[string]bool, len(c.Left))
+	for i := range c.Left {
+		before[c.Left[i].GroupID] = true
+	}
+	for i := range later.Left {
+		if before[later.Left[i].GroupID] {
+			left = append(left, later.Left[i])
+		}
+	}
+	return left
 }
 
 // repairs gives what is to be committed of the second comparison.
@@ -134,7 +150,9 @@ func (c *comparison) add(event readstate.Event) {
 	if !found || shown.UnreadCount != want {
 		c.Off++
 		c.Largest = max(c.Largest, want-shown.UnreadCount, shown.UnreadCount-want) // neither is negative
-		c.leave(&event, &state, &position, readstate.Off{Pair: event.Pair(), UnreadCount: shown.UnreadCount, Known: found, Want: want})
+		off := readstate.Off{Pair: event.Pair(), Known: found, UnreadCount: shown.UnreadCount, Want: want, At: event.At}
+		off.Reason = reason(&off, &event, &state, &position)
+		c.Left = append(c.Left, off)
 	}
 	if state.Said(&event, &position) {
 		return
@@ -144,23 +162,21 @@ func (c *comparison) add(event readstate.Event) {
 	c.differing = append(c.differing, event)
 }
 
-// leave lists a pair whose count differs, with the reason.
-func (c *comparison) leave(e *readstate.Event, state *readstate.ReadState, position *readstate.GroupPosition, off readstate.Off) {
-	if len(c.Left) == readstate.MaxOff {
-		return
-	}
+// reason says why the count of a pair differs from that of a snapshot.
+func reason(off *readstate.Off, e *readstate.Event, state *readstate.ReadState, position *readstate.GroupPosition) readstate.OffReason {
 	maxSeq, readSeq := state.Doubts(e, position)
 	switch {
 	case !off.Known:
-		off.Reason = readstate.OffUnknown
+		return readstate.OffUnknown
 	case maxSeq:
-		off.Reason = readstate.OffMaxSeq
-	case readSeq:
-		off.Reason = readstate.OffReadSeq
-	case position.Unsequenced > 0:
-		off.Reason = readstate.OffUnsequenced
+		return readstate.OffMaxSeq
+	case readSeq, e.ReadSeq < state.Exact.Seq && !state.Exact.DoubtedAt.IsZero():
+		return readstate.OffReadSeq
+	case position.Unsequenced > 0 && off.UnreadCount > off.Want:
+		return readstate.OffUnsequenced
+	case !position.DoubtedAt.IsZero():
+		return readstate.OffMaxSeq
 	default:
-		off.Reason = readstate.OffBehind
+		return readstate.OffBehind
 	}
-	c.Left = append(c.Left, off)
 }

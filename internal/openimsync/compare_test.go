@@ -68,10 +68,11 @@ func TestDiffers(t *testing.T) {
 				want := readstate.Difference{Pairs: 4, Off: 3, Repaired: 3, Largest: 40}
 				if options != nil {
 					want.Repaired = 0
+					at := started.Add(2 * time.Second).UTC() // of the second answer
 					want.Left = []readstate.Off{
-						{Pair: pairOf("u", "less"), Known: true, UnreadCount: 1, Want: 3, Reason: readstate.OffBehind},
-						{Pair: pairOf("u", "more"), Known: true, UnreadCount: 9, Want: 2, Reason: readstate.OffBehind},
-						{Pair: pairOf("u", "new"), Want: 40, Reason: readstate.OffUnknown},
+						{Pair: pairOf("u", "less"), Known: true, UnreadCount: 1, Want: 3, Reason: readstate.OffBehind, At: at},
+						{Pair: pairOf("u", "more"), Known: true, UnreadCount: 9, Want: 2, Reason: readstate.OffBehind, At: at},
+						{Pair: pairOf("u", "new"), Want: 40, Reason: readstate.OffUnknown, At: at},
 					}
 					require.Empty(t, s.batches)
 				} else {

@@ -344,6 +344,21 @@ func (s *fakeStore) SaveCheck(ctx context.Context, subject readstate.Pair, d rea
 	return nil
 }
 
+func (s *fakeStore) CountDrifts(ctx context.Context) (map[readstate.OffReason]int64, error) {
+	unlock, err := s.begin(ctx, "CountDrifts")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	counts := map[readstate.OffReason]int64{}
+	for _, d := range s.saved {
+		for i := range d.Left {
+			counts[d.Left[i].Reason]++
+		}
+	}
+	return counts, nil
+}
+
 func (s *fakeStore) SeedChecks(ctx context.Context, spread time.Duration) error {
 	unlock, err := s.begin(ctx, "SeedChecks")
 	if err != nil {

@@ -11,6 +11,7 @@ type metrics struct {
 	lookupFailures              prometheus.Counter
 	users, pairs, off, repaired prometheus.Counter
 	largest                     prometheus.Gauge
+	drifts                      *prometheus.GaugeVec
 	memberListsDoubted          prometheus.Counter
 }
 
@@ -18,7 +19,7 @@ func newMetrics() *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	return &metrics{
+	m := &metrics{
 		lookupDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "readmark_lookup_duration_seconds",
 			Help:    "Time from queueing a lookup at OpenIM until its answer is stored, in seconds.",
@@ -33,9 +34,17 @@ func newMetrics() *metrics {
 			Name: "readmark_reconcile_last_difference",
 			Help: "Largest difference between a count and OpenIM's in the comparison of the last user.",
 		}),
+		drifts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "readmark_drift_pairs",
+			Help: "Counts that differ from OpenIM's and could not be repaired, in the newest comparison of each user, by the reason; of all processes.",
+		}, []string{"reason"}),
 		memberListsDoubted: counter("readmark_member_list_doubted_total",
 			"Member lists of OpenIM that would have hidden more than a tenth of a group's known members, and were read once more first."),
 	}
+	for _, reason := range readstate.OffReasons() { // there from the start
+		m.drifts.WithLabelValues(string(reason))
+	}
+	return m
 }
 
 // Observe counts the comparison of one user in the metrics.
@@ -51,5 +60,5 @@ func (s *Sync) Observe(d readstate.Difference) {
 // Register registers the metrics. It panics when they are registered already.
 func (s *Sync) Register(registry prometheus.Registerer) {
 	m := s.metrics
-	registry.MustRegister(m.lookupDuration, m.lookupFailures, m.users, m.pairs, m.off, m.repaired, m.largest, m.memberListsDoubted)
+	registry.MustRegister(m.lookupDuration, m.lookupFailures, m.users, m.pairs, m.off, m.repaired, m.largest, m.drifts, m.memberListsDoubted)
 }

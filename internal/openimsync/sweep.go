@@ -3,6 +3,7 @@ package openimsync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -28,7 +29,7 @@ func (s *Sync) Sweep(ctx context.Context) {
 	interval := s.options.Interval
 	poll := min(max(interval/100, minPoll), maxPoll)
 	seed := min(max(interval/4, minSeed), maxSeed)
-	var seededAt time.Time
+	var seededAt, countedAt time.Time
 	for {
 		if now := s.options.Now(); now.Sub(seededAt) >= seed {
 			seededAt = now
@@ -47,6 +48,13 @@ func (s *Sync) Sweep(ctx context.Context) {
 		}
 		if err := s.lookAgain(ctx); err != nil {
 			s.logSweepError(ctx, err)
+		}
+		s.drifts.warn(ctx)
+		if now := s.options.Now(); err == nil && now.Sub(countedAt) >= driftCounts {
+			countedAt = now
+			if err := s.countDrifts(ctx); err != nil {
+				s.logSweepError(ctx, err)
+			}
 		}
 		if len(due) == sweepChecks && ctx.Err() == nil {
 			continue
@@ -70,11 +78,27 @@ func (s *Sync) check(ctx context.Context, subject readstate.Pair) error {
 		return err
 	}
 	s.Observe(d)
-	if d.Off > 0 {
+	switch {
+	case d.Stays() > 0:
+		s.drifts.add(&d)
+		s.drifts.warn(ctx)
+	case d.Off > 0:
 		s.options.Logger.InfoContext(ctx, "counts differed from openim's", "pairs", d.Pairs, "off", d.Off,
 			"repaired", d.Repaired, "largest", d.Largest)
 	}
 	return s.options.Store.SaveCheck(ctx, subject, d, s.options.Interval)
+}
+
+// countDrifts brings the metric of what stays off up to date.
+func (s *Sync) countDrifts(ctx context.Context) error {
+	counts, err := s.options.Store.CountDrifts(ctx)
+	if err != nil {
+		return fmt.Errorf("count drifts: %w", err)
+	}
+	for _, reason := range readstate.OffReasons() {
+		s.metrics.drifts.WithLabelValues(string(reason)).Set(float64(counts[reason]))
+	}
+	return nil
 }
 
 // logSweepError logs a failed check. That OpenIM or the database is away is logged

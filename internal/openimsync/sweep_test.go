@@ -2,6 +2,9 @@ package openimsync_test
 
 import (
 	"context"
+	"math"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -60,6 +63,70 @@ func TestSweep(t *testing.T) {
 		require.Len(t, s.results(), 61)
 		require.Len(t, s.events(), repaired)
 		require.GreaterOrEqual(t, s.seeds, 7, "who is new is seeded every quarter of the interval")
+	})
+}
+
+// What stays off is warned of once a minute at most, with the reasons, and is in a metric by
+// the reason until it is repaired; what was repaired is told at info.
+func TestSweepDrift(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{}
+		populate(s, o, 60)
+		s.know("sole", "alone", 0, 0)
+		s.change(pairOf("sole", "alone"), noSeq)
+		o.set("sole", "alone", math.MaxInt64, 2) // there is nobody else to ask
+		o.members["alone"] = []string{"sole"}
+		var calm atomic.Bool
+		o.hook = func(_ context.Context, id string, n int) error {
+			if !calm.Load() && id < "u0030" && id > "u" { // it never says the same twice
+				o.set(id, "g", 10, int64(1+n%3))
+			}
+			return nil
+		}
+		sync, registry, log := newSync(s, o)
+		stays := func() map[string]int {
+			t.Helper()
+			families, err := registry.Gather()
+			require.NoError(t, err)
+			found := map[string]int{}
+			for _, family := range families {
+				for _, m := range family.GetMetric() {
+					if family.GetName() == "readmark_drift_pairs" {
+						found[m.GetLabel()[0].GetValue()] = int(m.GetGauge().GetValue())
+					}
+				}
+			}
+			return found
+		}
+		require.Equal(t, map[string]int{"unknown": 0, "behind": 0, "max_seq": 0, "read_seq": 0, "not_stored": 0}, stays())
+		end := start(t, sync.Sweep)
+		wait(59 * time.Minute)
+		require.Equal(t, map[string]int{"unknown": 0, "behind": 0, "max_seq": 1, "read_seq": 30, "not_stored": 0}, stays())
+		warnings := regexp.MustCompile(`(?m)^time=(\S+) level=WARN msg="counts differ from openim's and could not be repaired" users=(\d+) .*$`).
+			FindAllStringSubmatch(log.String(), -1)
+		require.NotEmpty(t, warnings)
+		users, last := 0, time.Time{}
+		for _, line := range warnings {
+			at, err := time.Parse(time.RFC3339, line[1])
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, at.Sub(last), time.Minute)
+			last = at
+			n, err := strconv.Atoi(line[2])
+			require.NoError(t, err)
+			users += n
+			require.Regexp(t, `(read_seq|max_seq)=\d`, line[0])
+		}
+		require.Equal(t, 31, users, "nobody is left out")
+		require.Less(t, len(warnings), 31, "they are summed up")
+		require.Equal(t, len(warnings), strings.Count(log.String(), "level=WARN"))
+		require.Equal(t, 3, strings.Count(log.String(), "counts differed from openim's"), "of u0030, u0040 and u0050, repaired")
+		calm.Store(true)
+		o.set("sole", "alone", 10, 7)
+		wait(time.Hour)
+		end()
+		require.Equal(t, map[string]int{"unknown": 0, "behind": 0, "max_seq": 0, "read_seq": 0, "not_stored": 0}, stays())
+		require.Equal(t, len(warnings), strings.Count(log.String(), "level=WARN"))
 	})
 }
 

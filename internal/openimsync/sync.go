@@ -90,6 +90,9 @@ type CheckStore interface {
 	TakeChecks(ctx context.Context, limit int32, interval time.Duration) ([]readstate.Pair, error)
 	// SaveCheck keeps the result of a check, which is due again an interval later.
 	SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error
+	// CountDrifts counts, by the reason, the pairs that stayed off in the newest comparison of
+	// each user.
+	CountDrifts(ctx context.Context) (map[readstate.OffReason]int64, error)
 }
 
 // Options configures a Sync.
@@ -111,6 +114,7 @@ type Options struct {
 type Sync struct {
 	options Options
 	metrics *metrics
+	drifts  driftLog
 
 	outsiders *lru.Cache[readstate.Pair, outsider]
 
@@ -132,7 +136,8 @@ func New(o Options) *Sync {
 		panic(err) // the size is above zero
 	}
 	return &Sync{
-		options: o, metrics: newMetrics(), outsiders: outsiders, members: map[string]memberList{}, doubts: map[string]*doubt{},
+		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders,
+		members: map[string]memberList{}, doubts: map[string]*doubt{},
 	}
 }
 

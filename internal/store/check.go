@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,15 +41,24 @@ func (s *Store) TakeChecks(ctx context.Context, limit int32, interval time.Durat
 	return pairs, nil
 }
 
-// SaveCheck keeps what a comparison of a user has found, unless nothing is known of the
-// user any more.
+// SaveCheck keeps what a comparison of a user has found, and in place of what was listed
+// before, the first [readstate.MaxOff] pairs that stay off; nothing, when nothing is known of
+// the user any more.
 func (s *Store) SaveCheck(ctx context.Context, subject readstate.Pair, d readstate.Difference, interval time.Duration) error {
 	now := s.now().UTC()
 	err := s.besideErasures(ctx, func(tx pgx.Tx) error {
-		return s.queries.SaveCheck(ctx, tx, db.SaveCheckParams{
+		// The row of the check has two comparisons of a user wait for each other.
+		saved, err := s.queries.SaveCheck(ctx, tx, db.SaveCheckParams{
 			UserID: subject.UserID, GroupID: subject.GroupID, DueAt: now.Add(interval), CheckedAt: now,
 			Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired, LargestDifference: d.Largest,
 		})
+		if err != nil || saved == 0 {
+			return err
+		}
+		if err := s.queries.ClearDrifts(ctx, tx, subject.UserID); err != nil || len(d.Left) == 0 {
+			return err
+		}
+		return s.saveDrifts(ctx, tx, subject.UserID, d.Left[:min(len(d.Left), readstate.MaxOff)])
 	})
 	if err != nil {
 		return fmt.Errorf("save check: %w", translate(err))
@@ -56,16 +66,48 @@ func (s *Store) SaveCheck(ctx context.Context, subject readstate.Pair, d readsta
 	return nil
 }
 
-// Drift sums the newest comparison of each user up.
+// saveDrifts lists pairs of a user, but for those of groups that were erased meanwhile.
+func (s *Store) saveDrifts(ctx context.Context, tx pgx.Tx, userID string, list []readstate.Off) error {
+	pairs := make([]readstate.Pair, len(list))
+	for i := range list {
+		pairs[i] = list[i].Pair
+	}
+	trusted, err := s.filterTrusted(ctx, tx, pairs)
+	if err != nil {
+		return err
+	}
+	p := db.SaveDriftsParams{UserID: userID}
+	for i := range list {
+		off := &list[i]
+		if !slices.Contains(trusted, off.Pair) {
+			continue
+		}
+		p.GroupIDs = append(p.GroupIDs, off.GroupID)
+		p.UnreadCounts = append(p.UnreadCounts, when(off.Known, off.UnreadCount))
+		p.OpenimUnreadCounts = append(p.OpenimUnreadCounts, off.Want)
+		p.Reasons = append(p.Reasons, string(off.Reason))
+		p.CheckedAts = append(p.CheckedAts, off.At)
+	}
+	return s.queries.SaveDrifts(ctx, tx, p)
+}
+
+// Drift sums the newest comparison of each user up, and lists what stayed off: the first
+// [readstate.MaxOff] pairs, the newest comparison first.
 func (r *Reader) Drift(ctx context.Context) (readstate.Drift, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	var row db.SumChecksRow
-	err := pgx.BeginFunc(ctx, r.reads, func(tx pgx.Tx) error {
+	var sums db.SumChecksRow
+	var rows []db.Drift
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := pgx.BeginTxFunc(ctx, r.reads, options, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = on") // it is about all rows
-		if err == nil {
-			row, err = r.queries.SumChecks(ctx, tx)
+		if err != nil {
+			return err
 		}
+		if sums, err = r.queries.SumChecks(ctx, tx); err != nil {
+			return err
+		}
+		rows, err = r.queries.ListDrifts(ctx, tx, readstate.MaxOff)
 		return err
 	})
 	if err != nil {
@@ -73,11 +115,37 @@ func (r *Reader) Drift(ctx context.Context) (readstate.Drift, error) {
 	}
 	return readstate.Drift{
 		Difference: readstate.Difference{
-			Pairs: row.Pairs, Off: row.PairsOff, Repaired: row.Repaired, Largest: row.LargestDifference,
+			Pairs: sums.Pairs, Off: sums.PairsOff, Repaired: sums.Repaired, Largest: sums.LargestDifference, Left: offPairs(rows),
 		},
-		Users: row.Users, UsersChecked: row.UsersChecked,
-		OldestCheckAt: moment(row.OldestCheckAt), NewestCheckAt: moment(row.NewestCheckAt),
+		Users: sums.Users, UsersChecked: sums.UsersChecked,
+		OldestCheckAt: moment(sums.OldestCheckAt), NewestCheckAt: moment(sums.NewestCheckAt),
 	}, nil
+}
+
+func offPairs(rows []db.Drift) []readstate.Off {
+	list := make([]readstate.Off, len(rows))
+	for i := range rows {
+		row := &rows[i]
+		list[i] = readstate.Off{
+			Pair: readstate.Pair{UserID: row.UserID, GroupID: row.GroupID}, Known: row.UnreadCount != nil, UnreadCount: value(row.UnreadCount),
+			Want: row.OpenimUnreadCount, Reason: readstate.OffReason(row.Reason), At: row.CheckedAt.UTC(),
+		}
+	}
+	return list
+}
+
+// CountDrifts counts the pairs that stayed off in the newest comparison of each user, by the
+// reason; not more than [readstate.MaxOff] of one user.
+func (s *Store) CountDrifts(ctx context.Context) (map[readstate.OffReason]int64, error) {
+	rows, err := s.queries.CountDrifts(ctx, s.pool)
+	if err != nil {
+		return nil, fmt.Errorf("count drifts: %w", translate(err))
+	}
+	counts := make(map[readstate.OffReason]int64, len(rows))
+	for _, row := range rows {
+		counts[readstate.OffReason(row.Reason)] = row.Pairs
+	}
+	return counts, nil
 }
 
 // KnownUsers lists up to limit users that something is known of, in key order after

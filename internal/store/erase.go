@@ -163,6 +163,9 @@ func (s *Store) userSteps(userID string, e *readstate.Erased) (journal, rest []s
 		{removed: &e.Lookups, exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseChecksOfUser(ctx, conn, userID)
 		}},
+		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseDriftsOfUser(ctx, conn, userID)
+		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedUser(ctx, conn, db.EraseRejectedUserParams{UserID: userID, Moment: e.At})
 		}},
@@ -187,6 +190,9 @@ func (s *Store) groupSteps(groupID string, e *readstate.Erased) (journal, rest [
 		}},
 		{removed: &e.Lookups, exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseChecksOfGroup(ctx, conn, groupID)
+		}},
+		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseDriftsOfGroup(ctx, conn, groupID)
 		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedGroup(ctx, conn, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})

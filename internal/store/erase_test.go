@@ -50,6 +50,8 @@ func tellAll(a asserting, user string) {
 		receipt(user, "g", 2, 6), receipt(user, "other", 9, 7), rejected(user, 8),
 		change(readstate.EventJoined, "g", 9, user, "x"), snapshot(user, "h", 50, 40, 10), receipt("v", "h", 3, 11),
 	)
+	left := []readstate.Off{{Pair: readstate.Pair{UserID: user, GroupID: "g"}, Reason: readstate.OffUnknown, At: at(12)}}
+	require.NoError(a, a.SaveCheck(a.Context(), readstate.Pair{UserID: user}, readstate.Difference{Pairs: 1, Off: 1, Left: left}, time.Hour))
 	a.shows("v", 1, readstate.SourceMessage, false)
 	a.shows("w", 7, readstate.SourceReceipt, false)
 }
@@ -129,9 +131,20 @@ func TestEraseGroup(t *testing.T) {
 		receipt("u", group, 2, 1), message("v", group, "m1", 0, 2), message("v", group, "m2", 9, 3), snapshot("u", group, 10, 8, 4),
 		change(readstate.EventJoined, group, 5, "w"), receipt("u", "g", 3, 6),
 	)
+	drifts := readstate.Difference{Pairs: 2, Off: 2, Left: []readstate.Off{
+		{Pair: readstate.Pair{UserID: "u", GroupID: "g"}, Known: true, UnreadCount: 3, Want: 4, Reason: readstate.OffBehind, At: at(7)},
+		{Pair: readstate.Pair{UserID: "u", GroupID: group}, Want: 4, Reason: readstate.OffUnknown, At: at(7)},
+	}}
+	require.NoError(t, a.SaveCheck(t.Context(), readstate.Pair{UserID: "u"}, drifts, time.Hour))
 	erased, err := a.EraseGroup(t.Context(), group)
 	require.NoError(t, err)
 	require.EqualValues(t, 3, erased.States)
+	for range 2 { // a comparison that began before the erasure ends after it
+		drift, err := a.Drift(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, drifts.Left[:1], drift.Left)
+		require.NoError(t, a.SaveCheck(t.Context(), readstate.Pair{UserID: "u"}, drifts, time.Hour))
+	}
 	require.EqualValues(t, 5, erased.Journal)
 	require.EqualValues(t, 2, erased.Messages)
 	look := func() {
@@ -216,7 +229,9 @@ func TestEraseUserWhomOpenIMKnows(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []readstate.Pair{{UserID: "v", GroupID: "g"}}, believed)
 	require.NoError(t, a.EnqueueLookups(t.Context(), []readstate.Pair{pair}))
-	require.NoError(t, a.SaveCheck(t.Context(), readstate.Pair{UserID: user}, readstate.Difference{Pairs: 1, Off: 1}, time.Hour))
+	require.NoError(t, a.SaveCheck(t.Context(), readstate.Pair{UserID: user}, readstate.Difference{
+		Pairs: 1, Off: 1, Left: []readstate.Off{{Pair: pair, Reason: readstate.OffUnknown, At: at(7)}},
+	}, time.Hour))
 	after := later()
 	a.tell(change(readstate.EventUnlisted, "g", after, user), listing("g", after+1, user, "v"))
 	nowhere(t, url, user)

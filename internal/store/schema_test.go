@@ -175,7 +175,7 @@ func TestDayBesideOpenWriter(t *testing.T) {
 func TestSchemaRules(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Connect(t, pgtest.New(t))
-	require.Equal(t, []string{"checks", "journal", "lookups", "states"}, dump(t, conn, `
+	require.Equal(t, []string{"checks", "drifts", "journal", "lookups", "states"}, dump(t, conn, `
 		SELECT i.indrelid::regclass::text FROM pg_index AS i
 		JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 		WHERE i.indisprimary AND a.attname = 'user_id' AND i.indrelid::regclass::text !~ '^journal_' ORDER BY 1`))
@@ -183,7 +183,7 @@ func TestSchemaRules(t *testing.T) {
 		SELECT i.indexrelid::regclass::text FROM pg_index AS i
 		WHERE i.indisunique AND i.indrelid IN ('states'::regclass, 'journal'::regclass)
 		  AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attname = 'user_id')`))
-	for _, table := range []string{"journal", "positions", "states", "lookups", "checks", "replays", "rejected_callbacks", "callback_stats", "openim_tokens"} {
+	for _, table := range []string{"journal", "positions", "states", "lookups", "checks", "drifts", "replays", "rejected_callbacks", "callback_stats", "openim_tokens"} {
 		require.NotEqual(t, []string{""}, dump(t, conn, "SELECT coalesce(obj_description('"+table+"'::regclass), '')"), table)
 	}
 	require.Empty(t, dump(t, conn, "SELECT conname::text FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace"))

@@ -90,9 +90,9 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
-	// GetDrift How far counts were from OpenIM's when they were last compared
+	// GetDrift How far counts were from OpenIM's when they were last compared, and which stay off
 	//
-	// What the newest comparison of each user with OpenIM has found; zeros where OpenIM is not asked.
+	// What the newest comparison of each user with OpenIM has found, and the pairs that it could not repair; zeros and none where OpenIM is not asked. Of one user a hundred pairs are kept. The next comparison of the user replaces them.
 	//
 	// Corresponds with GET /v1/drift (the `GetDrift` operationId).
 	GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -186,9 +186,9 @@ type ClientInterface interface {
 	GetBadge(ctx context.Context, userID string, params *GetBadgeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
-// GetDrift How far counts were from OpenIM's when they were last compared
+// GetDrift How far counts were from OpenIM's when they were last compared, and which stay off
 //
-// What the newest comparison of each user with OpenIM has found; zeros where OpenIM is not asked.
+// What the newest comparison of each user with OpenIM has found, and the pairs that it could not repair; zeros and none where OpenIM is not asked. Of one user a hundred pairs are kept. The next comparison of the user replaces them.
 //
 // Corresponds with GET /v1/drift (the `GetDrift` operationId).
 func (c *Client) GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {

@@ -9,6 +9,33 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for OffReason.
+const (
+	OffReasonBehind    OffReason = "behind"
+	OffReasonMaxSeq    OffReason = "max_seq"
+	OffReasonNotStored OffReason = "not_stored"
+	OffReasonReadSeq   OffReason = "read_seq"
+	OffReasonUnknown   OffReason = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the OffReason enum.
+func (e OffReason) Valid() bool {
+	switch e {
+	case OffReasonBehind:
+		return true
+	case OffReasonMaxSeq:
+		return true
+	case OffReasonNotStored:
+		return true
+	case OffReasonReadSeq:
+		return true
+	case OffReasonUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PairAnswerStatus.
 const (
 	PairAnswerStatusKnown   PairAnswerStatus = "known"
@@ -218,6 +245,9 @@ type Drift struct {
 	// AsOf the answer is not older than this, UTC
 	AsOf time.Time `json:"asOf"`
 
+	// Items the first hundred of the pairs that stay off, the newest comparison first
+	Items []Off `json:"items"`
+
 	// LargestDifference the largest difference of a count
 	LargestDifference int64 `json:"largestDifference"`
 
@@ -235,6 +265,9 @@ type Drift struct {
 
 	// Repaired of these, those that were repaired
 	Repaired int64 `json:"repaired"`
+
+	// StaysOff of these, those that were not
+	StaysOff int64 `json:"staysOff"`
 
 	// Users users that are compared with OpenIM
 	Users int64 `json:"users"`
@@ -342,6 +375,36 @@ type Item struct {
 	// UserID at most 255 bytes of UTF-8 without control characters
 	UserID string `json:"userID"`
 }
+
+// Off defines model for Off.
+type Off struct {
+	// CheckedAt when OpenIM was asked, UTC
+	CheckedAt time.Time `json:"checkedAt"`
+
+	// Explanation the reason, and what to do, in plain words
+	Explanation string `json:"explanation"`
+
+	// GroupID the group
+	GroupID string `json:"groupID"`
+
+	// Known whether a count was known here
+	Known bool `json:"known"`
+
+	// OpenimUnreadCount the count that follows from OpenIM's answer
+	OpenimUnreadCount int64 `json:"openimUnreadCount"`
+
+	// Reason why they differ
+	Reason OffReason `json:"reason"`
+
+	// UnreadCount the count here, when OpenIM was asked; null when none was known
+	UnreadCount *int64 `json:"unreadCount"`
+
+	// UserID the user
+	UserID string `json:"userID"`
+}
+
+// OffReason why they differ
+type OffReason string
 
 // PairAnswer defines model for PairAnswer.
 type PairAnswer struct {
