@@ -191,10 +191,10 @@ func descriptions() map[string]description {
 			answer: Drift{
 				Users: 1200, UsersChecked: 1180, Pairs: 9300, PairsOff: 3, Repaired: 2, StaysOff: 1, LargestDifference: 3,
 				OldestCheckAt: new(at.Add(-time.Hour)), NewestCheckAt: &at, AsOf: asOf,
-				Items: []Off{newOff(&readstate.Off{
+				Items: []Off{NewOff(&readstate.Off{
 					Pair: readstate.Pair{UserID: state.UserID, GroupID: group}, Known: true, UnreadCount: count, Want: count - 3,
 					Reason: readstate.OffUnsequenced, At: at,
-				})},
+				}, readstate.OffUnsequenced.Explain())},
 			},
 		},
 		"list-receipts":       {text: history, answer: ReceiptList{Items: []Receipt{receipt}, AsOf: asOf}},

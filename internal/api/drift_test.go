@@ -38,11 +38,11 @@ func TestDrift(t *testing.T) {
 	require.Equal(t, []any{
 		map[string]any{
 			"userID": "u", "groupID": "g", "unreadCount": 3.0, "openimUnreadCount": 7.0, "known": true, "reason": "max_seq", "checkedAt": text,
-			"explanation": readstate.OffMaxSeq.Why() + " " + readstate.OffMaxSeq.Advice(),
+			"explanation": readstate.OffMaxSeq.Explain(),
 		},
 		map[string]any{
 			"userID": "u", "groupID": "h", "unreadCount": nil, "openimUnreadCount": 2.0, "known": false, "reason": "unknown", "checkedAt": text,
-			"explanation": readstate.OffUnknown.Why() + " " + readstate.OffUnknown.Advice(),
+			"explanation": readstate.OffUnknown.Explain(),
 		},
 	}, drift["items"])
 }

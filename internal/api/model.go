@@ -116,10 +116,11 @@ type Off struct {
 	CheckedAt         time.Time `json:"checkedAt" doc:"when OpenIM was asked, UTC"`
 }
 
-func newOff(o *readstate.Off) Off {
+// NewOff gives a pair with an explanation for people.
+func NewOff(o *readstate.Off, explanation string) Off {
 	off := Off{
 		UserID: o.UserID, GroupID: o.GroupID, OpenIMUnreadCount: o.Want, Known: o.Known, Reason: string(o.Reason),
-		Explanation: o.Reason.Why() + " " + o.Reason.Advice(), CheckedAt: o.At,
+		Explanation: explanation, CheckedAt: o.At,
 	}
 	if o.Known {
 		off.UnreadCount = &o.UnreadCount

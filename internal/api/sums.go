@@ -68,7 +68,7 @@ func (h *handler) getDrift(ctx context.Context, _ *struct{}) (*driftOutput, erro
 	}
 	items := make([]Off, len(d.Left))
 	for i := range d.Left {
-		items[i] = newOff(&d.Left[i])
+		items[i] = NewOff(&d.Left[i], d.Left[i].Reason.Explain())
 	}
 	return &driftOutput{Fresh: noCache(), Body: Drift{
 		Users: d.Users, UsersChecked: d.UsersChecked, Pairs: d.Pairs, PairsOff: d.Off, Repaired: d.Repaired, StaysOff: d.Stays(),

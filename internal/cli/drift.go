@@ -6,29 +6,17 @@ import (
 	"slices"
 	"strconv"
 	"text/tabwriter"
-	"time"
 
+	"readmark/internal/api"
 	"readmark/internal/readstate"
 )
-
-// offItem is a pair that stays off, as in the answer of GET /v1/drift.
-type offItem struct {
-	UserID            string    `json:"userID"`
-	GroupID           string    `json:"groupID"`
-	UnreadCount       *int64    `json:"unreadCount"`
-	OpenIMUnreadCount int64     `json:"openimUnreadCount"`
-	Known             bool      `json:"known"`
-	Reason            string    `json:"reason"`
-	Explanation       string    `json:"explanation"`
-	CheckedAt         time.Time `json:"checkedAt"`
-}
 
 // explain says why a count is off, and what to do.
 func (r *reconciling) explain(reason readstate.OffReason) string {
 	if r.check {
 		return reason.Why() + " Nothing was changed: readmark reconcile without --check repairs what can be repaired."
 	}
-	return reason.Why() + " " + reason.Advice()
+	return reason.Explain()
 }
 
 // report prints what was found, and the pairs that stay off, in the order of their keys.
@@ -69,16 +57,9 @@ func (p *program) report(r *reconciling, report *reconciled) error {
 }
 
 func (p *program) reportJSON(r *reconciling, report *reconciled) error {
-	items := make([]offItem, len(report.Left))
+	items := make([]api.Off, len(report.Left)) // as in the answer of GET /v1/drift
 	for i := range report.Left {
-		off := &report.Left[i]
-		items[i] = offItem{
-			UserID: off.UserID, GroupID: off.GroupID, OpenIMUnreadCount: off.Want, Known: off.Known, Reason: string(off.Reason),
-			Explanation: r.explain(off.Reason), CheckedAt: off.At,
-		}
-		if off.Known {
-			items[i].UnreadCount = &off.UnreadCount
-		}
+		items[i] = api.NewOff(&report.Left[i], r.explain(report.Left[i].Reason))
 	}
 	return json.NewEncoder(p.Stdout).Encode(map[string]any{
 		"users": report.Users, "pairs": report.Pairs, "pairsOff": report.Off, "repaired": report.Repaired,
@@ -103,7 +84,7 @@ func (d *doctor) tellDrift(drift *readstate.Drift, reasons map[readstate.OffReas
 	say("drift", "%d of %d counts differ from OpenIM's and could not be repaired, by up to %d: GET /v1/drift lists them", total, drift.Pairs, drift.Largest)
 	for _, reason := range readstate.OffReasons() {
 		if pairs := reasons[reason]; pairs > 0 {
-			d.note("drift", "%s, %d: %s %s", reason, pairs, reason.Why(), reason.Advice())
+			d.note("drift", "%s, %d: %s", reason, pairs, reason.Explain())
 		}
 	}
 }

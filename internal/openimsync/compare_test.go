@@ -95,6 +95,97 @@ func TestDiffers(t *testing.T) {
 	}
 }
 
+// What is still off after a repair is named with the reason; what is off in the last look
+// only is not.
+func TestStaysOff(t *testing.T) {
+	t.Parallel()
+	never := func(int64, *fakeStore, *fakeOpenIM) {}
+	for name, test := range map[string]struct {
+		before func(s *fakeStore, o *fakeOpenIM)
+		// during runs in the nth answer to the user.
+		during func(n int64, s *fakeStore, o *fakeOpenIM)
+		want   []readstate.Off
+	}{
+		"repaired": {func(_ *fakeStore, o *fakeOpenIM) { o.set("u", "g", 14, 7) }, never, nil},
+		"less is read each time": {
+			func(*fakeStore, *fakeOpenIM) {}, func(n int64, _ *fakeStore, o *fakeOpenIM) { o.set("u", "g", 10, 7-n) },
+			[]readstate.Off{{Known: true, UnreadCount: 3, Want: 6, Reason: readstate.OffReadSeq}},
+		},
+		"messages each time": {
+			func(*fakeStore, *fakeOpenIM) {}, func(n int64, _ *fakeStore, o *fakeOpenIM) { o.set("u", "g", 10+n, 7) },
+			[]readstate.Off{{Known: true, UnreadCount: 5, Want: 6, Reason: readstate.OffBehind}},
+		},
+		"a message in the last answer": {
+			func(_ *fakeStore, o *fakeOpenIM) { o.set("u", "h", 40, 0) },
+			func(n int64, _ *fakeStore, o *fakeOpenIM) {
+				if n == 3 {
+					o.set("u", "g", 11, 7)
+				}
+			}, nil,
+		},
+		"not stored": {
+			func(s *fakeStore, _ *fakeOpenIM) {
+				s.change(pairOf("u", "g"), func(_ *readstate.ReadState, p *readstate.GroupPosition) {
+					now := time.Now().UTC()
+					p.Unsequenced, p.UnsequencedSince, p.UnsequencedAt = 2, now, now
+				})
+			}, never,
+			[]readstate.Off{{Known: true, UnreadCount: 5, Want: 3, Reason: readstate.OffUnsequenced}},
+		},
+		"stored, and more": { // what is announced does not explain that OpenIM has more
+			func(s *fakeStore, _ *fakeOpenIM) {
+				s.change(pairOf("u", "g"), func(_ *readstate.ReadState, p *readstate.GroupPosition) {
+					now := time.Now().UTC()
+					p.Unsequenced, p.UnsequencedSince, p.UnsequencedAt = 2, now, now
+				})
+			}, func(n int64, s *fakeStore, o *fakeOpenIM) {
+				o.set("u", "g", 10+4*n, 7)
+				s.change(pairOf("u", "g"), func(_ *readstate.ReadState, p *readstate.GroupPosition) { p.Unsequenced = 1 })
+			},
+			[]readstate.Off{{Known: true, UnreadCount: 12, Want: 15, Reason: readstate.OffBehind}},
+		},
+		"the group's is in doubt": {
+			func(*fakeStore, *fakeOpenIM) {}, func(n int64, s *fakeStore, o *fakeOpenIM) {
+				o.set("u", "g", 10+n, 7)
+				s.change(pairOf("u", "g"), func(_ *readstate.ReadState, p *readstate.GroupPosition) { p.DoubtedAt = time.Now().UTC() })
+			},
+			[]readstate.Off{{Known: true, UnreadCount: 5, Want: 6, Reason: readstate.OffMaxSeq}},
+		},
+		"leaps each time": {
+			func(*fakeStore, *fakeOpenIM) {}, func(n int64, _ *fakeStore, o *fakeOpenIM) { o.set("u", "g", 9_000+1_000*n, 7) },
+			[]readstate.Off{{Known: true, UnreadCount: 3, Want: 12_993, Reason: readstate.OffMaxSeq}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"u"}, "h": {"u"}}}
+				s.know("u", "g", 3, 10)
+				o.set("u", "g", 10, 7)
+				test.before(s, o)
+				var n int64
+				o.hook = func(_ context.Context, id string, _ int) error {
+					if id == "u" {
+						n++
+						test.during(n, s, o)
+					}
+					return nil
+				}
+				sync, _, _ := newSync(s, o)
+				d, err := sync.User(t.Context(), "u")
+				require.NoError(t, err)
+				require.EqualValues(t, len(test.want), d.Stays())
+				require.Positive(t, d.Off)
+				for i := range test.want {
+					require.WithinDuration(t, time.Now(), d.Left[i].At, 0)
+					test.want[i].Pair, test.want[i].At = pairOf("u", "g"), d.Left[i].At
+				}
+				require.Equal(t, test.want, d.Left)
+			})
+		})
+	}
+}
+
 // What a callback mends between two answers was never off.
 func TestMendedMeanwhile(t *testing.T) {
 	t.Parallel()

@@ -41,17 +41,19 @@ type Off struct {
 // OffReason says why the count of a pair differs from OpenIM's, or was not repaired.
 type OffReason string
 
+// The reasons.
 const (
-	// OffUnknown: OpenIM has a count of a member of whom nothing is known.
+	// OffUnknown is that OpenIM has a count of a member of whom nothing is known.
 	OffUnknown OffReason = "unknown"
-	// OffBehind: callbacks have not told what OpenIM says.
+	// OffBehind is that callbacks have not told what OpenIM says.
 	OffBehind OffReason = "behind"
-	// OffMaxSeq: OpenIM's highest seq contradicts what is known of the group, and other
+	// OffMaxSeq is that OpenIM's highest seq contradicts what is known of the group, and other
 	// members have not settled it.
 	OffMaxSeq OffReason = "max_seq"
-	// OffReadSeq: OpenIM says that less is read than was known, and has not said so twice.
+	// OffReadSeq is that OpenIM says that less is read than was known, and has not said so
+	// twice.
 	OffReadSeq OffReason = "read_seq"
-	// OffUnsequenced: OpenIM has announced messages and not stored them yet.
+	// OffUnsequenced is that OpenIM has announced messages and not stored them yet.
 	OffUnsequenced OffReason = "not_stored"
 )
 
@@ -103,6 +105,9 @@ func (r OffReason) Advice() string {
 		return ""
 	}
 }
+
+// Explain says what the reason means, and what to do where the count stayed off.
+func (r OffReason) Explain() string { return r.Why() + " " + r.Advice() }
 
 // Passes reports whether it ends by itself in most cases, as while callbacks are on their way.
 func (r OffReason) Passes() bool { return r == OffBehind || r == OffUnsequenced }
