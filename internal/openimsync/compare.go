@@ -85,7 +85,7 @@ func (c *comparison) stays(later *comparison) (left []readstate.Off) {
 func (s *Sync) repairs(ctx context.Context, first, second *comparison) (repairs []readstate.Event, err error) {
 	for _, event := range second.differing {
 		before := first.answers[event.GroupID] // zero where there is none
-		judged, err := s.judge(ctx, event, before, &second.known)
+		judged, err := s.judge(ctx, event, before, false, &second.known)
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +143,7 @@ func (c *comparison) add(event readstate.Event) {
 	state, position := c.of(&event)
 	shown, found := state.Show(&position)
 	highest := event.MaxSeq
-	if state.KnowsCap(highest, &position) {
+	if state.KnowsCap(highest) {
 		highest = min(highest, position.MaxSeq) // there are no messages beyond
 	}
 	want := max(0, highest-event.ReadSeq) // as OpenIM's own clients count

@@ -21,13 +21,17 @@ const (
 
 // judge gives what is to be committed of a snapshot. One that contradicts what is known, and
 // did so before, is confirmed: with other members where the highest seq does, by OpenIM's
-// saying so twice where the read seq does. before is zero for a first answer.
-func (s *Sync) judge(ctx context.Context, e readstate.Event, before readstate.Doubt, k *known) ([]readstate.Event, error) {
+// saying so twice where the read seq does. before is zero for a first answer, and pending
+// says that its doubt has not been settled: it has only capped the user's count.
+func (s *Sync) judge(ctx context.Context, e readstate.Event, before readstate.Doubt, pending bool, k *known) (
+	[]readstate.Event, error,
+) {
 	state, position := k.of(&e)
-	e.OwnMaxSeq = state.KnowsCap(e.MaxSeq, &position)
+	pending = pending && before.MaxSeq == e.MaxSeq && position.Side(e.MaxSeq) != 0
+	e.OwnMaxSeq = state.KnowsCap(e.MaxSeq) && !pending
 	maxSeq, readSeq := state.Doubts(&e, &position)
 	e.AllowReadDecrease = readSeq && before.ReadSeq == e.ReadSeq && saidTwice(before, e.At)
-	if !maxSeq || before.At.IsZero() {
+	if before.At.IsZero() || !maxSeq && !pending {
 		return []readstate.Event{e}, nil
 	}
 	return s.confirm(ctx, e, before, &position)
@@ -49,7 +53,7 @@ func (s *Sync) confirm(
 	if err != nil {
 		return nil, err
 	}
-	if len(j.answers) == 0 {
+	if len(j.answers) == 0 && j.listed {
 		if err := sleep(ctx, before.At.Add(readstate.ReadConfirmation).Sub(s.now())); err != nil {
 			return nil, err
 		}
@@ -64,6 +68,10 @@ func (s *Sync) confirm(
 	switch {
 	case side == 0: // it agrees now
 		return []readstate.Event{own}, nil
+	case len(j.answers) == 0 && !j.listed: // nobody is: the group may be gone
+		own.OwnMaxSeq = true
+		_, _, err := s.look(ctx, e.GroupID, true)
+		return []readstate.Event{own}, err
 	case len(j.answers) == 0 && before.MaxSeq != own.MaxSeq: // it is doubted again
 		return []readstate.Event{own}, nil
 	case len(j.answers) == 0, j.owner && j.opposed(position, side) < witnesses:
@@ -87,6 +95,7 @@ func (s *Sync) confirm(
 
 // hearing is what other members say when a user's highest seq contradicts that of the group.
 type hearing struct {
+	listed  bool              // OpenIM lists the user
 	owner   bool              // the user owns the group
 	answers []readstate.Event // the owner's first
 	byOwner bool              // the first answer is the owner's
@@ -122,6 +131,7 @@ func (s *Sync) hear(ctx context.Context, pair readstate.Pair) (j hearing, err er
 	}
 	ownerID := ""
 	for _, m := range members {
+		j.listed = j.listed || m.UserID == pair.UserID
 		if m.Owner {
 			ownerID = m.UserID
 		}
@@ -165,7 +175,7 @@ func (s *Sync) isFrozen(ctx context.Context, e *readstate.Event) (bool, error) {
 		return false, err
 	}
 	state, _ := k.of(e)
-	return state.Exact.Capped && state.Exact.MaxSeqCap == e.MaxSeq, nil
+	return state.KnowsCap(e.MaxSeq), nil
 }
 
 // lookUpMembersOf queues lookups of all who have a state in a group: their read seqs are of

@@ -129,7 +129,7 @@ func (s *Sync) lookUp(ctx context.Context, l *readstate.LeasedLookup) (fetchedAt
 	}
 	var events []readstate.Event
 	for _, e := range snapshots {
-		judged, err := s.judge(ctx, e, l.Doubt, &k)
+		judged, err := s.judge(ctx, e, l.Doubt, true, &k)
 		if err != nil {
 			return fetchedAt, err
 		}

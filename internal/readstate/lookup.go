@@ -152,12 +152,8 @@ func (a *applying) lookUp(e *Entry, message seen) {
 func (a *applying) confirm(e *Entry, state *ReadState) {
 	before := e.Checkpoint
 	switch maxSeq, readSeq := state.Doubts(&e.Event, &before); {
-	case maxSeq: // others are asked at once, and again some time later
-		due := a.options.Now
-		if state.Exact.Capped && state.Exact.MaxSeqCap == e.MaxSeq {
-			due = due.Add(maxStoreCheck)
-		}
-		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: due, Doubt: Doubt{e.At, e.MaxSeq, e.ReadSeq}})
+	case maxSeq: // others are asked at once
+		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: a.options.Now, Doubt: Doubt{e.At, e.MaxSeq, e.ReadSeq}})
 	case readSeq:
 		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: e.At.Add(ReadConfirmation), Doubt: Doubt{e.At, e.MaxSeq, e.ReadSeq}})
 	}

@@ -193,11 +193,9 @@ func (e *Entry) seqsBeganAt() time.Time {
 	return e.Checkpoint.RestartedAt
 }
 
-// KnowsCap reports whether it is known, and not in doubt, that the user's highest seq is
-// this one and not the group's.
-func (s *ReadState) KnowsCap(maxSeq int64, p *GroupPosition) bool {
-	return s.Exact.Capped && s.Exact.MaxSeqCap == maxSeq && p.DoubtedAt.IsZero()
-}
+// KnowsCap reports whether OpenIM has said already that the user's highest seq is this one,
+// which is not the group's.
+func (s *ReadState) KnowsCap(maxSeq int64) bool { return s.Exact.Capped && s.Exact.MaxSeqCap == maxSeq }
 
 // KnownMember reports whether the user is known to be a member by more than own messages: an
 // admin may send one to a group without being a member.
@@ -220,7 +218,7 @@ func (s *ReadState) Said(e *Event, p *GroupPosition) bool {
 // asked again: MaxSeq, which other members' settle, and ReadSeq, which OpenIM has to say
 // twice. It is nothing where OpenIM has been.
 func (s *ReadState) Doubts(e *Event, p *GroupPosition) (maxSeq, readSeq bool) {
-	maxSeq = p.isOwn(e) && !e.OwnMaxSeq && !s.KnowsCap(e.MaxSeq, p)
+	maxSeq = p.isOwn(e) && !e.OwnMaxSeq && !s.KnowsCap(e.MaxSeq)
 	readSeq = !e.AllowReadDecrease && !e.Restarted && e.ReadSeq < s.Exact.Seq && e.At.After(s.Exact.At) && !s.Exact.At.Before(p.RestartedAt)
 	return maxSeq, readSeq
 }
