@@ -20,6 +20,7 @@ type ListOptions struct {
 	Unread       bool      // only with unread messages
 	MinUnread    int64     // only with at least as many
 	UpdatedSince time.Time // only what was written then or later
+	Muted        *bool     // only muted groups, or only those that are not; nil: both
 	Sort         string    // ByUnreadCount, ByLastReadAt, or by key
 	PageSize     int32     // states in one request, up to 1000; zero: 50
 }
@@ -87,7 +88,7 @@ func subjectPage(answer *http.Response, err error) (page[SubjectReceipt], error)
 func (c *Client) UserGroups(ctx context.Context, userID string, o ListOptions) iter.Seq2[State, error] {
 	return pages(func(cursor string) (page[State], error) {
 		return statePage(c.rest.ListUserGroups(ctx, userID, &rest.ListUserGroupsParams{
-			Unread: given(o.Unread), MinUnread: given(o.MinUnread), UpdatedSince: given(o.UpdatedSince),
+			Unread: given(o.Unread), MinUnread: given(o.MinUnread), UpdatedSince: given(o.UpdatedSince), Muted: o.Muted,
 			Sort: given(rest.ListUserGroupsParamsSort(o.Sort)), Limit: given(o.PageSize), Cursor: given(cursor),
 		}, c.path("users", userID, "groups")))
 	})
@@ -97,7 +98,7 @@ func (c *Client) UserGroups(ctx context.Context, userID string, o ListOptions) i
 func (c *Client) GroupUsers(ctx context.Context, groupID string, o ListOptions) iter.Seq2[State, error] {
 	return pages(func(cursor string) (page[State], error) {
 		return statePage(c.rest.ListGroupUsers(ctx, groupID, &rest.ListGroupUsersParams{
-			Unread: given(o.Unread), MinUnread: given(o.MinUnread), UpdatedSince: given(o.UpdatedSince),
+			Unread: given(o.Unread), MinUnread: given(o.MinUnread), UpdatedSince: given(o.UpdatedSince), Muted: o.Muted,
 			Sort: given(rest.ListGroupUsersParamsSort(o.Sort)), Limit: given(o.PageSize), Cursor: given(cursor),
 		}, c.path("groups", groupID, "users")))
 	})

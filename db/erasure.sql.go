@@ -243,7 +243,7 @@ DELETE FROM states AS s
 WHERE (s.user_id, s.group_id) IN (
     SELECT o.user_id, o.group_id FROM states AS o
     WHERE (o.user_id = $1::text OR o.group_id = $2::text)
-      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at) <= $3::timestamptz, true)
+      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at, o.muted_at, o.unmuted_at) <= $3::timestamptz, true)
     ORDER BY o.user_id, o.group_id
     LIMIT $4
 )
@@ -477,7 +477,7 @@ func (q *Queries) MakeErasureKey(ctx context.Context, db DBTX, hashKey []byte) e
 const newestOfGroup = `-- name: NewestOfGroup :one
 SELECT greatest(
     (SELECT max(j.received_at) FROM journal AS j WHERE j.group_id = $1::text),
-    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.group_id = $1::text)
+    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at)) FROM states AS s WHERE s.group_id = $1::text)
 )::timestamp with time zone AS newest
 `
 
@@ -491,7 +491,7 @@ func (q *Queries) NewestOfGroup(ctx context.Context, db DBTX, groupID string) (*
 const newestOfUser = `-- name: NewestOfUser :one
 SELECT greatest(
     (SELECT max(j.received_at) FROM journal AS j WHERE j.user_id = $1),
-    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.user_id = $1)
+    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at)) FROM states AS s WHERE s.user_id = $1)
 )::timestamp with time zone AS newest
 `
 
@@ -551,9 +551,11 @@ UPDATE states AS s SET
     joined_at = CASE WHEN s.joined_at > $1::timestamptz THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > $1::timestamptz THEN s.left_at END,
     listed_at = CASE WHEN s.listed_at > $1::timestamptz THEN s.listed_at END,
+    muted_at = CASE WHEN s.muted_at > $1::timestamptz THEN s.muted_at END,
+    unmuted_at = CASE WHEN s.unmuted_at > $1::timestamptz THEN s.unmuted_at END,
     updated_at = greatest(s.updated_at, $1::timestamptz)
 WHERE (s.user_id = $2::text OR s.group_id = $3::text)
-  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at) <= $1::timestamptz
+  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= $1::timestamptz
 `
 
 type TrimStatesParams struct {

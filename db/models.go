@@ -71,6 +71,8 @@ const (
 	EventKindListed         EventKind = "listed"
 	EventKindUnlisted       EventKind = "unlisted"
 	EventKindMembersChanged EventKind = "members_changed"
+	EventKindMuted          EventKind = "muted"
+	EventKindUnmuted        EventKind = "unmuted"
 )
 
 func (e *EventKind) Scan(src interface{}) error {
@@ -142,6 +144,7 @@ type CurrentState struct {
 	Source      string
 	Exact       bool
 	Pending     bool
+	Muted       bool
 	UpdatedAt   time.Time
 }
 
@@ -287,8 +290,11 @@ type State struct {
 	// Moment of OpenIM's newest answer where it says that less is read than was known.
 	DoubtedAt *time.Time
 	// joined_at, left_at, listed_at: the newest of each that is known.
-	JoinedAt  *time.Time
-	LeftAt    *time.Time
-	ListedAt  *time.Time
+	JoinedAt *time.Time
+	LeftAt   *time.Time
+	ListedAt *time.Time
+	// muted_at, unmuted_at: when OpenIM last said that the user has muted the group, or has not.
+	MutedAt   *time.Time
+	UnmutedAt *time.Time
 	UpdatedAt time.Time
 }

@@ -65,7 +65,8 @@ func (q *Queries) ErasePair(ctx context.Context, db DBTX, arg ErasePairParams) e
 const listReadStates = `-- name: ListReadStates :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at,
+    s.updated_at
 FROM (
     SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
 ) AS pair
@@ -111,6 +112,8 @@ func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadState
 			&i.JoinedAt,
 			&i.LeftAt,
 			&i.ListedAt,
+			&i.MutedAt,
+			&i.UnmutedAt,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -126,7 +129,8 @@ func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadState
 const listReadStatesOfUser = `-- name: ListReadStatesOfUser :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at,
+    s.updated_at
 FROM states AS s
 WHERE s.user_id = $1 AND ($2::text IS NULL OR s.group_id = $2::text)
 `
@@ -169,6 +173,8 @@ func (q *Queries) ListReadStatesOfUser(ctx context.Context, db DBTX, arg ListRea
 			&i.JoinedAt,
 			&i.LeftAt,
 			&i.ListedAt,
+			&i.MutedAt,
+			&i.UnmutedAt,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -182,14 +188,15 @@ func (q *Queries) ListReadStatesOfUser(ctx context.Context, db DBTX, arg ListRea
 }
 
 const listStatesByGroup = `-- name: ListStatesByGroup :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE group_id = $1
   AND user_id > $2
   AND unread_count >= $3
   AND updated_at >= $4
+  AND ($5::boolean IS NULL OR muted = $5::boolean)
 ORDER BY user_id
-LIMIT $5
+LIMIT $6
 `
 
 type ListStatesByGroupParams struct {
@@ -197,6 +204,7 @@ type ListStatesByGroupParams struct {
 	AfterUserID  string
 	MinUnread    int64
 	UpdatedSince time.Time
+	OnlyMuted    *bool
 	MaxRows      int32
 }
 
@@ -206,6 +214,7 @@ func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStates
 		arg.AfterUserID,
 		arg.MinUnread,
 		arg.UpdatedSince,
+		arg.OnlyMuted,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -224,6 +233,7 @@ func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStates
 			&i.Source,
 			&i.Exact,
 			&i.Pending,
+			&i.Muted,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -237,7 +247,7 @@ func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStates
 }
 
 const listStatesByGroupOrderedByLastRead = `-- name: ListStatesByGroupOrderedByLastRead :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE group_id = $1
   AND CASE
@@ -247,8 +257,9 @@ WHERE group_id = $1
   END
   AND unread_count >= $4
   AND updated_at >= $5
+  AND ($6::boolean IS NULL OR muted = $6::boolean)
 ORDER BY last_read_at DESC NULLS LAST, user_id
-LIMIT $6
+LIMIT $7
 `
 
 type ListStatesByGroupOrderedByLastReadParams struct {
@@ -257,6 +268,7 @@ type ListStatesByGroupOrderedByLastReadParams struct {
 	AfterUserID     string
 	MinUnread       int64
 	UpdatedSince    time.Time
+	OnlyMuted       *bool
 	MaxRows         int32
 }
 
@@ -269,6 +281,7 @@ func (q *Queries) ListStatesByGroupOrderedByLastRead(ctx context.Context, db DBT
 		arg.AfterUserID,
 		arg.MinUnread,
 		arg.UpdatedSince,
+		arg.OnlyMuted,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -287,6 +300,7 @@ func (q *Queries) ListStatesByGroupOrderedByLastRead(ctx context.Context, db DBT
 			&i.Source,
 			&i.Exact,
 			&i.Pending,
+			&i.Muted,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -300,15 +314,16 @@ func (q *Queries) ListStatesByGroupOrderedByLastRead(ctx context.Context, db DBT
 }
 
 const listStatesByGroupOrderedByUnread = `-- name: ListStatesByGroupOrderedByUnread :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE group_id = $1
   AND unread_count <= $2
   AND (unread_count < $2 OR user_id > $3)
   AND unread_count >= $4
   AND updated_at >= $5
+  AND ($6::boolean IS NULL OR muted = $6::boolean)
 ORDER BY unread_count DESC, user_id
-LIMIT $6
+LIMIT $7
 `
 
 type ListStatesByGroupOrderedByUnreadParams struct {
@@ -317,6 +332,7 @@ type ListStatesByGroupOrderedByUnreadParams struct {
 	AfterUserID      string
 	MinUnread        int64
 	UpdatedSince     time.Time
+	OnlyMuted        *bool
 	MaxRows          int32
 }
 
@@ -328,6 +344,7 @@ func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX,
 		arg.AfterUserID,
 		arg.MinUnread,
 		arg.UpdatedSince,
+		arg.OnlyMuted,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -346,6 +363,7 @@ func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX,
 			&i.Source,
 			&i.Exact,
 			&i.Pending,
+			&i.Muted,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -359,7 +377,7 @@ func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX,
 }
 
 const listStatesByPairs = `-- name: ListStatesByPairs :many
-SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.updated_at
+SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.muted, s.updated_at
 FROM (
     SELECT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
 ) AS pair
@@ -391,6 +409,7 @@ func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStates
 			&i.Source,
 			&i.Exact,
 			&i.Pending,
+			&i.Muted,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -404,14 +423,15 @@ func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStates
 }
 
 const listStatesByUser = `-- name: ListStatesByUser :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE user_id = $1
   AND group_id > $2
   AND unread_count >= $3
   AND updated_at >= $4
+  AND ($5::boolean IS NULL OR muted = $5::boolean)
 ORDER BY group_id
-LIMIT $5
+LIMIT $6
 `
 
 type ListStatesByUserParams struct {
@@ -419,6 +439,7 @@ type ListStatesByUserParams struct {
 	AfterGroupID string
 	MinUnread    int64
 	UpdatedSince time.Time
+	OnlyMuted    *bool
 	MaxRows      int32
 }
 
@@ -428,6 +449,7 @@ func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesB
 		arg.AfterGroupID,
 		arg.MinUnread,
 		arg.UpdatedSince,
+		arg.OnlyMuted,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -446,6 +468,7 @@ func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesB
 			&i.Source,
 			&i.Exact,
 			&i.Pending,
+			&i.Muted,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -459,7 +482,7 @@ func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesB
 }
 
 const listStatesByUserOrderedByLastRead = `-- name: ListStatesByUserOrderedByLastRead :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE user_id = $1
   AND CASE
@@ -469,8 +492,9 @@ WHERE user_id = $1
   END
   AND unread_count >= $4
   AND updated_at >= $5
+  AND ($6::boolean IS NULL OR muted = $6::boolean)
 ORDER BY last_read_at DESC NULLS LAST, group_id
-LIMIT $6
+LIMIT $7
 `
 
 type ListStatesByUserOrderedByLastReadParams struct {
@@ -479,6 +503,7 @@ type ListStatesByUserOrderedByLastReadParams struct {
 	AfterGroupID    string
 	MinUnread       int64
 	UpdatedSince    time.Time
+	OnlyMuted       *bool
 	MaxRows         int32
 }
 
@@ -491,6 +516,7 @@ func (q *Queries) ListStatesByUserOrderedByLastRead(ctx context.Context, db DBTX
 		arg.AfterGroupID,
 		arg.MinUnread,
 		arg.UpdatedSince,
+		arg.OnlyMuted,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -509,6 +535,7 @@ func (q *Queries) ListStatesByUserOrderedByLastRead(ctx context.Context, db DBTX
 			&i.Source,
 			&i.Exact,
 			&i.Pending,
+			&i.Muted,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -522,15 +549,16 @@ func (q *Queries) ListStatesByUserOrderedByLastRead(ctx context.Context, db DBTX
 }
 
 const listStatesByUserOrderedByUnread = `-- name: ListStatesByUserOrderedByUnread :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE user_id = $1
   AND unread_count <= $2
   AND (unread_count < $2 OR group_id > $3)
   AND unread_count >= $4
   AND updated_at >= $5
+  AND ($6::boolean IS NULL OR muted = $6::boolean)
 ORDER BY unread_count DESC, group_id
-LIMIT $6
+LIMIT $7
 `
 
 type ListStatesByUserOrderedByUnreadParams struct {
@@ -539,6 +567,7 @@ type ListStatesByUserOrderedByUnreadParams struct {
 	AfterGroupID     string
 	MinUnread        int64
 	UpdatedSince     time.Time
+	OnlyMuted        *bool
 	MaxRows          int32
 }
 
@@ -550,6 +579,7 @@ func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, 
 		arg.AfterGroupID,
 		arg.MinUnread,
 		arg.UpdatedSince,
+		arg.OnlyMuted,
 		arg.MaxRows,
 	)
 	if err != nil {
@@ -568,6 +598,7 @@ func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, 
 			&i.Source,
 			&i.Exact,
 			&i.Pending,
+			&i.Muted,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -584,7 +615,7 @@ const saveStates = `-- name: SaveStates :exec
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
     first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, max_seq_cap,
-    snapshot_at, doubted_at, joined_at, left_at, listed_at, updated_at
+    snapshot_at, doubted_at, joined_at, left_at, listed_at, muted_at, unmuted_at, updated_at
 )
 SELECT
     unnest($1::text[]),
@@ -609,7 +640,9 @@ SELECT
     unnest($20::timestamp with time zone[]),
     unnest($21::timestamp with time zone[]),
     unnest($22::timestamp with time zone[]),
-    unnest($23::timestamptz[])
+    unnest($23::timestamp with time zone[]),
+    unnest($24::timestamp with time zone[]),
+    unnest($25::timestamptz[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type) = (
         SELECT w.estimate_read, w.estimate_before_base_seq, w.estimate_at, w.estimate_id, w.estimate_by_message, w.content_type
@@ -635,6 +668,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     joined_at = excluded.joined_at,
     left_at = excluded.left_at,
     listed_at = excluded.listed_at,
+    muted_at = excluded.muted_at,
+    unmuted_at = excluded.unmuted_at,
     updated_at = greatest(s.updated_at, excluded.updated_at)
 `
 
@@ -661,6 +696,8 @@ type SaveStatesParams struct {
 	JoinedAts              []*time.Time
 	LeftAts                []*time.Time
 	ListedAts              []*time.Time
+	MutedAts               []*time.Time
+	UnmutedAts             []*time.Time
 	UpdatedAts             []time.Time
 }
 
@@ -691,6 +728,8 @@ func (q *Queries) SaveStates(ctx context.Context, db DBTX, arg SaveStatesParams)
 		arg.JoinedAts,
 		arg.LeftAts,
 		arg.ListedAts,
+		arg.MutedAts,
+		arg.UnmutedAts,
 		arg.UpdatedAts,
 	)
 	return err
@@ -737,6 +776,7 @@ SELECT
     count(*) FILTER (WHERE unread_count > 0) AS users_with_unread,
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     max(unread_count)::bigint AS max_unread,
+    bool_and(exact)::boolean AS exact,
     max(last_read_at)::timestamp with time zone AS last_read_at,
     max(updated_at)::timestamptz AS updated_at
 FROM current_states
@@ -750,6 +790,7 @@ type SumStatesByGroupRow struct {
 	UsersWithUnread int64
 	UnreadCount     int64
 	MaxUnread       int64
+	Exact           bool
 	LastReadAt      *time.Time
 	UpdatedAt       time.Time
 }
@@ -764,6 +805,7 @@ func (q *Queries) SumStatesByGroup(ctx context.Context, db DBTX, groupID string)
 		&i.UsersWithUnread,
 		&i.UnreadCount,
 		&i.MaxUnread,
+		&i.Exact,
 		&i.LastReadAt,
 		&i.UpdatedAt,
 	)
@@ -774,8 +816,11 @@ const sumStatesByUsers = `-- name: SumStatesByUsers :many
 SELECT
     s.user_id,
     least(sum(s.unread_count), 9223372036854775807)::bigint AS unread_count,
+    least(coalesce(sum(s.unread_count) FILTER (WHERE NOT s.muted), 0), 9223372036854775807)::bigint AS unread_count_unmuted,
     count(*) FILTER (WHERE s.unread_count > 0) AS unread_groups,
     count(*) AS groups,
+    bool_and(s.exact)::boolean AS exact,
+    bool_or(s.pending)::boolean AS pending,
     max(s.updated_at)::timestamptz AS updated_at
 FROM current_states AS s
 WHERE s.user_id = ANY ($1::text[])
@@ -783,11 +828,14 @@ GROUP BY s.user_id
 `
 
 type SumStatesByUsersRow struct {
-	UserID       string
-	UnreadCount  int64
-	UnreadGroups int64
-	Groups       int64
-	UpdatedAt    time.Time
+	UserID             string
+	UnreadCount        int64
+	UnreadCountUnmuted int64
+	UnreadGroups       int64
+	Groups             int64
+	Exact              bool
+	Pending            bool
+	UpdatedAt          time.Time
 }
 
 // Only the known ones of the given users, in no particular order. Sums stop at the
@@ -804,8 +852,11 @@ func (q *Queries) SumStatesByUsers(ctx context.Context, db DBTX, userIds []strin
 		if err := rows.Scan(
 			&i.UserID,
 			&i.UnreadCount,
+			&i.UnreadCountUnmuted,
 			&i.UnreadGroups,
 			&i.Groups,
+			&i.Exact,
+			&i.Pending,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err

@@ -11,7 +11,7 @@
 -- +goose Up
 CREATE TYPE event_kind AS ENUM (
     'receipt', 'server_receipt', 'group_read', 'message', 'snapshot', 'joined', 'left', 'dismissed', 'listed', 'unlisted',
-    'members_changed'
+    'members_changed', 'muted', 'unmuted'
 );
 
 CREATE TABLE journal (

@@ -59,6 +59,8 @@ CREATE TABLE states (
     joined_at timestamptz,
     left_at timestamptz,
     listed_at timestamptz,
+    muted_at timestamptz,
+    unmuted_at timestamptz,
     updated_at timestamptz NOT NULL,
     CONSTRAINT states_pkey PRIMARY KEY (user_id, group_id)
 ) WITH (fillfactor = 80); -- updates change no indexed column: room keeps the new version in its page
@@ -83,6 +85,7 @@ COMMENT ON COLUMN states.max_seq_cap IS 'The highest seq that the user can see, 
 COMMENT ON COLUMN states.snapshot_at IS 'Moment of OpenIM''s newest answer.';
 COMMENT ON COLUMN states.doubted_at IS 'Moment of OpenIM''s newest answer where it says that less is read than was known.';
 COMMENT ON COLUMN states.joined_at IS 'joined_at, left_at, listed_at: the newest of each that is known.';
+COMMENT ON COLUMN states.muted_at IS 'muted_at, unmuted_at: when OpenIM last said that the user has muted the group, or has not.';
 
 -- Stops at the ends of bigint. Inlined, as is everything below.
 CREATE FUNCTION add_bigints(a bigint, b bigint) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

@@ -34,6 +34,7 @@ SELECT
         AND s.doubted_at IS NULL AND coalesce(s.exact_at >= p.restarted_at, true)
         AND u.user_id IS NULL AND g.user_id IS NULL)::boolean AS exact,
     (u.user_id IS NOT NULL OR g.user_id IS NOT NULL)::boolean AS pending,
+    coalesce(s.muted_at > s.unmuted_at, s.muted_at IS NOT NULL)::boolean AS muted,
     greatest(s.updated_at, p.updated_at)::timestamptz AS updated_at
 FROM states AS s
 LEFT JOIN positions AS p ON p.group_id = s.group_id

@@ -31,13 +31,13 @@ WHERE subject_hash = ANY (@subject_hashes::bytea[]);
 -- The newest moment that is known of a user; null when nothing is.
 SELECT greatest(
     (SELECT max(j.received_at) FROM journal AS j WHERE j.user_id = @user_id),
-    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.user_id = @user_id)
+    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at)) FROM states AS s WHERE s.user_id = @user_id)
 )::timestamp with time zone AS newest;
 
 -- name: NewestOfGroup :one
 SELECT greatest(
     (SELECT max(j.received_at) FROM journal AS j WHERE j.group_id = @group_id::text),
-    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at)) FROM states AS s WHERE s.group_id = @group_id::text)
+    (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at)) FROM states AS s WHERE s.group_id = @group_id::text)
 )::timestamp with time zone AS newest;
 
 -- name: ListUsersUnseenSinceErasure :many
@@ -125,7 +125,7 @@ DELETE FROM states AS s
 WHERE (s.user_id, s.group_id) IN (
     SELECT o.user_id, o.group_id FROM states AS o
     WHERE (o.user_id = sqlc.narg('user_id')::text OR o.group_id = sqlc.narg('group_id')::text)
-      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at) <= sqlc.arg('moment')::timestamptz, true)
+      AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at, o.muted_at, o.unmuted_at) <= sqlc.arg('moment')::timestamptz, true)
     ORDER BY o.user_id, o.group_id
     LIMIT @max_rows
 );
@@ -150,9 +150,11 @@ UPDATE states AS s SET
     joined_at = CASE WHEN s.joined_at > sqlc.arg('moment')::timestamptz THEN s.joined_at END,
     left_at = CASE WHEN s.left_at > sqlc.arg('moment')::timestamptz THEN s.left_at END,
     listed_at = CASE WHEN s.listed_at > sqlc.arg('moment')::timestamptz THEN s.listed_at END,
+    muted_at = CASE WHEN s.muted_at > sqlc.arg('moment')::timestamptz THEN s.muted_at END,
+    unmuted_at = CASE WHEN s.unmuted_at > sqlc.arg('moment')::timestamptz THEN s.unmuted_at END,
     updated_at = greatest(s.updated_at, sqlc.arg('moment')::timestamptz)
 WHERE (s.user_id = sqlc.narg('user_id')::text OR s.group_id = sqlc.narg('group_id')::text)
-  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at) <= sqlc.arg('moment')::timestamptz;
+  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= sqlc.arg('moment')::timestamptz;
 
 -- name: ErasePosition :exec
 DELETE FROM positions WHERE group_id = @group_id;

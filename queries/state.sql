@@ -78,7 +78,7 @@ END;
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
     first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, max_seq_cap,
-    snapshot_at, doubted_at, joined_at, left_at, listed_at, updated_at
+    snapshot_at, doubted_at, joined_at, left_at, listed_at, muted_at, unmuted_at, updated_at
 )
 SELECT
     unnest(@user_ids::text[]),
@@ -103,6 +103,8 @@ SELECT
     unnest(@joined_ats::timestamp with time zone[]),
     unnest(@left_ats::timestamp with time zone[]),
     unnest(@listed_ats::timestamp with time zone[]),
+    unnest(@muted_ats::timestamp with time zone[]),
+    unnest(@unmuted_ats::timestamp with time zone[]),
     unnest(@updated_ats::timestamptz[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type) = (
@@ -129,6 +131,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     joined_at = excluded.joined_at,
     left_at = excluded.left_at,
     listed_at = excluded.listed_at,
+    muted_at = excluded.muted_at,
+    unmuted_at = excluded.unmuted_at,
     updated_at = greatest(s.updated_at, excluded.updated_at);
 
 -- name: ClearEstimate :exec
@@ -147,7 +151,8 @@ WHERE user_id = @user_id AND group_id = @group_id AND first_estimate_at = @first
 -- The stored read states of some pairs.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at,
+    s.updated_at
 FROM (
     SELECT DISTINCT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
 ) AS pair
@@ -158,36 +163,39 @@ WHERE s.user_id = ANY (@user_ids::text[]);
 -- The stored read states of a user, in all groups or in one.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.updated_at
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at,
+    s.updated_at
 FROM states AS s
 WHERE s.user_id = @user_id AND (sqlc.narg('only_group_id')::text IS NULL OR s.group_id = sqlc.narg('only_group_id')::text);
 
 -- name: ListStatesByUser :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE user_id = @user_id
   AND group_id > @after_group_id
   AND unread_count >= @min_unread
   AND updated_at >= @updated_since
+  AND (sqlc.narg('only_muted')::boolean IS NULL OR muted = sqlc.narg('only_muted')::boolean)
 ORDER BY group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByUserOrderedByUnread :many
 -- From behind a cursor on, the largest count first.
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE user_id = @user_id
   AND unread_count <= @after_unread_count
   AND (unread_count < @after_unread_count OR group_id > @after_group_id)
   AND unread_count >= @min_unread
   AND updated_at >= @updated_since
+  AND (sqlc.narg('only_muted')::boolean IS NULL OR muted = sqlc.narg('only_muted')::boolean)
 ORDER BY unread_count DESC, group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByUserOrderedByLastRead :many
 -- From behind a cursor on, the last read first, and who never read last. Without a moment
 -- the cursor is among those.
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE user_id = @user_id
   AND CASE
@@ -197,35 +205,38 @@ WHERE user_id = @user_id
   END
   AND unread_count >= @min_unread
   AND updated_at >= @updated_since
+  AND (sqlc.narg('only_muted')::boolean IS NULL OR muted = sqlc.narg('only_muted')::boolean)
 ORDER BY last_read_at DESC NULLS LAST, group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroup :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE group_id = @group_id
   AND user_id > @after_user_id
   AND unread_count >= @min_unread
   AND updated_at >= @updated_since
+  AND (sqlc.narg('only_muted')::boolean IS NULL OR muted = sqlc.narg('only_muted')::boolean)
 ORDER BY user_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroupOrderedByUnread :many
 -- From behind a cursor on, the largest count first.
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE group_id = @group_id
   AND unread_count <= @after_unread_count
   AND (unread_count < @after_unread_count OR user_id > @after_user_id)
   AND unread_count >= @min_unread
   AND updated_at >= @updated_since
+  AND (sqlc.narg('only_muted')::boolean IS NULL OR muted = sqlc.narg('only_muted')::boolean)
 ORDER BY unread_count DESC, user_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroupOrderedByLastRead :many
 -- From behind a cursor on, the last read first, and who never read last. Without a moment
 -- the cursor is among those.
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, updated_at
+SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
 FROM current_states
 WHERE group_id = @group_id
   AND CASE
@@ -235,12 +246,13 @@ WHERE group_id = @group_id
   END
   AND unread_count >= @min_unread
   AND updated_at >= @updated_since
+  AND (sqlc.narg('only_muted')::boolean IS NULL OR muted = sqlc.narg('only_muted')::boolean)
 ORDER BY last_read_at DESC NULLS LAST, user_id
 LIMIT @max_rows;
 
 -- name: ListStatesByPairs :many
 -- Only the known ones of the given pairs, in no particular order; repeats stay.
-SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.updated_at
+SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.muted, s.updated_at
 FROM (
     SELECT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
 ) AS pair
@@ -253,8 +265,11 @@ WHERE s.user_id = ANY (@user_ids::text[]);
 SELECT
     s.user_id,
     least(sum(s.unread_count), 9223372036854775807)::bigint AS unread_count,
+    least(coalesce(sum(s.unread_count) FILTER (WHERE NOT s.muted), 0), 9223372036854775807)::bigint AS unread_count_unmuted,
     count(*) FILTER (WHERE s.unread_count > 0) AS unread_groups,
     count(*) AS groups,
+    bool_and(s.exact)::boolean AS exact,
+    bool_or(s.pending)::boolean AS pending,
     max(s.updated_at)::timestamptz AS updated_at
 FROM current_states AS s
 WHERE s.user_id = ANY (@user_ids::text[])
@@ -268,6 +283,7 @@ SELECT
     count(*) FILTER (WHERE unread_count > 0) AS users_with_unread,
     least(sum(unread_count), 9223372036854775807)::bigint AS unread_count,
     max(unread_count)::bigint AS max_unread,
+    bool_and(exact)::boolean AS exact,
     max(last_read_at)::timestamp with time zone AS last_read_at,
     max(updated_at)::timestamptz AS updated_at
 FROM current_states

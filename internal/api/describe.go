@@ -128,7 +128,7 @@ func parameterExamples() map[string]any {
 	const moment = "2026-11-24T02:40:19.9Z"
 	return map[string]any{
 		"userID": "user123", "groupID": "group789", "limit": 50, "cursor": "MWtnOmdyb3VwNzg5", "from": moment, "to": "2026-11-25T00:00:00Z",
-		"at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
+		"at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "muted": false, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
 	}
 }
 
@@ -155,7 +155,7 @@ func descriptions() map[string]description {
 	var batch queryOutput
 	batch.Body.Pairs = []PairAnswer{{UserID: state.UserID, GroupID: group, Status: statusKnown, State: &state}}
 	batch.Body.Users = []UserAnswer{
-		{UserID: state.UserID, Status: statusKnown, UnreadCount: &count, UnreadGroups: new(int64(1)), Groups: new(int64(2)), AsOf: &asOf},
+		{UserID: state.UserID, Status: statusKnown, UnreadCount: &count, UnreadCountUnmuted: &count, UnreadGroups: new(int64(1)), Groups: new(int64(2)), Exact: new(false), Pending: new(false), AsOf: &asOf},
 		{UserID: "nobody", Status: statusUnknown},
 	}
 	batch.Body.AsOf = asOf
@@ -167,14 +167,15 @@ func descriptions() map[string]description {
 	return map[string]description{
 		"get-state": {
 			text: "The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and " +
-				"whether OpenIM is still to be asked (pending). With at, as it was at that moment.",
+				"whether OpenIM is still to be asked (pending), and whether the user has muted the group (muted). With at, as it was at that moment.",
 			answer: StateAnswer{State: state, AsOf: asOf},
 		},
 		"list-user-groups": {text: list, answer: StateList{Items: []State{state}, AsOf: asOf}},
 		"list-group-users": {text: list, answer: StateList{Items: []State{state}, NextCursor: "MWtnOnVzZXIxMjM", AsOf: asOf}},
 		"get-badge": {
-			text:   "Sums over all groups of a user that are known. With at, as they were at that moment.",
-			answer: Badge{UserID: state.UserID, UnreadCount: count, UnreadGroups: 1, Groups: 2, AsOf: asOf},
+			text: "Sums over all groups of a user that are known: with those that are muted (unreadCount), and without them, as OpenIM's own " +
+				"total is (unreadCountUnmuted). With at, as they were at that moment.",
+			answer: Badge{UserID: state.UserID, UnreadCount: count, UnreadCountUnmuted: count, UnreadGroups: 1, Groups: 2, AsOf: asOf},
 		},
 		"get-group-sum": {
 			text:   "Sums over all readers of a group that are known.",

@@ -42,6 +42,7 @@ type State struct {
 	Source     string     `json:"source" doc:"where the read position comes from: a documented receipt, a message of the user's own, or OpenIM's REST API" enum:"receipt,message,fact"`
 	Exact      bool       `json:"exact" doc:"whether the count is what OpenIM itself would show, as far as callbacks and its REST API tell; else an estimate"`
 	Pending    bool       `json:"pending" doc:"whether OpenIM is still to be asked about this user: the count may be about to change"`
+	Muted      bool       `json:"muted" doc:"whether the user has muted the group, or everything, as far as OpenIM's REST API has told; false where it has not"`
 	UpdatedAt  time.Time  `json:"updatedAt" doc:"when this state or its group's position was last written, UTC"`
 }
 
@@ -55,7 +56,7 @@ func newState(s *readstate.State) State {
 	return State{
 		UserID: s.UserID, GroupID: s.GroupID, UnreadCount: s.UnreadCount, ContentType: s.ContentType,
 		LastReadAt: optionalTime(s.LastReadAt), Source: string(s.Source), Exact: s.Exact, Pending: s.Pending,
-		UpdatedAt: s.UpdatedAt,
+		Muted: s.Muted, UpdatedAt: s.UpdatedAt,
 	}
 }
 
@@ -75,16 +76,20 @@ type StateList struct {
 
 // Badge is the sum over one user's groups.
 type Badge struct {
-	UserID       string    `json:"userID" doc:"the user"`
-	UnreadCount  int64     `json:"unreadCount" minimum:"0" doc:"unread messages in all groups"`
-	UnreadGroups int64     `json:"unreadGroups" minimum:"0" doc:"groups with unread messages"`
-	Groups       int64     `json:"groups" minimum:"0" doc:"groups with a known state"`
-	AsOf         time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`
+	UserID             string    `json:"userID" doc:"the user"`
+	UnreadCount        int64     `json:"unreadCount" minimum:"0" doc:"unread messages in all groups, muted ones included"`
+	UnreadCountUnmuted int64     `json:"unreadCountUnmuted" minimum:"0" doc:"unread messages in the groups that are not muted"`
+	UnreadGroups       int64     `json:"unreadGroups" minimum:"0" doc:"groups with unread messages"`
+	Groups             int64     `json:"groups" minimum:"0" doc:"groups with a known state"`
+	Exact              bool      `json:"exact" doc:"whether the counts of all groups are exact"`
+	Pending            bool      `json:"pending" doc:"whether OpenIM is still to be asked about one of the groups: the sums may be about to change"`
+	AsOf               time.Time `json:"asOf" doc:"the answer is not older than this, UTC"`
 }
 
 func newBadge(b readstate.Badge, asOf time.Time) Badge {
 	return Badge{
-		UserID: b.UserID, UnreadCount: b.UnreadCount, UnreadGroups: b.UnreadGroups, Groups: b.Groups, AsOf: asOf,
+		UserID: b.UserID, UnreadCount: b.UnreadCount, UnreadCountUnmuted: b.UnreadCountUnmuted,
+		UnreadGroups: b.UnreadGroups, Groups: b.Groups, Exact: b.Exact, Pending: b.Pending, AsOf: asOf,
 	}
 }
 
@@ -135,6 +140,7 @@ type GroupSum struct {
 	UsersWithUnread int64  `json:"usersWithUnread" minimum:"0" doc:"users with unread messages"`
 	UnreadCount     int64  `json:"unreadCount" minimum:"0" doc:"unread messages of all users"`
 	MaxUnread       int64  `json:"maxUnread" minimum:"0" doc:"the largest count of one user"`
+	Exact           bool   `json:"exact" doc:"whether the counts of all users are exact"`
 	// LastReadAt is null when nobody is known to have read.
 	LastReadAt *time.Time `json:"lastReadAt" nullable:"true" doc:"when one of the group last read, as far as known, UTC; null when never"`
 	AsOf       time.Time  `json:"asOf" doc:"the answer is not older than this, UTC"`

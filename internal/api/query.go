@@ -41,12 +41,15 @@ type PairAnswer struct {
 
 // UserAnswer is what is known of one user of a batch: the badge when known.
 type UserAnswer struct {
-	UserID       string     `json:"userID" doc:"the user, as asked for"`
-	Status       string     `json:"status" enum:"known,unknown" doc:"whether anything is known of the user"`
-	UnreadCount  *int64     `json:"unreadCount,omitempty" minimum:"0" doc:"unread messages in all groups"`
-	UnreadGroups *int64     `json:"unreadGroups,omitempty" minimum:"0" doc:"groups with unread messages"`
-	Groups       *int64     `json:"groups,omitempty" minimum:"0" doc:"groups with a known state"`
-	AsOf         *time.Time `json:"asOf,omitempty" doc:"the answer is not older than this, UTC"`
+	UserID             string     `json:"userID" doc:"the user, as asked for"`
+	Status             string     `json:"status" enum:"known,unknown" doc:"whether anything is known of the user"`
+	UnreadCount        *int64     `json:"unreadCount,omitempty" minimum:"0" doc:"unread messages in all groups, muted ones included"`
+	UnreadCountUnmuted *int64     `json:"unreadCountUnmuted,omitempty" minimum:"0" doc:"unread messages in the groups that are not muted"`
+	UnreadGroups       *int64     `json:"unreadGroups,omitempty" minimum:"0" doc:"groups with unread messages"`
+	Groups             *int64     `json:"groups,omitempty" minimum:"0" doc:"groups with a known state"`
+	Exact              *bool      `json:"exact,omitempty" doc:"whether the counts of all groups are exact"`
+	Pending            *bool      `json:"pending,omitempty" doc:"whether OpenIM is still to be asked about one of the groups"`
+	AsOf               *time.Time `json:"asOf,omitempty" doc:"the answer is not older than this, UTC"`
 }
 
 type queryOutput struct {
@@ -101,8 +104,8 @@ func (h *handler) queryUnread(ctx context.Context, in *queryInput) (*queryOutput
 		answer := UserAnswer{UserID: userID, Status: statusUnknown}
 		if badge, ok := badges[userID]; ok {
 			answer = UserAnswer{
-				UserID: userID, Status: statusKnown, UnreadCount: &badge.UnreadCount,
-				UnreadGroups: &badge.UnreadGroups, Groups: &badge.Groups, AsOf: &asOf,
+				UserID: userID, Status: statusKnown, UnreadCount: &badge.UnreadCount, UnreadCountUnmuted: &badge.UnreadCountUnmuted,
+				UnreadGroups: &badge.UnreadGroups, Groups: &badge.Groups, Exact: &badge.Exact, Pending: &badge.Pending, AsOf: &asOf,
 			}
 		}
 		out.Body.Users[i] = answer

@@ -14,7 +14,7 @@ type badgeInput struct {
 	Poll
 
 	UserID id     `path:"userID"`
-	At     moment `query:"at" doc:"the badge as it was then, from the journal; it is asOf then. 410 when what was known then of one of the groups has been dropped with a day of the journal: a sum without it would be wrong"`
+	At     moment `query:"at" doc:"the badge as it was then, from the journal; it is asOf then, and exact and pending are false. 410 when what was known then of one of the groups has been dropped with a day of the journal: a sum without it would be wrong"`
 }
 
 type groupInput struct {
@@ -92,7 +92,9 @@ func (h *handler) getBadge(ctx context.Context, in *badgeInput) (*badgeOutput, e
 // answer is the badge, or that it has not changed.
 func (in *badgeInput) answer(badge *readstate.Badge, asOf time.Time) *badgeOutput {
 	v := newVersion()
-	v.number(badge.UnreadCount, badge.UnreadGroups, badge.Groups)
+	v.number(badge.UnreadCount, badge.UnreadCountUnmuted, badge.UnreadGroups, badge.Groups)
+	v.flag(badge.Exact)
+	v.flag(badge.Pending)
 	v.moment(badge.UpdatedAt)
 	out := &badgeOutput{}
 	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
@@ -110,13 +112,14 @@ func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOut
 	}
 	v := newVersion()
 	v.number(sum.Users, sum.UsersWithUnread, sum.UnreadCount, sum.MaxUnread)
+	v.flag(sum.Exact)
 	v.moment(sum.LastReadAt)
 	v.moment(sum.UpdatedAt)
 	out := &groupSumOutput{}
 	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
 		out.Body = &GroupSum{
 			GroupID: sum.GroupID, Users: sum.Users, UsersWithUnread: sum.UsersWithUnread,
-			UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, LastReadAt: optionalTime(sum.LastReadAt), AsOf: asOf,
+			UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, Exact: sum.Exact, LastReadAt: optionalTime(sum.LastReadAt), AsOf: asOf,
 		}
 	}
 	return out, nil

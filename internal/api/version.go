@@ -32,7 +32,7 @@ type Polled struct {
 }
 
 // format is raised when answers get other fields, so that nobody goes on with old ones.
-const format = 1
+const format = 2
 
 // status sets the headers and gives the status: 304 when the caller has this version
 // already, and nothing else is to be built.
@@ -102,6 +102,7 @@ func (v *version) state(s *readstate.State) {
 	v.text(string(s.Source))
 	v.flag(s.Exact)
 	v.flag(s.Pending)
+	v.flag(s.Muted)
 	v.moment(s.UpdatedAt)
 }
 

@@ -7,10 +7,14 @@ import (
 	"readmark/internal/readstate"
 )
 
-// User compares all of a user's groups with OpenIM, and repairs what differs unless the Sync
-// only checks.
+// User compares all of a user's groups with OpenIM. Unless the Sync only checks, it repairs
+// what differs, and learns what the user has muted.
 func (s *Sync) User(ctx context.Context, userID string) (readstate.Difference, error) {
-	return s.reconcile(ctx, readstate.Pair{UserID: userID})
+	d, err := s.reconcile(ctx, readstate.Pair{UserID: userID})
+	if err == nil && !s.options.CheckOnly {
+		s.lookUpMutes(ctx, muteLookup{userID, true})
+	}
+	return d, err
 }
 
 // Group syncs the members of a group, see [Sync.Members], and compares each of them in that

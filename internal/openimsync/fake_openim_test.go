@@ -29,6 +29,10 @@ type fakeOpenIM struct {
 	unlisted      map[string][]string           // members whom the list lacks
 	status        map[string]client.GroupStatus // alive, where nothing is said
 	noPath        map[string]bool               // calls that the server does not know
+	muted         map[string][]string           // groups that users have muted
+	mutesAll      map[string]bool               // users who have muted everything
+	muteCalls     []call                        // what is asked about these, beside calls
+	muteHook      func(ctx context.Context, id string, n int) error
 	calls         []call
 	running, most int
 	hook          func(ctx context.Context, id string, n int) error
@@ -131,6 +135,50 @@ func (o *fakeOpenIM) AreMembers(ctx context.Context, groupID string, userIDs ...
 		}
 	}
 	return are, nil
+}
+
+func (o *fakeOpenIM) askMutes(ctx context.Context, path, userID string) error {
+	id := path + " of " + userID
+	o.mu.Lock()
+	o.muteCalls = append(o.muteCalls, call{id: id, at: time.Now()})
+	n := len(o.muteCalls)
+	lacking := o.noPath[path]
+	o.mu.Unlock()
+	if lacking {
+		return &client.Error{Code: http.StatusNotFound}
+	}
+	if o.muteHook != nil {
+		return o.muteHook(ctx, id, n)
+	}
+	return nil
+}
+
+func (o *fakeOpenIM) MutedConversations(ctx context.Context, userID string) (ids []string, err error) {
+	if err := o.askMutes(ctx, "mutes", userID); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, groupID := range o.muted[userID] {
+		ids = append(ids, "sg_"+groupID)
+	}
+	return ids, nil
+}
+
+func (o *fakeOpenIM) MutesEverything(ctx context.Context, userID string) (bool, error) {
+	if err := o.askMutes(ctx, "user", userID); err != nil {
+		return false, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.mutesAll[userID], nil
+}
+
+// askedMutes gives how often it was asked what users have muted.
+func (o *fakeOpenIM) askedMutes() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.muteCalls)
 }
 
 // change has something change at OpenIM.

@@ -13,6 +13,8 @@ type metrics struct {
 	largest                     prometheus.Gauge
 	drifts                      *prometheus.GaugeVec
 	memberListsDoubted          prometheus.Counter
+	muteLookups                 prometheus.Counter
+	muteLookupFailures          prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -40,6 +42,8 @@ func newMetrics() *metrics {
 		}, []string{"reason"}),
 		memberListsDoubted: counter("readmark_member_list_doubted_total",
 			"Member lists of OpenIM that would have hidden more than a tenth of a group's known members, and were read once more first."),
+		muteLookups:        counter("readmark_mute_lookups_total", "Times that OpenIM was asked what a user has muted."),
+		muteLookupFailures: counter("readmark_mute_lookup_failures_total", "Of these, those that failed: what was known stays."),
 	}
 	for _, reason := range readstate.OffReasons() { // there from the start
 		m.drifts.WithLabelValues(string(reason))
@@ -60,5 +64,6 @@ func (s *Sync) Observe(d readstate.Difference) {
 // Register registers the metrics. It panics when they are registered already.
 func (s *Sync) Register(registry prometheus.Registerer) {
 	m := s.metrics
-	registry.MustRegister(m.lookupDuration, m.lookupFailures, m.users, m.pairs, m.off, m.repaired, m.largest, m.drifts, m.memberListsDoubted)
+	registry.MustRegister(m.lookupDuration, m.lookupFailures, m.users, m.pairs, m.off, m.repaired, m.largest, m.drifts,
+		m.memberListsDoubted, m.muteLookups, m.muteLookupFailures)
 }

@@ -2,7 +2,8 @@
 // the lookups that callbacks have queued, compares counts with OpenIM's and repairs them,
 // and sweeps over every user and group once an interval.
 //
-// What OpenIM answers becomes events: a seq snapshot of a user in a group, or a member list.
+// What OpenIM answers becomes events: a seq snapshot of a user in a group, a member list, or
+// what a user has muted.
 // The rules of what they change stand in package readstate.
 package openimsync
 
@@ -37,6 +38,8 @@ type OpenIM interface {
 	JoinedGroups(ctx context.Context, userID string) (groupIDs []string, complete bool, err error)
 	GroupStatus(ctx context.Context, groupID string) (client.GroupStatus, error)
 	AreMembers(ctx context.Context, groupID string, userIDs ...string) (map[string]bool, error)
+	MutedConversations(ctx context.Context, userID string) ([]string, error)
+	MutesEverything(ctx context.Context, userID string) (bool, error)
 }
 
 // Store is the part of the store that is needed. Calls fail with
@@ -117,6 +120,7 @@ type Sync struct {
 	drifts  driftLog
 
 	outsiders *lru.Cache[readstate.Pair, outsider]
+	mutes     *mutes
 
 	mu      sync.Mutex
 	members map[string]memberList // by group ID, the newest lists
@@ -136,7 +140,7 @@ func New(o Options) *Sync {
 		panic(err) // the size is above zero
 	}
 	return &Sync{
-		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders,
+		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders, mutes: newMutes(),
 		members: map[string]memberList{}, doubts: map[string]*doubt{},
 	}
 }

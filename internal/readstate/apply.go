@@ -203,6 +203,10 @@ func (a *applying) admit(e *Event) bool {
 	switch e.Kind {
 	case EventListed:
 		return state.Left() && !e.At.Before(state.LeftAt)
+	case EventMuted:
+		return !state.Muted() && e.At.After(state.UnmutedAt)
+	case EventUnmuted:
+		return state.Muted() && !e.At.Before(state.MutedAt)
 	case EventSnapshot:
 		if state.Gone(&position) {
 			return false

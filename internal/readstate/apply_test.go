@@ -131,6 +131,7 @@ func events(t *rapid.T) []readstate.Event {
 		readstate.EventReceipt, readstate.EventReceipt, readstate.EventMessage, readstate.EventMessage, readstate.EventMessage,
 		readstate.EventSnapshot, readstate.EventSnapshot, readstate.EventJoined, readstate.EventLeft, readstate.EventDismissed,
 		readstate.EventListed, readstate.EventUnlisted, readstate.EventMembersChanged, readstate.EventServerReceipt, readstate.EventGroupRead,
+		readstate.EventMuted, readstate.EventUnmuted,
 	}
 	n := rapid.IntRange(1, 30).Draw(t, "events")
 	list := make([]readstate.Event, 0, n)
@@ -203,7 +204,7 @@ func TestOrderOfCommitDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		list := slices.DeleteFunc(events(t), func(e readstate.Event) bool {
-			return e.Kind == readstate.EventSnapshot || e.Kind == readstate.EventListed || e.Kind == readstate.EventUnlisted
+			return e.Kind.FromOpenIM()
 		})
 		if len(list) == 0 {
 			return
@@ -241,7 +242,7 @@ func TestOnlyWhatChangedIsGiven(t *testing.T) {
 		list := events(t)
 		list = slices.DeleteFunc(list, func(e readstate.Event) bool {
 			return e.GroupID == "" || // the database finds that these are there
-				e.Kind == readstate.EventSnapshot || e.Kind == readstate.EventListed // OpenIM's word is sent once
+				e.Kind.FromOpenIM() && e.Kind != readstate.EventUnlisted // its word is sent once
 		})
 		l.commit(list)
 		again := l.commit(list)

@@ -44,6 +44,11 @@ const (
 	EventUnlisted EventKind = "unlisted"
 	// EventMembersChanged is a group whose members changed, without saying who.
 	EventMembersChanged EventKind = "members_changed"
+	// EventMuted is a user who has muted a group, as OpenIM says: the group's conversation,
+	// or everything.
+	EventMuted EventKind = "muted"
+	// EventUnmuted is a user who has not.
+	EventUnmuted EventKind = "unmuted"
 )
 
 // IsReceipt reports whether the event is a read callback in any dialect: these make up
@@ -79,7 +84,12 @@ func (k EventKind) movesPosition() bool {
 
 // FromOpenIM reports whether the event is what OpenIM answered, and not a callback.
 func (k EventKind) FromOpenIM() bool {
-	return k == EventSnapshot || k == EventListed || k == EventUnlisted
+	switch k {
+	case EventSnapshot, EventListed, EventUnlisted, EventMuted, EventUnmuted:
+		return true
+	default:
+		return false
+	}
 }
 
 // Conversation types of OpenIM: what a server receipt has as content type.

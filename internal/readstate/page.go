@@ -31,5 +31,7 @@ type Page struct {
 	// last written before, the state and its group's position.
 	MinUnread    int64
 	UpdatedSince time.Time
-	Limit        int32
+	// Muted leaves out groups that are not muted, or those that are; nil: neither.
+	Muted *bool
+	Limit int32
 }

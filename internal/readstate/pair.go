@@ -24,6 +24,7 @@ type ReadState struct {
 	Estimate Estimate
 	Exact    ExactRead
 	Membership
+	Mute
 	// UpdatedAt is when an event of the pair was last written.
 	UpdatedAt time.Time
 }
@@ -73,6 +74,15 @@ type Membership struct {
 	JoinedAt, LeftAt, ListedAt time.Time
 }
 
+// Mute is what OpenIM said of whether the user has muted the group: the newest of each, zero
+// where it never said so.
+type Mute struct {
+	MutedAt, UnmutedAt time.Time
+}
+
+// Muted reports whether the user has muted the group, as far as is known.
+func (m *Mute) Muted() bool { return m.MutedAt.After(m.UnmutedAt) }
+
 // Left reports whether the user is known to have left.
 func (m *Membership) Left() bool {
 	return !m.LeftAt.IsZero() && !m.LeftAt.Before(m.JoinedAt) && !m.LeftAt.Before(m.ListedAt)
@@ -100,6 +110,10 @@ func (s *ReadState) observe(e *Entry) {
 		s.LeftAt = later(s.LeftAt, e.At)
 	case e.Kind == EventListed:
 		s.ListedAt = later(s.ListedAt, e.At)
+	case e.Kind == EventMuted:
+		s.MutedAt = later(s.MutedAt, e.At)
+	case e.Kind == EventUnmuted:
+		s.UnmutedAt = later(s.UnmutedAt, e.At)
 	case e.Kind == EventSnapshot, e.Kind == EventMessage && e.ReadSeq > 0:
 		s.Exact.observe(e)
 	case e.HasRead:
@@ -120,11 +134,12 @@ func (s *ReadState) keepLater(stored *ReadState) {
 	}
 	s.JoinedAt, s.LeftAt = later(s.JoinedAt, stored.JoinedAt), later(s.LeftAt, stored.LeftAt)
 	s.ListedAt, s.UpdatedAt = later(s.ListedAt, stored.ListedAt), later(s.UpdatedAt, stored.UpdatedAt)
+	s.MutedAt, s.UnmutedAt = later(s.MutedAt, stored.MutedAt), later(s.UnmutedAt, stored.UnmutedAt)
 }
 
 // KnownBefore reports whether something of the state is older than a moment.
 func (s *ReadState) KnownBefore(moment time.Time) bool {
-	for _, at := range []time.Time{s.Estimate.FirstAt, s.Exact.FirstAt, s.JoinedAt, s.LeftAt, s.ListedAt} {
+	for _, at := range []time.Time{s.Estimate.FirstAt, s.Exact.FirstAt, s.JoinedAt, s.LeftAt, s.ListedAt, s.MutedAt, s.UnmutedAt} {
 		if !at.IsZero() && at.Before(moment) {
 			return true
 		}
@@ -239,7 +254,7 @@ func (s *ReadState) Show(p *GroupPosition) (State, bool) {
 		return State{}, false
 	}
 	shown := State{
-		Pair: s.Pair, ContentType: s.Estimate.ContentType, LastReadAt: later(s.Estimate.At, s.Exact.ReachedAt),
+		Pair: s.Pair, ContentType: s.Estimate.ContentType, LastReadAt: later(s.Estimate.At, s.Exact.ReachedAt), Muted: s.Muted(),
 		Exact: p.Exact() && !s.estimated() && s.Exact.DoubtedAt.IsZero() && !s.Exact.At.Before(p.RestartedAt),
 	}
 	number, read := p.Number(), s.Exact.Seq

@@ -34,7 +34,8 @@ func (p *Past) AddState(s ReadState) {
 		then.Exact = s.Exact
 	}
 	then.JoinedAt, then.LeftAt, then.ListedAt = p.until(s.JoinedAt), p.until(s.LeftAt), p.until(s.ListedAt)
-	if !s.Estimate.At.After(p.at) && !s.Exact.At.After(p.at) && then.Membership == s.Membership {
+	then.MutedAt, then.UnmutedAt = p.until(s.MutedAt), p.until(s.UnmutedAt)
+	if !s.Estimate.At.After(p.at) && !s.Exact.At.After(p.at) && then.Membership == s.Membership && then.Mute == s.Mute {
 		then.UpdatedAt = s.UpdatedAt
 	}
 	p.then[s.Pair] = then

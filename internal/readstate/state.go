@@ -51,6 +51,8 @@ type State struct {
 	Exact bool
 	// Pending reports that OpenIM is still to be asked about the user.
 	Pending bool
+	// Muted reports whether the user has muted the group, as far as OpenIM has told.
+	Muted bool
 	// UpdatedAt is when the state or its group's position was last written, UTC,
 	// whole microseconds.
 	UpdatedAt time.Time
@@ -58,10 +60,13 @@ type State struct {
 
 // Badge sums the states of one user. Counts saturate at the ends of int64.
 type Badge struct {
-	UserID       string
-	UnreadCount  int64
-	UnreadGroups int64 // groups with at least one unread message
-	Groups       int64 // groups with a known state
+	UserID             string
+	UnreadCount        int64
+	UnreadCountUnmuted int64 // without muted groups: OpenIM's own total
+	UnreadGroups       int64 // groups with at least one unread message
+	Groups             int64 // groups with a known state
+	Exact              bool  // all of the states are
+	Pending            bool  // one of the states is
 	// UpdatedAt is that of the state which was written last, see [State].
 	UpdatedAt time.Time
 }
@@ -73,6 +78,7 @@ type GroupSum struct {
 	UsersWithUnread int64
 	UnreadCount     int64
 	MaxUnread       int64
+	Exact           bool      // all of the states are
 	LastReadAt      time.Time // the newest of all; zero when nobody is known to have read
 	UpdatedAt       time.Time // that of the state which was written last, see [State]
 }

@@ -39,6 +39,9 @@ func (r *Reader) BadgeAt(ctx context.Context, userID string, at time.Time) (read
 			badge.UnreadGroups++
 		}
 		badge.UnreadCount += min(unread, math.MaxInt64-badge.UnreadCount)
+		if !list[i].Muted {
+			badge.UnreadCountUnmuted += min(unread, math.MaxInt64-badge.UnreadCountUnmuted)
+		}
 		if list[i].UpdatedAt.After(badge.UpdatedAt) {
 			badge.UpdatedAt = list[i].UpdatedAt
 		}

@@ -46,7 +46,7 @@ func eventAt(t *rapid.T, n int, at time.Time) readstate.Event {
 			readstate.EventReceipt, readstate.EventReceipt, readstate.EventReceipt, readstate.EventMessage, readstate.EventMessage,
 			readstate.EventMessage, readstate.EventSnapshot, readstate.EventSnapshot, readstate.EventJoined, readstate.EventLeft,
 			readstate.EventDismissed, readstate.EventListed, readstate.EventUnlisted, readstate.EventMembersChanged,
-			readstate.EventServerReceipt, readstate.EventGroupRead,
+			readstate.EventServerReceipt, readstate.EventGroupRead, readstate.EventMuted, readstate.EventUnmuted,
 		}).Draw(t, "kind"),
 		ID: readstate.ID{0: byte(rapid.IntRange(0, 255).Draw(t, "id")), 15: byte(n)}, At: at,
 		UserID:  rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "user"),

@@ -123,17 +123,17 @@ func (r *Reader) UserStates(ctx context.Context, userID string, page readstate.P
 	case readstate.OrderUnread:
 		rows, err = r.queries.ListStatesByUserOrderedByUnread(ctx, r.reads, db.ListStatesByUserOrderedByUnreadParams{
 			UserID: userID, AfterUnreadCount: unread, AfterGroupID: page.After.Key,
-			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderLastRead:
 		rows, err = r.queries.ListStatesByUserOrderedByLastRead(ctx, r.reads, db.ListStatesByUserOrderedByLastReadParams{
 			UserID: userID, AfterLastReadAt: lastRead, AfterGroupID: page.After.Key,
-			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderKey:
 		rows, err = r.queries.ListStatesByUser(ctx, r.reads, db.ListStatesByUserParams{
 			UserID: userID, AfterGroupID: page.After.Key,
-			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	}
 	if err != nil {
@@ -152,17 +152,17 @@ func (r *Reader) GroupStates(ctx context.Context, groupID string, page readstate
 	case readstate.OrderUnread:
 		rows, err = r.queries.ListStatesByGroupOrderedByUnread(ctx, r.reads, db.ListStatesByGroupOrderedByUnreadParams{
 			GroupID: groupID, AfterUnreadCount: unread, AfterUserID: page.After.Key,
-			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderLastRead:
 		rows, err = r.queries.ListStatesByGroupOrderedByLastRead(ctx, r.reads, db.ListStatesByGroupOrderedByLastReadParams{
 			GroupID: groupID, AfterLastReadAt: lastRead, AfterUserID: page.After.Key,
-			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderKey:
 		rows, err = r.queries.ListStatesByGroup(ctx, r.reads, db.ListStatesByGroupParams{
 			GroupID: groupID, AfterUserID: page.After.Key,
-			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, MaxRows: page.Limit,
+			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	}
 	if err != nil {
@@ -203,7 +203,7 @@ func (r *Reader) GroupSum(ctx context.Context, groupID string) (readstate.GroupS
 	}
 	return readstate.GroupSum{
 		GroupID: row.GroupID, Users: row.Users, UsersWithUnread: row.UsersWithUnread,
-		UnreadCount: row.UnreadCount, MaxUnread: row.MaxUnread, LastReadAt: moment(row.LastReadAt),
+		UnreadCount: row.UnreadCount, MaxUnread: row.MaxUnread, Exact: row.Exact, LastReadAt: moment(row.LastReadAt),
 		UpdatedAt: row.UpdatedAt.UTC(),
 	}, nil
 }
@@ -245,7 +245,8 @@ func (r *Reader) sumBadges(ctx context.Context, conn db.DBTX, userIDs []string) 
 	for i := range rows {
 		row := &rows[i]
 		badges[row.UserID] = readstate.Badge{
-			UserID: row.UserID, UnreadCount: row.UnreadCount, UnreadGroups: row.UnreadGroups, Groups: row.Groups,
+			UserID: row.UserID, UnreadCount: row.UnreadCount, UnreadCountUnmuted: row.UnreadCountUnmuted,
+			UnreadGroups: row.UnreadGroups, Groups: row.Groups, Exact: row.Exact, Pending: row.Pending,
 			UpdatedAt: row.UpdatedAt.UTC(),
 		}
 	}
@@ -269,6 +270,7 @@ func state(row *db.CurrentState) readstate.State {
 		Source:      readstate.Source(row.Source),
 		Exact:       row.Exact,
 		Pending:     row.Pending,
+		Muted:       row.Muted,
 		UpdatedAt:   row.UpdatedAt.UTC(),
 	}
 }

@@ -78,6 +78,7 @@ func readState(row *db.State) readstate.ReadState {
 		Membership: readstate.Membership{
 			JoinedAt: moment(row.JoinedAt), LeftAt: moment(row.LeftAt), ListedAt: moment(row.ListedAt),
 		},
+		Mute:      readstate.Mute{MutedAt: moment(row.MutedAt), UnmutedAt: moment(row.UnmutedAt)},
 		UpdatedAt: row.UpdatedAt.UTC(),
 	}
 }
@@ -172,6 +173,7 @@ func stateParams(list []readstate.ReadState) db.SaveStatesParams {
 		p.MaxSeqCaps = append(p.MaxSeqCaps, when(s.Exact.Capped, s.Exact.MaxSeqCap))
 		p.SnapshotAts, p.DoubtedAts = append(p.SnapshotAts, bound(s.Exact.SnapshotAt)), append(p.DoubtedAts, bound(s.Exact.DoubtedAt))
 		p.JoinedAts, p.LeftAts = append(p.JoinedAts, bound(s.JoinedAt)), append(p.LeftAts, bound(s.LeftAt))
+		p.MutedAts, p.UnmutedAts = append(p.MutedAts, bound(s.MutedAt)), append(p.UnmutedAts, bound(s.UnmutedAt))
 		p.ListedAts, p.UpdatedAts = append(p.ListedAts, bound(s.ListedAt)), append(p.UpdatedAts, s.UpdatedAt)
 	}
 	return p

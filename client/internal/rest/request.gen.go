@@ -159,7 +159,7 @@ type ClientInterface interface {
 
 	// GetState The unread count of one user in one group
 	//
-	// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending). With at, as it was at that moment.
+	// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending), and whether the user has muted the group (muted). With at, as it was at that moment.
 	//
 	// Corresponds with GET /v1/users/{userID}/groups/{groupID} (the `GetState` operationId).
 	GetState(ctx context.Context, userID string, groupID string, params *GetStateParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -180,7 +180,7 @@ type ClientInterface interface {
 
 	// GetBadge The badge of one user: unread messages over all groups
 	//
-	// Sums over all groups of a user that are known. With at, as they were at that moment.
+	// Sums over all groups of a user that are known: with those that are muted (unreadCount), and without them, as OpenIM's own total is (unreadCountUnmuted). With at, as they were at that moment.
 	//
 	// Corresponds with GET /v1/users/{userID}/unread (the `GetBadge` operationId).
 	GetBadge(ctx context.Context, userID string, params *GetBadgeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -345,7 +345,7 @@ func (c *Client) ListUserGroups(ctx context.Context, userID string, params *List
 
 // GetState The unread count of one user in one group
 //
-// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending). With at, as it was at that moment.
+// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending), and whether the user has muted the group (muted). With at, as it was at that moment.
 //
 // Corresponds with GET /v1/users/{userID}/groups/{groupID} (the `GetState` operationId).
 func (c *Client) GetState(ctx context.Context, userID string, groupID string, params *GetStateParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -396,7 +396,7 @@ func (c *Client) ListUserReceipts(ctx context.Context, userID string, params *Li
 
 // GetBadge The badge of one user: unread messages over all groups
 //
-// Sums over all groups of a user that are known. With at, as they were at that moment.
+// Sums over all groups of a user that are known: with those that are muted (unreadCount), and without them, as OpenIM's own total is (unreadCountUnmuted). With at, as they were at that moment.
 //
 // Corresponds with GET /v1/users/{userID}/unread (the `GetBadge` operationId).
 func (c *Client) GetBadge(ctx context.Context, userID string, params *GetBadgeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -689,6 +689,18 @@ func NewListGroupUsersRequest(server string, groupID string, params *ListGroupUs
 
 		}
 
+		if params.Muted != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "muted", *params.Muted, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Sort != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -890,6 +902,18 @@ func NewListUserGroupsRequest(server string, userID string, params *ListUserGrou
 		if params.UpdatedSince != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "updatedSince", *params.UpdatedSince, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Muted != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "muted", *params.Muted, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

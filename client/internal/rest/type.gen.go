@@ -227,11 +227,20 @@ type Badge struct {
 	// AsOf the answer is not older than this, UTC
 	AsOf time.Time `json:"asOf"`
 
+	// Exact whether the counts of all groups are exact
+	Exact bool `json:"exact"`
+
 	// Groups groups with a known state
 	Groups int64 `json:"groups"`
 
-	// UnreadCount unread messages in all groups
+	// Pending whether OpenIM is still to be asked about one of the groups: the sums may be about to change
+	Pending bool `json:"pending"`
+
+	// UnreadCount unread messages in all groups, muted ones included
 	UnreadCount int64 `json:"unreadCount"`
+
+	// UnreadCountUnmuted unread messages in the groups that are not muted
+	UnreadCountUnmuted int64 `json:"unreadCountUnmuted"`
 
 	// UnreadGroups groups with unread messages
 	UnreadGroups int64 `json:"unreadGroups"`
@@ -347,6 +356,9 @@ type GroupErasure struct {
 type GroupSum struct {
 	// AsOf the answer is not older than this, UTC
 	AsOf time.Time `json:"asOf"`
+
+	// Exact whether the counts of all users are exact
+	Exact bool `json:"exact"`
 
 	// GroupID the group
 	GroupID string `json:"groupID"`
@@ -499,6 +511,9 @@ type State struct {
 	// LastReadAt when the user last read, as far as known, UTC; null when never
 	LastReadAt *time.Time `json:"lastReadAt"`
 
+	// Muted whether the user has muted the group, or everything, as far as OpenIM's REST API has told; false where it has not
+	Muted bool `json:"muted"`
+
 	// Pending whether OpenIM is still to be asked about this user: the count may be about to change
 	Pending bool `json:"pending"`
 
@@ -534,6 +549,9 @@ type StateAnswer struct {
 
 	// LastReadAt when the user last read, as far as known, UTC; null when never
 	LastReadAt *time.Time `json:"lastReadAt"`
+
+	// Muted whether the user has muted the group, or everything, as far as OpenIM's REST API has told; false where it has not
+	Muted bool `json:"muted"`
 
 	// Pending whether OpenIM is still to be asked about this user: the count may be about to change
 	Pending bool `json:"pending"`
@@ -619,14 +637,23 @@ type UserAnswer struct {
 	// AsOf the answer is not older than this, UTC
 	AsOf *time.Time `json:"asOf,omitempty"`
 
+	// Exact whether the counts of all groups are exact
+	Exact *bool `json:"exact,omitempty"`
+
 	// Groups groups with a known state
 	Groups *int64 `json:"groups,omitempty"`
+
+	// Pending whether OpenIM is still to be asked about one of the groups
+	Pending *bool `json:"pending,omitempty"`
 
 	// Status whether anything is known of the user
 	Status UserAnswerStatus `json:"status"`
 
-	// UnreadCount unread messages in all groups
+	// UnreadCount unread messages in all groups, muted ones included
 	UnreadCount *int64 `json:"unreadCount,omitempty"`
+
+	// UnreadCountUnmuted unread messages in the groups that are not muted
+	UnreadCountUnmuted *int64 `json:"unreadCountUnmuted,omitempty"`
 
 	// UnreadGroups groups with unread messages
 	UnreadGroups *int64 `json:"unreadGroups,omitempty"`
@@ -694,6 +721,9 @@ type ListGroupUsersParams struct {
 	// UpdatedSince only states whose updatedAt is not earlier, RFC 3339. Who has left a group, or was erased, is in no list; pending and exact may change without it, and so does what a replay repairs. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before
 	UpdatedSince *time.Time `form:"updatedSince,omitempty" json:"updatedSince,omitempty"`
 
+	// Muted only states of groups that are muted, or only of those that are not
+	Muted *bool `form:"muted,omitempty" json:"muted,omitempty"`
+
 	// Sort the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one
 	Sort *ListGroupUsersParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
@@ -720,6 +750,9 @@ type ListUserGroupsParams struct {
 
 	// UpdatedSince only states whose updatedAt is not earlier, RFC 3339. Who has left a group, or was erased, is in no list; pending and exact may change without it, and so does what a replay repairs. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before
 	UpdatedSince *time.Time `form:"updatedSince,omitempty" json:"updatedSince,omitempty"`
+
+	// Muted only states of groups that are muted, or only of those that are not
+	Muted *bool `form:"muted,omitempty" json:"muted,omitempty"`
 
 	// Sort the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one
 	Sort *ListUserGroupsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
@@ -778,7 +811,7 @@ type ListUserReceiptsParams struct {
 
 // GetBadgeParams defines parameters for GetBadge.
 type GetBadgeParams struct {
-	// At the badge as it was then, from the journal; it is asOf then. 410 when what was known then of one of the groups has been dropped with a day of the journal: a sum without it would be wrong
+	// At the badge as it was then, from the journal; it is asOf then, and exact and pending are false. 410 when what was known then of one of the groups has been dropped with a day of the journal: a sum without it would be wrong
 	At *time.Time `form:"at,omitempty" json:"at,omitempty"`
 
 	// IfNoneMatch ETags of answers that the caller has: when the newest is among them, the answer is 304, without a body
