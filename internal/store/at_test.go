@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ func (a asserting) answer(state readstate.State, badge readstate.Badge, err erro
 	}
 	require.NoError(a, err)
 	state.Exact, state.Pending, state.UpdatedAt, badge.UpdatedAt = false, false, time.Time{}, time.Time{}
+	badge.Exact, badge.Pending = false, false
 	return answer{State: state, Badge: badge, Known: true}
 }
 
@@ -73,7 +75,7 @@ type recording struct {
 }
 
 // traffic is what a history is made of, by weight.
-type traffic struct{ receipts, unsequenced, stored, snapshots, decreases, members, dismissals int }
+type traffic struct{ receipts, unsequenced, stored, snapshots, decreases, members, mutes, dismissals int }
 
 // history has random things happen, and records what is answered meanwhile.
 type history struct {
@@ -101,7 +103,7 @@ func (h *history) message(group string, seq int64) readstate.Batch {
 // draw gives the next thing that happens.
 func (h *history) draw(t traffic) (readstate.Batch, string) {
 	g, u, at := h.group(), h.user(), h.clock.next()
-	n := h.random.IntN(t.receipts + t.unsequenced + t.stored + t.snapshots + t.decreases + t.members + t.dismissals)
+	n := h.random.IntN(t.receipts + t.unsequenced + t.stored + t.snapshots + t.decreases + t.members + t.mutes + t.dismissals)
 	drawn := func(weight int) bool {
 		n -= weight
 		return n < 0
@@ -143,6 +145,10 @@ func (h *history) draw(t traffic) (readstate.Batch, string) {
 		c := change(kind, g, 0, u)
 		c.Events[0].At = at
 		return c, fmt.Sprint("membership ", u, g, kind)
+	case drawn(t.mutes):
+		c := change([]readstate.EventKind{readstate.EventMuted, readstate.EventUnmuted}[h.random.IntN(2)], g, 0, u)
+		c.Events[0].At = at
+		return c, fmt.Sprint("mute ", u, g, c.Events[0].Kind)
 	default:
 		c := change(readstate.EventDismissed, g, 0)
 		c.Events[0].At = at
@@ -162,7 +168,7 @@ func (h *history) happen(t traffic, steps int) {
 			h.asked = h.asked[1:]
 		}
 		switch {
-		case h.spools && h.random.IntN(8) == 0:
+		case h.spools && !strings.HasPrefix(what, "mute") && h.random.IntN(8) == 0:
 			h.spooled = append(h.spooled, batch)
 			h.said = append(h.said, "spooled: "+what)
 			continue
@@ -226,7 +232,7 @@ func TestStatesAtAreWhatWasAnswered(t *testing.T) {
 		"both callbacks of messages": {receipts: 3, unsequenced: 4, stored: 3},
 		"snapshots":                  {snapshots: 3, stored: 1},
 		"snapshots among messages":   {receipts: 2, unsequenced: 5, stored: 2, snapshots: 3},
-		"everything":                 {receipts: 5, unsequenced: 5, stored: 4, snapshots: 5, decreases: 1, members: 4, dismissals: 1},
+		"everything":                 {receipts: 5, unsequenced: 5, stored: 4, snapshots: 5, decreases: 1, members: 4, mutes: 4, dismissals: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -296,7 +302,7 @@ func TestStatesAtBeyondWhatIsKept(t *testing.T) {
 		badge, err := a.BadgeAt(t.Context(), "quiet", daysAgo(1, 0))
 		require.NoError(t, err)
 		badge.UpdatedAt = time.Time{}
-		require.Equal(t, readstate.Badge{UserID: "quiet", UnreadCount: 4, UnreadGroups: 1, Groups: 1}, badge)
+		require.Equal(t, readstate.Badge{UserID: "quiet", UnreadCount: 4, UnreadCountUnmuted: 4, UnreadGroups: 1, Groups: 1}, badge)
 	}
 	look()
 	a.counted("busy", daysAgo(4, 0), 2, readstate.SourceReceipt)
@@ -377,5 +383,5 @@ func TestBadgeAtSaturates(t *testing.T) {
 	badge, err := a.BadgeAt(t.Context(), "u", at(2))
 	require.NoError(t, err)
 	badge.UpdatedAt = time.Time{}
-	require.Equal(t, readstate.Badge{UserID: "u", UnreadCount: most, UnreadGroups: 2, Groups: 2}, badge)
+	require.Equal(t, readstate.Badge{UserID: "u", UnreadCount: most, UnreadCountUnmuted: most, UnreadGroups: 2, Groups: 2}, badge)
 }

@@ -346,7 +346,8 @@ func TestTrimmedStates(t *testing.T) {
 			t.Parallel()
 			url := pgtest.New(t)
 			a, conn := asserting{t, open(t, url)}, pgtest.Connect(t, url)
-			a.tell(receipt("u", "g", 3, 1), snapshot("u", "g", 9, 4, 2), receipt("u", "g", 2, 4))
+			a.tell(receipt("u", "g", 3, 1), snapshot("u", "g", 9, 4, 2), receipt("u", "g", 2, 4),
+				change(readstate.EventMuted, "g", 2, "u"), change(readstate.EventUnmuted, "g", 4, "u"))
 			moment := at(3)
 			var err error
 			params := db.TrimStatesParams{Moment: moment}
@@ -357,14 +358,17 @@ func TestTrimmedStates(t *testing.T) {
 			}
 			err = db.New().TrimStates(t.Context(), conn, params)
 			require.NoError(t, err)
-			var exact, exactFirst *time.Time
-			var estimated, first time.Time
+			var exact, exactFirst, muted *time.Time
+			var estimated, first, unmuted time.Time
 			require.NoError(t, conn.QueryRow(t.Context(),
-				"SELECT estimate_at, exact_at, first_estimate_at, first_exact_at FROM states").Scan(&estimated, &exact, &first, &exactFirst))
+				"SELECT estimate_at, exact_at, first_estimate_at, first_exact_at, muted_at, unmuted_at FROM states").
+				Scan(&estimated, &exact, &first, &exactFirst, &muted, &unmuted))
 			require.True(t, at(4).Equal(estimated))
 			require.Nil(t, exact)
 			require.True(t, moment.Equal(first), first)
 			require.Nil(t, exactFirst)
+			require.Nil(t, muted)
+			require.True(t, at(4).Equal(unmuted))
 		})
 	}
 }

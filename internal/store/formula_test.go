@@ -113,7 +113,7 @@ func TestRowsKeepEverything(t *testing.T) {
 		Estimate:   readstate.Estimate{At: at(1), ID: identity(), Read: -3, BeforeBaseSeq: true, ByMessage: true, ContentType: 101, FirstAt: at(2)},
 		Exact:      readstate.ExactRead{At: at(3), Seq: 4, ReachedAt: at(5), ByMessage: true, ResetAt: at(6), ResetID: identity(), Capped: true, MaxSeqCap: 7, SnapshotAt: at(12), DoubtedAt: at(13), FirstAt: at(7)},
 		Membership: readstate.Membership{JoinedAt: at(8), LeftAt: at(9), ListedAt: at(10)}, UpdatedAt: at(11),
-		Mute:       readstate.Mute{MutedAt: at(14), UnmutedAt: at(15)},
+		Mute: readstate.Mute{MutedAt: at(14), UnmutedAt: at(15)},
 	}
 	position := readstate.GroupPosition{
 		GroupID: "g", HasSeq: true, MaxSeq: 1, MaxSeqTime: at(7), Unsequenced: 2, UnsequencedSince: at(8), DoubtedAt: at(9), RestartedAt: at(10),

@@ -72,7 +72,7 @@ func TestCommitAndRead(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, badge.UpdatedAt.IsZero())
 	badge.UpdatedAt = time.Time{}
-	require.Equal(t, readstate.Badge{UserID: "u", UnreadCount: 5, UnreadGroups: 1, Groups: 2}, badge)
+	require.Equal(t, readstate.Badge{UserID: "u", UnreadCount: 5, UnreadCountUnmuted: 5, UnreadGroups: 1, Groups: 2}, badge)
 	sum, err := s.GroupSum(ctx, "g")
 	require.NoError(t, err)
 	require.False(t, sum.UpdatedAt.IsZero())
@@ -101,6 +101,7 @@ func TestSumsSaturate(t *testing.T) {
 	badge, err := s.Badge(t.Context(), "u")
 	require.NoError(t, err)
 	require.EqualValues(t, most, badge.UnreadCount)
+	require.EqualValues(t, most, badge.UnreadCountUnmuted)
 	sum, err := s.GroupSum(t.Context(), "g")
 	require.NoError(t, err)
 	require.EqualValues(t, most, sum.UnreadCount)
