@@ -198,3 +198,22 @@ func TestKept(t *testing.T) {
 	walk("large")
 	require.EqualValues(t, 1, polled.Load())
 }
+
+// Whether groups are muted is asked for only where the options say so.
+func TestMutedOption(t *testing.T) {
+	t.Parallel()
+	var queries []string
+	c := serving(t, func(w http.ResponseWriter, r *http.Request) {
+		queries = append(queries, r.URL.RawQuery)
+		_, _ = w.Write([]byte(`{"items":[],"nextCursor":"","asOf":"2026-11-24T00:00:00Z"}`))
+	})
+	for _, muted := range []*bool{nil, new(true), new(false)} {
+		for _, err := range c.UserGroups(t.Context(), "u", client.ListOptions{Muted: muted}) {
+			require.NoError(t, err)
+		}
+		for _, err := range c.GroupUsers(t.Context(), "g", client.ListOptions{Muted: muted}) {
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, []string{"", "", "muted=true", "muted=true", "muted=false", "muted=false"}, queries)
+}

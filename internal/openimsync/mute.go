@@ -16,6 +16,10 @@ const (
 	// muteInterval is how often a user's lookups ask what the user has muted, at most, and how
 	// often a server is asked that does not know a path.
 	muteInterval = time.Hour
+	// muteTimeout bounds the calls about one user. After one that failed nobody is asked about
+	// for mutePause: comparisons do not wait for a server that does not answer.
+	muteTimeout = 30 * time.Second
+	mutePause   = time.Minute
 	// maxMutes is of how many users it is remembered when that was asked.
 	maxMutes = 100_000
 	// waitingMutes is of how many users it waits to be asked. Of more than that, their next
@@ -30,6 +34,7 @@ type mutes struct {
 	mu      sync.Mutex
 	asked   *lru.Cache[string, muteAnswer] // by user ID
 	lacking map[string]time.Time           // what the server did not know, and when it was asked
+	failed  time.Time                      // when a call failed last
 }
 
 // muteLookup is a user who waits: to be asked about, or else for what is remembered to be
@@ -93,6 +98,10 @@ func (s *Sync) runMutes(ctx context.Context) {
 // lookUpMutes asks OpenIM what a user has muted, and commits what has changed. That it fails
 // fails nothing else: it is asked again with the next comparison, or a lookup an hour later.
 func (s *Sync) lookUpMutes(ctx context.Context, l muteLookup) {
+	if l.ask && s.mutesPaused() {
+		s.rememberMutes(l.userID, muteAnswer{}) // the next lookup asks
+		return
+	}
 	if err := s.syncMutes(ctx, l); err != nil && ctx.Err() == nil {
 		s.metrics.muteLookupFailures.Inc()
 		s.options.Logger.DebugContext(ctx, "what a user has muted is not learnt", "error", err)
@@ -114,6 +123,9 @@ func (s *Sync) syncMutes(ctx context.Context, l muteLookup) error {
 		answer = muteAnswer{at: s.now()}
 		s.rememberMutes(l.userID, answer)
 		if muted, told, err = s.fetchMutes(ctx, l.userID, &answer); err != nil {
+			if ctx.Err() == nil {
+				s.pauseMutes()
+			}
 			return err
 		}
 		s.rememberMutes(l.userID, answer)
@@ -140,6 +152,18 @@ func (s *Sync) syncMutes(ctx context.Context, l muteLookup) error {
 	return s.commit(ctx, events)
 }
 
+func (s *Sync) pauseMutes() {
+	s.mutes.mu.Lock()
+	defer s.mutes.mu.Unlock()
+	s.mutes.failed = s.now()
+}
+
+func (s *Sync) mutesPaused() bool {
+	s.mutes.mu.Lock()
+	defer s.mutes.mu.Unlock()
+	return s.now().Sub(s.mutes.failed) < mutePause
+}
+
 func (s *Sync) rememberMutes(userID string, answer muteAnswer) {
 	s.mutes.mu.Lock()
 	defer s.mutes.mu.Unlock()
@@ -159,6 +183,8 @@ func (s *Sync) rememberedMutes(userID string) (answer muteAnswer, told bool) {
 // knows neither path. One that it does not know mutes nothing.
 func (s *Sync) fetchMutes(ctx context.Context, userID string, answer *muteAnswer) (muted func(groupID string) bool, told bool, err error) {
 	s.metrics.muteLookups.Inc()
+	ctx, cancel := context.WithTimeout(ctx, muteTimeout)
+	defer cancel()
 	users, err := s.askPath("users", func() (err error) {
 		answer.everything, err = s.options.OpenIM.MutesEverything(ctx, userID)
 		return err

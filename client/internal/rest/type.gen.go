@@ -721,7 +721,7 @@ type ListGroupUsersParams struct {
 	// UpdatedSince only states whose updatedAt is not earlier, RFC 3339. Who has left a group, or was erased, is in no list; pending and exact may change without it, and so does what a replay repairs. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before
 	UpdatedSince *time.Time `form:"updatedSince,omitempty" json:"updatedSince,omitempty"`
 
-	// Muted only states of groups that are muted, or only of those that are not
+	// Muted only states whose user has muted the group, or only the others
 	Muted *bool `form:"muted,omitempty" json:"muted,omitempty"`
 
 	// Sort the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one
@@ -751,7 +751,7 @@ type ListUserGroupsParams struct {
 	// UpdatedSince only states whose updatedAt is not earlier, RFC 3339. Who has left a group, or was erased, is in no list; pending and exact may change without it, and so does what a replay repairs. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before
 	UpdatedSince *time.Time `form:"updatedSince,omitempty" json:"updatedSince,omitempty"`
 
-	// Muted only states of groups that are muted, or only of those that are not
+	// Muted only states whose user has muted the group, or only the others
 	Muted *bool `form:"muted,omitempty" json:"muted,omitempty"`
 
 	// Sort the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one
