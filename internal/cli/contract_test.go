@@ -127,7 +127,7 @@ func TestContractIsHeld(t *testing.T) {
 		}
 		return holds(request, []byte(sent), &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {kind}}}, []byte(got))
 	}
-	const badge = `{"userID":"u","unreadCount":1,"unreadGroups":1,"groups":1,"asOf":"2026-11-24T00:00:00Z"}`
+	const badge = `{"userID":"u","unreadCount":1,"unreadCountUnmuted":1,"unreadGroups":1,"groups":1,"exact":true,"pending":false,"asOf":"2026-11-24T00:00:00Z"}`
 	require.NoError(t, try("GET", "/v1/users/u/unread", "", 200, badge))
 	require.NoError(t, try("GET", "/v1/users/u/unread", "", 404, `{"title":"Not Found","status":404,"detail":"x"}`))
 	for name, err := range map[string]error{

@@ -39,7 +39,7 @@ func TestCallbackToCount(t *testing.T) {
 	}
 	require.Equal(t, map[string]any{
 		"userID": "user123", "groupID": "group789", "unreadCount": 5.0, "contentType": 101.0, "source": "receipt",
-		"exact": false, "pending": false,
+		"exact": false, "pending": false, "muted": false,
 	}, state)
 
 	s.read("user123", "group789", 0)
@@ -48,13 +48,15 @@ func TestCallbackToCount(t *testing.T) {
 	_, badge := s.get("/v1/users/user123/unread")
 	require.NotEmpty(t, badge["asOf"])
 	delete(badge, "asOf")
-	require.Equal(t, map[string]any{"userID": "user123", "unreadCount": 3.0, "unreadGroups": 1.0, "groups": 2.0}, badge)
+	require.Equal(t, map[string]any{
+		"userID": "user123", "unreadCount": 3.0, "unreadCountUnmuted": 3.0, "unreadGroups": 1.0, "groups": 2.0, "exact": false, "pending": false,
+	}, badge)
 	_, sum := s.get("/v1/groups/group789/unread")
 	require.NotEmpty(t, sum["lastReadAt"])
 	delete(sum, "asOf")
 	delete(sum, "lastReadAt")
 	require.Equal(t, map[string]any{
-		"groupID": "group789", "users": 2.0, "usersWithUnread": 1.0, "unreadCount": 9.0, "maxUnread": 9.0,
+		"groupID": "group789", "users": 2.0, "usersWithUnread": 1.0, "unreadCount": 9.0, "maxUnread": 9.0, "exact": false,
 	}, sum)
 
 	status, body := s.do(http.MethodGet, s.Ops+"/metrics", "")

@@ -50,7 +50,7 @@ func TestMutesAreCompared(t *testing.T) {
 			require.Equal(t, []bool{g, h}, []bool{s.isMuted("u", "g"), s.isMuted("u", "h")})
 			require.False(t, s.isMuted("u", "elsewhere"))
 			require.Equal(t, kept, s.keptMutes())
-			time.Sleep(time.Second)
+			wait(time.Second)
 		}
 		compare(true, false, 1)
 		compare(true, false, 1)
@@ -177,7 +177,7 @@ func TestMutesDoNotDelayCounts(t *testing.T) {
 				}
 				require.LessOrEqual(t, time.Since(before), time.Minute)
 				require.LessOrEqual(t, o.askedMutes()-asked, 2)
-				time.Sleep(2 * time.Minute)
+				wait(2 * time.Minute)
 				o.muteHook, o.muted = nil, nil
 				_, err := sync.User(t.Context(), "u0")
 				require.NoError(t, err)
@@ -213,7 +213,7 @@ func TestServerWithoutMutes(t *testing.T) {
 		compare("u", "v", "w")
 		require.Equal(t, 5, o.askedMutes())
 		require.True(t, s.isMuted("u", "g"), "nobody said otherwise")
-		time.Sleep(time.Hour)
+		wait(time.Hour)
 		o.change(func() { o.noPath, o.muted = nil, map[string][]string{"v": {"g"}} })
 		compare("v")
 		require.True(t, s.isMuted("v", "g"), "after an upgrade")
