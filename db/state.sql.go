@@ -779,8 +779,12 @@ SELECT
     bool_and(exact)::boolean AS exact,
     max(last_read_at)::timestamp with time zone AS last_read_at,
     max(updated_at)::timestamptz AS updated_at
-FROM current_states
-WHERE group_id = $1
+FROM (
+    SELECT c.group_id, c.unread_count, c.exact, c.last_read_at, c.updated_at
+    FROM current_states AS c
+    WHERE c.group_id = $1
+    OFFSET 0 -- as above
+) AS s
 GROUP BY group_id
 `
 
@@ -822,8 +826,12 @@ SELECT
     bool_and(s.exact)::boolean AS exact,
     bool_or(s.pending)::boolean AS pending,
     max(s.updated_at)::timestamptz AS updated_at
-FROM current_states AS s
-WHERE s.user_id = ANY ($1::text[])
+FROM (
+    SELECT c.user_id, c.unread_count, c.muted, c.exact, c.pending, c.updated_at
+    FROM current_states AS c
+    WHERE c.user_id = ANY ($1::text[])
+    OFFSET 0 -- each column is worked out once, and not for each sum
+) AS s
 GROUP BY s.user_id
 `
 

@@ -271,8 +271,12 @@ SELECT
     bool_and(s.exact)::boolean AS exact,
     bool_or(s.pending)::boolean AS pending,
     max(s.updated_at)::timestamptz AS updated_at
-FROM current_states AS s
-WHERE s.user_id = ANY (@user_ids::text[])
+FROM (
+    SELECT c.user_id, c.unread_count, c.muted, c.exact, c.pending, c.updated_at
+    FROM current_states AS c
+    WHERE c.user_id = ANY (@user_ids::text[])
+    OFFSET 0 -- each column is worked out once, and not for each sum
+) AS s
 GROUP BY s.user_id;
 
 -- name: SumStatesByGroup :one
@@ -286,8 +290,12 @@ SELECT
     bool_and(exact)::boolean AS exact,
     max(last_read_at)::timestamp with time zone AS last_read_at,
     max(updated_at)::timestamptz AS updated_at
-FROM current_states
-WHERE group_id = @group_id
+FROM (
+    SELECT c.group_id, c.unread_count, c.exact, c.last_read_at, c.updated_at
+    FROM current_states AS c
+    WHERE c.group_id = @group_id
+    OFFSET 0 -- as above
+) AS s
 GROUP BY group_id;
 
 -- name: SomeMember :many
