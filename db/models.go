@@ -249,7 +249,7 @@ type Position struct {
 	DismissedAt *time.Time
 	// Arrival of the last event that may have moved the position: an earlier one comes late.
 	MovedAt *time.Time
-	// When an event that changed the position was last written; null before there was one.
+	// When an event that may have moved the position was last written; null before there was one.
 	UpdatedAt *time.Time
 }
 
