@@ -125,10 +125,11 @@ func take(e *readstate.Event, side int) { e.Restarted, e.Confirmed = side < 0, s
 
 // hear asks other members of the pair's group, the owner first.
 func (s *Sync) hear(ctx context.Context, pair readstate.Pair) (j hearing, err error) {
-	members, err := s.options.OpenIM.SomeMembers(ctx, pair.GroupID)
-	if err != nil && !client.IsUnknown(err) {
-		return j, fmt.Errorf("fetch some members: %w", err)
+	list, err := s.someMembers(ctx, pair.GroupID)
+	if err != nil {
+		return j, err
 	}
+	members := slices.Clone(list.Members)
 	ownerID := ""
 	for _, m := range members {
 		j.listed = j.listed || m.UserID == pair.UserID

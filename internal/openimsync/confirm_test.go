@@ -28,7 +28,7 @@ func quiet(t *testing.T, s *fakeStore, sync *openimsync.Sync, userIDs ...string)
 func shows(t *testing.T, s *fakeStore, want map[string]int64) {
 	t.Helper()
 	for userID, count := range want {
-		got, exact := s.shows(userID, "g")
+		got, exact := s.shows(userID)
 		require.Equal(t, count, got, userID)
 		require.True(t, exact, userID)
 	}
@@ -104,9 +104,9 @@ func TestDoubted(t *testing.T) {
 		end := start(t, sync.Run)
 		wait(time.Second)
 		end()
-		_, exact := s.shows("a", "g")
+		_, exact := s.shows("a")
 		require.False(t, exact)
-		got, _ := s.shows("u", "g")
+		got, _ := s.shows("u")
 		require.EqualValues(t, 2, got, "up to the user's own highest seq")
 	})
 }
@@ -141,7 +141,7 @@ func TestSeqsBeginAnew(t *testing.T) {
 				end()
 				shows(t, s, map[string]int64{"owner": 3, "a": 3, "b": 3})
 				quiet(t, s, sync, "a", "b", "owner", "frozen", "a")
-				got, _ := s.shows("frozen", "g")
+				got, _ := s.shows("frozen")
 				require.Zero(t, got)
 			})
 		})
@@ -192,7 +192,7 @@ func TestReadSeqFalls(t *testing.T) {
 				} else {
 					s.queue(pairOf("u", "g"), time.Time{})
 					wait(500 * time.Millisecond)
-					got, exact := s.shows("u", "g")
+					got, exact := s.shows("u")
 					require.Zero(t, got)
 					require.False(t, exact, "it is in doubt")
 					if by == "taken back" {
@@ -238,7 +238,7 @@ func TestStoredLate(t *testing.T) {
 				end := start(t, sync.Run)
 				check := func(want int64, wantExact bool) {
 					t.Helper()
-					got, exact := s.shows("u", "g")
+					got, exact := s.shows("u")
 					require.Equal(t, want, got)
 					require.Equal(t, wantExact, exact)
 				}
@@ -317,7 +317,7 @@ func TestOutsiders(t *testing.T) {
 				require.Equal(t, test.shown, s.shown(pairOf("u", "g")))
 				require.LessOrEqual(t, o.asked("who of g")+o.asked("groups of u"), 1, "asked once")
 				if test.shown {
-					got, _ := s.shows("u", "g")
+					got, _ := s.shows("u")
 					require.EqualValues(t, 18, got)
 				}
 			})

@@ -81,9 +81,8 @@ func (o *fakeOpenIM) Members(ctx context.Context, groupID string) (list client.M
 	return list, nil
 }
 
-func (o *fakeOpenIM) SomeMembers(ctx context.Context, groupID string) ([]client.Member, error) {
-	list, err := o.Members(ctx, groupID)
-	return list.Members, err
+func (o *fakeOpenIM) SomeMembers(ctx context.Context, groupID string) (client.MemberList, error) {
+	return o.Members(ctx, groupID)
 }
 
 func (o *fakeOpenIM) JoinedGroups(ctx context.Context, userID string) (groupIDs []string, complete bool, err error) {

@@ -108,11 +108,11 @@ func (s *fakeStore) dismiss(groupID string) {
 	s.positions[groupID] = position
 }
 
-// shows gives a count as it is served, and whether it is exact.
-func (s *fakeStore) shows(userID, groupID string) (unread int64, exact bool) {
+// shows gives a count in the group g as it is served, and whether it is exact.
+func (s *fakeStore) shows(userID string) (unread int64, exact bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state, position := s.states[pairOf(userID, groupID)], s.positions[groupID]
+	state, position := s.states[pairOf(userID, "g")], s.positions["g"]
 	shown, _ := state.Show(&position)
 	return shown.UnreadCount, shown.Exact
 }

@@ -56,7 +56,7 @@ func TestSnapshots(t *testing.T) {
 		s.queue(pairOf("u", ""), time.Time{})
 		before := time.Now().UTC().Add(time.Microsecond)
 		end := start(t, sync.Run)
-		wait(2 * time.Second)
+		wait(6 * time.Second)
 		end()
 		require.Zero(t, s.waiting())
 		require.Len(t, s.batches, 1)

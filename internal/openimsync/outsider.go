@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"readmark/internal/openim/client"
@@ -14,6 +15,8 @@ import (
 const (
 	// maxOutsiders is of how many pairs it is remembered that the user is no member.
 	maxOutsiders = 100_000
+	// maxLists is of how many groups the first members are kept, for reuseMembers.
+	maxLists = 1000
 	// reuseOutsider is how long that is believed while OpenIM says the same of the pair, and
 	// retryOutsider how long in any case.
 	reuseOutsider = time.Hour
@@ -49,7 +52,7 @@ func (s *Sync) ofMembers(
 		return kept, nil, nil
 	}
 	askedAt := s.now()
-	members, told, err := s.memberships(ctx, k.pair.UserID, unsure)
+	members, told, err := s.memberships(ctx, unsure, k)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -103,17 +106,29 @@ func (s *Sync) isOutsider(e *readstate.Event) bool {
 	return found && (age < retryOutsider || age < reuseOutsider && known.maxSeq == e.MaxSeq && known.readSeq == e.ReadSeq)
 }
 
-// memberships asks OpenIM of which of the snapshots' groups a user is a member: of one
-// directly, of more by the user's list of groups. told is false where OpenIM cannot say.
-func (s *Sync) memberships(ctx context.Context, userID string, snapshots []readstate.Event) (
+// fewGroups is of up to how many groups a user's membership is asked group by group: many
+// users of one group share its list.
+const fewGroups = 2
+
+// memberships asks OpenIM of which of the snapshots' groups a user is a member: group by
+// group, or by the user's list of groups where they are many. told is false where OpenIM
+// cannot say.
+func (s *Sync) memberships(ctx context.Context, snapshots []readstate.Event, k *known) (
 	members map[string]bool, told bool, err error,
 ) {
 	members = map[string]bool{}
-	if len(snapshots) == 1 {
-		members[snapshots[0].GroupID], told, err = s.askMember(ctx, snapshots[0].Pair())
-		return members, told, err
+	if len(snapshots) <= fewGroups {
+		all := true
+		for i := range snapshots {
+			state, position := k.of(&snapshots[i])
+			if members[state.GroupID], told, err = s.askMember(ctx, state.Pair, !state.Gone(&position)); err != nil {
+				return nil, false, err
+			}
+			all = all && told
+		}
+		return members, all, nil
 	}
-	joined, complete, err := s.options.OpenIM.JoinedGroups(ctx, userID)
+	joined, complete, err := s.options.OpenIM.JoinedGroups(ctx, k.pair.UserID)
 	switch {
 	case noSuchPath(err):
 		return members, false, nil
@@ -126,23 +141,60 @@ func (s *Sync) memberships(ctx context.Context, userID string, snapshots []reads
 	return members, complete, nil
 }
 
-// askMember asks whether a user is a member of a group; told is false where OpenIM cannot say.
-func (s *Sync) askMember(ctx context.Context, pair readstate.Pair) (is, told bool, err error) {
-	are, err := s.options.OpenIM.AreMembers(ctx, pair.GroupID, pair.UserID)
-	if err == nil {
-		return are[pair.UserID], true, nil
+// askMember asks whether a user is a member of a group: by the group's list, which may be a
+// minute old, and by the user's own row where the list lacks it, or must not be used. told
+// is false where OpenIM cannot say.
+func (s *Sync) askMember(ctx context.Context, pair readstate.Pair, byList bool) (is, told bool, err error) {
+	var list client.MemberList
+	if byList {
+		if list, err = s.someMembers(ctx, pair.GroupID); err != nil {
+			return false, false, err
+		}
 	}
-	if !noSuchPath(err) {
+	if slices.ContainsFunc(list.Members, func(m client.Member) bool { return m.UserID == pair.UserID }) {
+		return true, true, nil
+	}
+	are, err := s.options.OpenIM.AreMembers(ctx, pair.GroupID, pair.UserID)
+	switch {
+	case noSuchPath(err) && !byList: // an older server
+		return s.askMember(ctx, pair, true)
+	case noSuchPath(err):
+		return false, list.Complete && len(list.Members) > 0, nil
+	case err != nil:
 		return false, false, fmt.Errorf("ask for a member: %w", err)
 	}
-	list, err := s.options.OpenIM.Members(ctx, pair.GroupID) // an older server
-	if err != nil && !client.IsUnknown(err) {
-		return false, false, fmt.Errorf("fetch members: %w", err)
+	return are[pair.UserID], true, nil
+}
+
+// someMembers gives the first members of a group, by a list of the last minute or a new one,
+// which all that wait share. It is empty when OpenIM does not know the group.
+func (s *Sync) someMembers(ctx context.Context, groupID string) (client.MemberList, error) {
+	if kept, found := s.lists.Get(groupID); found && s.now().Sub(kept.fetchedAt) < reuseMembers {
+		return kept.MemberList, nil
 	}
-	for _, m := range list.Members {
-		is = is || m.UserID == pair.UserID
+	result := s.fetching.DoChan(groupID, func() (any, error) {
+		list, err := s.options.OpenIM.SomeMembers(context.WithoutCancel(ctx), groupID)
+		if err == nil {
+			s.lists.Add(groupID, keptList{list, s.now()})
+		}
+		return list, err
+	})
+	select {
+	case r := <-result:
+		list, _ := r.Val.(client.MemberList)
+		if r.Err != nil && !client.IsUnknown(r.Err) {
+			return list, fmt.Errorf("fetch some members: %w", r.Err)
+		}
+		return list, nil
+	case <-ctx.Done():
+		return client.MemberList{}, fmt.Errorf("fetch some members: %w", ctx.Err())
 	}
-	return is, is || list.Complete && len(list.Members) > 0, nil
+}
+
+// keptList is a list of a group's first members.
+type keptList struct {
+	client.MemberList
+	fetchedAt time.Time
 }
 
 // noSuchPath reports whether the server does not have what was called.

@@ -9,6 +9,7 @@ package openimsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"golang.org/x/sync/singleflight"
 
 	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
@@ -34,7 +37,7 @@ const (
 type OpenIM interface {
 	Conversations(ctx context.Context, userID string, ids ...string) (map[string]client.Seqs, error)
 	Members(ctx context.Context, groupID string) (client.MemberList, error)
-	SomeMembers(ctx context.Context, groupID string) ([]client.Member, error)
+	SomeMembers(ctx context.Context, groupID string) (client.MemberList, error)
 	JoinedGroups(ctx context.Context, userID string) (groupIDs []string, complete bool, err error)
 	GroupStatus(ctx context.Context, groupID string) (client.GroupStatus, error)
 	AreMembers(ctx context.Context, groupID string, userIDs ...string) (map[string]bool, error)
@@ -120,6 +123,8 @@ type Sync struct {
 	drifts  driftLog
 
 	outsiders *lru.Cache[readstate.Pair, outsider]
+	lists     *lru.Cache[string, keptList] // by group ID
+	fetching  singleflight.Group           // of lists
 	mutes     *mutes
 
 	mu      sync.Mutex
@@ -136,11 +141,12 @@ func New(o Options) *Sync {
 		o.MissingFor = missingFor
 	}
 	outsiders, err := lru.New[readstate.Pair, outsider](maxOutsiders)
-	if err != nil {
-		panic(err) // the size is above zero
+	lists, err2 := lru.New[string, keptList](maxLists)
+	if err = errors.Join(err, err2); err != nil {
+		panic(err) // the sizes are above zero
 	}
 	return &Sync{
-		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders, mutes: newMutes(),
+		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders, lists: lists, mutes: newMutes(),
 		members: map[string]memberList{}, doubts: map[string]*doubt{},
 	}
 }

@@ -2,7 +2,12 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -197,4 +202,58 @@ func TestNothingSecret(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestBackgroundYields: requests in the background wait as long as others do for the rate
+// limit, and are sent when nobody else waits.
+func TestBackgroundYields(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var order []string
+		c := client.New(client.Options{
+			URL: "http://openim", AdminUserID: "imAdmin", Secret: "s", MaxRPS: 10, Logger: slog.New(slog.DiscardHandler),
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					return nil, err
+				}
+				var request struct{ UserID string }
+				if err := json.Unmarshal(body, &request); err != nil {
+					return nil, err
+				}
+				mu.Lock()
+				order = append(order, request.UserID)
+				mu.Unlock()
+				return answered(`{"errCode":0,"data":{"token":"t","seqs":{}}}`), nil
+			}),
+		})
+		defer c.Close()
+		ask := func(ctx context.Context, userID string) {
+			_, err := c.Conversations(ctx, userID)
+			require.NoError(t, err)
+		}
+		ask(t.Context(), "first") // with a login
+		var asking sync.WaitGroup
+		for range 4 { // as many as run in the background at once
+			asking.Go(func() {
+				for range 25 {
+					ask(client.InBackground(t.Context()), "background")
+				}
+			})
+		}
+		for range 50 {
+			asking.Go(func() { ask(t.Context(), "reader") })
+		}
+		asking.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		require.Len(t, order, 2+100+50)
+		last := slices.Index(order[slices.Index(order, "reader"):], "background")
+		require.GreaterOrEqual(t, last, 40, "the readers come first: %v", order)
+	})
+}
+
+func answered(body string) *http.Response {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
 }

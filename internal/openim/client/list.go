@@ -6,6 +6,8 @@ const (
 	// pageSize is how many members or groups OpenIM gives in one answer, at most. A longer
 	// list is read in several, and may change meanwhile.
 	pageSize = 100
+	// fewMembers is up to how many members SomeMembers lists all.
+	fewMembers = 1000
 	// roleOwner is OpenIM's roleLevel of a group's owner.
 	roleOwner = 100
 )
@@ -58,11 +60,18 @@ func (c *Client) memberPage(ctx context.Context, groupID string, page pagination
 	return list, data.Total, err
 }
 
-// SomeMembers lists the first members of a group, up to a hundred. There are none in a
-// dismissed group. It fails as Members does.
-func (c *Client) SomeMembers(ctx context.Context, groupID string) ([]Member, error) {
-	list, _, err := c.memberPage(ctx, groupID, pagination{PageNumber: 1, ShowNumber: pageSize})
-	return list, err
+// SomeMembers lists a group's members if there are few, and the first hundred if there are
+// more than a thousand. It fails as Members does.
+func (c *Client) SomeMembers(ctx context.Context, groupID string) (MemberList, error) {
+	read := func(page pagination) ([]Member, int, error) {
+		list, total, err := c.memberPage(ctx, groupID, page)
+		if total > fewMembers {
+			total = 1 // that is the last page
+		}
+		return list, total, err
+	}
+	all, complete, err := pages(read, func(m Member) string { return m.UserID })
+	return MemberList{Members: all, Complete: complete}, err
 }
 
 // JoinedGroups lists the IDs of the groups that a user is in, without repeats; complete is
