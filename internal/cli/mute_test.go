@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"net/http"
+	"regexp"
 	"testing"
 	"time"
 
@@ -16,8 +17,8 @@ const (
 )
 
 // muteService serves with a user who has 2 and 3 unread messages in two groups, and whom
-// OpenIM has been asked about. The sweep does not come in between.
-func muteService(t *testing.T, prepare func(*openimtest.Server)) (*service, *openimtest.Server, map[string]string) {
+// OpenIM has been asked about, and sweeps once an interval.
+func muteService(t *testing.T, interval string, prepare func(*openimtest.Server)) (*service, *openimtest.Server, map[string]string) {
 	t.Helper()
 	model := openimtest.New(openimtest.Options{})
 	for groupID, unread := range map[string]int{"g": 2, "h": 3} {
@@ -29,7 +30,7 @@ func muteService(t *testing.T, prepare func(*openimtest.Server)) (*service, *ope
 	}
 	prepare(model)
 	environment := withOpenIM(t, model)
-	environment["READMARK_RECONCILE_INTERVAL"] = "24h"
+	environment["READMARK_RECONCILE_INTERVAL"] = interval
 	s := serve(t, environment)
 	s.look("u")
 	resolved(t, environment["DATABASE_URL"])
@@ -60,7 +61,7 @@ func (s *service) mutes(unmuted float64, g, h bool) {
 // lists after the next comparison, and a replay gives it again.
 func TestMutesAreReconciled(t *testing.T) {
 	t.Parallel()
-	s, model, environment := muteService(t, func(*openimtest.Server) {})
+	s, model, environment := muteService(t, "24h", func(*openimtest.Server) {})
 	s.mutes(5, false, false)
 	reconcile := func() {
 		t.Helper()
@@ -95,24 +96,43 @@ func TestMutesAreReconciled(t *testing.T) {
 	s.end()
 }
 
-// A lookup asks along what is muted: not again within the hour, however often the user reads.
+// Lookups never ask what is muted.
 func TestMutesOfLookups(t *testing.T) {
 	t.Parallel()
-	s, model, environment := muteService(t, func(model *openimtest.Server) { model.Mute("h", "u", true) })
-	s.mutes(2, false, true)
+	s, model, environment := muteService(t, "24h", func(model *openimtest.Server) { model.Mute("h", "u", true) })
 	for range 5 {
 		s.look("u")
 		resolved(t, environment["DATABASE_URL"])
 	}
-	require.Equal(t, []int{1, 1}, []int{model.CallsOf(mutedPath), model.CallsOf(usersPath)})
+	s.mutes(5, false, false)
+	require.Zero(t, model.CallsOf(mutedPath)+model.CallsOf(usersPath))
 	s.end()
 }
 
-// A server that does not know the path, as those before v3.8.2, is asked once; counts come
-// as ever, and it is no failure.
+// The sweep finds what is muted, and asks once within the hour however often it comes.
+// reconcile asks at once.
+func TestMutesAreSwept(t *testing.T) {
+	t.Parallel()
+	s, model, environment := muteService(t, "200ms", func(model *openimtest.Server) { model.Mute("h", "u", true) })
+	s.mutes(2, false, true)
+	require.Eventually(t, func() bool {
+		_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
+		return regexp.MustCompile(`readmark_reconcile_users_total [1-9]\d`).MatchString(metrics)
+	}, time.Minute, 10*time.Millisecond)
+	require.LessOrEqual(t, model.CallsOf(mutedPath), 2, "of u, and of v when the sweep has found that member")
+	require.LessOrEqual(t, model.CallsOf(usersPath), 2)
+	model.Mute("g", "u", true)
+	status, _, errs := run(t, environment, "reconcile", "--user", "u")
+	require.Equal(t, 0, status, errs)
+	s.mutes(0, true, true)
+	s.end()
+}
+
+// A server that does not know the path, as those before v3.8.2, is no failure: counts come as
+// ever, and who has muted everything is still found.
 func TestServerWithoutMutedConversations(t *testing.T) {
 	t.Parallel()
-	s, model, environment := muteService(t, func(model *openimtest.Server) {
+	s, model, environment := muteService(t, "24h", func(model *openimtest.Server) {
 		model.Mute("g", "u", true)
 		model.Fail = func(path string) int {
 			if path == mutedPath {
@@ -121,12 +141,18 @@ func TestServerWithoutMutedConversations(t *testing.T) {
 			return 0
 		}
 	})
-	s.mutes(5, false, false)
+	reconcile := func() {
+		t.Helper()
+		status, _, errs := run(t, environment, "reconcile", "--all")
+		require.Equal(t, 0, status, errs)
+	}
 	s.look("v")
 	resolved(t, environment["DATABASE_URL"])
-	require.Eventually(t, func() bool { return model.CallsOf(usersPath) == 2 }, time.Minute, 10*time.Millisecond)
-	require.Equal(t, 1, model.CallsOf(mutedPath))
-	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
-	require.Contains(t, metrics, "readmark_mute_lookup_failures_total 0")
+	reconcile()
+	s.mutes(5, false, false)
+	require.Equal(t, []int{1, 2}, []int{model.CallsOf(mutedPath), model.CallsOf(usersPath)}, "of two users")
+	model.GlobalMute("u", true)
+	reconcile()
+	s.mutes(0, true, true)
 	s.end()
 }

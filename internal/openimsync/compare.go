@@ -8,11 +8,11 @@ import (
 )
 
 // User compares all of a user's groups with OpenIM. Unless the Sync only checks, it repairs
-// what differs, and learns what the user has muted.
+// what differs, and learns what the user has muted, about once an hour at most.
 func (s *Sync) User(ctx context.Context, userID string) (readstate.Difference, error) {
 	d, err := s.reconcile(ctx, readstate.Pair{UserID: userID})
 	if err == nil && !s.options.CheckOnly {
-		s.lookUpMutes(ctx, muteLookup{userID, true})
+		s.lookUpMutes(ctx, userID)
 	}
 	return d, err
 }

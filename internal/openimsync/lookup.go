@@ -37,7 +37,6 @@ const (
 func (s *Sync) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { s.runMutes(ctx) })
 	queues := []queue{
 		{background: false, slots: make(chan struct{}, workers)},
 		{background: true, slots: make(chan struct{}, backgroundWorkers)},
@@ -96,7 +95,6 @@ func (s *Sync) runLookup(ctx context.Context, l readstate.LeasedLookup) {
 	}
 	if err == nil {
 		s.metrics.lookupDuration.Observe(s.options.Now().Sub(l.Since).Seconds())
-		s.queueMutes(l.UserID)
 		return
 	}
 	s.metrics.lookupFailures.Inc()
