@@ -285,10 +285,11 @@ type State struct {
 	ResetID pgtype.UUID
 	// The highest seq that the user can see, where it is not that of the group: OpenIM freezes it when a user quits.
 	MaxSeqCap *int64
-	// Moment of OpenIM's newest answer.
+	// snapshot_at, snapshot_id: OpenIM's newest answer.
 	SnapshotAt *time.Time
-	// Moment of OpenIM's newest answer where it says that less is read than was known.
-	DoubtedAt *time.Time
+	SnapshotID pgtype.UUID
+	// What OpenIM's newest answer says to be read: less than read_seq, while it has not said so twice.
+	SaidSeq *int64
 	// joined_at, left_at, listed_at: the newest of each that is known.
 	JoinedAt *time.Time
 	LeftAt   *time.Time

@@ -65,7 +65,8 @@ func (q *Queries) ErasePair(ctx context.Context, db DBTX, arg ErasePairParams) e
 const listReadStates = `-- name: ListReadStates :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at,
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.snapshot_id, s.said_seq, s.joined_at, s.left_at, s.listed_at, s.muted_at,
+    s.unmuted_at,
     s.updated_at
 FROM (
     SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
@@ -108,7 +109,8 @@ func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadState
 			&i.ResetID,
 			&i.MaxSeqCap,
 			&i.SnapshotAt,
-			&i.DoubtedAt,
+			&i.SnapshotID,
+			&i.SaidSeq,
 			&i.JoinedAt,
 			&i.LeftAt,
 			&i.ListedAt,
@@ -129,7 +131,8 @@ func (q *Queries) ListReadStates(ctx context.Context, db DBTX, arg ListReadState
 const listReadStatesOfUser = `-- name: ListReadStatesOfUser :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at,
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.snapshot_id, s.said_seq, s.joined_at, s.left_at, s.listed_at, s.muted_at,
+    s.unmuted_at,
     s.updated_at
 FROM states AS s
 WHERE s.user_id = $1 AND ($2::text IS NULL OR s.group_id = $2::text)
@@ -169,7 +172,8 @@ func (q *Queries) ListReadStatesOfUser(ctx context.Context, db DBTX, arg ListRea
 			&i.ResetID,
 			&i.MaxSeqCap,
 			&i.SnapshotAt,
-			&i.DoubtedAt,
+			&i.SnapshotID,
+			&i.SaidSeq,
 			&i.JoinedAt,
 			&i.LeftAt,
 			&i.ListedAt,
@@ -615,7 +619,7 @@ const saveStates = `-- name: SaveStates :exec
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
     first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, max_seq_cap,
-    snapshot_at, doubted_at, joined_at, left_at, listed_at, muted_at, unmuted_at, updated_at
+    snapshot_at, snapshot_id, said_seq, joined_at, left_at, listed_at, muted_at, unmuted_at, updated_at
 )
 SELECT
     unnest($1::text[]),
@@ -636,13 +640,14 @@ SELECT
     unnest($16::uuid[]),
     unnest($17::int8[]),
     unnest($18::timestamp with time zone[]),
-    unnest($19::timestamp with time zone[]),
-    unnest($20::timestamp with time zone[]),
+    unnest($19::uuid[]),
+    unnest($20::int8[]),
     unnest($21::timestamp with time zone[]),
     unnest($22::timestamp with time zone[]),
     unnest($23::timestamp with time zone[]),
     unnest($24::timestamp with time zone[]),
-    unnest($25::timestamptz[])
+    unnest($25::timestamp with time zone[]),
+    unnest($26::timestamptz[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     (estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type) = (
         SELECT w.estimate_read, w.estimate_before_base_seq, w.estimate_at, w.estimate_id, w.estimate_by_message, w.content_type
@@ -664,7 +669,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     reset_id = excluded.reset_id,
     max_seq_cap = excluded.max_seq_cap,
     snapshot_at = excluded.snapshot_at,
-    doubted_at = excluded.doubted_at,
+    snapshot_id = excluded.snapshot_id,
+    said_seq = excluded.said_seq,
     joined_at = excluded.joined_at,
     left_at = excluded.left_at,
     listed_at = excluded.listed_at,
@@ -692,7 +698,8 @@ type SaveStatesParams struct {
 	ResetIds               []pgtype.UUID
 	MaxSeqCaps             []*int64
 	SnapshotAts            []*time.Time
-	DoubtedAts             []*time.Time
+	SnapshotIds            []pgtype.UUID
+	SaidSeqs               []*int64
 	JoinedAts              []*time.Time
 	LeftAts                []*time.Time
 	ListedAts              []*time.Time
@@ -724,7 +731,8 @@ func (q *Queries) SaveStates(ctx context.Context, db DBTX, arg SaveStatesParams)
 		arg.ResetIds,
 		arg.MaxSeqCaps,
 		arg.SnapshotAts,
-		arg.DoubtedAts,
+		arg.SnapshotIds,
+		arg.SaidSeqs,
 		arg.JoinedAts,
 		arg.LeftAts,
 		arg.ListedAts,

@@ -55,7 +55,8 @@ CREATE TABLE states (
     reset_id uuid,
     max_seq_cap bigint,
     snapshot_at timestamptz,
-    doubted_at timestamptz,
+    snapshot_id uuid,
+    said_seq bigint,
     joined_at timestamptz,
     left_at timestamptz,
     listed_at timestamptz,
@@ -82,8 +83,8 @@ COMMENT ON COLUMN states.reached_at IS 'Arrival of the first event that told rea
 COMMENT ON COLUMN states.first_exact_at IS 'Arrival of the first event that told any read_seq.';
 COMMENT ON COLUMN states.reset_at IS 'reset_at, reset_id: the newest event that allowed a decrease. What was told before it does not count.';
 COMMENT ON COLUMN states.max_seq_cap IS 'The highest seq that the user can see, where it is not that of the group: OpenIM freezes it when a user quits.';
-COMMENT ON COLUMN states.snapshot_at IS 'Moment of OpenIM''s newest answer.';
-COMMENT ON COLUMN states.doubted_at IS 'Moment of OpenIM''s newest answer where it says that less is read than was known.';
+COMMENT ON COLUMN states.snapshot_at IS 'snapshot_at, snapshot_id: OpenIM''s newest answer.';
+COMMENT ON COLUMN states.said_seq IS 'What OpenIM''s newest answer says to be read: less than read_seq, while it has not said so twice.';
 COMMENT ON COLUMN states.joined_at IS 'joined_at, left_at, listed_at: the newest of each that is known.';
 COMMENT ON COLUMN states.muted_at IS 'muted_at, unmuted_at: when OpenIM last said that the user has muted the group, or has not.';
 

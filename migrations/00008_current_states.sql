@@ -31,7 +31,8 @@ SELECT
     END::text AS source,
     (s.exact_at IS NOT NULL AND (s.estimate_at IS NULL OR s.estimate_at <= s.exact_at)
         AND p.base_seq IS NOT NULL AND p.unsequenced = 0 AND p.seq_gap_at IS NULL AND p.doubted_at IS NULL
-        AND s.doubted_at IS NULL AND coalesce(s.exact_at >= p.restarted_at, true)
+        AND (s.said_seq IS NULL OR s.said_seq >= s.read_seq OR coalesce(s.reached_at > s.snapshot_at, false))
+        AND coalesce(s.exact_at >= p.restarted_at, true)
         AND u.user_id IS NULL AND g.user_id IS NULL)::boolean AS exact,
     (u.user_id IS NOT NULL OR g.user_id IS NOT NULL)::boolean AS pending,
     coalesce(s.muted_at > s.unmuted_at, s.muted_at IS NOT NULL)::boolean AS muted,

@@ -78,7 +78,7 @@ END;
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
     first_estimate_at, read_seq, exact_at, exact_by_message, reached_at, first_exact_at, reset_at, reset_id, max_seq_cap,
-    snapshot_at, doubted_at, joined_at, left_at, listed_at, muted_at, unmuted_at, updated_at
+    snapshot_at, snapshot_id, said_seq, joined_at, left_at, listed_at, muted_at, unmuted_at, updated_at
 )
 SELECT
     unnest(@user_ids::text[]),
@@ -99,7 +99,8 @@ SELECT
     unnest(@reset_ids::uuid[]),
     unnest(@max_seq_caps::int8[]),
     unnest(@snapshot_ats::timestamp with time zone[]),
-    unnest(@doubted_ats::timestamp with time zone[]),
+    unnest(@snapshot_ids::uuid[]),
+    unnest(@said_seqs::int8[]),
     unnest(@joined_ats::timestamp with time zone[]),
     unnest(@left_ats::timestamp with time zone[]),
     unnest(@listed_ats::timestamp with time zone[]),
@@ -127,7 +128,8 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     reset_id = excluded.reset_id,
     max_seq_cap = excluded.max_seq_cap,
     snapshot_at = excluded.snapshot_at,
-    doubted_at = excluded.doubted_at,
+    snapshot_id = excluded.snapshot_id,
+    said_seq = excluded.said_seq,
     joined_at = excluded.joined_at,
     left_at = excluded.left_at,
     listed_at = excluded.listed_at,
@@ -151,7 +153,8 @@ WHERE user_id = @user_id AND group_id = @group_id AND first_estimate_at = @first
 -- The stored read states of some pairs.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at,
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.snapshot_id, s.said_seq, s.joined_at, s.left_at, s.listed_at, s.muted_at,
+    s.unmuted_at,
     s.updated_at
 FROM (
     SELECT DISTINCT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
@@ -163,7 +166,8 @@ WHERE s.user_id = ANY (@user_ids::text[]);
 -- The stored read states of a user, in all groups or in one.
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
-    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.doubted_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at,
+    s.reset_at, s.reset_id, s.max_seq_cap, s.snapshot_at, s.snapshot_id, s.said_seq, s.joined_at, s.left_at, s.listed_at, s.muted_at,
+    s.unmuted_at,
     s.updated_at
 FROM states AS s
 WHERE s.user_id = @user_id AND (sqlc.narg('only_group_id')::text IS NULL OR s.group_id = sqlc.narg('only_group_id')::text);

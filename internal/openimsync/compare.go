@@ -174,7 +174,7 @@ func reason(off *readstate.Off, e *readstate.Event, state *readstate.ReadState, 
 		return readstate.OffUnknown
 	case maxSeq:
 		return readstate.OffMaxSeq
-	case readSeq, e.ReadSeq < state.Exact.Seq && !state.Exact.DoubtedAt.IsZero():
+	case readSeq, e.ReadSeq < state.Exact.Seq && state.Exact.Doubted():
 		return readstate.OffReadSeq
 	case position.Unsequenced > 0 && off.UnreadCount > off.Want:
 		return readstate.OffUnsequenced

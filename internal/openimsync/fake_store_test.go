@@ -71,7 +71,7 @@ func (s *fakeStore) know(userID, groupID string, unread, maxSeq int64) {
 	at := time.Now().Add(-time.Hour).UTC()
 	s.positions[groupID] = readstate.GroupPosition{GroupID: groupID, HasSeq: true, MaxSeq: maxSeq, BaseSeq: maxSeq, MovedAt: at}
 	s.states[pairOf(userID, groupID)] = readstate.ReadState{
-		Pair: pairOf(userID, groupID), Exact: readstate.ExactRead{At: at, SnapshotAt: at, FirstAt: at, ReachedAt: at, Seq: maxSeq - unread},
+		Pair: pairOf(userID, groupID), Exact: readstate.ExactRead{At: at, SnapshotAt: at, FirstAt: at, ReachedAt: at, Seq: maxSeq - unread, SaidSeq: maxSeq - unread},
 	}
 }
 

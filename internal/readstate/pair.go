@@ -1,6 +1,7 @@
 package readstate
 
 import (
+	"bytes"
 	"cmp"
 	"time"
 )
@@ -51,19 +52,19 @@ type ExactRead struct {
 	ReachedAt time.Time // of the first event that gave Seq; zero for who has read nothing
 	ByMessage bool      // the newest was an own message, else OpenIM's word
 	// ResetAt and ResetID are those of the newest event that allowed a decrease: what was
-	// told before it does not count. ResetAt is zero where there is none. Where the seqs of
-	// the group began anew, ResetAt is that moment, and ResetID zero.
+	// told before it does not count. ResetAt is zero where there is none. Where another
+	// user's snapshot had the seqs of the group begin anew, ResetID is behind all others.
 	ResetAt time.Time
 	ResetID ID
 	// Capped says that the user's highest seq is MaxSeqCap, as OpenIM said last, and not
 	// that of the group: messages beyond it are not counted.
 	Capped    bool
 	MaxSeqCap int64
-	// SnapshotAt is the moment of the newest snapshot, which says whether the user is capped.
+	// SnapshotAt and SnapshotID are those of the newest snapshot, which says whether the user
+	// is capped. SaidSeq is the read seq that it has.
 	SnapshotAt time.Time
-	// DoubtedAt is the moment of the newest snapshot, where it has a lower seq than is known
-	// to be read; else zero. OpenIM has to say so twice.
-	DoubtedAt time.Time
+	SnapshotID ID
+	SaidSeq    int64
 	// FirstAt is the arrival of the first event that gave a seq.
 	FirstAt time.Time
 }
@@ -158,23 +159,23 @@ func (r *Estimate) observe(e *Entry) {
 
 func (r *ExactRead) observe(e *Entry) {
 	r.FirstAt = earlier(r.FirstAt, e.At)
-	newest := !e.At.Before(r.At)
 	if e.At.After(r.At) {
 		r.At, r.ByMessage = e.At, e.Kind == EventMessage
 	} else if e.At.Equal(r.At) {
 		r.ByMessage = r.ByMessage || e.Kind == EventMessage
 	}
-	if e.Kind == EventSnapshot && !e.At.Before(r.SnapshotAt) {
-		r.SnapshotAt, r.Capped, r.MaxSeqCap = e.At, e.Own, when(e.Own, e.MaxSeq)
+	if e.Kind == EventSnapshot && e.Compare(&Event{At: r.SnapshotAt, ID: r.SnapshotID}) >= 0 {
+		r.SnapshotAt, r.SnapshotID, r.SaidSeq = e.At, e.ID, e.ReadSeq
+		r.Capped, r.MaxSeqCap = e.Own, when(e.Own, e.MaxSeq)
 	}
-	if at := e.seqsBeganAt(); at.After(r.ResetAt) {
-		r.reset(at, ID{})
+	if e.Checkpoint.RestartedAt.After(r.ResetAt) {
+		r.reset(e.Checkpoint.RestartedAt, lastID)
 	}
 	order := e.Compare(&Event{At: r.ResetAt, ID: r.ResetID})
 	if order < 0 {
 		return
 	}
-	if order > 0 && e.AllowReadDecrease {
+	if order > 0 && (e.AllowReadDecrease || e.Restarted) {
 		r.reset(e.At, e.ID)
 	}
 	switch {
@@ -183,13 +184,14 @@ func (r *ExactRead) observe(e *Entry) {
 	case e.ReadSeq == r.Seq && e.ReadSeq > 0:
 		r.ReachedAt = earlier(r.ReachedAt, e.At)
 	}
-	if newest {
-		r.DoubtedAt = time.Time{}
-		if e.ReadSeq < r.Seq && e.Kind == EventSnapshot {
-			r.DoubtedAt = e.At
-		}
-	}
 }
+
+// Doubted reports whether the newest snapshot has less read than was known before it: OpenIM
+// has to say so twice.
+func (r *ExactRead) Doubted() bool { return r.SaidSeq < r.Seq && !r.ReachedAt.After(r.SnapshotAt) }
+
+// lastID is behind all others.
+var lastID = ID(bytes.Repeat([]byte{0xff}, len(ID{})))
 
 // reset drops what was told before an event.
 func (r *ExactRead) reset(at time.Time, id ID) {
@@ -197,15 +199,6 @@ func (r *ExactRead) reset(at time.Time, id ID) {
 	if !r.ReachedAt.After(at) {
 		r.Seq, r.ReachedAt = 0, time.Time{}
 	}
-}
-
-// seqsBeganAt is the last moment at which the seqs of the event's group began anew: zero
-// where they never did.
-func (e *Entry) seqsBeganAt() time.Time {
-	if e.Restarted {
-		return e.At
-	}
-	return e.Checkpoint.RestartedAt
 }
 
 // KnowsCap reports whether OpenIM has said already that the user's highest seq is this one,
@@ -222,7 +215,7 @@ func (s *ReadState) KnownMember(p *GroupPosition) bool {
 
 // Said reports whether a snapshot tells what is known already, and settles nothing.
 func (s *ReadState) Said(e *Event, p *GroupPosition) bool {
-	if s.Exact.At.IsZero() || s.estimated() || s.Exact.Seq != e.ReadSeq || !s.Exact.DoubtedAt.IsZero() || s.Exact.At.Before(p.RestartedAt) {
+	if s.Exact.At.IsZero() || s.estimated() || s.Exact.Seq != e.ReadSeq || s.Exact.Doubted() || s.Exact.At.Before(p.RestartedAt) {
 		return false
 	}
 	own := p.isOwn(e)
@@ -255,7 +248,7 @@ func (s *ReadState) Show(p *GroupPosition) (State, bool) {
 	}
 	shown := State{
 		Pair: s.Pair, ContentType: s.Estimate.ContentType, LastReadAt: later(s.Estimate.At, s.Exact.ReachedAt), Muted: s.Muted(),
-		Exact: p.Exact() && !s.estimated() && s.Exact.DoubtedAt.IsZero() && !s.Exact.At.Before(p.RestartedAt),
+		Exact: p.Exact() && !s.estimated() && !s.Exact.Doubted() && !s.Exact.At.Before(p.RestartedAt),
 	}
 	number, read := p.Number(), s.Exact.Seq
 	if s.Exact.Capped && !s.estimated() {

@@ -58,7 +58,9 @@ func drawState(r *rapid.T) readstate.ReadState {
 	if s.Exact.At = drawMoment(r, "exact"); !s.Exact.At.IsZero() {
 		s.Exact.FirstAt, s.Exact.Seq = s.Exact.At, max(0, drawNumber(r, "read seq"))
 		s.Exact.ReachedAt, s.Exact.ByMessage = drawMoment(r, "reached"), rapid.Bool().Draw(r, "own message")
-		s.Exact.DoubtedAt = drawMoment(r, "read doubted")
+		if s.Exact.SnapshotAt = drawMoment(r, "snapshot"); !s.Exact.SnapshotAt.IsZero() {
+			s.Exact.SnapshotID, s.Exact.SaidSeq = identity(), max(0, drawNumber(r, "said"))
+		}
 		if s.Exact.Capped = rapid.Bool().Draw(r, "capped"); s.Exact.Capped {
 			s.Exact.MaxSeqCap = max(0, drawNumber(r, "cap"))
 		}
@@ -111,7 +113,7 @@ func TestRowsKeepEverything(t *testing.T) {
 	state := readstate.ReadState{
 		Pair:       readstate.Pair{UserID: "u", GroupID: "g"},
 		Estimate:   readstate.Estimate{At: at(1), ID: identity(), Read: -3, BeforeBaseSeq: true, ByMessage: true, ContentType: 101, FirstAt: at(2)},
-		Exact:      readstate.ExactRead{At: at(3), Seq: 4, ReachedAt: at(5), ByMessage: true, ResetAt: at(6), ResetID: identity(), Capped: true, MaxSeqCap: 7, SnapshotAt: at(12), DoubtedAt: at(13), FirstAt: at(7)},
+		Exact:      readstate.ExactRead{At: at(3), Seq: 4, ReachedAt: at(5), ByMessage: true, ResetAt: at(6), ResetID: identity(), Capped: true, MaxSeqCap: 7, SnapshotAt: at(12), SnapshotID: identity(), SaidSeq: 9, FirstAt: at(7)},
 		Membership: readstate.Membership{JoinedAt: at(8), LeftAt: at(9), ListedAt: at(10)}, UpdatedAt: at(11),
 		Mute: readstate.Mute{MutedAt: at(14), UnmutedAt: at(15)},
 	}

@@ -73,7 +73,7 @@ func readState(row *db.State) readstate.ReadState {
 			ByMessage: value(row.ExactByMessage), FirstAt: moment(row.FirstExactAt),
 			ResetAt: moment(row.ResetAt), ResetID: readstate.ID(row.ResetID.Bytes),
 			Capped: row.MaxSeqCap != nil, MaxSeqCap: value(row.MaxSeqCap),
-			SnapshotAt: moment(row.SnapshotAt), DoubtedAt: moment(row.DoubtedAt),
+			SnapshotAt: moment(row.SnapshotAt), SnapshotID: readstate.ID(row.SnapshotID.Bytes), SaidSeq: value(row.SaidSeq),
 		},
 		Membership: readstate.Membership{
 			JoinedAt: moment(row.JoinedAt), LeftAt: moment(row.LeftAt), ListedAt: moment(row.ListedAt),
@@ -171,7 +171,9 @@ func stateParams(list []readstate.ReadState) db.SaveStatesParams {
 		p.ResetAts = append(p.ResetAts, bound(s.Exact.ResetAt))
 		p.ResetIds = append(p.ResetIds, pgtype.UUID{Bytes: s.Exact.ResetID, Valid: !s.Exact.ResetAt.IsZero()})
 		p.MaxSeqCaps = append(p.MaxSeqCaps, when(s.Exact.Capped, s.Exact.MaxSeqCap))
-		p.SnapshotAts, p.DoubtedAts = append(p.SnapshotAts, bound(s.Exact.SnapshotAt)), append(p.DoubtedAts, bound(s.Exact.DoubtedAt))
+		told := !s.Exact.SnapshotAt.IsZero()
+		p.SnapshotAts, p.SaidSeqs = append(p.SnapshotAts, bound(s.Exact.SnapshotAt)), append(p.SaidSeqs, when(told, s.Exact.SaidSeq))
+		p.SnapshotIds = append(p.SnapshotIds, pgtype.UUID{Bytes: s.Exact.SnapshotID, Valid: told})
 		p.JoinedAts, p.LeftAts = append(p.JoinedAts, bound(s.JoinedAt)), append(p.LeftAts, bound(s.LeftAt))
 		p.MutedAts, p.UnmutedAts = append(p.MutedAts, bound(s.MutedAt)), append(p.UnmutedAts, bound(s.UnmutedAt))
 		p.ListedAts, p.UpdatedAts = append(p.ListedAts, bound(s.ListedAt)), append(p.UpdatedAts, s.UpdatedAt)
