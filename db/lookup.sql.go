@@ -28,7 +28,9 @@ func (q *Queries) CountLookups(ctx context.Context, db DBTX) (CountLookupsRow, e
 }
 
 const enqueueLookups = `-- name: EnqueueLookups :exec
-INSERT INTO lookups AS q (user_id, group_id, version, background, settles_at, due_at, since, doubted_at, doubted_max_seq, doubted_read_seq)
+INSERT INTO lookups AS q (
+    user_id, group_id, version, background, settles_at, due_at, since, asked_at, doubted_at, doubted_max_seq, doubted_read_seq
+)
 SELECT
     unnest($1::text[]),
     unnest($2::text[]),
@@ -37,11 +39,13 @@ SELECT
     unnest($4::timestamp with time zone[]),
     unnest($5::timestamptz[]),
     $6::timestamptz,
+    $6,
     unnest($7::timestamp with time zone[]),
     unnest($8::int8[]),
     unnest($9::int8[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     version = q.version + 1,
+    asked_at = excluded.asked_at,
     background = q.background AND excluded.background,
     settles_at = greatest(q.settles_at, excluded.settles_at),
     due_at = CASE WHEN q.leased_until > $6 AND q.due_at <= $6 THEN excluded.due_at ELSE least(q.due_at, excluded.due_at) END,
@@ -123,6 +127,23 @@ func (q *Queries) FinishLookup(ctx context.Context, db DBTX, arg FinishLookupPar
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const finishLookupsOfUser = `-- name: FinishLookupsOfUser :exec
+DELETE FROM lookups
+WHERE user_id = $1 AND group_id <> '' AND asked_at <= $2::timestamptz AND doubted_at IS NULL
+  AND (settles_at IS NULL OR settles_at <= $2) AND (leased_until IS NULL OR leased_until <= $2)
+`
+
+type FinishLookupsOfUserParams struct {
+	UserID    string
+	FetchedAt time.Time
+}
+
+// Ends lookups of a user in single groups that the answer about all of them has answered, too.
+func (q *Queries) FinishLookupsOfUser(ctx context.Context, db DBTX, arg FinishLookupsOfUserParams) error {
+	_, err := db.Exec(ctx, finishLookupsOfUser, arg.UserID, arg.FetchedAt)
+	return err
 }
 
 const leaseLookups = `-- name: LeaseLookups :many

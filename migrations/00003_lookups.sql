@@ -10,6 +10,7 @@ CREATE TABLE lookups (
     due_at timestamptz NOT NULL,
     leased_until timestamptz,
     since timestamptz NOT NULL,
+    asked_at timestamptz NOT NULL,
     doubted_at timestamptz,
     doubted_max_seq bigint,
     doubted_read_seq bigint,
@@ -24,7 +25,7 @@ COMMENT ON COLUMN lookups.version IS 'Raised whenever the lookup is asked for ag
 COMMENT ON COLUMN lookups.settles_at IS 'An answer is not the last one when OpenIM was asked before; null: any is.';
 COMMENT ON COLUMN lookups.background IS 'It waits for all that somebody reads or writes.';
 COMMENT ON COLUMN lookups.due_at IS 'When OpenIM is asked, at the earliest.';
-COMMENT ON COLUMN lookups.since IS 'When it was asked for first.';
+COMMENT ON COLUMN lookups.since IS 'since, asked_at: when it was asked for first, and last.';
 COMMENT ON COLUMN lookups.doubted_at IS 'doubted_…: an answer that contradicts what is known, and when it was given first. It has to be confirmed.';
 
 CREATE TABLE checks (

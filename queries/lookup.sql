@@ -2,7 +2,9 @@
 -- Asks for a user, a conversation or a group's members, one row each, in key order.
 -- What is due stays due, unless OpenIM is being asked just now; that does not end what is
 -- asked for meanwhile. An answer that is doubted again is doubted since the first time.
-INSERT INTO lookups AS q (user_id, group_id, version, background, settles_at, due_at, since, doubted_at, doubted_max_seq, doubted_read_seq)
+INSERT INTO lookups AS q (
+    user_id, group_id, version, background, settles_at, due_at, since, asked_at, doubted_at, doubted_max_seq, doubted_read_seq
+)
 SELECT
     unnest(@user_ids::text[]),
     unnest(@group_ids::text[]),
@@ -11,11 +13,13 @@ SELECT
     unnest(@settles_ats::timestamp with time zone[]),
     unnest(@due_ats::timestamptz[]),
     @since::timestamptz,
+    @since,
     unnest(@doubted_ats::timestamp with time zone[]),
     unnest(@doubted_max_seqs::int8[]),
     unnest(@doubted_read_seqs::int8[])
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     version = q.version + 1,
+    asked_at = excluded.asked_at,
     background = q.background AND excluded.background,
     settles_at = greatest(q.settles_at, excluded.settles_at),
     due_at = CASE WHEN q.leased_until > @since AND q.due_at <= @since THEN excluded.due_at ELSE least(q.due_at, excluded.due_at) END,
@@ -48,6 +52,12 @@ RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at,
 DELETE FROM lookups
 WHERE user_id = @user_id AND group_id = @group_id
   AND version = @version AND (settles_at IS NULL OR settles_at <= @fetched_at::timestamptz);
+
+-- name: FinishLookupsOfUser :exec
+-- Ends lookups of a user in single groups that the answer about all of them has answered, too.
+DELETE FROM lookups
+WHERE user_id = @user_id AND group_id <> '' AND asked_at <= @fetched_at::timestamptz AND doubted_at IS NULL
+  AND (settles_at IS NULL OR settles_at <= @fetched_at) AND (leased_until IS NULL OR leased_until <= @fetched_at);
 
 -- name: ReleaseLookup :exec
 -- Gives the lease of what has not ended back: it is due when it was asked for meanwhile, else

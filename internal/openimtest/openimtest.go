@@ -308,6 +308,13 @@ func (s *Server) CallsOf(path string) int {
 	return s.calls[path]
 }
 
+// Calls gives how often each path of the REST API was asked for.
+func (s *Server) Calls() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.calls)
+}
+
 // MaxSeq gives a group's highest seq.
 func (s *Server) MaxSeq(groupID string) int64 {
 	s.mu.Lock()

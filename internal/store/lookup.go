@@ -73,11 +73,15 @@ func (s *Store) LeaseLookups(ctx context.Context, background bool, limit int32, 
 
 // FinishLookup ends a lookup for which OpenIM was asked at the given moment, and whose
 // answer has been committed. What was asked for since it was leased keeps it: it is due
-// again then, or when OpenIM has settled.
+// again then, or when OpenIM has settled. An answer about all of a user's groups ends the
+// lookups about single ones, too.
 func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetchedAt time.Time) error {
 	ended, err := s.queries.FinishLookup(ctx, s.pool, db.FinishLookupParams{
 		UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt,
 	})
+	if err == nil && l.GroupID == "" {
+		err = s.queries.FinishLookupsOfUser(ctx, s.pool, db.FinishLookupsOfUserParams{UserID: l.UserID, FetchedAt: fetchedAt})
+	}
 	if err != nil {
 		return fmt.Errorf("finish lookup: %w", translate(err))
 	}

@@ -264,6 +264,36 @@ func TestLookups(t *testing.T) {
 	pending(false)
 }
 
+// An answer about all of a user's groups ends the lookups about single ones, unless OpenIM
+// may not have known yet what they are for, or they are asked for again.
+func TestAnswerAboutAllGroups(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		after   time.Duration // from when they were asked for until OpenIM was
+		waiting int64
+	}{"before": {-time.Minute, 2}, "unsettled": {500 * time.Millisecond, 1}, "settled": {time.Minute, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAsserting(t)
+			a.EnableLookups()
+			a.tell(readstate.Batch{Events: []readstate.Event{{
+				ID: identity(), At: at(1), Kind: readstate.EventServerReceipt, UserID: "u", ReadSeq: 5, ContentType: 3,
+			}}})
+			var taken []readstate.LeasedLookup
+			require.Eventually(t, func() bool {
+				var err error
+				taken, err = a.LeaseLookups(t.Context(), false, 10, time.Hour)
+				return err == nil && len(taken) == 1
+			}, time.Minute, time.Millisecond)
+			a.tell(receipt("u", "g", 0, 2), change(readstate.EventJoined, "h", 3, "u"))
+			require.NoError(t, a.FinishLookup(t.Context(), taken[0], time.Now().Add(test.after)))
+			waiting, _, err := a.CountLookups(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, test.waiting, waiting)
+		})
+	}
+}
+
 // Without a REST API only receipts that have no count wait for one.
 func TestLookupsWithoutOpenIM(t *testing.T) {
 	t.Parallel()
