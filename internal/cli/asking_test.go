@@ -333,3 +333,48 @@ func TestFaultOutageWithMessages(t *testing.T) {
 	first.end()
 	second.end()
 }
+
+// A server of before, or one that lets the admin do less, answers logins, seqs and member
+// lists: that is enough for right counts, and for a reconcile.
+func TestServerThatCannotSay(t *testing.T) {
+	t.Parallel()
+	for name, refuse := range map[string]func(w http.ResponseWriter){
+		"no such path": func(w http.ResponseWriter) { http.Error(w, "404 page not found", http.StatusNotFound) },
+		"no permission": func(w http.ResponseWriter) {
+			_, _ = w.Write([]byte(`{"errCode":1002,"errMsg":"NoPermissionError","errDlt":"not for you"}`))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			model := openimtest.New(webhookSets()["all"])
+			environment := withOpenIM(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/auth/get_admin_token", "/msg/get_conversations_has_read_and_max_seq", "/group/get_group_member_list":
+					model.ServeHTTP(w, r)
+				default:
+					refuse(w)
+				}
+			}))
+			s := serve(t, environment)
+			model.CreateGroup("g1", "a", "b", "c")
+			model.CreateGroup("g2", "b", "d")
+			model.CreateGroup("g3", "e", "a", "b", "c", "d")
+			play(s, model, inOrder(), 60, 1, 0)
+			resolved(t, environment["DATABASE_URL"])
+			users := []string{"a", "b", "c", "d", "e"}
+			for range 2 {
+				status, _, errs := run(t, environment, "reconcile", "--all")
+				require.Equal(t, 0, status, errs)
+			}
+			resolved(t, environment["DATABASE_URL"])
+			shown := s.shown(users)
+			for pair, count := range model.Counts() {
+				if state, found := shown[pair]; found {
+					require.EqualValues(t, count.Unread, state["unreadCount"], "%v %v", pair, state)
+				}
+			}
+			require.GreaterOrEqual(t, len(shown), 5)
+			s.end()
+		})
+	}
+}

@@ -123,13 +123,14 @@ func (j *hearing) opposed(position *readstate.GroupPosition, side int) (n int) {
 // take has the position take a snapshot that contradicts it.
 func take(e *readstate.Event, side int) { e.Restarted, e.Confirmed = side < 0, side > 0 }
 
-// hear asks other members of the pair's group, the owner first.
+// hear asks other members of the pair's group, the owner first. It lists them anew: OpenIM
+// answers with a frozen seq for who has left since.
 func (s *Sync) hear(ctx context.Context, pair readstate.Pair) (j hearing, err error) {
-	list, err := s.someMembers(ctx, pair.GroupID)
-	if err != nil {
-		return j, err
+	list, err := s.options.OpenIM.SomeMembers(ctx, pair.GroupID)
+	if err != nil && !client.IsUnknown(err) && !cannotSay(err) {
+		return j, fmt.Errorf("fetch some members: %w", err)
 	}
-	members := slices.Clone(list.Members)
+	members := list.Members
 	ownerID := ""
 	for _, m := range members {
 		j.listed = j.listed || m.UserID == pair.UserID

@@ -55,10 +55,15 @@ func (s *Sync) nobody(ctx context.Context, groupID string) error {
 	return s.dismiss(ctx, groupID, askedAt, false)
 }
 
-// status asks for a group's status; askedAt is the moment before.
+// status asks for a group's status; askedAt is the moment before. A group is alive where
+// OpenIM cannot say.
 func (s *Sync) status(ctx context.Context, groupID string) (status client.GroupStatus, askedAt time.Time, err error) {
 	askedAt = s.now()
-	if status, err = s.options.OpenIM.GroupStatus(ctx, groupID); err != nil {
+	status, err = s.options.OpenIM.GroupStatus(ctx, groupID)
+	switch {
+	case cannotSay(err):
+		return client.GroupAlive, askedAt, nil
+	case err != nil:
 		return status, askedAt, fmt.Errorf("fetch group status: %w", err)
 	}
 	return status, askedAt, nil

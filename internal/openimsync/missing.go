@@ -66,7 +66,7 @@ func (s *Sync) whoLeft(ctx context.Context, groupID string, missing []string, se
 	}
 	if len(missing) > 0 {
 		are, err := s.options.OpenIM.AreMembers(ctx, groupID, missing...)
-		if err != nil {
+		if err != nil && !cannotSay(err) {
 			return nil, askedAt, fmt.Errorf("ask for missing members: %w", err)
 		}
 		missing = without(missing, are)

@@ -90,9 +90,14 @@ func (s *Sync) comeback(
 	case !member:
 		return nil, nil
 	case position.Dismissed(state):
-		status, _, err := s.status(ctx, state.GroupID)
-		if err != nil || status != client.GroupAlive {
-			return nil, err
+		status, err := s.options.OpenIM.GroupStatus(ctx, state.GroupID)
+		switch {
+		case cannotSay(err):
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("fetch group status: %w", err)
+		case status != client.GroupAlive:
+			return nil, nil
 		}
 		kind = readstate.EventJoined
 	}
@@ -130,7 +135,7 @@ func (s *Sync) memberships(ctx context.Context, snapshots []readstate.Event, k *
 	}
 	joined, complete, err := s.options.OpenIM.JoinedGroups(ctx, k.pair.UserID)
 	switch {
-	case noSuchPath(err):
+	case cannotSay(err):
 		return members, false, nil
 	case err != nil && !client.IsUnknown(err):
 		return nil, false, fmt.Errorf("fetch joined groups: %w", err)
@@ -156,9 +161,9 @@ func (s *Sync) askMember(ctx context.Context, pair readstate.Pair, byList bool) 
 	}
 	are, err := s.options.OpenIM.AreMembers(ctx, pair.GroupID, pair.UserID)
 	switch {
-	case noSuchPath(err) && !byList: // an older server
+	case cannotSay(err) && !byList:
 		return s.askMember(ctx, pair, true)
-	case noSuchPath(err):
+	case cannotSay(err):
 		return false, list.Complete && len(list.Members) > 0, nil
 	case err != nil:
 		return false, false, fmt.Errorf("ask for a member: %w", err)
@@ -167,7 +172,7 @@ func (s *Sync) askMember(ctx context.Context, pair readstate.Pair, byList bool) 
 }
 
 // someMembers gives the first members of a group, by a list of the last minute or a new one,
-// which all that wait share. It is empty when OpenIM does not know the group.
+// which all that wait share. It is empty when OpenIM does not know the group, or cannot say.
 func (s *Sync) someMembers(ctx context.Context, groupID string) (client.MemberList, error) {
 	if kept, found := s.lists.Get(groupID); found && s.now().Sub(kept.fetchedAt) < reuseMembers {
 		return kept.MemberList, nil
@@ -182,7 +187,7 @@ func (s *Sync) someMembers(ctx context.Context, groupID string) (client.MemberLi
 	select {
 	case r := <-result:
 		list, _ := r.Val.(client.MemberList)
-		if r.Err != nil && !client.IsUnknown(r.Err) {
+		if r.Err != nil && !client.IsUnknown(r.Err) && !cannotSay(r.Err) {
 			return list, fmt.Errorf("fetch some members: %w", r.Err)
 		}
 		return list, nil
@@ -201,4 +206,12 @@ type keptList struct {
 func noSuchPath(err error) bool {
 	var refused *client.Error
 	return errors.As(err, &refused) && refused.Code == http.StatusNotFound
+}
+
+// cannotSay reports whether OpenIM refused a call, for another reason than that it does not
+// know the group or user: an older server, or one that lets the admin do less. Asking again
+// would not help.
+func cannotSay(err error) bool {
+	var refused *client.Error
+	return errors.As(err, &refused) && !client.IsUnknown(err) && !errors.Is(err, client.ErrTokenEnded) && !errors.Is(err, client.ErrUnavailable)
 }
