@@ -44,7 +44,7 @@ func (s *Sync) ofMembers(
 			kept = append(kept, e)
 		case s.isListed(e.Pair()) && !state.Gone(&position):
 			kept = append(kept, e)
-		case !s.isOutsider(&e):
+		case !s.isOutsider(&e, &state):
 			unsure = append(unsure, e)
 		}
 	}
@@ -104,11 +104,14 @@ func (s *Sync) comeback(
 	return []readstate.Event{newEvent(kind, state.Pair, at)}, nil
 }
 
-// isOutsider reports whether OpenIM has said a while ago that the user is no member.
-func (s *Sync) isOutsider(e *readstate.Event) bool {
+// isOutsider reports whether OpenIM has said a while ago that the user is no member. Who has
+// left may be back when the seqs move; who never was one is an admin, who goes on sending.
+func (s *Sync) isOutsider(e *readstate.Event, state *readstate.ReadState) bool {
 	known, found := s.outsiders.Get(e.Pair())
 	age := s.now().Sub(known.askedAt)
-	return found && (age < retryOutsider || age < reuseOutsider && known.maxSeq == e.MaxSeq && known.readSeq == e.ReadSeq)
+	never := state.JoinedAt.IsZero() && state.ListedAt.IsZero() && state.Exact.SnapshotAt.IsZero()
+	same := known.maxSeq == e.MaxSeq && known.readSeq == e.ReadSeq
+	return found && (age < retryOutsider || age < reuseOutsider && (never || same))
 }
 
 // fewGroups is of up to how many groups a user's membership is asked group by group: many

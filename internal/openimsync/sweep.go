@@ -26,6 +26,7 @@ const (
 // where a lookup has found that. It blocks until the context ends. Several processes share the
 // work.
 func (s *Sync) Sweep(ctx context.Context) {
+	ctx = client.InBackground(ctx)
 	interval := s.options.Interval
 	poll := min(max(interval/100, minPoll), maxPoll)
 	seed := min(max(interval/4, minSeed), maxSeed)

@@ -161,6 +161,9 @@ func (a *applying) confirm(e *Entry, state *ReadState) {
 	switch {
 	case e.Own && (position.Unsequenced > 0 || e.MaxSeq > position.MaxSeq): // others tell more of the group
 		a.lookUpMember(e)
+	case position.SeqGapAt.After(e.At): // it is too early for any answer
+		settled := position.SeqGapAt.Add(Settling)
+		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: settled, SettlesAt: settled, Background: true})
 	case position.Unsequenced == 0:
 	default:
 		pause := min(max(e.At.Sub(position.UnsequencedAt), minStoreCheck), maxStoreCheck)

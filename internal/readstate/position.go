@@ -15,6 +15,9 @@ const (
 	unannouncedRise = 500
 	// clockSkew is what OpenIM's clock may be off, at most, for its times to be compared.
 	clockSkew = 5 * time.Minute
+	// coveredGap is how long nothing is exact after a message was announced that is taken for
+	// one that a known seq covers.
+	coveredGap = 5 * time.Second
 	// NeverStored is how long a message may be announced and not stored until it is taken
 	// for lost.
 	NeverStored = 10 * time.Minute
@@ -117,11 +120,12 @@ func (p *GroupPosition) message(e *Event, m seen) {
 }
 
 // announce counts a message that has no seq yet. One that comes late may have got a seq
-// that is known already: OpenIM's own times tell.
+// that is known already: OpenIM's own times tell. They may be wrong where a queue lags, so
+// that nothing is exact for a while.
 func (p *GroupPosition) announce(e *Event) {
 	p.UnsequencedAt = e.At
 	if p.HasSeq && near(e.SentAt, e.At, clockSkew) && !e.SentAt.After(p.MaxSeqTime) {
-		p.openGap(e.At)
+		p.openGap(e.At.Add(coveredGap - Settling))
 		return
 	}
 	p.setUnsequenced(add(p.Unsequenced, 1), e.At)
