@@ -226,7 +226,7 @@ func (s *ReadState) Said(e *Event, p *GroupPosition) bool {
 // asked again: MaxSeq, which other members' settle, and ReadSeq, which OpenIM has to say
 // twice. It is nothing where OpenIM has been.
 func (s *ReadState) Doubts(e *Event, p *GroupPosition) (maxSeq, readSeq bool) {
-	maxSeq = p.isOwn(e) && !e.OwnMaxSeq && !s.KnowsCap(e.MaxSeq)
+	maxSeq = p.isOwn(e) && !e.OwnMaxSeq && e.MaxSeq <= plausibleSeq && !s.KnowsCap(e.MaxSeq)
 	readSeq = !e.AllowReadDecrease && !e.Restarted && e.ReadSeq < s.Exact.Seq && e.At.After(s.Exact.At) && !s.Exact.At.Before(p.RestartedAt)
 	return maxSeq, readSeq
 }

@@ -109,12 +109,12 @@ func (p *GroupPosition) message(e *Event, m seen) {
 	case !p.HasSeq || e.ReadSeq > p.MaxSeq:
 		// It is covered at once, and unread for all who have read before it.
 		p.Unsequenced = add(p.Unsequenced, when(m.announcedAt.IsZero(), 1))
-		p.SeqGapAt = time.Time{}
+		p.closeGap(e.At)
 		if !p.HasSeq && p.Unsequenced > 1 { // the others may be stored later
 			p.openGap(p.UnsequencedAt)
 		}
 		p.learn(e.ReadSeq, e.At, e.SentAt)
-	case !m.announcedAt.IsZero() && !m.sequenced && !m.announcedAt.Before(p.CoveredUntil):
+	case !m.announcedAt.IsZero() && !m.sequenced && !m.announcedAt.Before(p.CoveredUntil) && !p.hasSent(e, m.announcedAt):
 		p.setUnsequenced(p.Unsequenced-1, e.At)
 	}
 }
@@ -124,18 +124,24 @@ func (p *GroupPosition) message(e *Event, m seen) {
 // that nothing is exact for a while.
 func (p *GroupPosition) announce(e *Event) {
 	p.UnsequencedAt = e.At
-	if p.HasSeq && near(e.SentAt, e.At, clockSkew) && !e.SentAt.After(p.MaxSeqTime) {
+	if p.hasSent(e, e.At) {
 		p.openGap(e.At.Add(coveredGap - Settling))
 		return
 	}
 	p.setUnsequenced(add(p.Unsequenced, 1), e.At)
 }
 
+// hasSent reports whether a message that was announced at a moment was sent before the
+// highest known seq was given out.
+func (p *GroupPosition) hasSent(e *Event, announcedAt time.Time) bool {
+	return p.HasSeq && near(e.SentAt, announcedAt, clockSkew) && !e.SentAt.After(p.MaxSeqTime)
+}
+
 // snapshot takes OpenIM's highest seq, unless the user's own contradicts what is known of
 // the group. OpenIM may not have stored yet what was announced before it was asked.
 func (p *GroupPosition) snapshot(e *Entry) {
 	if e.Own = p.isOwn(&e.Event); e.Own {
-		if !e.OwnMaxSeq {
+		if !e.OwnMaxSeq && e.MaxSeq <= plausibleSeq { // else it is no group's
 			p.DoubtedAt = later(p.DoubtedAt, e.At)
 		}
 		return
@@ -145,8 +151,8 @@ func (p *GroupPosition) snapshot(e *Entry) {
 	}
 	if p.Unsequenced > 0 && p.UnsequencedAt.Add(Settling).After(e.At) {
 		p.openGap(p.UnsequencedAt)
-	} else if !p.SeqGapAt.Add(Settling).After(e.At) {
-		p.SeqGapAt = time.Time{}
+	} else {
+		p.closeGap(e.At)
 	}
 	if e.Restarted {
 		p.restart(&e.Event)
@@ -228,6 +234,14 @@ func (p *GroupPosition) setUnsequenced(n int64, at time.Time) {
 }
 
 func (p *GroupPosition) openGap(at time.Time) { p.SeqGapAt = later(p.SeqGapAt, at) }
+
+// closeGap has a seq that was taken some time before a moment be covered by one that is told
+// then.
+func (p *GroupPosition) closeGap(at time.Time) {
+	if !p.SeqGapAt.Add(Settling).After(at) {
+		p.SeqGapAt = time.Time{}
+	}
+}
 
 // checkpoint gives what a journal row keeps of the position.
 func (p *GroupPosition) checkpoint() GroupPosition {

@@ -1,0 +1,78 @@
+package readstate_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/readstate"
+)
+
+// told makes events of the group g, in the order in which they arrive.
+type told struct{ n byte }
+
+func (f *told) event(kind readstate.EventKind, userID string, after time.Duration) readstate.Event {
+	f.n++
+	return readstate.Event{Kind: kind, ID: readstate.ID{f.n}, At: epoch().Add(after), UserID: userID, GroupID: "g"}
+}
+
+func (f *told) snapshot(userID string, after time.Duration, maxSeq int64, lastSent time.Duration) readstate.Event {
+	e := f.event(readstate.EventSnapshot, userID, after)
+	e.MaxSeq, e.ReadSeq, e.SentAt = maxSeq, 10, epoch().Add(lastSent)
+	return e
+}
+
+func (f *told) message(userID string, after time.Duration, id string, seq int64, sent time.Duration) readstate.Event {
+	e := f.event(readstate.EventMessage, userID, after)
+	e.MessageID, e.ReadSeq, e.SentAt = id, seq, epoch().Add(sent)
+	return e
+}
+
+func (l *ledger) shows(userID string) (count int64, exact bool) {
+	state, position := l.states[readstate.Pair{UserID: userID, GroupID: "g"}], l.positions["g"]
+	shown, _ := state.Show(&position)
+	return shown.UnreadCount, shown.Exact
+}
+
+// A notification whose seq nobody has named may come behind a message that is stored just
+// now: the message's seq does not tell that of the notification.
+func TestStoredMessageLeavesGap(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0), f.snapshot("b", 0, 10, 0)})
+	l.commit([]readstate.Event{f.event(readstate.EventLeft, "b", time.Minute)}) // its notification takes seq 12
+	l.commit([]readstate.Event{f.message("c", time.Minute+10*time.Millisecond, "m", 11, time.Minute)})
+	_, exact := l.shows("a")
+	require.False(t, exact, "OpenIM has 12")
+}
+
+// A message that was announced late, and is not counted since its seq is known, must not be
+// taken for another one when its seq is told.
+func TestUncountedMessageIsNotTakenOff(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, -time.Second)})
+	l.commit([]readstate.Event{f.snapshot("a", time.Minute, 11, time.Minute-5*ms)})        // m1 is stored
+	l.commit([]readstate.Event{f.message("b", time.Minute+5*ms, "m1", 0, time.Minute-10*ms)})  // and announced
+	l.commit([]readstate.Event{f.message("b", time.Minute+50*ms, "m2", 0, time.Minute+40*ms)}) // which is stored late
+	l.commit([]readstate.Event{f.message("b", time.Minute+100*ms, "m1", 11, time.Minute-10*ms)})
+	l.commit([]readstate.Event{f.snapshot("a", time.Minute+2000*ms, 11, time.Minute-5*ms)})
+	count, exact := l.shows("a")
+	require.EqualValues(t, 2, count, "m1 and m2")
+	require.False(t, exact, "m2 is not stored")
+}
+
+// What is dropped as never stored with a gap behind it has OpenIM asked again: nothing else does.
+func TestGapOfNeverStoredIsAskedFor(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0)})
+	l.commit([]readstate.Event{f.message("b", time.Minute, "lost", 0, time.Minute)})
+	l.commit([]readstate.Event{f.message("b", 10*time.Minute+58*time.Second, "new", 0, 10*time.Minute+58*time.Second)})
+	effects := l.commit([]readstate.Event{f.snapshot("a", 11*time.Minute+time.Second, 11, 11*time.Minute)})
+	_, exact := l.shows("a")
+	require.False(t, exact)
+	require.NotEmpty(t, effects.Lookups, "it is exact with the next answer")
+}
