@@ -83,10 +83,12 @@ func (s *Sync) confirm(
 		own.OwnMaxSeq = true
 	}
 	for i := range j.answers {
-		switch answer := &j.answers[i]; {
-		case agreed && i == 0:
-			take(answer, side)
-		case !agreed || position.Side(answer.MaxSeq) != side: // whatever it is, it is not the group's
+		answer := &j.answers[i]
+		at := position.Side(answer.MaxSeq)
+		switch {
+		case i == 0 && (agreed || j.byOwner && at != 0): // the owner may contradict both
+			take(answer, at)
+		case at == side && !agreed, at != side && agreed: // whatever it is, it is not the group's
 			answer.OwnMaxSeq = true
 		}
 	}

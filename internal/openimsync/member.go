@@ -125,7 +125,7 @@ func (s *Sync) commitMembers(
 		}
 	}
 	add(readstate.EventListed, without(members, shown), fetchedAt)
-	left, askedAt, err := s.whoLeft(ctx, groupID, missing, sight{fetchedAt, len(shown), complete})
+	left, askedAt, err := s.whoLeft(ctx, groupID, missing, sight{from: fetchedAt, known: len(shown), complete: complete})
 	if err != nil {
 		return err
 	}

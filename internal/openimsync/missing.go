@@ -29,6 +29,7 @@ type sight struct {
 	from     time.Time // the moment before OpenIM was asked
 	known    int       // users of the group who are shown
 	complete bool      // as in client.MemberList
+	unasked  bool      // the server cannot be asked for users one by one
 }
 
 // sighting counts the looks that have said the same, each a while after the one before.
@@ -57,7 +58,7 @@ type doubt struct {
 // whoLeft gives those of the missing users who are no members any more, as far as that is
 // certain; askedAt is the moment before OpenIM was asked for them one by one. A user has left
 // who is missing in two complete lists a while apart, and whom OpenIM does not call a member
-// either when it is asked for that user.
+// either when it is asked for that user; in three where it cannot be asked so.
 func (s *Sync) whoLeft(ctx context.Context, groupID string, missing []string, seen sight) (left []string, askedAt time.Time, err error) {
 	askedAt = s.now()
 	if !seen.complete {
@@ -66,7 +67,7 @@ func (s *Sync) whoLeft(ctx context.Context, groupID string, missing []string, se
 	}
 	if len(missing) > 0 {
 		are, err := s.options.OpenIM.AreMembers(ctx, groupID, missing...)
-		if err != nil && !cannotSay(err) {
+		if seen.unasked = cannotSay(err); err != nil && !seen.unasked {
 			return nil, askedAt, fmt.Errorf("ask for missing members: %w", err)
 		}
 		missing = without(missing, are)
@@ -106,6 +107,9 @@ func (s *Sync) countMissing(groupID string, missing []string, seen sight) (left 
 		twice = twice || counted[userID].times >= 2
 	}
 	need := 2
+	if seen.unasked {
+		need = 3
+	}
 	if len(missing) > fewMissing && len(missing)*tenth > seen.known {
 		need = 3
 		many, d.warned = twice && !d.warned, d.warned || twice

@@ -1,0 +1,92 @@
+package openimsync_test
+
+import (
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/readstate"
+)
+
+// A frozen member's answer does not make the owner's word, or anybody's, one's own: what all
+// others say is the group's.
+func TestOwnerLeapsWhileOneIsFrozen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"owner", "a", "frozen"}}}
+		s.lookUps = true
+		for _, userID := range o.members["g"] {
+			s.know(userID, "g", 7, 100)
+			o.set(userID, "g", 1000, 93) // callbacks were off
+		}
+		o.set("frozen", "g", 50, 40)
+		sync, _, _ := newSync(s, o)
+		end := start(t, sync.Run)
+		s.queue(pairOf("frozen", "g"), time.Time{})
+		wait(time.Minute)
+		for range 2 {
+			for _, userID := range []string{"owner", "a", "frozen"} {
+				_, err := sync.User(t.Context(), userID)
+				require.NoError(t, err)
+			}
+			wait(time.Minute)
+		}
+		end()
+		shows(t, s, map[string]int64{"owner": 907, "a": 907})
+		quiet(t, s, sync, "owner", "a", "frozen")
+	})
+}
+
+// The one member of a group may have an endless highest seq: that is the member's own, and
+// no doubt stays.
+func TestEndlessAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"u"}}}
+		s.lookUps = true
+		s.know("u", "g", 7, 9)
+		o.set("u", "g", math.MaxInt64, 2)
+		sync, _, _ := newSync(s, o)
+		end := start(t, sync.Run)
+		s.queue(pairOf("u", "g"), time.Time{})
+		wait(time.Hour)
+		end()
+		require.Zero(t, s.waiting())
+		require.Less(t, len(o.called()), 20)
+		shows(t, s, map[string]int64{"u": 7})
+		quiet(t, s, sync, "u")
+	})
+}
+
+// A server that lacks a path does not keep a lookup failing for ever.
+func TestLackingPaths(t *testing.T) {
+	t.Parallel()
+	for _, members := range [][]string{nil, {}, {"a"}, {"owner", "u"}, {"u"}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStore()
+			s.lookUps = true
+			o := &fakeOpenIM{members: map[string][]string{"g": members}, noPath: map[string]bool{
+				"who of g": true, "status of g": true, "groups of u": true, "groups of a": true,
+			}}
+			s.know("u", "g", 7, 57)
+			s.know("a", "g", 7, 57)
+			s.change(pairOf("a", "g"), func(state *readstate.ReadState, _ *readstate.GroupPosition) {
+				state.LeftAt = time.Now().Add(-time.Minute).UTC()
+			})
+			o.set("u", "g", 4, 2)
+			o.set("a", "g", 4, 2)
+			sync, _, _ := newSync(s, o)
+			end := start(t, sync.Run)
+			s.queue(pairOf("u", "g"), time.Time{})
+			s.queue(pairOf("a", "g"), time.Time{})
+			s.queue(readstate.Pair{GroupID: "g"}, time.Time{})
+			wait(time.Hour)
+			end()
+			require.Less(t, len(o.called()), 60, "%v", members)
+			require.Zero(t, s.waiting(), "%v", members)
+		})
+	}
+}
