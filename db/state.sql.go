@@ -748,6 +748,7 @@ SELECT c.user_id
 FROM current_states AS c
 JOIN states AS s ON s.user_id = c.user_id AND s.group_id = c.group_id
 WHERE c.group_id = $1 AND NOT c.user_id = ANY ($2::text[]) AND s.max_seq_cap IS NULL
+ORDER BY s.user_id
 LIMIT 1
 `
 
@@ -756,7 +757,8 @@ type SomeMemberParams struct {
 	NotUserIds []string
 }
 
-// One user of a group who is still in it and whose highest seq is that of the group, or none.
+// One user of a group who is still in it and whose highest seq is that of the group, or none:
+// the first one, so that who asks again asks the same.
 func (q *Queries) SomeMember(ctx context.Context, db DBTX, arg SomeMemberParams) ([]string, error) {
 	rows, err := db.Query(ctx, someMember, arg.GroupID, arg.NotUserIds)
 	if err != nil {

@@ -236,6 +236,14 @@ func (s *fakeStore) Commit(ctx context.Context, batch readstate.Batch) error {
 		for _, l := range effects.Lookups {
 			s.enqueue(l)
 		}
+		for _, l := range effects.StoreChecks {
+			for pair, state := range s.states {
+				if pair.GroupID == l.GroupID && pair.UserID < l.UserID && s.shown(pair) && !state.Exact.Capped {
+					l.UserID = pair.UserID
+				}
+			}
+			s.enqueue(l)
+		}
 	}
 	return nil
 }

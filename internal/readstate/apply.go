@@ -88,6 +88,10 @@ type Effects struct {
 	// MemberLookups asks for some member of each group, but for the ones named: a
 	// notification has taken a seq, which any of them tells.
 	MemberLookups map[string][]string
+	// StoreChecks asks again, of each group, whether announced messages are stored: of the
+	// member who is named, or better of one who is the same each time. Everybody who is asked
+	// about meanwhile would be asked about again else, as long as messages come.
+	StoreChecks map[string]Lookup
 }
 
 // Apply is the one place of the rules: it gives what some events do to what is stored.

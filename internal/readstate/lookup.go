@@ -167,7 +167,22 @@ func (a *applying) confirm(e *Entry, state *ReadState) {
 	case position.Unsequenced == 0:
 	default:
 		pause := min(max(e.At.Sub(position.UnsequencedAt), minStoreCheck), maxStoreCheck)
-		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: a.options.Now.Add(pause), Background: true})
+		again := Lookup{Pair: e.Pair(), DueAt: a.options.Now.Add(pause), Background: true}
+		if state.Estimate.ByMessage && state.Estimate.At.Equal(position.UnsequencedAt) { // whose message is the newest
+			a.lookups.add(again)
+		} else {
+			a.checkStored(again)
+		}
+	}
+}
+
+// checkStored asks some member of the group, at the earliest of the moments that are given.
+func (a *applying) checkStored(l Lookup) {
+	if a.out.StoreChecks == nil {
+		a.out.StoreChecks = map[string]Lookup{}
+	}
+	if other, found := a.out.StoreChecks[l.GroupID]; !found || l.DueAt.Before(other.DueAt) {
+		a.out.StoreChecks[l.GroupID] = l
 	}
 }
 

@@ -361,23 +361,37 @@ func (s *Store) saveStates(
 	return errors.Join(err, s.queries.SaveStates(ctx, queue, stateParams(states)))
 }
 
-// lookUpMembers adds a lookup of some member of each group that somebody has left.
+// lookUpMembers adds a lookup of some member of each group that somebody has left, or where
+// announced messages are not stored yet.
 func (t *transaction) lookUpMembers(ctx context.Context) error {
-	if len(t.effects.MemberLookups) == 0 {
+	if len(t.effects.MemberLookups) == 0 && len(t.effects.StoreChecks) == 0 {
 		return nil
 	}
 	var queue pipeline
-	for groupID, leavers := range t.effects.MemberLookups {
+	add := func(groupID string, not []string, found func(userID string), nobody func()) {
 		queue.ask(func(conn db.DBTX) error {
-			users, err := t.queries.SomeMember(ctx, conn, db.SomeMemberParams{GroupID: groupID, NotUserIds: leavers})
-			for _, userID := range users {
-				t.lookups = append(t.lookups, readstate.Lookup{
-					Pair:  readstate.Pair{UserID: userID, GroupID: groupID},
-					DueAt: t.recordedAt.Add(readstate.Debounce), SettlesAt: t.recordedAt.Add(readstate.Settling),
-				})
+			users, err := t.queries.SomeMember(ctx, conn, db.SomeMemberParams{GroupID: groupID, NotUserIds: not})
+			if len(users) > 0 {
+				found(users[0])
+			} else if err == nil {
+				nobody()
 			}
 			return err
 		})
+	}
+	for groupID, leavers := range t.effects.MemberLookups {
+		add(groupID, leavers, func(userID string) {
+			t.lookups = append(t.lookups, readstate.Lookup{
+				Pair:  readstate.Pair{UserID: userID, GroupID: groupID},
+				DueAt: t.recordedAt.Add(readstate.Debounce), SettlesAt: t.recordedAt.Add(readstate.Settling),
+			})
+		}, func() {})
+	}
+	for groupID, check := range t.effects.StoreChecks {
+		add(groupID, []string{}, func(userID string) {
+			check.UserID = userID
+			t.lookups = append(t.lookups, check)
+		}, func() { t.lookups = append(t.lookups, check) })
 	}
 	return queue.send(ctx, t.conn)
 }

@@ -310,3 +310,26 @@ func TestLookupsWithoutOpenIM(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 4, waiting, "(u, g), (s, g), (v, g) and the members of g")
 }
+
+// However many users are asked about while a message is announced and not stored, one of
+// them is asked about again: the same each time, but not one of a highest seq of its own.
+func TestStoreChecks(t *testing.T) {
+	t.Parallel()
+	a := newAsserting(t)
+	a.tell(snapshot("a", "g", 9, 1, 1), snapshot("b", "g", 9, 1, 2), snapshot("c", "g", 9, 1, 3), snapshot("a", "g", 6, 1, 4), message("s", "g", "m", 0, 5))
+	a.EnableLookups()
+	for i, user := range []string{"c", "b", "c", "d"} {
+		a.tell(snapshot(user, "g", 9, int64(2+i), 1_000_000*(i+3)))
+	}
+	var taken []readstate.LeasedLookup
+	require.Eventually(t, func() bool {
+		more, err := a.LeaseLookups(t.Context(), true, 10, time.Hour)
+		taken = append(taken, more...)
+		return err == nil && len(taken) > 0
+	}, time.Minute, time.Millisecond)
+	require.Len(t, taken, 1)
+	require.Equal(t, readstate.Pair{UserID: "b", GroupID: "g"}, taken[0].Pair)
+	waiting, _, err := a.CountLookups(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, waiting)
+}
