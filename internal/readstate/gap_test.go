@@ -54,7 +54,7 @@ func TestUncountedMessageIsNotTakenOff(t *testing.T) {
 	const ms = time.Millisecond
 	l, f := newLedger(), &told{}
 	l.commit([]readstate.Event{f.snapshot("a", 0, 10, -time.Second)})
-	l.commit([]readstate.Event{f.snapshot("a", time.Minute, 11, time.Minute-5*ms)})        // m1 is stored
+	l.commit([]readstate.Event{f.snapshot("a", time.Minute, 11, time.Minute-5*ms)})            // m1 is stored
 	l.commit([]readstate.Event{f.message("b", time.Minute+5*ms, "m1", 0, time.Minute-10*ms)})  // and announced
 	l.commit([]readstate.Event{f.message("b", time.Minute+50*ms, "m2", 0, time.Minute+40*ms)}) // which is stored late
 	l.commit([]readstate.Event{f.message("b", time.Minute+100*ms, "m1", 11, time.Minute-10*ms)})

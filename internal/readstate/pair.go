@@ -169,7 +169,7 @@ func (r *ExactRead) observe(e *Entry) {
 		r.Capped, r.MaxSeqCap = e.Own, when(e.Own, e.MaxSeq)
 	}
 	if e.Checkpoint.RestartedAt.After(r.ResetAt) {
-		r.reset(e.Checkpoint.RestartedAt, lastID)
+		r.reset(e.Checkpoint.RestartedAt, lastID())
 	}
 	order := e.Compare(&Event{At: r.ResetAt, ID: r.ResetID})
 	if order < 0 {
@@ -191,7 +191,7 @@ func (r *ExactRead) observe(e *Entry) {
 func (r *ExactRead) Doubted() bool { return r.SaidSeq < r.Seq && !r.ReachedAt.After(r.SnapshotAt) }
 
 // lastID is behind all others.
-var lastID = ID(bytes.Repeat([]byte{0xff}, len(ID{})))
+func lastID() ID { return ID(bytes.Repeat([]byte{0xff}, len(ID{}))) }
 
 // reset drops what was told before an event.
 func (r *ExactRead) reset(at time.Time, id ID) {
