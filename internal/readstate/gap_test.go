@@ -10,11 +10,11 @@ import (
 )
 
 // told makes events of the group g, in the order in which they arrive.
-type told struct{ n byte }
+type told struct{ n uint16 }
 
 func (f *told) event(kind readstate.EventKind, userID string, after time.Duration) readstate.Event {
 	f.n++
-	return readstate.Event{Kind: kind, ID: readstate.ID{f.n}, At: epoch().Add(after), UserID: userID, GroupID: "g"}
+	return readstate.Event{Kind: kind, ID: readstate.ID{byte(f.n >> 8), byte(f.n)}, At: epoch().Add(after), UserID: userID, GroupID: "g"}
 }
 
 func (f *told) snapshot(userID string, after time.Duration, maxSeq int64, lastSent time.Duration) readstate.Event {
@@ -75,4 +75,18 @@ func TestGapOfNeverStoredIsAskedFor(t *testing.T) {
 	_, exact := l.shows("a")
 	require.False(t, exact)
 	require.NotEmpty(t, effects.Lookups, "it is exact with the next answer")
+}
+
+// A message's seq may leave out one that belongs to a message whose callbacks come later: it
+// does not tell that others which were announced are stored.
+func TestSeqOfLaterCallback(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, -time.Second)})
+	l.commit([]readstate.Event{f.message("b", time.Minute, "m2", 0, time.Minute)})
+	l.commit([]readstate.Event{f.message("b", time.Minute+10*ms, "m3", 0, time.Minute+10*ms)})
+	l.commit([]readstate.Event{f.message("b", time.Minute+50*ms, "m2", 12, time.Minute)}) // 11 is m1's
+	_, exact := l.shows("a")
+	require.False(t, exact, "m3 is not stored")
 }
