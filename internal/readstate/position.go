@@ -110,7 +110,7 @@ func (p *GroupPosition) message(e *Event, m seen) {
 		// It is covered at once, and unread for all who have read before it.
 		p.Unsequenced = add(p.Unsequenced, when(m.announcedAt.IsZero(), 1))
 		p.closeGap(e.At)
-		if p.Unsequenced > 1 && (!p.HasSeq || e.ReadSeq > p.MaxSeq+1 && p.UnsequencedAt.Add(Settling).After(e.At)) {
+		if p.Unsequenced > 1 && (!p.HasSeq || e.ReadSeq > add(p.MaxSeq, 1) && p.UnsequencedAt.Add(Settling).After(e.At)) {
 			p.openGap(p.UnsequencedAt) // seqs of before may be those of others, which are announced late
 		}
 		p.learn(e.ReadSeq, e.At, e.SentAt)
