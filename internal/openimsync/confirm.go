@@ -27,6 +27,9 @@ func (s *Sync) judge(ctx context.Context, e readstate.Event, before readstate.Do
 	[]readstate.Event, error,
 ) {
 	state, position := k.of(&e)
+	if !position.HasSeq && k.first {
+		return s.firstContact(ctx, e)
+	}
 	pending = pending && before.MaxSeq == e.MaxSeq && position.Side(e.MaxSeq) != 0
 	e.OwnMaxSeq = state.KnowsCap(e.MaxSeq) && !pending
 	maxSeq, readSeq := state.Doubts(&e, &position)
@@ -35,6 +38,29 @@ func (s *Sync) judge(ctx context.Context, e readstate.Event, before readstate.Do
 		return []readstate.Event{e}, nil
 	}
 	return s.confirm(ctx, e, before, &position)
+}
+
+// firstContact gives the first snapshot of a group, after its owner's where that differs: a
+// frozen member's would be taken for the group's.
+func (s *Sync) firstContact(ctx context.Context, e readstate.Event) ([]readstate.Event, error) {
+	list, err := s.someMembers(ctx, e.GroupID)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(list.Members, func(m client.Member) bool { return m.Owner })
+	if i < 0 || list.Members[i].UserID == e.UserID || e.MaxSeq == 0 {
+		return []readstate.Event{e}, nil
+	}
+	users, err := s.storable(ctx, e.GroupID, list.Members[i:i+1])
+	if err != nil || len(users) == 0 {
+		return []readstate.Event{e}, err
+	}
+	owners, _, err := s.fetchSnapshots(ctx, readstate.Pair{UserID: users[0], GroupID: e.GroupID})
+	if err != nil || len(owners) == 0 || owners[0].MaxSeq == e.MaxSeq {
+		return []readstate.Event{e}, err
+	}
+	again, _, err := s.fetchSnapshots(ctx, e.Pair())
+	return append(owners, again...), err
 }
 
 // saidTwice reports whether an answer comes long enough after a first one to count.

@@ -85,13 +85,6 @@ func (s *fakeStore) change(pair readstate.Pair, change func(state *readstate.Rea
 	s.states[pair], s.positions[pair.GroupID] = state, position
 }
 
-// list has a user be listed as a member, of whom no count is known.
-func (s *fakeStore) list(userID, groupID string) {
-	s.change(pairOf(userID, groupID), func(state *readstate.ReadState, _ *readstate.GroupPosition) {
-		state.ListedAt = time.Now().Add(-time.Hour).UTC()
-	})
-}
-
 // leave has a user have left a group.
 func (s *fakeStore) leave(userID, groupID string) {
 	s.change(pairOf(userID, groupID), func(state *readstate.ReadState, _ *readstate.GroupPosition) {

@@ -12,6 +12,7 @@ type known struct {
 	pair      readstate.Pair
 	states    map[string]readstate.ReadState // by group ID
 	positions map[string]readstate.GroupPosition
+	first     bool // the owners of groups of which no seq is known are asked, too
 }
 
 // known reads what is stored of a user in all groups (no GroupID) or in one, and of the
@@ -33,6 +34,16 @@ func (s *Sync) known(ctx context.Context, pair readstate.Pair, snapshots []reads
 		return k, fmt.Errorf("read positions: %w", err)
 	}
 	return k, nil
+}
+
+// newGroups is of how many groups no seq is known.
+func (k *known) newGroups(snapshots []readstate.Event) (n int) {
+	for i := range snapshots {
+		if !k.positions[snapshots[i].GroupID].HasSeq {
+			n++
+		}
+	}
+	return n
 }
 
 // of gives the state and the position that an event is about; they are zero where nothing is

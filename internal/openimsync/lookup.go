@@ -19,8 +19,10 @@ const (
 	workers           = 16
 	backgroundWorkers = 4
 	// lease is how long a lookup belongs to this process. Most lookups take less. A longer
-	// one may be done twice, which changes nothing.
-	lease = 30 * time.Second
+	// one may be done twice, which changes nothing. Lookups in the background wait for others,
+	// and the list of a large group takes many calls.
+	lease           = 30 * time.Second
+	backgroundLease = 10 * time.Minute
 	// pollInterval is how often the queue is read, failedPollInterval how often after that
 	// has failed.
 	pollInterval       = 50 * time.Millisecond
@@ -38,8 +40,8 @@ func (s *Sync) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	queues := []queue{
-		{background: false, slots: make(chan struct{}, workers)},
-		{background: true, slots: make(chan struct{}, backgroundWorkers)},
+		{background: false, lease: lease, slots: make(chan struct{}, workers)},
+		{background: true, lease: backgroundLease, slots: make(chan struct{}, backgroundWorkers)},
 	}
 	failing := false
 	for {
@@ -47,7 +49,7 @@ func (s *Sync) Run(ctx context.Context) {
 		for _, q := range queues {
 			var lookups []readstate.LeasedLookup
 			if free := cap(q.slots) - len(q.slots); free > 0 && err == nil {
-				lookups, err = s.options.Store.LeaseLookups(ctx, q.background, int32(free), lease) //nolint:gosec // small
+				lookups, err = s.options.Store.LeaseLookups(ctx, q.background, int32(free), q.lease) //nolint:gosec // small
 			}
 			for _, l := range lookups {
 				q.slots <- struct{}{} // never blocks: no more were leased than slots are free
@@ -76,6 +78,7 @@ func (s *Sync) Run(ctx context.Context) {
 // queue is the lookups in the background, or the others, as far as they run.
 type queue struct {
 	background bool
+	lease      time.Duration
 	slots      chan struct{}
 }
 
@@ -128,6 +131,7 @@ func (s *Sync) lookUp(ctx context.Context, l *readstate.LeasedLookup) (fetchedAt
 		return fetchedAt, err
 	}
 	var events []readstate.Event
+	k.first = k.newGroups(snapshots) <= fewGroups
 	for _, e := range snapshots {
 		judged, err := s.judge(ctx, e, l.Doubt, true, &k)
 		if err != nil {

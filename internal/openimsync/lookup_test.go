@@ -126,7 +126,7 @@ func TestQueuedMeanwhile(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, o := newStore(), &fakeOpenIM{}
-				s.list("u", "g")
+				s.know("u", "g", 3, 3)
 				o.set("u", "g", 3, 1)
 				o.hook = func(_ context.Context, _ string, n int) error {
 					<-time.After(2 * time.Second) // longer than OpenIM takes to settle
@@ -159,7 +159,7 @@ func TestRetries(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, o := newStore(), &fakeOpenIM{}
-				s.list("u", "g")
+				s.know("u", "g", 3, 3)
 				o.set("u", "g", 3, 1)
 				var failed atomic.Int32
 				s.fault = func(_ context.Context, method string) error {

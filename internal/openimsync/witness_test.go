@@ -90,3 +90,36 @@ func TestLackingPaths(t *testing.T) {
 		})
 	}
 }
+
+// The first member of a group who is asked about may be frozen: the owner's answer tells.
+func TestFirstContactIsFrozen(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"lookup", "comparison"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"owner", "a", "frozen"}}}
+				s.lookUps = true
+				for _, userID := range o.members["g"] {
+					o.set(userID, "g", 9, 2)
+				}
+				o.set("frozen", "g", 6, 2)
+				sync, _, _ := newSync(s, o)
+				end := start(t, sync.Run)
+				for _, userID := range []string{"frozen", "a", "owner"} {
+					if by == "lookup" {
+						s.queue(pairOf(userID, ""), time.Time{})
+						wait(time.Second)
+						continue
+					}
+					_, err := sync.User(t.Context(), userID)
+					require.NoError(t, err)
+				}
+				wait(time.Minute)
+				end()
+				shows(t, s, map[string]int64{"frozen": 4, "a": 7, "owner": 7})
+				quiet(t, s, sync, "frozen", "a", "owner")
+			})
+		})
+	}
+}

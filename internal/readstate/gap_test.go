@@ -1,6 +1,7 @@
 package readstate_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -64,19 +65,6 @@ func TestUncountedMessageIsNotTakenOff(t *testing.T) {
 	require.False(t, exact, "m2 is not stored")
 }
 
-// What is dropped as never stored with a gap behind it has OpenIM asked again: nothing else does.
-func TestGapOfNeverStoredIsAskedFor(t *testing.T) {
-	t.Parallel()
-	l, f := newLedger(), &told{}
-	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0)})
-	l.commit([]readstate.Event{f.message("b", time.Minute, "lost", 0, time.Minute)})
-	l.commit([]readstate.Event{f.message("b", 10*time.Minute+58*time.Second, "new", 0, 10*time.Minute+58*time.Second)})
-	effects := l.commit([]readstate.Event{f.snapshot("a", 11*time.Minute+time.Second, 11, 11*time.Minute)})
-	_, exact := l.shows("a")
-	require.False(t, exact)
-	require.NotEmpty(t, effects.Lookups, "it is exact with the next answer")
-}
-
 // A message's seq may leave out one that belongs to a message whose callbacks come later: it
 // does not tell that others which were announced are stored.
 func TestSeqOfLaterCallback(t *testing.T) {
@@ -89,4 +77,19 @@ func TestSeqOfLaterCallback(t *testing.T) {
 	l.commit([]readstate.Event{f.message("b", time.Minute+50*ms, "m2", 12, time.Minute)}) // 11 is m1's
 	_, exact := l.shows("a")
 	require.False(t, exact, "m3 is not stored")
+}
+
+// While messages go on coming, each stored late, none is given up: those that wait are new.
+func TestNewMessagesAreNotNeverStored(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0)})
+	for i := range 60 {
+		at := time.Minute + time.Duration(i)*12*time.Second
+		l.commit([]readstate.Event{f.message("b", at, fmt.Sprint(i), 0, at)})
+		asked := at + 11*time.Second
+		l.commit([]readstate.Event{f.snapshot("a", asked, 10+max(0, int64(i)-1), asked-31*time.Second)})
+		_, exact := l.shows("a")
+		require.False(t, exact, "after %s", asked)
+	}
 }

@@ -161,7 +161,7 @@ func (a *applying) confirm(e *Entry, state *ReadState) {
 	switch {
 	case e.Own && (position.Unsequenced > 0 || e.MaxSeq > position.MaxSeq): // others tell more of the group
 		a.lookUpMember(e)
-	case position.SeqGapAt.After(e.At), e.NeverStored > 0 && !position.SeqGapAt.IsZero(): // nothing else asks again
+	case position.SeqGapAt.After(e.At): // it is too early for any answer
 		settled := position.SeqGapAt.Add(Settling)
 		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: settled, SettlesAt: settled, Background: true})
 	case position.Unsequenced == 0:

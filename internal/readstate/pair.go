@@ -168,8 +168,11 @@ func (r *ExactRead) observe(e *Entry) {
 		r.SnapshotAt, r.SnapshotID, r.SaidSeq = e.At, e.ID, e.ReadSeq
 		r.Capped, r.MaxSeqCap = e.Own, when(e.Own, e.MaxSeq)
 	}
-	if e.Checkpoint.RestartedAt.After(r.ResetAt) {
-		r.reset(e.Checkpoint.RestartedAt, lastID())
+	switch at := e.Checkpoint.RestartedAt; {
+	case at.Equal(e.At) && (at.After(r.ResetAt) || at.Equal(r.ResetAt) && r.ResetID == lastID()):
+		r.reset(at, e.ID.before()) // the event is the later of two of one moment
+	case at.After(r.ResetAt):
+		r.reset(at, lastID())
 	}
 	order := e.Compare(&Event{At: r.ResetAt, ID: r.ResetID})
 	if order < 0 {
@@ -192,6 +195,16 @@ func (r *ExactRead) Doubted() bool { return r.SaidSeq < r.Seq && !r.ReachedAt.Af
 
 // lastID is behind all others.
 func lastID() ID { return ID(bytes.Repeat([]byte{0xff}, len(ID{}))) }
+
+// before gives the ID before an ID; that of zero is zero.
+func (id ID) before() ID {
+	for i := len(id) - 1; i >= 0 && id != (ID{}); i-- {
+		if id[i]--; id[i] != 0xff {
+			break
+		}
+	}
+	return id
+}
 
 // reset drops what was told before an event.
 func (r *ExactRead) reset(at time.Time, id ID) {

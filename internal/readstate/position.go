@@ -18,6 +18,8 @@ const (
 	// coveredGap is how long nothing is exact after a message was announced that is taken for
 	// one that a known seq covers.
 	coveredGap = 5 * time.Second
+	// quietGroup is how long no message may have been announced when others are given up.
+	quietGroup = time.Minute
 	// NeverStored is how long a message may be announced and not stored until it is taken
 	// for lost.
 	NeverStored = 10 * time.Minute
@@ -159,11 +161,9 @@ func (p *GroupPosition) snapshot(e *Entry) {
 		return
 	}
 	p.learn(max(e.MaxSeq, p.MaxSeq), e.At, e.SentAt)
-	if p.Unsequenced > 0 && e.At.Sub(p.UnsequencedSince) >= NeverStored {
+	// While messages come, those that wait may be new.
+	if p.Unsequenced > 0 && e.At.Sub(p.UnsequencedSince) >= NeverStored && e.At.Sub(p.UnsequencedAt) >= quietGroup {
 		e.NeverStored = p.Unsequenced
-		if p.UnsequencedAt.Add(disorder).After(e.At) {
-			p.openGap(p.UnsequencedAt)
-		}
 		p.setUnsequenced(0, e.At)
 	}
 }
