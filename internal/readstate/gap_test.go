@@ -1,7 +1,7 @@
 package readstate_test
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -86,7 +86,7 @@ func TestNewMessagesAreNotNeverStored(t *testing.T) {
 	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0)})
 	for i := range 60 {
 		at := time.Minute + time.Duration(i)*12*time.Second
-		l.commit([]readstate.Event{f.message("b", at, fmt.Sprint(i), 0, at)})
+		l.commit([]readstate.Event{f.message("b", at, strconv.Itoa(i), 0, at)})
 		asked := at + 11*time.Second
 		l.commit([]readstate.Event{f.snapshot("a", asked, 10+max(0, int64(i)-1), asked-31*time.Second)})
 		_, exact := l.shows("a")
