@@ -299,11 +299,13 @@ func TestCountsEqualOpenIMs(t *testing.T) {
 				model.CreateGroup("g1", "a", "b", "c")
 				model.CreateGroup("g2", "b", "d")
 				model.CreateGroup("g3", "e", "a", "b", "c", "d")
-				for _, operations := range []int{150, 5, 5} { // OpenIM is asked after each
+				for i, operations := range []int{150, 5, 5} { // OpenIM is asked after each
 					play(s, model, random, operations, 4, drop)
 					resolved(t, environment["DATABASE_URL"])
-					restart(s, model, random, "g1")
-					resolved(t, environment["DATABASE_URL"])
+					if i == 0 {
+						restart(s, model, random, "g1")
+						resolved(t, environment["DATABASE_URL"])
+					}
 				}
 				users := []string{"a", "b", "c", "d", "e"}
 				if drop == 0 {

@@ -17,7 +17,7 @@ const (
 	clockSkew = 5 * time.Minute
 	// coveredGap is how long nothing is exact after a message was announced that is taken for
 	// one that a known seq covers.
-	coveredGap = 5 * time.Second
+	coveredGap = 2 * time.Second
 	// quietGroup is how long no message may have been announced when others are given up.
 	quietGroup = time.Minute
 	// NeverStored is how long a message may be announced and not stored until it is taken
