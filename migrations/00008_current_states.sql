@@ -16,7 +16,16 @@ SELECT
             ELSE add_bigints(coalesce(p.max_seq, 0), coalesce(p.unsequenced, 0))
         END,
         CASE
-            WHEN s.exact_at IS NOT NULL AND (s.estimate_at IS NULL OR s.estimate_at <= s.exact_at) THEN s.read_seq
+            WHEN s.exact_at IS NOT NULL AND (s.estimate_at IS NULL OR s.estimate_at <= s.exact_at) THEN greatest(
+                s.read_seq,
+                -- An own message may have no seq yet: OpenIM does not know yet that it is read.
+                CASE WHEN s.estimate_by_message AND p.unsequenced > 0 AND s.estimate_at >= p.unsequenced_since
+                    THEN CASE
+                        WHEN s.estimate_before_base_seq AND p.base_seq IS NOT NULL THEN add_bigints(s.estimate_read, p.base_seq)
+                        ELSE s.estimate_read
+                    END
+                END
+            )
             WHEN s.estimate_before_base_seq AND p.base_seq IS NOT NULL THEN add_bigints(s.estimate_read, p.base_seq)
             ELSE s.estimate_read
         END

@@ -116,8 +116,13 @@ func (s *Sync) lookUp(ctx context.Context, l *readstate.LeasedLookup) (fetchedAt
 		return s.lookUpMembers(ctx, l.GroupID)
 	}
 	snapshots, fetchedAt, err := s.fetchSnapshots(ctx, l.Pair)
-	if err != nil || len(snapshots) == 0 {
+	switch {
+	case err != nil:
 		return fetchedAt, err
+	case len(snapshots) == 0 && l.GroupID == "":
+		return fetchedAt, nil
+	case len(snapshots) == 0:
+		return fetchedAt, s.unanswered(ctx, l.Pair)
 	}
 	k, err := s.known(ctx, l.Pair, snapshots)
 	if err != nil {

@@ -79,6 +79,26 @@ func (s *Sync) ofMembers(
 	return kept, memberships, nil
 }
 
+// unanswered takes a user out of a group in which OpenIM knows no conversation of the user,
+// and of which only own messages are known, if OpenIM says that the user is no member: an
+// admin.
+func (s *Sync) unanswered(ctx context.Context, pair readstate.Pair) error {
+	asked := newEvent(readstate.EventUnlisted, pair, s.now())
+	k, err := s.known(ctx, pair, []readstate.Event{asked})
+	if err != nil {
+		return err
+	}
+	state, position := k.of(&asked)
+	if _, found := k.states[pair.GroupID]; !found || state.KnownMember(&position) || state.Gone(&position) {
+		return nil
+	}
+	member, told, err := s.askMember(ctx, pair, true)
+	if err != nil || member || !told {
+		return err
+	}
+	return s.commit(ctx, []readstate.Event{asked})
+}
+
 // comeback gives the event that a user is a member again whom OpenIM calls a member. OpenIM
 // does so of the members of a dismissed group, too: there it is asked whether the group is
 // alive, since its ID may be in use again.

@@ -93,3 +93,18 @@ func TestNewMessagesAreNotNeverStored(t *testing.T) {
 		require.False(t, exact, "after %s", asked)
 	}
 }
+
+// An own message that is stored late is read by its sender, though OpenIM does not say so
+// yet; it is unread for others.
+func TestOwnMessageStoredLate(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0), f.snapshot("b", time.Millisecond, 10, 0)})
+	l.commit([]readstate.Event{f.message("a", time.Minute, "m", 0, time.Minute)})
+	l.commit([]readstate.Event{f.snapshot("a", time.Minute+3*time.Second, 10, 0), f.snapshot("b", time.Minute+4*time.Second, 10, 0)})
+	for userID, want := range map[string]int64{"a": 0, "b": 1} {
+		got, exact := l.shows(userID)
+		require.Equal(t, want, got, userID)
+		require.False(t, exact)
+	}
+}

@@ -35,8 +35,10 @@ func drawMoment(r *rapid.T, name string) time.Time {
 
 func drawPosition(r *rapid.T) readstate.GroupPosition {
 	p := readstate.GroupPosition{
-		GroupID: "g", HasSeq: rapid.Bool().Draw(r, "has seq"), Unsequenced: max(0, drawNumber(r, "unsequenced")),
-		SeqGapAt: drawMoment(r, "gap"), DoubtedAt: drawMoment(r, "doubted"), RestartedAt: drawMoment(r, "decreased"), DismissedAt: drawMoment(r, "dismissed"), UpdatedAt: at(9),
+		GroupID: "g", HasSeq: rapid.Bool().Draw(r, "has seq"), UpdatedAt: at(9),
+		Unsequenced: max(0, drawNumber(r, "unsequenced")), UnsequencedSince: drawMoment(r, "unsequenced since"),
+		SeqGapAt: drawMoment(r, "gap"), DoubtedAt: drawMoment(r, "doubted"),
+		RestartedAt: drawMoment(r, "restarted"), DismissedAt: drawMoment(r, "dismissed"),
 	}
 	if p.HasSeq {
 		p.MaxSeq, p.BaseSeq = max(0, drawNumber(r, "max seq")), drawNumber(r, "base seq")
