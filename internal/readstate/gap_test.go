@@ -108,3 +108,19 @@ func TestOwnMessageStoredLate(t *testing.T) {
 		require.False(t, exact)
 	}
 }
+
+// A message that is taken for covered has OpenIM asked until that is exact.
+func TestCoveredMessageIsAskedFor(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0)})
+	l.now = epoch()
+	effects := l.commit([]readstate.Event{f.message("a", time.Second, "m", 0, 0)}) // committed as it comes
+	_, exact := l.shows("a")
+	require.False(t, exact)
+	require.Len(t, effects.Lookups, 1)
+	settled := effects.Lookups[0].SettlesAt.Sub(epoch()) // OpenIM is asked until then
+	l.commit([]readstate.Event{f.snapshot("a", settled, 10, 0)})
+	_, exact = l.shows("a")
+	require.True(t, exact)
+}

@@ -123,7 +123,7 @@ func (a *applying) lookUp(e *Entry, message seen) {
 				a.lookUpMember(e)
 			}
 		case e.ReadSeq == 0: // OpenIM has stored it, and told its seq, some time later
-			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: settled, SettlesAt: settled})
+			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: settled, SettlesAt: later(settled, position.SeqGapAt.Add(Settling))})
 		}
 	case EventSnapshot:
 		a.confirm(e, &state)
