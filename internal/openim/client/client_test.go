@@ -179,9 +179,12 @@ func TestRecordedAnswers(t *testing.T) {
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		valid := "1"
 		f := &fake{}
 		f.answer = func(path, token string, n int, request map[string]any) (int, string) {
+			mu.Lock()
+			defer mu.Unlock()
 			switch {
 			case path == adminToken && request["secret"] == secret && request["userID"] == "imAdmin":
 				valid = strconv.Itoa(n)
@@ -205,7 +208,9 @@ func TestTokens(t *testing.T) {
 		time.Sleep(541 * time.Second) //nolint:forbidigo // the bubble's clock: shortly before the end
 		ask()
 		require.Equal(t, 2, f.count(adminToken), "renewed before it expires")
+		mu.Lock()
 		valid = "another's" // and 1501 to all
+		mu.Unlock()
 		var many sync.WaitGroup
 		for range 20 {
 			many.Go(ask)
