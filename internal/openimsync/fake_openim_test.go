@@ -17,6 +17,8 @@ type call struct {
 	id  string // a user; or "members of ", "status of " or "who of " a group
 	ids []string
 	at  time.Time
+	// background is set where readers come first.
+	background bool
 }
 
 // fakeOpenIM answers from memory. hook, when set, runs in each call before the answer is
@@ -40,7 +42,7 @@ type fakeOpenIM struct {
 
 func (o *fakeOpenIM) begin(ctx context.Context, id string, ids ...string) error {
 	o.mu.Lock()
-	o.calls = append(o.calls, call{id, ids, time.Now()})
+	o.calls = append(o.calls, call{id, ids, time.Now(), client.IsBackground(ctx)})
 	n := len(o.calls)
 	o.running++
 	o.most = max(o.most, o.running)

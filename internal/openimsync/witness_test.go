@@ -1,7 +1,9 @@
 package openimsync_test
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,4 +124,106 @@ func TestFirstContactIsFrozen(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The owner, whom OpenIM never freezes, decides which seqs are the group's: as a witness, and
+// against one other member.
+func TestOwnerDecides(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		members []string
+		first   string
+	}{
+		"as a witness": {[]string{"owner", "a", "frozen"}, "a"}, "against one": {[]string{"owner", "frozen"}, "owner"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": test.members}}
+				s.lookUps = true
+				want := map[string]int64{}
+				for _, userID := range test.members {
+					s.know(userID, "g", 7, 57)
+					o.set(userID, "g", 4, 1)
+					want[userID] = 3
+				}
+				o.set("frozen", "g", 57, 50) // nobody knows yet that it is
+				delete(want, "frozen")
+				sync, _, _ := newSync(s, o)
+				end := start(t, sync.Run)
+				s.queue(pairOf(test.first, "g"), time.Time{})
+				wait(time.Minute)
+				for _, pair := range s.enqueued {
+					s.queue(pair, time.Time{})
+				}
+				wait(time.Minute)
+				end()
+				shows(t, s, want)
+			})
+		})
+	}
+}
+
+// Since v3.7 OpenIM answers with zeros for a group that it does not know and that is asked for
+// by its ID: that is no answer.
+func TestZerosAreNoAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"u"}}}
+		s.know("u", "g", 7, 57)
+		o.set("u", "g", 0, 0)
+		s.queue(pairOf("u", "g"), time.Time{})
+		sync, _, _ := newSync(s, o)
+		end := start(t, sync.Run)
+		wait(time.Minute)
+		end()
+		require.Empty(t, s.events())
+		shows(t, s, map[string]int64{"u": 7})
+	})
+}
+
+// What a reader waits for is not in the background; the sweep and lookups of members are.
+func TestBackground(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"reader", "member"}}}
+		for _, userID := range []string{"reader", "member", "swept"} {
+			s.know(userID, "g", 7, 57)
+			o.set(userID, "g", 57, 50)
+		}
+		s.mu.Lock()
+		s.enqueue(readstate.Lookup{Pair: pairOf("reader", "g"), DueAt: time.Now()})
+		s.enqueue(readstate.Lookup{Pair: pairOf("member", "g"), DueAt: time.Now(), Background: true})
+		s.checks[readstate.Pair{UserID: "swept"}] = time.Now()
+		s.mu.Unlock()
+		sync, _, _ := newSync(s, o)
+		endRun, endSweep := start(t, sync.Run), start(t, sync.Sweep)
+		wait(time.Second)
+		endRun()
+		endSweep()
+		seen := map[string]bool{}
+		for _, c := range o.called() {
+			seen[c.id] = true
+			require.Equal(t, c.id != "reader", c.background, c.id)
+		}
+		require.Subset(t, slices.Collect(maps.Keys(seen)), []string{"reader", "member", "swept"})
+	})
+}
+
+// Where the server cannot be asked for users one by one, who has left is missing in three
+// complete lists.
+func TestMissingThreeTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{noPath: map[string]bool{"who of g": true}}
+		asMembers(s, o, "stays", "gone")
+		o.members["g"] = []string{"stays"}
+		sync, _, _ := newSync(s, o)
+		for look := 1; look <= 3; look++ {
+			_, err := sync.Members(t.Context(), "g")
+			require.NoError(t, err)
+			require.Equal(t, look == 3, s.hasLeft(pairOf("gone", "g")), "look %d", look)
+			wait(10 * time.Second)
+		}
+	})
 }

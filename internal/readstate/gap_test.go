@@ -124,3 +124,34 @@ func TestCoveredMessageIsAskedFor(t *testing.T) {
 	_, exact = l.shows("a")
 	require.True(t, exact)
 }
+
+// When the seqs of a group begin anew, nobody's count is exact until OpenIM was asked about
+// that user since.
+func TestRestartLeavesOthersInexact(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 57, 0), f.snapshot("b", time.Second, 57, 0)})
+	restart := f.snapshot("a", time.Minute, 12, 0)
+	restart.Restarted = true
+	l.commit([]readstate.Event{restart})
+	for userID, want := range map[string]bool{"a": true, "b": false} {
+		_, exact := l.shows(userID)
+		require.Equal(t, want, exact, userID)
+	}
+	l.commit([]readstate.Event{f.snapshot("b", 2*time.Minute, 12, 0)})
+	count, exact := l.shows("b")
+	require.True(t, exact)
+	require.EqualValues(t, 2, count)
+}
+
+// What a frozen member's answer, or an admin's message, does not tell of the group, some
+// other member is asked for.
+func TestOtherMembersAreAskedFor(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0), f.snapshot("b", time.Second, 10, 0)})
+	effects := l.commit([]readstate.Event{f.message("admin", time.Minute, "m", 0, time.Minute)})
+	require.Equal(t, map[string][]string{"g": {"admin"}}, effects.MemberLookups)
+	effects = l.commit([]readstate.Event{f.snapshot("b", 2*time.Minute, 6, 0)})
+	require.Equal(t, map[string][]string{"g": {"b"}}, effects.MemberLookups)
+}

@@ -72,3 +72,19 @@ func TestTimeoutGrows(t *testing.T) {
 		require.Equal(t, 30*time.Second, d)
 	})
 }
+
+// A maxSeqTime that is no time is left out, and spoils no seq.
+func TestUnusableMaxSeqTime(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{
+		`1795471311427`: 1795471311427, `0`: 0, `-1`: 0, `"soon"`: 0, `null`: 0, `253402300800000`: 0, `9223372036854775807`: 0,
+	} {
+		c, _ := newClient(loggedIn(func(string, map[string]any) (int, string) {
+			return 200, `{"errCode":0,"data":{"seqs":{"sg_g":{"maxSeq":9,"hasReadSeq":3,"maxSeqTime":` + text + `}}}}`
+		}), 1e6)
+		got, err := c.Conversations(t.Context(), "u")
+		c.Close()
+		require.NoError(t, err)
+		require.Equal(t, map[string]client.Seqs{"sg_g": {MaxSeq: 9, HasReadSeq: 3, MaxSeqTime: want}}, got, text)
+	}
+}

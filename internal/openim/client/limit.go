@@ -15,6 +15,12 @@ func InBackground(ctx context.Context) context.Context {
 	return context.WithValue(ctx, backgroundKey{}, true)
 }
 
+// IsBackground reports whether calls with a context are in the background.
+func IsBackground(ctx context.Context) bool {
+	background, _ := ctx.Value(backgroundKey{}).(bool)
+	return background
+}
+
 // limiter bounds the rate of requests, and how many are under way. Requests in the
 // background get what the others leave.
 type limiter struct {
@@ -33,7 +39,7 @@ func newLimiter(maxRPS float64) *limiter {
 // wait blocks until a request may be sent, or the context ends. The request has to be
 // released when it is answered, unless wait fails.
 func (l *limiter) wait(ctx context.Context) error {
-	if background, _ := ctx.Value(backgroundKey{}).(bool); background {
+	if IsBackground(ctx) {
 		if err := l.yield(ctx); err != nil {
 			return err
 		}
