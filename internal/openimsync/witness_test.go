@@ -159,6 +159,9 @@ func TestOwnerDecides(t *testing.T) {
 				wait(time.Minute)
 				end()
 				shows(t, s, want)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				require.EqualValues(t, 4, s.positions["g"].MaxSeq, "the group's, and not only a cap of theirs")
 			})
 		})
 	}
