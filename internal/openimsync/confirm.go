@@ -104,17 +104,14 @@ func (s *Sync) confirm(
 		take(&own, side)
 		return []readstate.Event{own}, nil
 	}
-	agreed := j.agree(position, side)
-	if !agreed {
-		own.OwnMaxSeq = true
-	}
+	decided := j.decide(position, side)
+	own.OwnMaxSeq = decided != side
 	for i := range j.answers {
 		answer := &j.answers[i]
-		at := position.Side(answer.MaxSeq)
-		switch {
-		case i == 0 && (agreed || j.byOwner && at != 0): // the owner may contradict both
-			take(answer, at)
-		case at == side && !agreed, at != side && agreed: // whatever it is, it is not the group's
+		switch at := position.Side(answer.MaxSeq); {
+		case i == 0 && decided != 0:
+			take(answer, decided)
+		case decided == 0 && at == side, decided != 0 && at == -decided: // whatever it is, it is not the group's
 			answer.OwnMaxSeq = true
 		}
 	}
@@ -129,16 +126,20 @@ type hearing struct {
 	byOwner bool              // the first answer is the owner's
 }
 
-// agree reports whether the answers contradict the position as the user's does. The owner,
-// whom OpenIM never freezes, decides alone.
-func (j *hearing) agree(position *readstate.GroupPosition, side int) bool {
-	if j.byOwner {
-		return position.Side(j.answers[0].MaxSeq) == side
+// decide gives the side to which the position moves with the first answer; 0: it stays. The
+// owner, whom OpenIM never freezes, decides alone. Else all have to be on the user's side.
+func (j *hearing) decide(position *readstate.GroupPosition, side int) int {
+	switch {
+	case j.byOwner:
+		return position.Side(j.answers[0].MaxSeq)
+	case j.opposed(position, side) > 0:
+		return 0
+	default:
+		return side
 	}
-	return j.opposed(position, side) == 0
 }
 
-// opposed is how many answers do not.
+// opposed is how many answers are not on the user's side.
 func (j *hearing) opposed(position *readstate.GroupPosition, side int) (n int) {
 	for i := range j.answers {
 		if position.Side(j.answers[i].MaxSeq) != side {

@@ -181,9 +181,9 @@ func (p *GroupPosition) isOwn(e *Event) bool {
 	return e.MaxSeq > plausibleSeq || !e.Confirmed && !e.Restarted && p.Side(e.MaxSeq) != 0
 }
 
-// Side is 0 where a user's maxSeq agrees with what is known of the group. It is negative
-// where it is lower, so that OpenIM's seqs began anew or it is the user's own, and positive
-// where it is higher by more than messages explain.
+// Side is 0 where a user's maxSeq agrees with what is known of the group. It is -1 where it is
+// lower, so that OpenIM's seqs began anew or it is the user's own, and 1 where it is higher by
+// more than messages explain.
 func (p *GroupPosition) Side(maxSeq int64) int {
 	if maxSeq > plausibleSeq {
 		return 1
@@ -205,8 +205,8 @@ func (p *GroupPosition) Side(maxSeq int64) int {
 	}
 }
 
-// learn takes a seq that is not below the highest known one. It covers as many of the
-// unsequenced messages as it is higher, of the first one all.
+// learn takes a seq that is not below the highest known one. The first seq covers all
+// unsequenced messages; any other one as many as it is higher.
 func (p *GroupPosition) learn(seq int64, at, seqTime time.Time) {
 	left := int64(0)
 	if p.HasSeq {
