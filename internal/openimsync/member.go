@@ -13,8 +13,9 @@ import (
 // reuseMembers is how long a member list tells that somebody is a member.
 const reuseMembers = time.Minute
 
-// memberList is OpenIM's answer to who is in a group.
+// memberList is OpenIM's answer to who is in a group: all members, or the first ones.
 type memberList struct {
+	client.MemberList
 	users     map[string]bool
 	fetchedAt time.Time // the moment before the call
 }
@@ -51,10 +52,7 @@ func (s *Sync) look(ctx context.Context, groupID string, askStatus bool) (member
 			return nil, fetchedAt, err
 		}
 	}
-	listed := make(map[string]bool, len(list.Members))
-	for _, m := range list.Members {
-		listed[m.UserID] = true
-	}
+	listed := s.keepList(groupID, list, fetchedAt)
 	if members, err = s.storable(ctx, groupID, list.Members); err != nil {
 		return nil, fetchedAt, err
 	}
@@ -69,7 +67,6 @@ func (s *Sync) look(ctx context.Context, groupID string, askStatus bool) (member
 			return nil, fetchedAt, err
 		}
 	}
-	s.keepMembers(groupID, members, fetchedAt)
 	return members, fetchedAt, nil
 }
 
@@ -137,26 +134,26 @@ func (s *Sync) commitMembers(
 	return nil
 }
 
-// keepMembers keeps a list for isListed, and drops those that are too old.
-func (s *Sync) keepMembers(groupID string, members []string, fetchedAt time.Time) {
-	now := s.now()
-	users := make(map[string]bool, len(members))
-	for _, userID := range members {
-		users[userID] = true
+// keepList keeps a list for a while, drops those that are too old, and gives the listed users.
+func (s *Sync) keepList(groupID string, list client.MemberList, fetchedAt time.Time) (listed map[string]bool) {
+	listed = make(map[string]bool, len(list.Members))
+	for _, m := range list.Members {
+		listed[m.UserID] = true
 	}
+	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.members, func(_ string, list memberList) bool { return now.Sub(list.fetchedAt) >= reuseMembers })
-	s.members[groupID] = memberList{users: users, fetchedAt: fetchedAt}
+	s.members[groupID] = memberList{list, listed, fetchedAt}
+	return listed
 }
 
-// isListed reports whether a member list of the last minute has a user. Who is missing there
-// may be a member.
-func (s *Sync) isListed(pair readstate.Pair) bool {
+// recentList gives a group's list of the last minute. Who is missing there may be a member.
+func (s *Sync) recentList(groupID string) (list memberList, found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := s.members[pair.GroupID]
-	return list.users[pair.UserID] && s.now().Sub(list.fetchedAt) < reuseMembers
+	list, found = s.members[groupID]
+	return list, found && s.now().Sub(list.fetchedAt) < reuseMembers
 }
 
 // without gives the IDs that are not in the set.

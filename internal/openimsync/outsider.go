@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"readmark/internal/openim/client"
@@ -15,8 +14,6 @@ import (
 const (
 	// maxOutsiders is of how many pairs it is remembered that the user is no member.
 	maxOutsiders = 100_000
-	// maxLists is of how many groups the first members are kept, for reuseMembers.
-	maxLists = 1000
 	// reuseOutsider is how long that is believed while OpenIM says the same of the pair, and
 	// retryOutsider how long in any case.
 	reuseOutsider = time.Hour
@@ -173,14 +170,11 @@ func (s *Sync) memberships(ctx context.Context, snapshots []readstate.Event, k *
 // minute old, and by the user's own row where the list lacks it, or must not be used. told
 // is false where OpenIM cannot say.
 func (s *Sync) askMember(ctx context.Context, pair readstate.Pair, byList bool) (is, told bool, err error) {
-	var list client.MemberList
+	var list memberList
 	if byList {
-		if list, err = s.someMembers(ctx, pair.GroupID); err != nil {
-			return false, false, err
+		if list, err = s.someMembers(ctx, pair.GroupID); err != nil || list.users[pair.UserID] {
+			return err == nil, err == nil, err
 		}
-	}
-	if slices.ContainsFunc(list.Members, func(m client.Member) bool { return m.UserID == pair.UserID }) {
-		return true, true, nil
 	}
 	are, err := s.options.OpenIM.AreMembers(ctx, pair.GroupID, pair.UserID)
 	switch {
@@ -194,35 +188,36 @@ func (s *Sync) askMember(ctx context.Context, pair readstate.Pair, byList bool) 
 	return are[pair.UserID], true, nil
 }
 
+// isListed reports whether a list of the last minute has a user.
+func (s *Sync) isListed(pair readstate.Pair) bool {
+	list, found := s.recentList(pair.GroupID)
+	return found && list.users[pair.UserID]
+}
+
 // someMembers gives the first members of a group, by a list of the last minute or a new one,
 // which all that wait share. It is empty when OpenIM does not know the group, or cannot say.
-func (s *Sync) someMembers(ctx context.Context, groupID string) (client.MemberList, error) {
-	if kept, found := s.lists.Get(groupID); found && s.now().Sub(kept.fetchedAt) < reuseMembers {
-		return kept.MemberList, nil
+func (s *Sync) someMembers(ctx context.Context, groupID string) (memberList, error) {
+	if list, found := s.recentList(groupID); found {
+		return list, nil
 	}
 	result := s.fetching.DoChan(groupID, func() (any, error) {
+		fetchedAt := s.now()
 		list, err := s.options.OpenIM.SomeMembers(context.WithoutCancel(ctx), groupID)
-		if err == nil {
-			s.lists.Add(groupID, keptList{list, s.now()})
+		if err != nil {
+			return memberList{}, err
 		}
-		return list, err
+		return memberList{list, s.keepList(groupID, list, fetchedAt), fetchedAt}, nil
 	})
 	select {
 	case r := <-result:
-		list, _ := r.Val.(client.MemberList)
+		list, _ := r.Val.(memberList)
 		if r.Err != nil && !client.IsUnknown(r.Err) && !cannotSay(r.Err) {
 			return list, fmt.Errorf("fetch some members: %w", r.Err)
 		}
 		return list, nil
 	case <-ctx.Done():
-		return client.MemberList{}, fmt.Errorf("fetch some members: %w", ctx.Err())
+		return memberList{}, fmt.Errorf("fetch some members: %w", ctx.Err())
 	}
-}
-
-// keptList is a list of a group's first members.
-type keptList struct {
-	client.MemberList
-	fetchedAt time.Time
 }
 
 // noSuchPath reports whether the server does not have what was called.

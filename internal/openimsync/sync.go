@@ -9,7 +9,6 @@ package openimsync
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -123,8 +122,7 @@ type Sync struct {
 	drifts  driftLog
 
 	outsiders *lru.Cache[readstate.Pair, outsider]
-	lists     *lru.Cache[string, keptList] // by group ID
-	fetching  singleflight.Group           // of lists
+	fetching  singleflight.Group // of lists
 	mutes     *mutes
 
 	mu      sync.Mutex
@@ -141,12 +139,11 @@ func New(o Options) *Sync {
 		o.MissingFor = missingFor
 	}
 	outsiders, err := lru.New[readstate.Pair, outsider](maxOutsiders)
-	lists, err2 := lru.New[string, keptList](maxLists)
-	if err = errors.Join(err, err2); err != nil {
-		panic(err) // the sizes are above zero
+	if err != nil {
+		panic(err) // the size is above zero
 	}
 	return &Sync{
-		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders, lists: lists, mutes: newMutes(),
+		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders, mutes: newMutes(),
 		members: map[string]memberList{}, doubts: map[string]*doubt{},
 	}
 }

@@ -110,6 +110,8 @@ func (a *applying) lookUp(e *Entry, message seen) {
 		return
 	}
 	soon, settled := a.options.Now.Add(Debounce), a.options.Now.Add(Settling)
+	// OpenIM may have sent a join and a leave the other way round: only its member list tells
+	// which was last.
 	members := Lookup{Pair: Pair{GroupID: e.GroupID}, DueAt: soon, SettlesAt: settled, Background: true}
 	state := a.state(e.Pair())
 	switch e.Kind {

@@ -226,7 +226,7 @@ func (s *ReadState) KnownMember(p *GroupPosition) bool {
 	return told && !s.Gone(p)
 }
 
-// Said reports whether a snapshot tells what is known already, and settles nothing.
+// Said reports whether a snapshot tells nothing new, and ends no doubt.
 func (s *ReadState) Said(e *Event, p *GroupPosition) bool {
 	if s.Exact.At.IsZero() || s.estimated() || s.Exact.Seq != e.ReadSeq || s.Exact.Doubted() || s.Exact.At.Before(p.RestartedAt) {
 		return false
@@ -235,9 +235,9 @@ func (s *ReadState) Said(e *Event, p *GroupPosition) bool {
 	return p.Exact() && !e.Confirmed && !e.Restarted && own == s.Exact.Capped && (own && s.Exact.MaxSeqCap == e.MaxSeq || !own && p.MaxSeq == e.MaxSeq)
 }
 
-// Doubts says what of a snapshot contradicts what is known, so that OpenIM has to be
-// asked again: MaxSeq, which other members' settle, and ReadSeq, which OpenIM has to say
-// twice. It is nothing where OpenIM has been.
+// Doubts says what of a snapshot contradicts what is known, so that OpenIM has to be asked
+// again: MaxSeq, of which other members are asked, and ReadSeq, which OpenIM has to say twice.
+// Both are false for a snapshot that says that this was done.
 func (s *ReadState) Doubts(e *Event, p *GroupPosition) (maxSeq, readSeq bool) {
 	maxSeq = p.isOwn(e) && !e.OwnMaxSeq && e.MaxSeq <= plausibleSeq && !s.KnowsCap(e.MaxSeq)
 	readSeq = !e.AllowReadDecrease && !e.Restarted && e.ReadSeq < s.Exact.Seq && e.At.After(s.Exact.At) && !s.Exact.At.Before(p.RestartedAt)
