@@ -78,17 +78,6 @@ func (q *Queries) CountDrifts(ctx context.Context, db DBTX) ([]CountDriftsRow, e
 	return items, nil
 }
 
-const isDismissed = `-- name: IsDismissed :one
-SELECT coalesce((SELECT p.dismissed_at IS NOT NULL FROM positions AS p WHERE p.group_id = $1), false)::boolean
-`
-
-func (q *Queries) IsDismissed(ctx context.Context, db DBTX, groupID string) (bool, error) {
-	row := db.QueryRow(ctx, isDismissed, groupID)
-	var column_1 bool
-	err := row.Scan(&column_1)
-	return column_1, err
-}
-
 const listCallbackStats = `-- name: ListCallbackStats :many
 SELECT command, dialect, callbacks, first_at, last_at
 FROM callback_stats

@@ -94,9 +94,6 @@ WHERE group_id > @after_group_id
 ORDER BY group_id
 LIMIT @max_rows;
 
--- name: IsDismissed :one
-SELECT coalesce((SELECT p.dismissed_at IS NOT NULL FROM positions AS p WHERE p.group_id = @group_id), false)::boolean;
-
 -- name: AddCallbackStat :exec
 INSERT INTO callback_stats AS h (command, dialect, callbacks, first_at, last_at)
 VALUES (@command, @dialect, @callbacks, @first_at, @last_at)

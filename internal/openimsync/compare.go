@@ -87,7 +87,7 @@ func (c *comparison) stays(later *comparison) (left []readstate.Off) {
 
 // repairs gives what is to be committed of the second comparison.
 func (s *Sync) repairs(ctx context.Context, first, second *comparison) (repairs []readstate.Event, err error) {
-	second.first = true
+	second.askOwners = true
 	for _, event := range second.differing {
 		before := first.answers[event.GroupID] // zero where there is none
 		judged, err := s.judge(ctx, event, before, false, &second.known)

@@ -27,7 +27,7 @@ func (s *Sync) judge(ctx context.Context, e readstate.Event, before readstate.Do
 	[]readstate.Event, error,
 ) {
 	state, position := k.of(&e)
-	if !position.HasSeq && k.first {
+	if !position.HasSeq && k.askOwners {
 		return s.firstContact(ctx, e)
 	}
 	pending = pending && before.MaxSeq == e.MaxSeq && position.Side(e.MaxSeq) != 0

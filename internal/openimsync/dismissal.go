@@ -72,13 +72,23 @@ func (s *Sync) status(ctx context.Context, groupID string) (status client.GroupS
 // knownGroup reads whether a group is known to have been dismissed, and some of its users who
 // are shown: also after a dismissal, of who joined since.
 func (s *Sync) knownGroup(ctx context.Context, groupID string) (dismissed bool, shown []readstate.State, err error) {
-	if dismissed, err = s.options.Store.Dismissed(ctx, groupID); err != nil {
-		return false, nil, fmt.Errorf("read dismissal: %w", err)
+	position, err := s.position(ctx, groupID)
+	if err != nil {
+		return false, nil, err
 	}
 	if shown, err = s.options.Store.GroupStates(ctx, groupID, readstate.Page{Limit: fewStates}); err != nil {
 		return false, nil, fmt.Errorf("read states: %w", err)
 	}
-	return dismissed, shown, nil
+	return !position.DismissedAt.IsZero(), shown, nil
+}
+
+// position reads a group's position, which is zero where nothing is known.
+func (s *Sync) position(ctx context.Context, groupID string) (readstate.GroupPosition, error) {
+	positions, err := s.options.Store.GroupPositions(ctx, []string{groupID})
+	if err != nil {
+		return readstate.GroupPosition{}, fmt.Errorf("read position: %w", err)
+	}
+	return positions[groupID], nil
 }
 
 // dismiss commits that a group was dismissed, unless that is known.
@@ -96,11 +106,11 @@ func (s *Sync) dismiss(ctx context.Context, groupID string, at time.Time, known 
 
 // unknownGone reports whether a group that OpenIM does not know is to be taken as dismissed.
 func (s *Sync) unknownGone(ctx context.Context, groupID string, shown []readstate.State, askedAt time.Time) (bool, error) {
-	positions, err := s.options.Store.GroupPositions(ctx, []string{groupID})
+	position, err := s.position(ctx, groupID)
 	if err != nil {
-		return false, fmt.Errorf("read position: %w", err)
+		return false, err
 	}
-	if !positions[groupID].HasSeq || len(shown) == 0 {
+	if !position.HasSeq || len(shown) == 0 {
 		return false, nil
 	}
 	if !s.unknownTwice(groupID, askedAt) {

@@ -270,16 +270,6 @@ func (s *fakeStore) MembersWithoutState(ctx context.Context, groupID string, use
 	return list, nil
 }
 
-func (s *fakeStore) Dismissed(ctx context.Context, groupID string) (bool, error) {
-	unlock, err := s.begin(ctx, "Dismissed")
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	position := s.positions[groupID]
-	return !position.DismissedAt.IsZero(), nil
-}
-
 func (s *fakeStore) GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error) {
 	return s.page(ctx, "GroupStates", page, func(p readstate.Pair) (string, bool) { return p.UserID, p.GroupID == groupID })
 }

@@ -12,7 +12,7 @@ type known struct {
 	pair      readstate.Pair
 	states    map[string]readstate.ReadState // by group ID
 	positions map[string]readstate.GroupPosition
-	first     bool // the owners of groups of which no seq is known are asked, too
+	askOwners bool // the owners of groups of which no seq is known are asked, too
 }
 
 // known reads what is stored of a user in all groups (no GroupID) or in one, and of the

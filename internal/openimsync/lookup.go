@@ -136,7 +136,7 @@ func (s *Sync) lookUp(ctx context.Context, l *readstate.LeasedLookup) (fetchedAt
 		return fetchedAt, err
 	}
 	var events []readstate.Event
-	k.first = k.newGroups(snapshots) <= fewGroups
+	k.askOwners = k.newGroups(snapshots) <= fewGroups
 	for _, e := range snapshots {
 		judged, err := s.judge(ctx, e, l.Doubt, true, &k)
 		if err != nil {

@@ -57,11 +57,11 @@ func (s *Sync) look(ctx context.Context, groupID string, askStatus bool) (member
 		return nil, fetchedAt, err
 	}
 	if !s.options.CheckOnly {
-		dismissed, err := s.options.Store.Dismissed(ctx, groupID)
+		position, err := s.position(ctx, groupID)
 		if err != nil {
-			return nil, fetchedAt, fmt.Errorf("read dismissal: %w", err)
+			return nil, fetchedAt, err
 		}
-		if dismissed { // only a callback tells who is in it again
+		if !position.DismissedAt.IsZero() { // only a callback tells who is in it again
 			s.decideAll(groupID)
 		} else if err := s.commitMembers(ctx, groupID, members, listed, fetchedAt, list.Complete); err != nil {
 			return nil, fetchedAt, err

@@ -160,7 +160,7 @@ func TestMembersChangeNothing(t *testing.T) {
 // When a step fails nothing is concluded from the others.
 func TestMembersFail(t *testing.T) {
 	t.Parallel()
-	for _, where := range []string{"members of g", "status of g", "who of g", "FilterTrusted", "Dismissed", "GroupStates", "Commit"} {
+	for _, where := range []string{"members of g", "status of g", "who of g", "FilterTrusted", "GroupPositions", "GroupStates", "Commit"} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
 			s, o := newStore(), &fakeOpenIM{}

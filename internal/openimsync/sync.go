@@ -74,8 +74,6 @@ type StateStore interface {
 	FilterTrusted(ctx context.Context, pairs []readstate.Pair) ([]readstate.Pair, error)
 	// MembersWithoutState gives those of the users of whom no state is shown in the group.
 	MembersWithoutState(ctx context.Context, groupID string, userIDs []string) ([]string, error)
-	// Dismissed reports whether the group is known to have been dismissed.
-	Dismissed(ctx context.Context, groupID string) (bool, error)
 	GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error)
 	// ReadStates gives what is stored of a user in all groups (no GroupID) or in one, also
 	// where the user has left.

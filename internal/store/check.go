@@ -196,15 +196,6 @@ func (s *Store) GroupPositions(ctx context.Context, groupIDs []string) (map[stri
 	return positions, nil
 }
 
-// Dismissed reports whether a group is known to have been dismissed.
-func (s *Store) Dismissed(ctx context.Context, groupID string) (bool, error) {
-	dismissed, err := s.queries.IsDismissed(ctx, s.pool, groupID)
-	if err != nil {
-		return false, fmt.Errorf("ask dismissal: %w", translate(err))
-	}
-	return dismissed, nil
-}
-
 // CallbackStat says how often a callback has been taken, by all processes.
 type CallbackStat struct {
 	Command, Dialect string
