@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,39 +86,15 @@ func TestReaderBesideNewMembers(t *testing.T) {
 // are looked up, OpenIM answering in 20 ms at 50 requests a second.
 func BenchmarkReaderBesideNewMembers(b *testing.B) {
 	model := openimtest.New(openimtest.Options{Webhooks: []string{readWebhook, "callbackAfterCreateGroupCommand"}})
-	model.CreateGroup("g", "a", "b")
-	for range 1000 {
-		model.Send("g", "a")
-	}
-	environment := withOpenIM(b, slow(model, 20*time.Millisecond))
-	environment["READMARK_OPENIM_MAX_RPS"] = "50"
-	environment["READMARK_LOG_LEVEL"] = "info"
-	s := serve(b, environment)
-	random := rand.New(rand.NewPCG(1, 1))
-	s.deliver(model.Take(random, 1, 0))
+	longGroup(model)
+	s, environment := serveSlow(b, model)
+	s.deliver(model.Take(inOrder(), 1, 0))
 	resolved(b, environment["DATABASE_URL"])
 	crowd(model, 2000)
-	s.deliver(model.Take(random, 1, 0))
-	var took []time.Duration
-	n := int64(1)
-	for b.Loop() {
-		n++
-		model.Read("g", "b", n)
-		started := time.Now()
-		s.deliver(model.Take(random, 1, 0))
-		for {
-			status, state := s.get("/v1/users/b/groups/g")
-			if status == 200 && state["unreadCount"] == float64(1001-n) && state["pending"] == false {
-				break
-			}
-		}
-		took = append(took, time.Since(started))
-	}
+	s.deliver(model.Take(inOrder(), 1, 0))
+	measureReads(b, s, model)
 	var waiting int
 	require.NoError(b, pgtest.Connect(b, environment["DATABASE_URL"]).QueryRow(b.Context(), "SELECT count(*) FROM lookups").Scan(&waiting))
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "p50-ms")
-	b.ReportMetric(float64(took[len(took)*95/100].Milliseconds()), "p95-ms")
 	b.ReportMetric(float64(waiting), "members-still-waiting")
 	s.end()
 }

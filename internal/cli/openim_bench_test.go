@@ -46,19 +46,28 @@ func (s *service) send(client *http.Client, callback func() (command, body strin
 	return nil
 }
 
-// BenchmarkReceiptToCount: from a receipt of the server dialect to the right count,
-// OpenIM answering in 20 ms. One receipt at a time.
-func BenchmarkReceiptToCount(b *testing.B) {
-	model := openimtest.New(openimtest.Options{Webhooks: []string{readWebhook}})
+// serveSlow serves beside an OpenIM that answers in 20 ms, and may be asked 50 times a second.
+func serveSlow(b *testing.B, model *openimtest.Server) (s *service, environment map[string]string) {
+	b.Helper()
+	environment = withOpenIM(b, slow(model, 20*time.Millisecond))
+	environment["READMARK_OPENIM_MAX_RPS"] = "50"
+	environment["READMARK_LOG_LEVEL"] = "info"
+	return serve(b, environment), environment
+}
+
+// longGroup is the group g of a, who has sent 1,000 messages, and b.
+func longGroup(model *openimtest.Server) {
 	model.CreateGroup("g", "a", "b")
 	for range 1000 {
 		model.Send("g", "a")
 	}
-	environment := withOpenIM(b, slow(model, 20*time.Millisecond))
-	environment["READMARK_OPENIM_MAX_RPS"] = "50"
-	environment["READMARK_LOG_LEVEL"] = "info"
-	s := serve(b, environment)
-	random := rand.New(rand.NewPCG(1, 1))
+}
+
+// measureReads has b read on in the group g, one message at a time, and reports how long it
+// takes from each receipt to the right count.
+func measureReads(b *testing.B, s *service, model *openimtest.Server) {
+	b.Helper()
+	random := inOrder()
 	var took []time.Duration
 	n := int64(1)
 	for b.Loop() {
@@ -77,6 +86,15 @@ func BenchmarkReceiptToCount(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "p50-ms")
 	b.ReportMetric(float64(took[len(took)*95/100].Milliseconds()), "p95-ms")
+}
+
+// BenchmarkReceiptToCount: from a receipt of the server dialect to the right count,
+// OpenIM answering in 20 ms. One receipt at a time.
+func BenchmarkReceiptToCount(b *testing.B) {
+	model := openimtest.New(openimtest.Options{Webhooks: []string{readWebhook}})
+	longGroup(model)
+	s, _ := serveSlow(b, model)
+	measureReads(b, s, model)
 	s.end()
 }
 
@@ -94,10 +112,7 @@ func BenchmarkCallsPerReceipt(b *testing.B) {
 		for range 100 {
 			model.Send("g", "u0")
 		}
-		environment := withOpenIM(b, slow(model, 20*time.Millisecond))
-		environment["READMARK_OPENIM_MAX_RPS"] = "50"
-		environment["READMARK_LOG_LEVEL"] = "info"
-		s := serve(b, environment)
+		s, environment := serveSlow(b, model)
 		random := rand.New(rand.NewPCG(1, 1))
 		for i := range receipts {
 			model.Read("g", users[i%readers], 1+int64(i)/100)
