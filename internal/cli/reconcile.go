@@ -157,7 +157,15 @@ func (r *reconciling) run(
 			for _, userID := range unknown {
 				unseen[userID] = true
 			}
-			return err
+			if err != nil || r.check {
+				return err
+			}
+			d, err := sync.Position(ctx, groupID)
+			if err != nil {
+				return fmt.Errorf("reconcile group %q: %w", groupID, err)
+			}
+			report.Add(d)
+			return nil
 		})
 	if err != nil {
 		return report, err

@@ -2,8 +2,10 @@ package openimsync
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
 )
 
@@ -18,12 +20,19 @@ func (s *Sync) User(ctx context.Context, userID string) (readstate.Difference, e
 }
 
 // Group syncs the members of a group, see [Sync.Members], and compares each of them in that
-// group.
+// group, the owner first.
 func (s *Sync) Group(ctx context.Context, groupID string) (readstate.Difference, error) {
 	var sum readstate.Difference
 	members, err := s.Members(ctx, groupID)
+	if err != nil || len(members) == 0 {
+		return sum, err
+	}
+	ownerID, err := s.owner(ctx, groupID)
 	if err != nil {
 		return sum, err
+	}
+	if i := slices.Index(members, ownerID); i > 0 {
+		members[0], members[i] = members[i], members[0]
 	}
 	for _, userID := range members {
 		d, err := s.reconcile(ctx, readstate.Pair{UserID: userID, GroupID: groupID})
@@ -33,6 +42,39 @@ func (s *Sync) Group(ctx context.Context, groupID string) (readstate.Difference,
 		sum.Add(d)
 	}
 	return sum, nil
+}
+
+// Position brings a group's highest seq up to date by comparing its owner, whom OpenIM never
+// freezes. Who is frozen at a seq that is not known yet would be taken for a witness of it.
+// The difference has no pairs: they are counted when all of the owner's groups are compared.
+func (s *Sync) Position(ctx context.Context, groupID string) (readstate.Difference, error) {
+	ownerID, err := s.owner(ctx, groupID)
+	if err != nil || ownerID == "" {
+		return readstate.Difference{}, err
+	}
+	d, err := s.reconcile(ctx, readstate.Pair{UserID: ownerID, GroupID: groupID})
+	if d.Stays() > 0 { // it is off then, too
+		return readstate.Difference{}, err
+	}
+	d.Pairs = 0
+	return d, err
+}
+
+// owner gives a group's owner, "" where there is none, or OpenIM's word about that user is not taken.
+func (s *Sync) owner(ctx context.Context, groupID string) (string, error) {
+	list, err := s.someMembers(ctx, groupID)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(list.Members, func(m client.Member) bool { return m.Owner })
+	if i < 0 {
+		return "", nil
+	}
+	users, err := s.storable(ctx, groupID, list.Members[i:i+1])
+	if err != nil || len(users) == 0 {
+		return "", err
+	}
+	return users[0], nil
 }
 
 // reconcile compares a user in all groups (no GroupID) or in one, and repairs what differs.

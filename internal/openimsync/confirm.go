@@ -43,19 +43,14 @@ func (s *Sync) judge(ctx context.Context, e readstate.Event, before readstate.Do
 // firstContact gives the first snapshot of a group, after its owner's where that differs: a
 // frozen member's would be taken for the group's.
 func (s *Sync) firstContact(ctx context.Context, e readstate.Event) ([]readstate.Event, error) {
-	list, err := s.someMembers(ctx, e.GroupID)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(list.Members, func(m client.Member) bool { return m.Owner })
-	if i < 0 || list.Members[i].UserID == e.UserID || e.MaxSeq == 0 {
+	if e.MaxSeq == 0 {
 		return []readstate.Event{e}, nil
 	}
-	users, err := s.storable(ctx, e.GroupID, list.Members[i:i+1])
-	if err != nil || len(users) == 0 {
+	ownerID, err := s.owner(ctx, e.GroupID)
+	if err != nil || ownerID == "" || ownerID == e.UserID {
 		return []readstate.Event{e}, err
 	}
-	owners, _, err := s.fetchSnapshots(ctx, readstate.Pair{UserID: users[0], GroupID: e.GroupID})
+	owners, _, err := s.fetchSnapshots(ctx, readstate.Pair{UserID: ownerID, GroupID: e.GroupID})
 	if err != nil || len(owners) == 0 || owners[0].MaxSeq == e.MaxSeq {
 		return []readstate.Event{e}, err
 	}

@@ -90,6 +90,51 @@ func TestOwnMaxSeq(t *testing.T) {
 	}
 }
 
+// Who is frozen at a seq that is not known yet agrees with what is known of the group, as long
+// as nobody has asked another member. The owner is compared first, so that nothing is off
+// in the next run.
+func TestFrozenAhead(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"group", "all", "sweep"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"frozen", "a", "owner"}}}
+				for _, userID := range o.members["g"] {
+					s.know(userID, "g", 7, 9)
+					o.set(userID, "g", 12, 2)
+				}
+				o.set("frozen", "g", 11, 2)
+				sync, _, _ := newSync(s, o)
+				switch by {
+				case "group":
+					_, err := sync.Group(t.Context(), "g")
+					require.NoError(t, err)
+				case "all":
+					d, err := sync.Position(t.Context(), "g")
+					require.NoError(t, err)
+					require.EqualValues(t, 1, d.Repaired)
+					require.Zero(t, d.Pairs)
+				default:
+					s.checks[readstate.Pair{GroupID: "g"}] = time.Time{}
+					for _, userID := range o.members["g"] {
+						s.checks[readstate.Pair{UserID: userID}] = time.Now().Add(time.Hour)
+					}
+					end := start(t, sync.Sweep)
+					wait(time.Minute)
+					end()
+				}
+				for _, userID := range o.members["g"] {
+					_, err := sync.User(t.Context(), userID)
+					require.NoError(t, err)
+				}
+				shows(t, s, map[string]int64{"frozen": 9, "a": 10, "owner": 10})
+				quiet(t, s, sync, "frozen", "a", "owner")
+			})
+		})
+	}
+}
+
 // While it is not settled whether a group's seqs began anew, no count of others is exact.
 func TestDoubted(t *testing.T) {
 	t.Parallel()
@@ -262,6 +307,7 @@ func TestStoredLate(t *testing.T) {
 					}
 					require.EqualValues(t, 1, lost, "the journal says so")
 					require.Less(t, o.asked("u")+o.asked("v"), 20)
+					requirePauses(t, o, "u")
 				}
 				wait(time.Hour)
 				end()
@@ -269,6 +315,24 @@ func TestStoredLate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// requirePauses has a user been asked about after 1, 2, 4 … s, and each minute in the end.
+func requirePauses(t *testing.T, o *fakeOpenIM, userID string) {
+	t.Helper()
+	var last time.Time
+	want := time.Second
+	for _, c := range o.called() {
+		if c.id != userID {
+			continue
+		}
+		if !last.IsZero() {
+			require.InDelta(t, want, c.at.Sub(last), float64(50*time.Millisecond))
+			want = min(2*want, time.Minute)
+		}
+		last = c.at
+	}
+	require.Equal(t, time.Minute, want)
 }
 
 // Who has left and is back without a callback is asked for as a member, once for each thing

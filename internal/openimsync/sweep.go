@@ -71,7 +71,11 @@ func (s *Sync) Sweep(ctx context.Context) {
 // check does one check of the sweep.
 func (s *Sync) check(ctx context.Context, subject readstate.Pair) error {
 	if subject.UserID == "" {
-		_, err := s.Members(ctx, subject.GroupID)
+		if members, err := s.Members(ctx, subject.GroupID); err != nil || len(members) == 0 {
+			return err
+		}
+		d, err := s.Position(ctx, subject.GroupID)
+		s.Observe(d)
 		return err
 	}
 	d, err := s.User(ctx, subject.UserID)

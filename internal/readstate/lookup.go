@@ -117,6 +117,9 @@ func (a *applying) lookUp(e *Entry, message seen) {
 	switch e.Kind {
 	case EventMessage:
 		position := a.position(e.GroupID)
+		if e.Checkpoint.mayHaveRestarted(&e.Event, message) && e.UserID != "" {
+			a.lookups.add(Lookup{Pair: e.Pair(), DueAt: settled, SettlesAt: settled})
+		}
 		switch {
 		case e.UserID == "" || !message.announcedAt.IsZero():
 		case !state.KnownMember(&position): // a member who came back, or an admin of whom OpenIM's word is not taken

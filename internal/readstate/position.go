@@ -104,6 +104,9 @@ func (p *GroupPosition) apply(e *Entry, m seen) (moved bool) {
 }
 
 func (p *GroupPosition) message(e *Event, m seen) {
+	if p.mayHaveRestarted(e, m) {
+		p.openGap(e.At)
+	}
 	switch {
 	case e.ReadSeq == 0 && m.announcedAt.IsZero(): // it counts once, and its seq says more
 		p.announce(e)
@@ -119,6 +122,12 @@ func (p *GroupPosition) message(e *Event, m seen) {
 	case !m.announcedAt.IsZero() && !m.sequenced && !m.announcedAt.Before(p.CoveredUntil) && !p.hasSent(e, m.announcedAt):
 		p.setUnsequenced(p.Unsequenced-1, e.At)
 	}
+}
+
+// mayHaveRestarted reports whether a message has a seq that is known, though it was sent after
+// the message of the highest one: OpenIM's seqs have begun anew, or two messages were sent at once.
+func (p *GroupPosition) mayHaveRestarted(e *Event, m seen) bool {
+	return e.ReadSeq > 0 && !m.sequenced && p.HasSeq && e.ReadSeq <= p.MaxSeq && !p.MaxSeqTime.IsZero() && e.SentAt.After(p.MaxSeqTime)
 }
 
 // announce counts a message that has no seq yet. One that comes late may have got a seq

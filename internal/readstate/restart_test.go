@@ -2,6 +2,7 @@ package readstate_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,6 +33,44 @@ func TestRestartedTwiceAtOnce(t *testing.T) {
 				}
 				l = l.replayed()
 			}
+		})
+	}
+}
+
+// A server whose seqs began anew may tell only messages: one that was sent later and has a seq
+// of before has OpenIM asked, whether its seq or its announcement comes first.
+func TestRestartIsToldByMessages(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		seq       int64
+		sent      time.Duration
+		announced bool // after its seq
+		asked     bool
+	}{
+		"a seq of before":                  {seq: 7, sent: 2 * time.Minute, asked: true},
+		"the highest seq":                  {seq: 10, sent: 2 * time.Minute, asked: true},
+		"a seq of before, announced later": {seq: 7, sent: 2 * time.Minute, announced: true, asked: true},
+		"told late":                        {seq: 7, sent: -time.Minute},
+		"a new seq":                        {seq: 11, sent: 2 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, f := newLedger(), &told{}
+			l.commit([]readstate.Event{f.snapshot("u", 0, 10, 0)})
+			message := f.message("u", 2*time.Minute, "m", test.seq, test.sent)
+			effects := l.commit([]readstate.Event{message})
+			if test.announced {
+				l.commit([]readstate.Event{f.message("u", 2*time.Minute+time.Second, "m", 0, test.sent)})
+			}
+			_, exact := l.shows("u")
+			require.Equal(t, !test.asked, exact)
+			require.Equal(t, test.asked, len(effects.Lookups) == 1, effects.Lookups)
+			if test.asked {
+				l.commit([]readstate.Event{f.snapshot("u", 2*time.Minute+3*time.Second, 10, 0)})
+				_, exact = l.shows("u")
+				require.True(t, exact, "OpenIM says that nothing began anew")
+			}
+			require.Empty(t, l.differences(l.replayed()))
 		})
 	}
 }
