@@ -25,6 +25,9 @@ func (s *Server) HideRow(groupID, userID string, times int) {
 	defer s.mu.Unlock()
 	if g := s.groups[groupID]; g != nil {
 		g.lists.hidden = also(g.lists.hidden, userID, times)
+		if times > 0 && g.is(userID) { // a list is complete again some time later
+			g.members[userID].silent = true
+		}
 	}
 }
 

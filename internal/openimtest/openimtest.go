@@ -76,7 +76,8 @@ type member struct {
 	// told reports whether an enabled callback told of the last move of read.
 	told bool
 	// silent reports whether the user came back without an enabled callback, or sees
-	// another maxSeq than the group's, or is in a group whose ID was used before.
+	// another maxSeq than the group's, or is in a group whose ID was used before, or a member
+	// list lacked the user.
 	silent bool
 }
 
@@ -163,7 +164,7 @@ func (s *Server) join(groupID, userID string, invited bool) {
 	}
 	if s.say("callbackAfterCreateGroupChatConversationsCommand",
 		map[string]any{"groupId": groupID, "conversationId": "sg_" + groupID, "conversationType": 3}) || told {
-		g.said, m.told, m.silent = g.maxSeq, true, false
+		g.said, m.told, m.silent = g.maxSeq, true, g.lists.hidden[userID] > 0
 	}
 }
 
@@ -235,9 +236,17 @@ func (s *Server) Read(groupID, userID string, seq int64) {
 		body["receiveID"], body["unreadMsgNum"], body["contentType"] = groupID, max(0, g.maxSeq-m.read), 101
 	}
 	if s.say("callbackAfterGroupMsgReadCommand", body) {
-		g.said, m.told = g.maxSeq, true // OpenIM is asked then
+		g.ask(m)
 	} else if moved {
 		m.told = false
+	}
+}
+
+// ask notes that OpenIM is asked about a member: of the group it tells what the member is shown.
+func (g *group) ask(m *member) {
+	m.told = true
+	if g.shown(m) == g.maxSeq {
+		g.said = g.maxSeq
 	}
 }
 
@@ -254,7 +263,7 @@ func (s *Server) ReadMessages(groupID, userID string, seqs ...int64) {
 	m.read = max(m.read, slices.Max(seqs))
 	if s.say("callbackAfterSingleMsgReadCommand",
 		map[string]any{"conversationID": "sg_" + groupID, "userID": userID, "Seqs": seqs, "contentType": 3}) {
-		g.said, m.told = g.maxSeq, true
+		g.ask(m)
 	} else if moved {
 		m.told = false
 	}
