@@ -101,49 +101,73 @@ func (q *Queries) EraseLookup(ctx context.Context, db DBTX, arg EraseLookupParam
 	return err
 }
 
-const finishLookup = `-- name: FinishLookup :execrows
-DELETE FROM lookups
-WHERE user_id = $1 AND group_id = $2
-  AND version = $3 AND (settles_at IS NULL OR settles_at <= $4::timestamptz)
+const finishLookup = `-- name: FinishLookup :one
+WITH ended AS (
+    DELETE FROM lookups AS q
+    WHERE q.user_id = $1 AND q.group_id = $2
+      AND q.version = $3 AND (q.settles_at IS NULL OR q.settles_at <= $4::timestamptz)
+    RETURNING q.user_id, q.group_id
+),
+told AS (
+    INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
+    SELECT $5::timestamptz, array_agg(e.user_id), array_agg(e.group_id), false
+    FROM ended AS e
+    HAVING count(*) > 0
+)
+SELECT count(*) FROM ended
 `
 
 type FinishLookupParams struct {
-	UserID    string
-	GroupID   string
-	Version   int64
-	FetchedAt time.Time
+	UserID     string
+	GroupID    string
+	Version    int64
+	FetchedAt  time.Time
+	RecordedAt time.Time
 }
 
 // Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
-// asked late enough.
+// asked late enough, and says how many that were.
 func (q *Queries) FinishLookup(ctx context.Context, db DBTX, arg FinishLookupParams) (int64, error) {
-	result, err := db.Exec(ctx, finishLookup,
+	row := db.QueryRow(ctx, finishLookup,
 		arg.UserID,
 		arg.GroupID,
 		arg.Version,
 		arg.FetchedAt,
+		arg.RecordedAt,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
-const finishLookupsOfUser = `-- name: FinishLookupsOfUser :exec
-DELETE FROM lookups
-WHERE user_id = $1 AND group_id <> '' AND asked_at <= $2::timestamptz AND doubted_at IS NULL
-  AND (settles_at IS NULL OR settles_at <= $2) AND (leased_until IS NULL OR leased_until <= $2)
+const finishLookupsOfUser = `-- name: FinishLookupsOfUser :one
+WITH ended AS (
+    DELETE FROM lookups AS q
+    WHERE q.user_id = $1 AND q.group_id <> '' AND q.asked_at <= $2::timestamptz AND q.doubted_at IS NULL
+      AND (q.settles_at IS NULL OR q.settles_at <= $2) AND (q.leased_until IS NULL OR q.leased_until <= $2)
+    RETURNING q.user_id, q.group_id
+),
+told AS (
+    INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
+    SELECT $3::timestamptz, array_agg(e.user_id), array_agg(e.group_id), false
+    FROM ended AS e
+    HAVING count(*) > 0
+)
+SELECT count(*) FROM ended
 `
 
 type FinishLookupsOfUserParams struct {
-	UserID    string
-	FetchedAt time.Time
+	UserID     string
+	FetchedAt  time.Time
+	RecordedAt time.Time
 }
 
 // Ends lookups of a user in single groups that the answer about all of them has answered, too.
-func (q *Queries) FinishLookupsOfUser(ctx context.Context, db DBTX, arg FinishLookupsOfUserParams) error {
-	_, err := db.Exec(ctx, finishLookupsOfUser, arg.UserID, arg.FetchedAt)
-	return err
+func (q *Queries) FinishLookupsOfUser(ctx context.Context, db DBTX, arg FinishLookupsOfUserParams) (int64, error) {
+	row := db.QueryRow(ctx, finishLookupsOfUser, arg.UserID, arg.FetchedAt, arg.RecordedAt)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const leaseLookups = `-- name: LeaseLookups :many

@@ -749,18 +749,19 @@ FROM current_states AS c
 JOIN states AS s ON s.user_id = c.user_id AND s.group_id = c.group_id
 WHERE c.group_id = $1 AND NOT c.user_id = ANY ($2::text[]) AND s.max_seq_cap IS NULL
 ORDER BY s.user_id
-LIMIT 1
+LIMIT $3
 `
 
 type SomeMemberParams struct {
 	GroupID    string
 	NotUserIds []string
+	MaxRows    int32
 }
 
-// One user of a group who is still in it and whose highest seq is that of the group, or none:
-// the first one, so that who asks again asks the same.
+// Some users of a group who are still in it and whose highest seq is that of the group: the first
+// ones, so that who asks again asks the same.
 func (q *Queries) SomeMember(ctx context.Context, db DBTX, arg SomeMemberParams) ([]string, error) {
-	rows, err := db.Query(ctx, someMember, arg.GroupID, arg.NotUserIds)
+	rows, err := db.Query(ctx, someMember, arg.GroupID, arg.NotUserIds, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}

@@ -46,18 +46,38 @@ WHERE q.user_id = due.user_id AND q.group_id = due.group_id
   AND (q.leased_until IS NULL OR q.leased_until <= @moment::timestamptz) -- another process may have been faster
 RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at, q.doubted_max_seq, q.doubted_read_seq;
 
--- name: FinishLookup :execrows
+-- name: FinishLookup :one
 -- Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
--- asked late enough.
-DELETE FROM lookups
-WHERE user_id = @user_id AND group_id = @group_id
-  AND version = @version AND (settles_at IS NULL OR settles_at <= @fetched_at::timestamptz);
+-- asked late enough, and says how many that were.
+WITH ended AS (
+    DELETE FROM lookups AS q
+    WHERE q.user_id = @user_id AND q.group_id = @group_id
+      AND q.version = @version AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at::timestamptz)
+    RETURNING q.user_id, q.group_id
+),
+told AS (
+    INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
+    SELECT @recorded_at::timestamptz, array_agg(e.user_id), array_agg(e.group_id), false
+    FROM ended AS e
+    HAVING count(*) > 0
+)
+SELECT count(*) FROM ended;
 
--- name: FinishLookupsOfUser :exec
+-- name: FinishLookupsOfUser :one
 -- Ends lookups of a user in single groups that the answer about all of them has answered, too.
-DELETE FROM lookups
-WHERE user_id = @user_id AND group_id <> '' AND asked_at <= @fetched_at::timestamptz AND doubted_at IS NULL
-  AND (settles_at IS NULL OR settles_at <= @fetched_at) AND (leased_until IS NULL OR leased_until <= @fetched_at);
+WITH ended AS (
+    DELETE FROM lookups AS q
+    WHERE q.user_id = @user_id AND q.group_id <> '' AND q.asked_at <= @fetched_at::timestamptz AND q.doubted_at IS NULL
+      AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at) AND (q.leased_until IS NULL OR q.leased_until <= @fetched_at)
+    RETURNING q.user_id, q.group_id
+),
+told AS (
+    INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
+    SELECT @recorded_at::timestamptz, array_agg(e.user_id), array_agg(e.group_id), false
+    FROM ended AS e
+    HAVING count(*) > 0
+)
+SELECT count(*) FROM ended;
 
 -- name: ReleaseLookup :exec
 -- Gives the lease of what has not ended back: it is due when it was asked for meanwhile, else

@@ -303,14 +303,14 @@ FROM (
 GROUP BY group_id;
 
 -- name: SomeMember :many
--- One user of a group who is still in it and whose highest seq is that of the group, or none:
--- the first one, so that who asks again asks the same.
+-- Some users of a group who are still in it and whose highest seq is that of the group: the first
+-- ones, so that who asks again asks the same.
 SELECT c.user_id
 FROM current_states AS c
 JOIN states AS s ON s.user_id = c.user_id AND s.group_id = c.group_id
 WHERE c.group_id = @group_id AND NOT c.user_id = ANY (@not_user_ids::text[]) AND s.max_seq_cap IS NULL
 ORDER BY s.user_id
-LIMIT 1;
+LIMIT @max_rows;
 
 -- name: ErasePair :exec
 DELETE FROM states WHERE user_id = @user_id AND group_id = @group_id;

@@ -135,6 +135,33 @@ func TestFrozenAhead(t *testing.T) {
 	}
 }
 
+// A member who is frozen at what is known does not see what is stored: others are asked in turn.
+func TestFrozenWitness(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"a", "owner"}}}
+		s.lookUps = true
+		for _, userID := range o.members["g"] {
+			s.know(userID, "g", 0, 9)
+			o.set(userID, "g", 9, 9)
+		}
+		s.change(pairOf("a", "g"), func(_ *readstate.ReadState, p *readstate.GroupPosition) {
+			now := time.Now().UTC()
+			p.Unsequenced, p.UnsequencedSince, p.UnsequencedAt = 1, now, now
+		})
+		o.set("owner", "g", 10, 9)
+		s.queue(pairOf("a", "g"), time.Now().Add(time.Second))
+		sync, _, _ := newSync(s, o)
+		end := start(t, sync.Run)
+		wait(time.Minute)
+		end()
+		require.Zero(t, s.waiting())
+		got, exact := s.shows("owner")
+		require.EqualValues(t, 1, got)
+		require.True(t, exact)
+	})
+}
+
 // While it is not settled whether a group's seqs began anew, no count of others is exact.
 func TestDoubted(t *testing.T) {
 	t.Parallel()
@@ -307,7 +334,7 @@ func TestStoredLate(t *testing.T) {
 					}
 					require.EqualValues(t, 1, lost, "the journal says so")
 					require.Less(t, o.asked("u")+o.asked("v"), 20)
-					requirePauses(t, o, "u")
+					requirePauses(t, o)
 				}
 				wait(time.Hour)
 				end()
@@ -317,22 +344,27 @@ func TestStoredLate(t *testing.T) {
 	}
 }
 
-// requirePauses has a user been asked about after 1, 2, 4 … s, and each minute in the end.
-func requirePauses(t *testing.T, o *fakeOpenIM, userID string) {
+// requirePauses has some member asked about after growing pauses, and each minute in the end, in
+// turns.
+func requirePauses(t *testing.T, o *fakeOpenIM) {
 	t.Helper()
 	var last time.Time
-	want := time.Second
+	pause, asked := time.Second, map[string]int{}
 	for _, c := range o.called() {
-		if c.id != userID {
+		if c.id != "u" && c.id != "v" {
 			continue
 		}
-		if !last.IsZero() {
-			require.InDelta(t, want, c.at.Sub(last), float64(50*time.Millisecond))
-			want = min(2*want, time.Minute)
+		asked[c.id]++
+		if next := c.at.Sub(last); !last.IsZero() && next > 100*time.Millisecond { // what is queued beside is asked at once
+			require.GreaterOrEqual(t, next+100*time.Millisecond, min(pause, time.Minute))
+			require.LessOrEqual(t, next, 65*time.Second)
+			pause = next
 		}
 		last = c.at
 	}
-	require.Equal(t, time.Minute, want)
+	require.InDelta(t, time.Minute, pause, float64(time.Second))
+	require.Greater(t, asked["u"], 3)
+	require.Greater(t, asked["v"], 3)
 }
 
 // Who has left and is back without a callback is asked for as a member, once for each thing

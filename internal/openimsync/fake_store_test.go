@@ -230,12 +230,17 @@ func (s *fakeStore) Commit(ctx context.Context, batch readstate.Batch) error {
 			s.enqueue(l)
 		}
 		for _, l := range effects.StoreChecks {
+			var members []string
 			for pair, state := range s.states {
-				if pair.GroupID == l.GroupID && pair.UserID < l.UserID && s.shown(pair) && !state.Exact.Capped {
-					l.UserID = pair.UserID
+				if pair.GroupID == l.GroupID && s.shown(pair) && !state.Exact.Capped {
+					members = append(members, pair.UserID)
 				}
 			}
-			s.enqueue(l)
+			slices.Sort(members)
+			if len(members) > 0 {
+				l.UserID = members[l.Turn%len(members)]
+			}
+			s.enqueue(l.Lookup)
 		}
 	}
 	return nil

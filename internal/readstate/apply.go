@@ -89,9 +89,9 @@ type Effects struct {
 	// notification has taken a seq, which any of them tells.
 	MemberLookups map[string][]string
 	// StoreChecks asks again, of each group, whether announced messages are stored: of the
-	// member who is named, or better of one who is the same each time. Everybody who is asked
+	// member who is named, or better of one by the check's turn. Everybody who is asked
 	// about meanwhile would be asked about again else, as long as messages come.
-	StoreChecks map[string]Lookup
+	StoreChecks map[string]StoreCheck
 }
 
 // Apply is the one place of the rules: it gives what some events do to what is stored.

@@ -2,6 +2,7 @@ package readstate
 
 import (
 	"maps"
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -20,7 +21,18 @@ const ReadConfirmation = time.Second
 const (
 	minStoreCheck = time.Second
 	maxStoreCheck = time.Minute
+	// senderStoreCheck is up to which pause the sender is asked. Who does not see a message after
+	// that may be frozen.
+	senderStoreCheck = 4 * time.Second
 )
+
+// StoreCheck asks a member of a group whether announced messages are stored. Turn differs from
+// check to check, so that another member is asked each time: one may be frozen. All who ask at
+// one time ask the same.
+type StoreCheck struct {
+	Lookup
+	Turn int
+}
 
 // Debounce is how long a lookup waits for more of its kind before OpenIM is asked.
 const Debounce = 100 * time.Millisecond
@@ -173,18 +185,26 @@ func (a *applying) confirm(e *Entry, state *ReadState) {
 	default:
 		pause := min(max(e.At.Sub(position.UnsequencedAt), minStoreCheck), maxStoreCheck)
 		again := Lookup{Pair: e.Pair(), DueAt: a.options.Now.Add(pause), Background: true}
-		if state.Estimate.ByMessage && state.Estimate.At.Equal(position.UnsequencedAt) { // whose message is the newest
+		if pause < senderStoreCheck && state.Estimate.ByMessage && state.Estimate.At.Equal(position.UnsequencedAt) { // whose message is the newest
 			a.lookups.add(again)
 		} else {
-			a.checkStored(again)
+			a.checkStored(StoreCheck{again, turn(again.DueAt.Sub(position.UnsequencedAt))})
 		}
 	}
 }
 
+// turn is the number of a check, by how long after the announcement it is.
+func turn(age time.Duration) int {
+	if age > maxStoreCheck {
+		return int(age/maxStoreCheck) + bits.Len(uint(maxStoreCheck/minStoreCheck))
+	}
+	return bits.Len(uint(max(0, age/minStoreCheck)))
+}
+
 // checkStored asks some member of the group, at the earliest of the moments that are given.
-func (a *applying) checkStored(l Lookup) {
+func (a *applying) checkStored(l StoreCheck) {
 	if a.out.StoreChecks == nil {
-		a.out.StoreChecks = map[string]Lookup{}
+		a.out.StoreChecks = map[string]StoreCheck{}
 	}
 	if other, found := a.out.StoreChecks[l.GroupID]; !found || l.DueAt.Before(other.DueAt) {
 		a.out.StoreChecks[l.GroupID] = l

@@ -252,42 +252,14 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// waits reports whether an own message of the user may be among those that have no seq yet:
-// OpenIM does not know yet that the user has read it.
-func (s *ReadState) waits(p *GroupPosition) bool {
-	return s.Estimate.ByMessage && p.Unsequenced > 0 && !p.UnsequencedSince.IsZero() && !s.Estimate.At.Before(p.UnsequencedSince)
-}
-
 // Show gives the state as it is served, at a position of its group: false where none
-// is known, or the user is not in the group any more. Pending and UpdatedAt are the
-// caller's. It is the formula of the view current_states.
+// is known, or the user is not in the group any more. Whether OpenIM is to be asked is not
+// known here.
 func (s *ReadState) Show(p *GroupPosition) (State, bool) {
-	if s.Estimate.At.IsZero() && s.Exact.At.IsZero() || s.Gone(p) {
+	v, known := s.Serve(false, false)
+	if !known {
 		return State{}, false
 	}
-	shown := State{
-		Pair: s.Pair, ContentType: s.Estimate.ContentType, LastReadAt: later(s.Estimate.At, s.Exact.ReachedAt), Muted: s.Muted(),
-		Exact: p.Exact() && !s.estimated() && !s.Exact.Doubted() && !s.Exact.At.Before(p.RestartedAt),
-	}
-	number, read := p.Number(), s.Estimate.Read
-	if s.Estimate.BeforeBaseSeq {
-		read = add(read, p.BaseSeq)
-	}
-	shown.Source = SourceReceipt
-	if !s.estimated() {
-		shown.Source = SourceFact
-		if s.Exact.Capped {
-			number = min(number, s.Exact.MaxSeqCap)
-		}
-		if s.waits(p) {
-			read = max(read, s.Exact.Seq)
-		} else {
-			read = s.Exact.Seq
-		}
-	}
-	if s.estimated() && s.Estimate.ByMessage || !s.estimated() && s.Exact.ByMessage {
-		shown.Source = SourceMessage
-	}
-	shown.UnreadCount = max(0, sub(number, read))
-	return shown, true
+	position := p.Serve()
+	return v.State(s.Pair, &position)
 }

@@ -110,7 +110,6 @@ func (p *Past) Show(pair Pair) (State, error) {
 		return State{}, ErrUnknown
 	}
 	shown.Exact = false
-	shown.UpdatedAt = later(s.UpdatedAt, position.UpdatedAt)
 	if shown.UpdatedAt.IsZero() {
 		shown.UpdatedAt = later(s.Estimate.At, s.Exact.At)
 	}

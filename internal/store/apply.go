@@ -24,6 +24,8 @@ const (
 	messageRepeats     = 7 * 24 * time.Hour
 	sentMessageRepeats = 90 * 24 * time.Hour
 	sentSkew           = 5 * time.Minute
+	// witnesses is among how many members the one is chosen who is asked about a group.
+	witnesses = 8
 	// clockSkew is how far ahead of this clock the arrivals of other processes may lie, but
 	// for a clock that is wrong.
 	clockSkew = 5 * time.Minute
@@ -73,7 +75,11 @@ func (s *Store) commitEvents(ctx context.Context, batch *readstate.Batch, filter
 		}
 		if !more {
 			_, _ = queue.Exec(ctx, "commit")
-			return queue.send(ctx, conn)
+			if err := queue.send(ctx, conn); err != nil {
+				return err
+			}
+			s.touched(&t.change)
+			return nil
 		}
 		if err := t.loadNext(ctx, &queue); err != nil {
 			return err
@@ -106,6 +112,7 @@ type transaction struct {
 	recordedAt time.Time
 	effects    readstate.Effects
 	lookups    []readstate.Lookup // of all parts
+	change     readstate.Change   // of all parts
 }
 
 // place is a place in the order of everything.
@@ -325,15 +332,18 @@ func (t *transaction) write(ctx context.Context, queue *pipeline, last bool) (er
 	}
 	err = errors.Join(err, t.saveStates(ctx, queue, e.States, t.loaded.States))
 	t.lookups = append(t.lookups, e.Lookups...)
+	t.change.Effects(e)
 	if !last {
 		return err
 	}
+	t.change.Lookups(t.lookups)
 	if len(e.Positions) > 0 {
 		err = errors.Join(err, t.queries.SavePositions(ctx, queue, positionParams(e.Positions)))
 	}
 	return errors.Join(err,
 		t.enqueueLookups(ctx, queue, t.lookups, t.recordedAt),
-		t.insertRejections(ctx, queue, t.batch.Rejections))
+		t.insertRejections(ctx, queue, t.batch.Rejections),
+		t.insertChange(ctx, queue, &t.change, t.recordedAt))
 }
 
 // saveStates queues states that have changed from what was loaded. The database keeps
@@ -368,11 +378,11 @@ func (t *transaction) lookUpMembers(ctx context.Context) error {
 		return nil
 	}
 	var queue pipeline
-	add := func(groupID string, not []string, found func(userID string), nobody func()) {
+	add := func(groupID string, not []string, turn int, found func(userID string), nobody func()) {
 		queue.ask(func(conn db.DBTX) error {
-			users, err := t.queries.SomeMember(ctx, conn, db.SomeMemberParams{GroupID: groupID, NotUserIds: not})
+			users, err := t.queries.SomeMember(ctx, conn, db.SomeMemberParams{GroupID: groupID, NotUserIds: not, MaxRows: witnesses})
 			if len(users) > 0 {
-				found(users[0])
+				found(users[turn%len(users)])
 			} else if err == nil {
 				nobody()
 			}
@@ -380,7 +390,7 @@ func (t *transaction) lookUpMembers(ctx context.Context) error {
 		})
 	}
 	for groupID, leavers := range t.effects.MemberLookups {
-		add(groupID, leavers, func(userID string) {
+		add(groupID, leavers, 0, func(userID string) {
 			t.lookups = append(t.lookups, readstate.Lookup{
 				Pair:  readstate.Pair{UserID: userID, GroupID: groupID},
 				DueAt: t.recordedAt.Add(readstate.Debounce), SettlesAt: t.recordedAt.Add(readstate.Settling),
@@ -388,10 +398,10 @@ func (t *transaction) lookUpMembers(ctx context.Context) error {
 		}, func() {})
 	}
 	for groupID, check := range t.effects.StoreChecks {
-		add(groupID, []string{}, func(userID string) {
+		add(groupID, []string{}, check.Turn, func(userID string) {
 			check.UserID = userID
-			t.lookups = append(t.lookups, check)
-		}, func() { t.lookups = append(t.lookups, check) })
+			t.lookups = append(t.lookups, check.Lookup)
+		}, func() { t.lookups = append(t.lookups, check.Lookup) })
 	}
 	return queue.send(ctx, t.conn)
 }

@@ -27,7 +27,7 @@ func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 	err := s.commit(ctx, &batch)
 	if noPartition(err) {
 		// A day without a partition: make the days and try once more.
-		if makeErr := s.makeDays(ctx, days(&batch)); makeErr != nil {
+		if makeErr := s.makeDays(ctx, s.days(&batch)); makeErr != nil {
 			return fmt.Errorf("%w: %w", readstate.ErrUnavailable, errors.Join(err, makeErr))
 		}
 		err = s.commit(ctx, &batch)
@@ -52,9 +52,9 @@ func (s *Store) commit(ctx context.Context, batch *readstate.Batch) (err error) 
 	return err
 }
 
-// days gives the days of a batch's events.
-func days(batch *readstate.Batch) []time.Time {
-	var list []time.Time
+// days gives today, on which a batch is written, and the days of its events.
+func (s *Store) days(batch *readstate.Batch) []time.Time {
+	list := []time.Time{day(s.now())}
 	for i := range batch.Events {
 		list = append(list, day(batch.Events[i].At))
 	}
@@ -92,13 +92,24 @@ func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch) erro
 			err = errors.Join(err, s.queries.UpsertStates(ctx, &queue, upsertsParams(last, recordedAt)))
 		}
 	}
+	lookups := readstate.ReceiptLookups(batch.Events, s.options(recordedAt))
+	var change readstate.Change
+	for i := range last {
+		change.Pairs = append(change.Pairs, last[i].Pair())
+	}
+	change.Lookups(lookups)
 	err = errors.Join(err,
-		s.enqueueLookups(ctx, &queue, readstate.ReceiptLookups(batch.Events, s.options(recordedAt)), recordedAt),
-		s.insertRejections(ctx, &queue, batch.Rejections))
+		s.enqueueLookups(ctx, &queue, lookups, recordedAt),
+		s.insertRejections(ctx, &queue, batch.Rejections),
+		s.insertChange(ctx, &queue, &change, recordedAt))
 	if err != nil {
 		return err
 	}
-	return queue.send(ctx, s.pool)
+	if err := queue.send(ctx, s.pool); err != nil {
+		return err
+	}
+	s.touched(&change)
+	return nil
 }
 
 func (s *Store) holdErasures(ctx context.Context, queue db.DBTX, batch *readstate.Batch) error {

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,17 +74,37 @@ func (s *Store) erase(
 		return e, fmt.Errorf("leave tombstone: %w", translate(err))
 	}
 	journal, rest := steps(id, &e)
-	if err := s.runSteps(ctx, journal); err != nil {
+	change := erasureChange(kind, id)
+	defer s.touched(&change) // also where it was cut off
+	if err := s.runSteps(ctx, journal, change); err != nil {
 		return e, fmt.Errorf("erase journal: %w", translate(err))
 	}
 	// Replays that have read the journal as it was end before the states go.
 	if err := s.withExclusiveLock(ctx, func(pgx.Tx) error { return nil }); err != nil {
 		return e, fmt.Errorf("wait for writers: %w", translate(err))
 	}
-	if err := s.runSteps(ctx, rest); err != nil {
+	if err := s.runSteps(ctx, rest, change); err != nil {
 		return e, fmt.Errorf("erase: %w", translate(err))
 	}
+	if err := s.purgeChanges(ctx, kind, id); err != nil {
+		return e, fmt.Errorf("erase changes: %w", translate(err))
+	}
 	return e, nil
+}
+
+// purgeChanges takes who was erased out of what says what has changed. Who has not seen that
+// meanwhile has to take anything for changed.
+func (s *Store) purgeChanges(ctx context.Context, kind, id string) error {
+	purge := s.queries.PurgeChangesOfUser
+	if kind == groupSubject {
+		purge = s.queries.PurgeChangesOfGroup
+	}
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := purge(ctx, tx, id); err != nil {
+			return err
+		}
+		return s.insertChange(ctx, tx, &readstate.Change{Everything: true}, s.recordedAt())
+	})
 }
 
 // withExclusiveLock runs a transaction while nobody else writes. While one writer is stuck, the
@@ -136,7 +157,8 @@ func (s *Store) writeTombstone(ctx context.Context, kind, id string) (at time.Ti
 			return err
 		}
 		// Later counts begin from nothing, so the number has to go before they come.
-		return s.queries.ErasePosition(ctx, tx, id)
+		change := erasureChange(kind, id)
+		return errors.Join(s.queries.ErasePosition(ctx, tx, id), s.insertChange(ctx, tx, &change, s.recordedAt()))
 	})
 	return at.UTC(), err
 }
@@ -221,11 +243,19 @@ func once(run func(ctx context.Context, conn db.DBTX) error) step {
 	return step{removed: new(int64), run: func(ctx context.Context, conn db.DBTX) (int64, error) { return 0, run(ctx, conn) }}
 }
 
+// erasureChange says what an erasure touches.
+func erasureChange(kind, id string) readstate.Change {
+	if kind == groupSubject {
+		return readstate.Change{Groups: []string{id}}
+	}
+	return readstate.Change{Users: []string{id}}
+}
+
 // runSteps ends each step when nothing is left.
-func (s *Store) runSteps(ctx context.Context, steps []step) error {
+func (s *Store) runSteps(ctx context.Context, steps []step, change readstate.Change) error {
 	for _, one := range steps {
 		for failed := 0; ; {
-			n, err := s.runStep(ctx, &one)
+			n, err := s.runStep(ctx, &one, change)
 			if hasState(err, stateDeadlock) && failed < eraseAttempts {
 				failed++
 				continue
@@ -242,7 +272,13 @@ func (s *Store) runSteps(ctx context.Context, steps []step) error {
 	return nil
 }
 
-func (s *Store) runStep(ctx context.Context, one *step) (n int64, err error) {
+func (s *Store) runStep(ctx context.Context, one *step, change readstate.Change) (n int64, err error) {
+	run := func(tx pgx.Tx) error {
+		if n, err = one.run(ctx, tx); err != nil {
+			return err
+		}
+		return s.insertChange(ctx, tx, &change, s.recordedAt())
+	}
 	if !one.exclusive {
 		// One after the other: who waited for rows that another erasure has removed would find
 		// none, and take the rest for gone, too.
@@ -250,14 +286,10 @@ func (s *Store) runStep(ctx context.Context, one *step) (n int64, err error) {
 			if err := s.queries.LockErasures(ctx, tx, eraseStepLock); err != nil {
 				return err
 			}
-			n, err = one.run(ctx, tx)
-			return err
+			return run(tx)
 		})
 		return n, err
 	}
-	err = s.withExclusiveLock(ctx, func(tx pgx.Tx) error {
-		n, err = one.run(ctx, tx)
-		return err
-	})
+	err = s.withExclusiveLock(ctx, run)
 	return n, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -66,8 +67,12 @@ func aboutData(err *pgconn.PgError) bool {
 // has no SQLSTATE of its own for that; a violated check has a name.
 func noPartition(err error) bool {
 	var answered *pgconn.PgError
-	return errors.As(err, &answered) && (answered.Code == stateCheckViolation && answered.ConstraintName == "" ||
-		answered.Code == stateUndefinedTable && strings.Contains(answered.Message, partitionPrefix))
+	if !errors.As(err, &answered) {
+		return false
+	}
+	ofDay := func(t dayTable) bool { return strings.Contains(answered.Message, string(t)+"_") }
+	return answered.Code == stateCheckViolation && answered.ConstraintName == "" ||
+		answered.Code == stateUndefinedTable && slices.ContainsFunc(dayTables(), ofDay)
 }
 
 // passing reports whether the same call may succeed at once: a deadlock, a

@@ -99,10 +99,6 @@ func TestFormula(t *testing.T) {
 			require.Empty(r, got)
 			return
 		}
-		want.UpdatedAt = state.UpdatedAt
-		if known {
-			want.UpdatedAt = position.UpdatedAt
-		}
 		require.Equal(r, []readstate.State{want}, got)
 	})
 }

@@ -187,7 +187,7 @@ func modelled(t *rapid.T, s *store.Store, conn *pgx.Conn, events []readstate.Eve
 		}
 		require.NoError(t, err)
 		want.Exact = want.Exact && !got.Pending
-		got.Pending, got.UpdatedAt = false, time.Time{}
+		got.Pending, got.UpdatedAt, want.UpdatedAt = false, time.Time{}, time.Time{}
 		require.Equal(t, want, got)
 	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,6 +33,7 @@ func (s *Store) enqueueLookups(ctx context.Context, conn db.DBTX, lookups []read
 // EnqueueLookups has OpenIM asked about pairs in the background, but for those of which
 // its word would not be taken, see [Store.FilterTrusted].
 func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) error {
+	var change readstate.Change
 	err := s.besideErasures(ctx, func(tx pgx.Tx) error {
 		trusted, err := s.filterTrusted(ctx, tx, pairs)
 		if err != nil {
@@ -42,11 +44,13 @@ func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) erro
 		for i, pair := range trusted {
 			lookups[i] = readstate.Lookup{Pair: pair, DueAt: now, Background: true}
 		}
-		return s.enqueueLookups(ctx, tx, lookups, now)
+		change.Lookups(lookups)
+		return errors.Join(s.enqueueLookups(ctx, tx, lookups, now), s.insertChange(ctx, tx, &change, now))
 	})
 	if err != nil {
 		return fmt.Errorf("enqueue lookups: %w", translate(err))
 	}
+	s.touched(&change)
 	return nil
 }
 
@@ -76,15 +80,21 @@ func (s *Store) LeaseLookups(ctx context.Context, background bool, limit int32, 
 // again then, or when OpenIM has settled. An answer about all of a user's groups ends the
 // lookups about single ones, too.
 func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetchedAt time.Time) error {
+	now := s.recordedAt()
 	ended, err := s.queries.FinishLookup(ctx, s.pool, db.FinishLookupParams{
-		UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt,
+		UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt, RecordedAt: now,
 	})
+	change := readstate.Change{Pairs: []readstate.Pair{l.Pair}}
 	if err == nil && l.GroupID == "" {
-		err = s.queries.FinishLookupsOfUser(ctx, s.pool, db.FinishLookupsOfUserParams{UserID: l.UserID, FetchedAt: fetchedAt})
+		change = readstate.Change{Users: []string{l.UserID}}
+		_, err = s.queries.FinishLookupsOfUser(ctx, s.pool, db.FinishLookupsOfUserParams{
+			UserID: l.UserID, FetchedAt: fetchedAt, RecordedAt: now,
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("finish lookup: %w", translate(err))
 	}
+	s.touched(&change)
 	if ended > 0 {
 		return nil
 	}

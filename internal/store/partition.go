@@ -18,8 +18,24 @@ const daysAhead = 7
 // whoever comes after it in the queue waits as long.
 const lockTimeout = "2s"
 
-// MakeDaysAhead makes the journal's partitions from yesterday to a week ahead,
-// as far as they are missing. It never waits long for a lock that ingest
+// dayTable is a table that is partitioned by UTC day.
+type dayTable string
+
+const (
+	journalTable dayTable = "journal"
+	changesTable dayTable = "changes"
+)
+
+func dayTables() []dayTable { return []dayTable{journalTable, changesTable} }
+
+// partition gives the name of a day's partition.
+func (t dayTable) partition(day time.Time) string { return string(t) + "_" + day.Format(dayLayout) }
+
+// dayLayout ends the names of partitions.
+const dayLayout = "20060102"
+
+// MakeDaysAhead makes the partitions of the journal and of changes from yesterday to a week
+// ahead, as far as they are missing. It never waits long for a lock that ingest
 // holds; the next call makes what this one could not.
 func (s *Store) MakeDaysAhead(ctx context.Context) error {
 	today := day(s.now())
@@ -33,22 +49,16 @@ func (s *Store) MakeDaysAhead(ctx context.Context) error {
 // day is the UTC midnight at which the partition of a moment begins.
 func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
-// partitionLayout gives the name of a day's partition.
-const partitionLayout = partitionPrefix + "20060102"
-
-// partitionPrefix begins the names of all partitions.
-const partitionPrefix = "journal_"
-
-func partitionName(day time.Time) string { return day.Format(partitionLayout) }
-
 // makeDays makes each day in a transaction of its own: CREATE TABLE … LIKE and
 // ATTACH, which, unlike CREATE … PARTITION OF, do not lock out writers.
 func (s *Store) makeDays(ctx context.Context, days []time.Time) error {
 	var errs []error
 	for _, d := range days {
-		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return makeDay(ctx, tx, d) })
-		if err != nil && !hasState(err, stateDuplicateTable) {
-			errs = append(errs, fmt.Errorf("make partition %s: %w", partitionName(d), translate(err)))
+		for _, table := range dayTables() {
+			err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return table.makeDay(ctx, tx, d) })
+			if err != nil && !hasState(err, stateDuplicateTable) {
+				errs = append(errs, fmt.Errorf("make partition %s: %w", table.partition(d), translate(err)))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -56,9 +66,9 @@ func (s *Store) makeDays(ctx context.Context, days []time.Time) error {
 
 // makeDay makes a day's partition, and attaches one that retention has detached
 // and not yet dropped: a late receipt must find its day.
-func makeDay(ctx context.Context, tx pgx.Tx, d time.Time) error {
+func (t dayTable) makeDay(ctx context.Context, tx pgx.Tx, d time.Time) error {
 	const layout = "2006-01-02 15:04:05-07"
-	state, err := stateOf(ctx, tx, partitionName(d))
+	state, err := t.stateOf(ctx, tx, t.partition(d))
 	if err != nil || state == attached {
 		return err
 	}
@@ -66,20 +76,20 @@ func makeDay(ctx context.Context, tx pgx.Tx, d time.Time) error {
 		return err
 	}
 	// Another maker or retention may have been faster.
-	if state, err = stateOf(ctx, tx, partitionName(d)); err != nil || state == attached {
+	if state, err = t.stateOf(ctx, tx, t.partition(d)); err != nil || state == attached {
 		return err
 	}
-	name := pgx.Identifier{partitionName(d)}.Sanitize()
+	name := pgx.Identifier{t.partition(d)}.Sanitize()
 	var statements []string
 	switch state {
 	case absent:
-		statements = append(statements, fmt.Sprintf("CREATE TABLE %s (LIKE journal INCLUDING ALL)", name))
+		statements = append(statements, fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL)", name, t))
 	case detaching: // waits, within the lock timeout, for transactions that may still see the partition
-		statements = append(statements, fmt.Sprintf("ALTER TABLE journal DETACH PARTITION %s FINALIZE", name))
+		statements = append(statements, fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s FINALIZE", t, name))
 	default: // there, and not attached
 	}
-	statements = append(statements, fmt.Sprintf("ALTER TABLE journal ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')",
-		name, d.Format(layout), d.AddDate(0, 0, 1).Format(layout)))
+	statements = append(statements, fmt.Sprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')",
+		t, name, d.Format(layout), d.AddDate(0, 0, 1).Format(layout)))
 	for _, statement := range statements {
 		if _, err := tx.Exec(ctx, statement); err != nil {
 			return err
@@ -96,7 +106,7 @@ func lockPartitions(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// tableState says how a day's table stands to the journal.
+// tableState says how a day's table stands to the partitioned one.
 type tableState int
 
 const (
@@ -119,17 +129,17 @@ func (p *partition) end() time.Time { return p.day.AddDate(0, 0, 1) }
 
 // partitions lists the tables of days, those that are being detached first; the
 // one of a name when a name is given.
-func partitions(ctx context.Context, tx db.DBTX, name string) ([]partition, error) {
+func (t dayTable) partitions(ctx context.Context, tx db.DBTX, name string) ([]partition, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT c.relname, i.inhrelid IS NOT NULL, coalesce(i.inhdetachpending, false),
 			CASE WHEN c.reltuples < 0 AND pg_relation_size(c.oid) = 0 THEN 0 ELSE c.reltuples END::float8
 		FROM pg_class AS c
 		JOIN pg_namespace AS n ON n.oid = c.relnamespace
-		LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = to_regclass('journal')
+		LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = to_regclass($2::text)
 		WHERE n.nspname = current_schema() AND c.relkind = 'r'
 			AND (i.inhrelid IS NOT NULL OR NOT c.relispartition)
-			AND c.relname ~ '^journal_[0-9]{8}$' AND ($1 = '' OR c.relname = $1)
-		ORDER BY 3 DESC, 1`, name)
+			AND c.relname ~ ('^' || $2 || '_[0-9]{8}$') AND ($1 = '' OR c.relname = $1)
+		ORDER BY 3 DESC, 1`, name, string(t))
 	if err != nil {
 		return nil, err
 	}
@@ -147,15 +157,15 @@ func partitions(ctx context.Context, tx db.DBTX, name string) ([]partition, erro
 		case inherits:
 			p.state = attached
 		}
-		if p.day, err = time.Parse(partitionLayout, p.name); err == nil { // else it only looks like a day
+		if p.day, err = time.Parse(string(t)+"_"+dayLayout, p.name); err == nil { // else it only looks like a day
 			list = append(list, p)
 		}
 	}
 	return list, rows.Err()
 }
 
-func stateOf(ctx context.Context, tx db.DBTX, name string) (tableState, error) {
-	list, err := partitions(ctx, tx, name)
+func (t dayTable) stateOf(ctx context.Context, tx db.DBTX, name string) (tableState, error) {
+	list, err := t.partitions(ctx, tx, name)
 	if err != nil || len(list) == 0 {
 		return absent, err
 	}

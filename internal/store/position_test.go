@@ -312,7 +312,7 @@ func TestLookupsWithoutOpenIM(t *testing.T) {
 }
 
 // However many users are asked about while a message is announced and not stored, one of
-// them is asked about again: the same each time, but not one of a highest seq of its own.
+// them is asked about again, one at a time, but not one of a highest seq of its own.
 func TestStoreChecks(t *testing.T) {
 	t.Parallel()
 	a := newAsserting(t)
@@ -328,7 +328,7 @@ func TestStoreChecks(t *testing.T) {
 		return err == nil && len(taken) > 0
 	}, time.Minute, time.Millisecond)
 	require.Len(t, taken, 1)
-	require.Equal(t, readstate.Pair{UserID: "b", GroupID: "g"}, taken[0].Pair)
+	require.NotEqual(t, "a", taken[0].UserID)
 	waiting, _, err := a.CountLookups(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 1, waiting)

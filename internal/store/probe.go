@@ -13,10 +13,12 @@ import (
 // group's position stays.
 func (s *Store) ErasePair(ctx context.Context, pair readstate.Pair) error {
 	var queue pipeline
+	change := readstate.Change{Pairs: []readstate.Pair{pair}}
 	err := errors.Join(
 		s.queries.ErasePair(ctx, &queue, db.ErasePairParams{UserID: pair.UserID, GroupID: pair.GroupID}),
 		s.queries.EraseLookup(ctx, &queue, db.EraseLookupParams{UserID: pair.UserID, GroupID: pair.GroupID}),
 		s.queries.EraseJournal(ctx, &queue, db.EraseJournalParams{UserID: pair.UserID, GroupID: pair.GroupID}),
+		s.insertChange(ctx, &queue, &change, s.recordedAt()),
 	)
 	if err == nil {
 		err = queue.send(ctx, s.pool)
@@ -24,5 +26,6 @@ func (s *Store) ErasePair(ctx context.Context, pair readstate.Pair) error {
 	if err != nil {
 		return fmt.Errorf("erase pair: %w", translate(err))
 	}
+	s.touched(&change)
 	return nil
 }

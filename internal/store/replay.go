@@ -162,7 +162,7 @@ func (s *Store) estimateReplay(ctx context.Context, replay *Replay) (int64, erro
 	if replay.UserID != "" || replay.GroupID != "" {
 		return -1, nil
 	}
-	list, err := partitions(ctx, s.pool, "")
+	list, err := journalTable.partitions(ctx, s.pool, "")
 	if err != nil {
 		return -1, err
 	}
@@ -184,6 +184,7 @@ func (s *Store) estimateReplay(ctx context.Context, replay *Replay) (int64, erro
 // replayPage replays the page after p and tells what the progress is then. It is done
 // when no row is left.
 func (s *Store) replayPage(ctx context.Context, replay *Replay, groupID string, p ReplayProgress) (next ReplayProgress, done bool, err error) {
+	var change readstate.Change
 	options := pgx.TxOptions{}
 	if replay.DryRun {
 		options.AccessMode = pgx.ReadOnly
@@ -208,8 +209,13 @@ func (s *Store) replayPage(ctx context.Context, replay *Replay, groupID string, 
 		if replay.DryRun {
 			return nil
 		}
-		return page.write(ctx)
+		err := page.write(ctx)
+		change = page.change
+		return err
 	})
+	if err == nil {
+		s.touched(&change)
+	}
 	return next, done, err
 }
 

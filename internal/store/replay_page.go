@@ -24,6 +24,7 @@ type replayedPage struct {
 	rows    []readstate.Entry
 	loaded  readstate.Loaded
 	effects readstate.Effects
+	change  readstate.Change
 	// begun is the group of which earlier pages had rows, and open the one of which later
 	// pages have some: its position is known on the last of them. "" where there is none.
 	begun, open  string
@@ -302,6 +303,8 @@ func (p *replayedPage) write(ctx context.Context) (err error) {
 	if len(e.Positions) > 0 {
 		err = errors.Join(err, p.queries.SavePositions(ctx, &queue, positionParams(e.Positions)))
 	}
+	p.change.Effects(e)
+	err = errors.Join(err, p.insertChange(ctx, &queue, &p.change, p.replayedAt))
 	key := replayKey(p.replay)
 	err = errors.Join(err, p.queries.SaveReplay(ctx, &queue, db.SaveReplayParams{
 		UserID: key.UserID, GroupID: key.GroupID, FromAt: key.FromAt, ToAt: key.ToAt,

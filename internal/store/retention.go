@@ -16,6 +16,8 @@ import (
 const (
 	// retireAttempts is how often one step is tried when a lock is not given.
 	retireAttempts = 3
+	// changesMarkedFor is how long rows of changes are marked as dropped before they are.
+	changesMarkedFor = time.Minute
 	// rejectionBatch is how many rejected callbacks one statement deletes.
 	rejectionBatch = 10_000
 	// unlockTimeout bounds giving the lock back, also when the caller has ended.
@@ -25,6 +27,7 @@ const (
 // Retention is how long things are kept. What is not above zero sets no bound.
 type Retention struct {
 	Journal       time.Duration // age of a receipt; only whole days go
+	Changes       time.Duration // age of a change; only whole days go
 	Rejections    time.Duration // age of a rejected callback
 	MaxRejections int64         // how many rejected callbacks are kept, the newest ones
 }
@@ -63,8 +66,13 @@ func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err
 	var errs []error
 	if keep.Journal > 0 {
 		limit := now.Add(-keep.Journal)
-		errs = append(errs, s.detachBefore(ctx, conn, limit))
-		result.Days, err = dropBefore(ctx, conn, limit)
+		errs = append(errs, s.detachBefore(ctx, conn, journalTable, limit))
+		result.Days, err = journalTable.dropBefore(ctx, conn, limit)
+		errs = append(errs, err)
+	}
+	if keep.Changes > 0 {
+		dropped, err := s.retireChanges(ctx, conn, now, now.Add(-keep.Changes))
+		result.Days = append(result.Days, dropped...)
 		errs = append(errs, err)
 	}
 	result.Rejections, err = s.trimRejections(ctx, conn, now, keep)
@@ -85,8 +93,8 @@ func stopRetiring(ctx context.Context, conn *pgxpool.Conn) {
 // detachBefore takes the days that end before the limit, or at it, out of the
 // journal. A detach that was begun comes first: PostgreSQL begins no other one
 // before it is ended.
-func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) error {
-	list, err := partitions(ctx, conn, "")
+func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, t dayTable, limit time.Time) error {
+	list, err := t.partitions(ctx, conn, "")
 	if err != nil {
 		return fmt.Errorf("list partitions: %w", translate(err))
 	}
@@ -96,10 +104,12 @@ func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time
 			continue
 		}
 		err := retryOnLockTimeout(func() error {
-			if err := s.queries.SetDroppedUntil(ctx, conn, p.end()); err != nil { // first: whoever misses a row must know
-				return err
+			if t == journalTable { // first: whoever misses a row must know
+				if err := s.queries.SetDroppedUntil(ctx, conn, p.end()); err != nil {
+					return err
+				}
 			}
-			return detach(ctx, conn, p.name)
+			return t.detach(ctx, conn, p.name)
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("detach partition %s: %w", p.name, translate(err)))
@@ -111,13 +121,30 @@ func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, limit time
 	return errors.Join(errs...)
 }
 
+// retireChanges drops the days of changes that end before the limit. Readers compare the mark of
+// what is dropped with what they have seen, so it is set some time before.
+func (s *Store) retireChanges(ctx context.Context, conn *pgxpool.Conn, now, limit time.Time) (dropped []string, err error) {
+	markedAt, err := s.queries.MarkChangesDropped(ctx, conn, db.MarkChangesDroppedParams{
+		DroppedUntil: day(limit), MarkedAt: now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mark changes as dropped: %w", translate(err))
+	}
+	if at := moment(markedAt); at.IsZero() || now.Sub(at) < changesMarkedFor {
+		return nil, nil // what is marked now is dropped by a later call
+	}
+	err = s.detachBefore(ctx, conn, changesTable, limit)
+	dropped, dropErr := changesTable.dropBefore(ctx, conn, limit)
+	return dropped, errors.Join(err, dropErr)
+}
+
 // detach goes on from where an attempt before has ended.
-func detach(ctx context.Context, conn *pgxpool.Conn, name string) error {
-	state, err := stateOf(ctx, conn, name)
+func (t dayTable) detach(ctx context.Context, conn *pgxpool.Conn, name string) error {
+	state, err := t.stateOf(ctx, conn, name)
 	if err != nil {
 		return err
 	}
-	statement := "ALTER TABLE journal DETACH PARTITION " + pgx.Identifier{name}.Sanitize()
+	statement := "ALTER TABLE " + string(t) + " DETACH PARTITION " + pgx.Identifier{name}.Sanitize()
 	switch state {
 	case attached:
 		_, err = conn.Exec(ctx, statement+" CONCURRENTLY")
@@ -130,8 +157,8 @@ func detach(ctx context.Context, conn *pgxpool.Conn, name string) error {
 
 // dropBefore drops the days that end before the limit, or at it, and are no
 // part of the journal: what detachBefore left, now or before a crash.
-func dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (dropped []string, err error) {
-	list, err := partitions(ctx, conn, "")
+func (t dayTable) dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (dropped []string, err error) {
+	list, err := t.partitions(ctx, conn, "")
 	if err != nil {
 		return nil, fmt.Errorf("list partitions: %w", translate(err))
 	}
@@ -143,7 +170,7 @@ func dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (dropp
 		var done bool
 		err := retryOnLockTimeout(func() error {
 			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
-				done, err = drop(ctx, tx, p.name)
+				done, err = t.drop(ctx, tx, p.name)
 				return err
 			})
 		})
@@ -159,11 +186,11 @@ func dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (dropp
 
 // drop leaves the table alone when a late receipt has made it a partition
 // again.
-func drop(ctx context.Context, tx pgx.Tx, name string) (done bool, err error) {
+func (t dayTable) drop(ctx context.Context, tx pgx.Tx, name string) (done bool, err error) {
 	if err := lockPartitions(ctx, tx); err != nil {
 		return false, err
 	}
-	state, err := stateOf(ctx, tx, name)
+	state, err := t.stateOf(ctx, tx, name)
 	if err != nil || state != detached {
 		return false, err
 	}

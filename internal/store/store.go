@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"readmark/internal/readstate"
 )
 
 // minVersion is the oldest PostgreSQL that Readmark runs on.
@@ -30,6 +32,7 @@ type Store struct {
 	today  atomic.Pointer[today]
 	// canLookUp: OpenIM's REST API can be asked.
 	canLookUp bool
+	onChange  func(*readstate.Change) // see OnChange; nil: nobody asks
 	// lateRows is how many rows of the journal are applied anew at once, after an event
 	// that comes late. It bounds memory.
 	lateRows int

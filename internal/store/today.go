@@ -13,11 +13,10 @@ import (
 	"readmark/internal/readstate"
 )
 
-// today sends statements about the journal straight to the partition of the current day:
+// today sends statements about the journal and changes straight to the partitions of the current day:
 // finding it costs a small transaction more than all else.
 type today struct {
 	day  time.Time
-	name string
 	text sync.Map // statement about the journal → the same about the partition
 }
 
@@ -27,6 +26,7 @@ const (
 	intoJournal = "INSERT INTO journal ("
 	fromJournal = "JOIN journal AS j"
 	unlessThere = "ON CONFLICT (user_id, received_at, id) DO NOTHING"
+	intoChanges = "INSERT INTO changes ("
 )
 
 func (t *today) rewrite(sql string) string {
@@ -34,8 +34,10 @@ func (t *today) rewrite(sql string) string {
 		text, _ := text.(string) // only strings are stored
 		return text
 	}
+	journal, changes := journalTable.partition(t.day), changesTable.partition(t.day)
 	text := strings.NewReplacer(
-		intoJournal, "INSERT INTO "+t.name+" (", fromJournal, "JOIN "+t.name+" AS j", unlessThere, "",
+		intoJournal, "INSERT INTO "+journal+" (", fromJournal, "JOIN "+journal+" AS j", unlessThere, "",
+		intoChanges, "INSERT INTO "+changes+" (",
 	).Replace(sql)
 	t.text.Store(sql, text)
 	return text
@@ -64,7 +66,7 @@ func (s *Store) current(moment time.Time) *today {
 	if t := s.today.Load(); t != nil && t.day.Equal(d) {
 		return t
 	}
-	t := &today{day: d, name: partitionName(d)}
+	t := &today{day: d}
 	s.today.Store(t)
 	return t
 }

@@ -1,0 +1,290 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"readmark/db"
+	"readmark/internal/readstate"
+)
+
+const (
+	// polledChanges is how many changes one poll reads. Where there are more, anything may have
+	// changed.
+	polledChanges = 5000
+	// polledStates is how many states of whole users one poll loads.
+	polledStates = 5000
+	// loadTimeout bounds loading a whole group or a user with very many groups.
+	loadTimeout = 20 * time.Second
+)
+
+// errNoRevision says that the table of which there must be one row is empty.
+var errNoRevision = errors.New("table retention is empty")
+
+// beginSnapshot has all statements of a transaction see one snapshot.
+const beginSnapshot = "begin isolation level repeatable read read only"
+
+// Poller asks what has changed, and loads what is served. One call at a time. It keeps one
+// connection of the pool of reads.
+type Poller struct {
+	reader *Reader
+	conn   *pgxpool.Conn
+}
+
+// Poller returns a poller. Close gives its connection back.
+func (r *Reader) Poller() *Poller { return &Poller{reader: r} }
+
+// Close gives the connection back.
+func (p *Poller) Close() {
+	if p.conn != nil {
+		p.conn.Release()
+		p.conn = nil
+	}
+}
+
+// Poll asks for what has changed since a revision, nil for the first poll, and loads states and
+// positions, in one round trip and one snapshot. It blocks for 2 s at most. After an error the
+// connection is given up: the next poll takes another one.
+func (p *Poller) Poll(ctx context.Context, since *readstate.Revision, load readstate.Load) (readstate.Poll, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	answer, err := p.poll(ctx, since, &load)
+	if err != nil {
+		if p.conn != nil {
+			_ = p.conn.Conn().Close(ctx) // so that the pool does not give it to somebody else
+		}
+		p.Close()
+		return readstate.Poll{}, fmt.Errorf("poll changes: %w", translate(err))
+	}
+	return answer, nil
+}
+
+func (p *Poller) poll(ctx context.Context, since *readstate.Revision, load *readstate.Load) (answer readstate.Poll, err error) {
+	if p.conn == nil {
+		if p.conn, err = p.reader.reads.Acquire(ctx); err != nil {
+			return answer, err
+		}
+	}
+	var queue pipeline
+	_, _ = queue.Exec(ctx, beginSnapshot)
+	if err := p.reader.askChanges(ctx, &queue, since, &answer); err != nil {
+		return answer, err
+	}
+	if err := p.reader.load(ctx, &queue, load, &answer); err != nil {
+		return answer, err
+	}
+	_, _ = queue.Exec(ctx, "commit")
+	if err := queue.send(ctx, p.conn); err != nil {
+		return answer, err
+	}
+	keepWhole(&answer, load.Users)
+	return answer, nil
+}
+
+// keepWhole drops the states of the last user where there were too many to load: they are not
+// all.
+func keepWhole(answer *readstate.Poll, users []string) {
+	if len(answer.Users) <= polledStates {
+		answer.WholeUsers = users
+		return
+	}
+	last := answer.Users[len(answer.Users)-1].UserID
+	answer.Users = slices.DeleteFunc(answer.Users, func(s readstate.ServedState) bool { return s.UserID == last })
+	if len(answer.Users) == 0 {
+		answer.LargeUsers = []string{last}
+	}
+	for _, userID := range users {
+		if userID < last { // in the order of keys
+			answer.WholeUsers = append(answer.WholeUsers, userID)
+		}
+	}
+}
+
+// askChanges queues asking for the present revision and the changes since an earlier one.
+func (r *Reader) askChanges(ctx context.Context, queue *pipeline, since *readstate.Revision, answer *readstate.Poll) error {
+	params := db.PollChangesParams{FromXid: strconv.FormatUint(math.MaxUint64, 10), RunningXids: []string{}, MaxRows: polledChanges + 1}
+	switch {
+	case since == nil:
+	case since.InRecovery: // the snapshots of a standby do not list the transactions that run
+		params.FromXid = strconv.FormatUint(since.XMin, 10)
+	default:
+		params.FromXid = strconv.FormatUint(since.XMax, 10)
+		for _, xid := range since.Running {
+			params.RunningXids = append(params.RunningXids, strconv.FormatUint(xid, 10))
+		}
+	}
+	queue.ask(func(conn db.DBTX) error {
+		rows, err := r.queries.PollChanges(ctx, conn, params)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return errNoRevision
+		}
+		first := &rows[0]
+		answer.Revision = readstate.Revision{
+			ServerStartedAt: first.ServerStartedAt, InRecovery: first.InRecovery, SchemaVersion: first.SchemaVersion,
+			DroppedXID: uint64(value(first.DroppedXid)), //nolint:gosec // transactions count from 0
+		}
+		if err := parseSnapshot(first.Snapshot, &answer.Revision); err != nil {
+			return err
+		}
+		answer.Reset = since == nil || len(rows) > polledChanges || missesChanges(since, &answer.Revision)
+		for i := range rows {
+			addChange(&answer.Change, &rows[i])
+		}
+		return nil
+	})
+	return nil
+}
+
+// missesChanges reports whether changes may be missing between two revisions.
+func missesChanges(since, now *readstate.Revision) bool {
+	if !since.SameServer(now) || since.SchemaVersion != now.SchemaVersion {
+		return true
+	}
+	if now.DroppedXID == since.DroppedXID {
+		return false
+	}
+	unseen := since.XMax
+	if since.InRecovery {
+		unseen = since.XMin
+	}
+	return now.DroppedXID >= unseen || slices.ContainsFunc(since.Running, func(xid uint64) bool { return xid <= now.DroppedXID })
+}
+
+func addChange(c *readstate.Change, row *db.PollChangesRow) {
+	for i, userID := range row.PairUserIds {
+		c.Pairs = append(c.Pairs, readstate.Pair{UserID: userID, GroupID: row.PairGroupIds[i]})
+	}
+	c.Positions = append(c.Positions, row.PositionGroupIds...)
+	c.Users, c.Groups = append(c.Users, row.UserIDs...), append(c.Groups, row.GroupIDs...)
+	c.Everything = c.Everything || row.Everything
+}
+
+// load queues loading.
+func (r *Reader) load(ctx context.Context, queue *pipeline, load *readstate.Load, answer *readstate.Poll) error {
+	if len(load.Pairs) > 0 {
+		params := db.ListServedByPairsParams{}
+		for _, pair := range load.Pairs {
+			params.UserIDs, params.GroupIDs = append(params.UserIDs, pair.UserID), append(params.GroupIDs, pair.GroupID)
+		}
+		var statement recorded
+		if err := r.queries.ListServedByPairs(ctx, &statement, params); err != nil {
+			return err
+		}
+		queue.read(statement, func(d *decoder) { answer.Pairs = append(answer.Pairs, d.servedState()) })
+	}
+	if len(load.Users) > 0 {
+		var statement recorded
+		err := r.queries.ListServedByUsers(ctx, &statement, db.ListServedByUsersParams{UserIDs: load.Users, MaxRows: polledStates + 1})
+		if err != nil {
+			return err
+		}
+		queue.read(statement, func(d *decoder) { answer.Users = append(answer.Users, d.servedState()) })
+	}
+	if len(load.Lookups) > 0 {
+		answer.PendingUsers = map[string]bool{}
+		queue.ask(func(conn db.DBTX) error {
+			users, err := r.queries.ListPendingUsers(ctx, conn, load.Lookups)
+			for _, userID := range users {
+				answer.PendingUsers[userID] = true
+			}
+			return err
+		})
+	}
+	if len(load.Positions) == 0 {
+		return nil
+	}
+	answer.Positions = make(map[string]readstate.ServedPosition, len(load.Positions))
+	var statement recorded
+	if err := r.queries.ListServedPositions(ctx, &statement, load.Positions); err != nil {
+		return err
+	}
+	queue.read(statement, func(d *decoder) {
+		groupID := d.text()
+		answer.Positions[groupID] = d.position()
+	})
+	return nil
+}
+
+// LoadUser reads all states of a user in key order, in one snapshot, on a connection of its own,
+// and gives the revision. It blocks for 20 s at most.
+func (r *Reader) LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Revision, error) {
+	var statement recorded
+	err := r.queries.ListServedByUsers(ctx, &statement, db.ListServedByUsersParams{UserIDs: []string{userID}, MaxRows: math.MaxInt32})
+	if err != nil {
+		return readstate.Revision{}, fmt.Errorf("load user: %w", err)
+	}
+	revision, err := r.loadLarge(ctx, func(queue *pipeline) error {
+		queue.read(statement, func(d *decoder) {
+			state := d.servedState()
+			visit(&state)
+		})
+		return nil
+	})
+	if err != nil {
+		return revision, fmt.Errorf("load user: %w", translate(err))
+	}
+	return revision, nil
+}
+
+// LoadGroup reads the position and all states of a group, in key order, as LoadUser does. The
+// user ID that is passed is valid during the call only.
+func (r *Reader) LoadGroup(
+	ctx context.Context, groupID string, visit func(userID []byte, v *readstate.Served),
+) (position readstate.ServedPosition, revision readstate.Revision, err error) {
+	load := readstate.Load{Positions: []string{groupID}}
+	var found readstate.Poll
+	var statement recorded
+	err = r.queries.ListServedByGroup(ctx, &statement, db.ListServedByGroupParams{GroupID: groupID, MaxRows: math.MaxInt32})
+	if err != nil {
+		return position, revision, fmt.Errorf("load group: %w", err)
+	}
+	revision, err = r.loadLarge(ctx, func(queue *pipeline) error {
+		if err := r.load(ctx, queue, &load, &found); err != nil {
+			return err
+		}
+		queue.read(statement, func(d *decoder) {
+			userID := d.bytes()
+			d.next++ // the group
+			v := d.served()
+			visit(userID, &v)
+		})
+		return nil
+	})
+	if err != nil {
+		return position, revision, fmt.Errorf("load group: %w", translate(err))
+	}
+	return found.Positions[groupID], revision, nil
+}
+
+// loadLarge runs queries in one snapshot.
+func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error) (revision readstate.Revision, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	err = pgx.BeginTxFunc(ctx, r.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		var queue pipeline
+		queue.ask(func(conn db.DBTX) error {
+			row, err := r.queries.GetServer(ctx, conn)
+			if err != nil {
+				return err
+			}
+			revision = readstate.Revision{ServerStartedAt: row.ServerStartedAt, InRecovery: row.InRecovery}
+			return parseSnapshot(row.Snapshot, &revision)
+		})
+		if err := ask(&queue); err != nil {
+			return err
+		}
+		return queue.send(ctx, tx)
+	})
+	return revision, err
+}

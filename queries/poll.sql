@@ -1,0 +1,35 @@
+-- name: PollChanges :many
+-- The present snapshot and what is known of the server, and with it the changes that an earlier
+-- snapshot did not show: those of transactions that were not over then. At least one row.
+SELECT
+    pg_current_snapshot()::text AS snapshot,
+    pg_is_in_recovery() AS in_recovery,
+    pg_postmaster_start_time()::timestamptz AS server_started_at,
+    r.changes_dropped_xid::text::int8 AS dropped_xid,
+    (SELECT max(g.version_id) FROM goose_db_version AS g)::bigint AS schema_version,
+    c.xid::text::int8 AS xid,
+    c.pair_user_ids,
+    c.pair_group_ids,
+    c.position_group_ids,
+    c.user_ids,
+    c.group_ids,
+    coalesce(c.everything, false)::boolean AS everything
+FROM retention AS r
+LEFT JOIN (
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
+    FROM changes AS o
+    WHERE o.xid >= cast(@from_xid::text AS xid8)
+    UNION ALL
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
+    FROM changes AS o
+    WHERE o.xid = ANY (cast(@running_xids::text[] AS xid8[]))
+) AS c ON true
+WHERE r.id = 1
+LIMIT @max_rows;
+
+-- name: GetServer :one
+-- The present snapshot and what is known of the server.
+SELECT
+    pg_current_snapshot()::text AS snapshot,
+    pg_is_in_recovery() AS in_recovery,
+    pg_postmaster_start_time()::timestamptz AS server_started_at;
