@@ -20,43 +20,40 @@ import (
 	"readmark/internal/readstate"
 )
 
-// StateReader reads single states and lists of them. The keys of a page are group
-// IDs in the list of a user, and user IDs in that of a group.
-type StateReader interface {
-	State(ctx context.Context, pair readstate.Pair) (readstate.State, error)
-	UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error)
-	GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error)
-}
-
-// SumReader reads sums, and many pairs and users at one moment.
-type SumReader interface {
-	Badge(ctx context.Context, userID string) (readstate.Badge, error)
-	GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error)
-	Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
-		map[readstate.Pair]readstate.State, map[string]readstate.Badge, error)
-	Drift(ctx context.Context) (readstate.Drift, error)
-}
-
-// Reader is all that the API reads. Its errors wrap [readstate.ErrUnknown],
-// [readstate.ErrGone] and [readstate.ErrUnavailable].
+// Reader reads what is current: single states and lists of them, sums, and many pairs and users
+// at one moment. The keys of a page are group IDs in the list of a user, and user IDs in that
+// of a group. asOf is a moment that the answer is not older than. Errors wrap
+// [readstate.ErrUnknown] and [readstate.ErrUnavailable].
 type Reader interface {
-	StateReader
-	SumReader
+	State(ctx context.Context, pair readstate.Pair) (state readstate.State, asOf time.Time, err error)
+	UserStates(ctx context.Context, userID string, page readstate.Page) (list []readstate.State, asOf time.Time, err error)
+	GroupStates(ctx context.Context, groupID string, page readstate.Page) (list []readstate.State, asOf time.Time, err error)
+	Badge(ctx context.Context, userID string) (badge readstate.Badge, asOf time.Time, err error)
+	GroupSum(ctx context.Context, groupID string) (sum readstate.GroupSum, asOf time.Time, err error)
+	Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
+		states map[readstate.Pair]readstate.State, badges map[string]readstate.Badge, asOf time.Time, err error)
+}
+
+// Database reads the journal, and what comparisons with OpenIM have found. Its errors wrap those
+// of [Reader] and [readstate.ErrGone].
+type Database interface {
 	HistoryReader
+	Drift(ctx context.Context) (readstate.Drift, error)
 }
 
 // Options configures the API.
 type Options struct {
-	Reader Reader
-	Eraser Eraser
+	Reader   Reader
+	Database Database
+	Eraser   Eraser
 	// Guard decides on every request to /v1; nil lets all through.
 	Guard *guard.Guard
 	// Retention is how long the journal is kept: of an earlier moment nothing is
 	// said. Zero sets no bound.
 	Retention time.Duration
 	Now       func() time.Time
-	// AsOf gives a moment that no read which begins after the call is older than; the
-	// zero time while nothing can be read. Default: Now.
+	// AsOf gives a moment that no read of the database which begins after the call is older
+	// than; the zero time while nothing can be read. Default: Now.
 	AsOf func() time.Time
 	// Bodies bounds what the bodies of requests may cost; by default one waits for room
 	// for 2 s.
@@ -68,6 +65,7 @@ const unreachable = "the database cannot be reached at the moment"
 
 type handler struct {
 	reader    Reader
+	database  Database
 	eraser    Eraser
 	retention time.Duration
 	now       func() time.Time
@@ -95,7 +93,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 		engine.Use(open)
 	}
 	h := &handler{
-		reader: options.Reader, eraser: options.Eraser, retention: options.Retention,
+		reader: options.Reader, database: options.Database, eraser: options.Eraser, retention: options.Retention,
 		now: options.Now, read: options.AsOf, logger: options.Logger,
 	}
 	if h.read == nil {
@@ -141,7 +139,10 @@ func unmarshal(data []byte, v any) error {
 }
 
 // asOf is a moment that an answer read after it cannot be older than.
-func (h *handler) asOf() time.Time { return h.read().UTC().Truncate(time.Microsecond) }
+func (h *handler) asOf() time.Time { return whole(h.read()) }
+
+// whole gives a moment in UTC and whole microseconds.
+func whole(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 // readable answers 503 while nothing can be read, and nobody knows as of when.
 func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) {

@@ -16,6 +16,7 @@ import (
 
 	"readmark/internal/api"
 	"readmark/internal/pgtest"
+	"readmark/internal/readcache"
 	"readmark/internal/readstate"
 	"readmark/internal/server"
 	"readmark/internal/store"
@@ -58,8 +59,13 @@ func (s *service) open() {
 	s.t.Cleanup(s.store.Close)
 	s.handler = server.New(server.Options{
 		Registry: prometheus.NewRegistry(), Logger: logger,
-		API: api.Options{Reader: s.store, Eraser: s.store, Now: time.Now, Logger: logger},
+		API: api.Options{Reader: direct(s.store), Database: s.store, Eraser: s.store, Now: time.Now, Logger: logger},
 	})
+}
+
+// direct answers from the database.
+func direct(s *store.Store) api.Reader {
+	return readcache.New(readcache.Options{Database: s, AsOf: time.Now, Now: time.Now})
 }
 
 func (s *service) next() (readstate.ID, time.Time) {

@@ -54,7 +54,7 @@ func (h *handler) stateAt(ctx context.Context, pair readstate.Pair, in *stateInp
 	if err != nil {
 		return nil, err
 	}
-	state, err := h.reader.StateAt(ctx, pair, when)
+	state, err := h.database.StateAt(ctx, pair, when)
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing was known of this user in this group then")
 	}
@@ -67,7 +67,7 @@ func (h *handler) badgeAt(ctx context.Context, userID string, in *badgeInput) (*
 	if err != nil {
 		return nil, err
 	}
-	badge, err := h.reader.BadgeAt(ctx, userID, when)
+	badge, err := h.database.BadgeAt(ctx, userID, when)
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing was known of this user then")
 	}

@@ -54,7 +54,7 @@ func TestDriftNeedsUnlimitedKey(t *testing.T) {
 	known := keys{}
 	logger := slog.New(slog.DiscardHandler)
 	s.handler = server.New(server.Options{Registry: prometheus.NewRegistry(), Logger: logger, API: api.Options{
-		Reader: s.store, Eraser: s.store, Now: time.Now, Logger: logger,
+		Reader: direct(s.store), Database: s.store, Eraser: s.store, Now: time.Now, Logger: logger,
 		Guard: guard.New(guard.Options{Keys: known, Now: time.Now, Registry: prometheus.NewRegistry(), Logger: logger}),
 	}})
 	for _, test := range []struct {

@@ -20,24 +20,24 @@ import (
 // oracle knows one user in one group, and fails in some other ways.
 type oracle struct{ api.Reader }
 
-func (oracle) State(_ context.Context, pair readstate.Pair) (readstate.State, error) {
+func (oracle) State(_ context.Context, pair readstate.Pair) (readstate.State, time.Time, error) {
 	at := time.Date(2026, 11, 24, 2, 40, 19, 899919000, time.UTC)
 	switch pair.UserID {
 	case "known":
 		return readstate.State{
 			Pair: pair, UnreadCount: 5, ContentType: 101, LastReadAt: at, Source: readstate.SourceReceipt, Exact: true, UpdatedAt: at,
-		}, nil
+		}, time.Time{}, nil
 	case "never":
-		return readstate.State{Pair: pair, Source: readstate.SourceFact, UpdatedAt: at}, nil
+		return readstate.State{Pair: pair, Source: readstate.SourceFact, UpdatedAt: at}, time.Time{}, nil
 	}
-	return readstate.State{}, failure(pair.UserID)
+	return readstate.State{}, time.Time{}, failure(pair.UserID)
 }
 
-func (oracle) Badge(_ context.Context, userID string) (readstate.Badge, error) {
+func (oracle) Badge(_ context.Context, userID string) (readstate.Badge, time.Time, error) {
 	if userID == "known" {
-		return readstate.Badge{UserID: userID, UnreadCount: 9, UnreadGroups: 2, Groups: 3, UpdatedAt: time.Unix(1, 0)}, nil
+		return readstate.Badge{UserID: userID, UnreadCount: 9, UnreadGroups: 2, Groups: 3, UpdatedAt: time.Unix(1, 0)}, time.Time{}, nil
 	}
-	return readstate.Badge{}, failure(userID)
+	return readstate.Badge{}, time.Time{}, failure(userID)
 }
 
 func failure(userID string) error {

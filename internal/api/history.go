@@ -165,7 +165,7 @@ func (h *handler) receipts(
 	if wanted.Before, err = decodeEventCursor(mark, in.Cursor); err != nil {
 		return nil, "", err
 	}
-	if receipts, err = h.reader.Receipts(ctx, wanted); err != nil {
+	if receipts, err = h.database.Receipts(ctx, wanted); err != nil {
 		return nil, "", h.problem(ctx, err, "")
 	}
 	if len(receipts) > int(in.Limit) {

@@ -64,7 +64,7 @@ func TestNothingIsInjected(t *testing.T) {
 	after := tables(t, s.url)
 	require.Equal(t, slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
 	for name, rows := range before {
-		if len(rows) > 0 { // an erasure of nobody may be noted in a table that was empty
+		if len(rows) > 0 && name != "changes" && !strings.HasPrefix(name, "changes_") { // an erasure of nobody may be noted in a table that was empty
 			require.Equal(t, rows, after[name], name)
 		}
 	}

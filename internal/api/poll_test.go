@@ -179,7 +179,7 @@ func TestMomentAheadOfReplica(t *testing.T) {
 	lagging := now.Add(-time.Hour)
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	s.handler = server.New(server.Options{Registry: prometheus.NewRegistry(), Logger: logger, API: api.Options{
-		Reader: s.store, Eraser: s.store, Now: func() time.Time { return now }, AsOf: func() time.Time { return lagging }, Logger: logger,
+		Reader: direct(s.store), Database: s.store, Eraser: s.store, Now: func() time.Time { return now }, AsOf: func() time.Time { return lagging }, Logger: logger,
 	}})
 	for _, target := range []string{"/v1/users/u/unread?at=", "/v1/users/u/groups/g?at="} {
 		answer := s.ask(http.MethodGet, target+now.Add(-time.Minute).Format(time.RFC3339), "")
@@ -213,7 +213,7 @@ func TestCallerGone(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	handler := server.New(server.Options{
 		Registry: prometheus.NewRegistry(), Logger: logger,
-		API: api.Options{Reader: s.store, Eraser: s.store, Now: time.Now, Logger: logger},
+		API: api.Options{Reader: direct(s.store), Database: s.store, Eraser: s.store, Now: time.Now, Logger: logger},
 	})
 	gone, leave := context.WithCancel(t.Context())
 	leave()

@@ -83,11 +83,11 @@ func (h *handler) queryUnread(ctx context.Context, in *queryInput) (*queryOutput
 	for i, userID := range in.Body.UserIDs {
 		userIDs[i] = string(userID)
 	}
-	asOf := h.asOf()
-	states, badges, err := h.reader.Snapshot(ctx, pairs, userIDs)
+	states, badges, asOf, err := h.reader.Snapshot(ctx, pairs, userIDs)
 	if err != nil {
 		return nil, h.problem(ctx, err, "")
 	}
+	asOf = whole(asOf)
 	out := &queryOutput{}
 	out.Body.AsOf = asOf
 	out.Body.Pairs = make([]PairAnswer, len(pairs))

@@ -79,12 +79,11 @@ func (h *handler) getState(ctx context.Context, in *stateInput) (*stateOutput, e
 	if in.At != "" {
 		return h.stateAt(ctx, pair, in)
 	}
-	asOf := h.asOf()
-	state, err := h.reader.State(ctx, pair)
+	state, asOf, err := h.reader.State(ctx, pair)
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this user in this group")
 	}
-	return in.answer(&state, asOf), nil
+	return in.answer(&state, whole(asOf)), nil
 }
 
 // answer is the state, or that it has not changed.
@@ -99,13 +98,13 @@ func (in *stateInput) answer(state *readstate.State, asOf time.Time) *stateOutpu
 }
 
 func (h *handler) listUserGroups(ctx context.Context, in *userListInput) (*listOutput, error) {
-	return h.page(ctx, listOfUser, &in.Selection, func(page readstate.Page) ([]readstate.State, error) {
+	return h.page(ctx, listOfUser, &in.Selection, func(page readstate.Page) ([]readstate.State, time.Time, error) {
 		return h.reader.UserStates(ctx, string(in.UserID), page)
 	})
 }
 
 func (h *handler) listGroupUsers(ctx context.Context, in *groupListInput) (*listOutput, error) {
-	return h.page(ctx, listOfGroup, &in.Selection, func(page readstate.Page) ([]readstate.State, error) {
+	return h.page(ctx, listOfGroup, &in.Selection, func(page readstate.Page) ([]readstate.State, time.Time, error) {
 		return h.reader.GroupStates(ctx, string(in.GroupID), page)
 	})
 }
@@ -128,14 +127,13 @@ func (in *Selection) asked(list string) (page readstate.Page, err error) {
 }
 
 func (h *handler) page(
-	ctx context.Context, list string, in *Selection, read func(readstate.Page) ([]readstate.State, error),
+	ctx context.Context, list string, in *Selection, read func(readstate.Page) ([]readstate.State, time.Time, error),
 ) (*listOutput, error) {
 	page, err := in.asked(list)
 	if err != nil {
 		return nil, err
 	}
-	asOf := h.asOf()
-	states, err := read(page)
+	states, asOf, err := read(page)
 	if err != nil {
 		return nil, h.problem(ctx, err, "")
 	}
@@ -156,7 +154,7 @@ func (h *handler) page(
 	v.text(next)
 	out := &listOutput{}
 	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
-		out.Body = &StateList{Items: newStates(states), NextCursor: next, AsOf: asOf}
+		out.Body = &StateList{Items: newStates(states), NextCursor: next, AsOf: whole(asOf)}
 	}
 	return out, nil
 }

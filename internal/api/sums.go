@@ -62,7 +62,7 @@ func (h *handler) registerSums(api huma.API) {
 
 func (h *handler) getDrift(ctx context.Context, _ *struct{}) (*driftOutput, error) {
 	asOf := h.asOf()
-	d, err := h.reader.Drift(ctx)
+	d, err := h.database.Drift(ctx)
 	if err != nil {
 		return nil, h.problem(ctx, err, "")
 	}
@@ -81,12 +81,11 @@ func (h *handler) getBadge(ctx context.Context, in *badgeInput) (*badgeOutput, e
 	if in.At != "" {
 		return h.badgeAt(ctx, string(in.UserID), in)
 	}
-	asOf := h.asOf()
-	badge, err := h.reader.Badge(ctx, string(in.UserID))
+	badge, asOf, err := h.reader.Badge(ctx, string(in.UserID))
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this user")
 	}
-	return in.answer(&badge, asOf), nil
+	return in.answer(&badge, whole(asOf)), nil
 }
 
 // answer is the badge, or that it has not changed.
@@ -105,8 +104,7 @@ func (in *badgeInput) answer(badge *readstate.Badge, asOf time.Time) *badgeOutpu
 }
 
 func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOutput, error) {
-	asOf := h.asOf()
-	sum, err := h.reader.GroupSum(ctx, string(in.GroupID))
+	sum, asOf, err := h.reader.GroupSum(ctx, string(in.GroupID))
 	if err != nil {
 		return nil, h.problem(ctx, err, "nothing is known of this group")
 	}
@@ -119,7 +117,7 @@ func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOut
 	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
 		out.Body = &GroupSum{
 			GroupID: sum.GroupID, Users: sum.Users, UsersWithUnread: sum.UsersWithUnread,
-			UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, Exact: sum.Exact, LastReadAt: optionalTime(sum.LastReadAt), AsOf: asOf,
+			UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, Exact: sum.Exact, LastReadAt: optionalTime(sum.LastReadAt), AsOf: whole(asOf),
 		}
 	}
 	return out, nil

@@ -18,6 +18,7 @@ import (
 	"readmark/internal/api"
 	"readmark/internal/config"
 	"readmark/internal/ingest"
+	"readmark/internal/readcache"
 	"readmark/internal/server"
 	"readmark/internal/spool"
 	"readmark/internal/store"
@@ -38,6 +39,8 @@ const (
 	// memoryLimit ends that trade where callbacks with very many members come together:
 	// garbage is collected earlier then. It is soft, and GOMEMLIMIT overrules it.
 	memoryLimit = 192 << 20
+	// cacheRoom is how much is added to it for the read cache, in percent of its size.
+	cacheRoom = 125
 	// Rejected callbacks are for finding faults, not for keeping.
 	rejectionRetention = 30 * 24 * time.Hour
 	maxRejections      = 1_000_000
@@ -75,7 +78,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
+		debug.SetMemoryLimit(memoryLimit + c.ReadCacheBytes*cacheRoom/100)
 	}
 	logger.InfoContext(ctx, "readmark starts", "version", b.Version, "commit", b.Commit, "go", b.Go)
 	queue, err := spool.Open(spool.Options{
@@ -110,6 +113,8 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		defer v.replica.Close()
 		v.replica.Register(v.registry)
 	}
+	stopPolls := v.openCache()
+	defer stopPolls()
 	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
 	v.openim = newOpenIMSync(&c.OpenIM, s, v.registry, logger)
 	return v.run(ctx, &startup{store: s, migrate: migrate, logger: logger})
@@ -121,6 +126,7 @@ type service struct {
 	build    build
 	store    *store.Store
 	replica  *store.Replica // nil where the database itself answers reads
+	cache    *readcache.Cache
 	spool    *spool.Spool
 	ingest   *ingest.Ingest
 	openim   *openimSync // nil where OpenIM cannot be asked
@@ -139,6 +145,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 	if v.replica != nil {
 		background.Go(func() { v.replica.Follow(serving) })
 	}
+	background.Go(func() { v.cache.Run(serving) })
 	background.Go(func() {
 		newest, err := p.run(serving)
 		if err != nil {
@@ -167,6 +174,25 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 	return v.listen(ctx, serving, fail)
 }
 
+// openCache makes the cache that answers reads, from the replica where there is one. The function
+// it gives ends its polls.
+func (v *service) openCache() (stop func()) {
+	reader := v.store.Reader
+	if v.replica != nil {
+		reader = v.replica.Reader
+	}
+	poller := reader.Poller()
+	v.cache = readcache.New(readcache.Options{
+		Source: poller, Database: reader, MaxBytes: int(v.config.ReadCacheBytes), Staleness: v.config.ReadStaleness,
+		AsOf: v.asOf, Now: time.Now, Logger: v.logger,
+	})
+	if v.replica == nil { // a replica may not have it yet when it is written
+		v.store.OnChange(v.cache.Touch)
+	}
+	v.cache.Register(v.registry)
+	return poller.Close
+}
+
 // maintenance is what a serving readmark does every hour.
 func (v *service) maintenance() []maintenanceTask {
 	return []maintenanceTask{
@@ -178,7 +204,7 @@ func (v *service) maintenance() []maintenanceTask {
 // retire drops what is older than its retention.
 func (v *service) retire(ctx context.Context) error {
 	retired, err := v.store.Retire(ctx, store.Retention{
-		Journal: v.config.Retention, Rejections: rejectionRetention, MaxRejections: maxRejections,
+		Journal: v.config.Retention, Changes: v.config.ChangesRetention, Rejections: rejectionRetention, MaxRejections: maxRejections,
 	})
 	if len(retired.Days) > 0 || retired.Rejections > 0 {
 		v.logger.InfoContext(ctx, "old rows dropped", "days", retired.Days, "rejected_callbacks", retired.Rejections)
@@ -246,11 +272,11 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 // api is what the read API works with.
 func (v *service) api() api.Options {
 	options := api.Options{
-		Reader: v.store, Eraser: v.store, Guard: v.guard, Retention: v.config.Retention,
+		Reader: v.cache, Database: v.store, Eraser: v.store, Guard: v.guard, Retention: v.config.Retention,
 		Now: time.Now, AsOf: v.asOf, Logger: v.logger,
 	}
 	if v.replica != nil {
-		options.Reader = v.replica
+		options.Database = v.replica
 	}
 	return options
 }

@@ -46,10 +46,15 @@ type Config struct {
 	// the spool, SpoolMaxBytes the bound of the latter.
 	CommitBudget  time.Duration
 	SpoolMaxBytes int64
-	// Retention is how long the journal is kept.
-	Retention time.Duration
-	OpenIM    OpenIM
-	LogLevel  slog.Level
+	// Retention is how long the journal is kept, ChangesRetention how long what tells caches of
+	// changes is.
+	Retention, ChangesRetention time.Duration
+	// ReadCacheBytes bounds what is held in memory for reads, zero has the database answer all.
+	// ReadStaleness is how old an answer from memory may be.
+	ReadCacheBytes int64
+	ReadStaleness  time.Duration
+	OpenIM         OpenIM
+	LogLevel       slog.Level
 	// LogFormat is "text", "json", or "" to let the terminal decide.
 	LogFormat string
 	// PGBin names a directory of PostgreSQL binaries for the embedded server.
@@ -72,6 +77,9 @@ type variables struct {
 	CommitBudget   string `env:"READMARK_COMMIT_BUDGET, default=800ms"`
 	SpoolMaxBytes  string `env:"READMARK_SPOOL_MAX_BYTES, default=1GiB"`
 	Retention      string `env:"READMARK_RETENTION, default=2160h"`
+	Changes        string `env:"READMARK_CHANGES_RETENTION, default=24h"`
+	ReadCacheBytes string `env:"READMARK_READ_CACHE_BYTES, default=256MiB"`
+	ReadStaleness  string `env:"READMARK_READ_STALENESS, default=0s"`
 	LogLevel       string `env:"READMARK_LOG_LEVEL, default=info"`
 	LogFormat      string `env:"READMARK_LOG_FORMAT"`
 	PGBin          string `env:"PG_BIN"`
@@ -127,6 +135,12 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	check("READMARK_SPOOL_MAX_BYTES", err)
 	config.Retention, err = positive(v.Retention)
 	check("READMARK_RETENTION", err)
+	config.ChangesRetention, err = positive(v.Changes)
+	check("READMARK_CHANGES_RETENTION", err)
+	config.ReadCacheBytes, err = cacheBytes(v.ReadCacheBytes)
+	check("READMARK_READ_CACHE_BYTES", err)
+	config.ReadStaleness, err = duration(v.ReadStaleness)
+	check("READMARK_READ_STALENESS", err)
 	config.OpenIM = v.OpenIM.load(check)
 	if err := config.LogLevel.UnmarshalText([]byte(v.LogLevel)); err != nil {
 		check("READMARK_LOG_LEVEL", errors.New("must be debug, info, warn or error"))
@@ -219,6 +233,17 @@ func size(value string) (int64, error) {
 	return int64(n), nil
 }
 
+// maxCacheBytes is 1 TiB: more would be a mistake.
+const maxCacheBytes = 1 << 40
+
+func cacheBytes(value string) (int64, error) {
+	n, err := humanize.ParseBytes(value)
+	if err != nil || n > maxCacheBytes {
+		return 0, errors.New("must be a number of bytes of at most 1 TiB, such as 256MiB, or 0 for no cache")
+	}
+	return int64(n), nil
+}
+
 // Print writes the effective configuration, a variable a line, with secrets
 // redacted.
 func (c *Config) Print(w io.Writer) error {
@@ -240,6 +265,9 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_COMMIT_BUDGET", c.CommitBudget.String()},
 		{"READMARK_SPOOL_MAX_BYTES", strconv.FormatInt(c.SpoolMaxBytes, 10)},
 		{"READMARK_RETENTION", c.Retention.String()},
+		{"READMARK_CHANGES_RETENTION", c.ChangesRetention.String()},
+		{"READMARK_READ_CACHE_BYTES", strconv.FormatInt(c.ReadCacheBytes, 10)},
+		{"READMARK_READ_STALENESS", c.ReadStaleness.String()},
 		{"READMARK_OPENIM_API_URL", redactURL(c.OpenIM.APIURL)},
 		{"READMARK_OPENIM_ADMIN_USER_ID", c.OpenIM.AdminUserID},
 		{"READMARK_OPENIM_SECRET", redact(c.OpenIM.Secret)},

@@ -29,6 +29,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, config.Config{
 		DataDir: "./data", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:8081", LogLevel: slog.LevelInfo,
 		CommitBudget: 800 * time.Millisecond, SpoolMaxBytes: 1 << 30, Retention: 90 * 24 * time.Hour,
+		ChangesRetention: 24 * time.Hour, ReadCacheBytes: 256 << 20,
 		OpenIM: config.OpenIM{AdminUserID: "imAdmin", MaxRPS: 50, Timeout: 10 * time.Second, ReconcileInterval: time.Hour},
 	}, c)
 }
@@ -57,10 +58,14 @@ func TestValues(t *testing.T) {
 		"DATABASE_URL": "postgres://other", "READMARK_DATABASE_URL": "postgresql://u:p@h/db", "READMARK_SHUTDOWN_DELAY": "5s",
 		"READMARK_LOG_LEVEL": "DEBUG", "READMARK_LOG_FORMAT": "text", "READMARK_CALLBACK_TOKEN": "aZ0-._~",
 		"READMARK_COMMIT_BUDGET": "250ms", "READMARK_SPOOL_MAX_BYTES": "64MiB", "READMARK_RETENTION": "48h",
+		"READMARK_CHANGES_RETENTION": "36h", "READMARK_READ_CACHE_BYTES": "0", "READMARK_READ_STALENESS": "5ms",
 	})
 	require.NoError(t, err)
 	require.Equal(t, 250*time.Millisecond, c.CommitBudget)
 	require.EqualValues(t, 64<<20, c.SpoolMaxBytes)
+	require.Equal(t, 36*time.Hour, c.ChangesRetention)
+	require.Zero(t, c.ReadCacheBytes)
+	require.Equal(t, 5*time.Millisecond, c.ReadStaleness)
 	require.Equal(t, 48*time.Hour, c.Retention)
 	require.Equal(t, "postgresql://u:p@h/db", c.DatabaseURL)
 	require.Equal(t, 5*time.Second, c.ShutdownDelay)
@@ -110,6 +115,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"READMARK_CALLBACK_TOKEN": "hunter3/", "READMARK_AUTH": "maybe", "READMARK_SHUTDOWN_DELAY": "-1s",
 		"READMARK_LOG_LEVEL": "loud", "READMARK_LOG_FORMAT": "xml",
 		"READMARK_COMMIT_BUDGET": "0s", "READMARK_SPOOL_MAX_BYTES": "1 dozen", "READMARK_RETENTION": "90d",
+		"READMARK_CHANGES_RETENTION": "0", "READMARK_READ_CACHE_BYTES": "-1", "READMARK_READ_STALENESS": "soon",
 		"READMARK_RATE_LIMIT": "0", "READMARK_CORS_ORIGINS": "app.example.com",
 	})
 	require.Error(t, err)
@@ -117,6 +123,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"READMARK_DATABASE_URL", "READMARK_REPLICA_URL", "READMARK_ADDR", "READMARK_OPS_ADDR", "READMARK_CALLBACK_TOKEN", "READMARK_AUTH",
 		"READMARK_SHUTDOWN_DELAY", "READMARK_LOG_LEVEL", "READMARK_LOG_FORMAT",
 		"READMARK_COMMIT_BUDGET", "READMARK_SPOOL_MAX_BYTES", "READMARK_RETENTION",
+		"READMARK_CHANGES_RETENTION", "READMARK_READ_CACHE_BYTES", "READMARK_READ_STALENESS",
 		"READMARK_RATE_LIMIT", "READMARK_CORS_ORIGINS",
 	} {
 		require.ErrorContains(t, err, name+" ")
@@ -139,7 +146,7 @@ func TestPrintRedacts(t *testing.T) {
 	require.NotContains(t, out.String(), "hunter")
 	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://user:xxxxx@h:5432/db")
 	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
-	require.Equal(t, 22, strings.Count(out.String(), "\n"))
+	require.Equal(t, 25, strings.Count(out.String(), "\n"))
 }
 
 func TestRateLimit(t *testing.T) {

@@ -218,7 +218,9 @@ type Load struct {
 }
 
 // Empty reports whether nothing is to be loaded.
-func (l *Load) Empty() bool { return len(l.Pairs) == 0 && len(l.Users) == 0 && len(l.Positions) == 0 && len(l.Lookups) == 0 }
+func (l *Load) Empty() bool {
+	return len(l.Pairs) == 0 && len(l.Users) == 0 && len(l.Positions) == 0 && len(l.Lookups) == 0
+}
 
 // ServedState is what is served of a pair, and the position of its group.
 type ServedState struct {
@@ -243,4 +245,17 @@ type Poll struct {
 	WholeUsers, LargeUsers []string
 	Positions              map[string]ServedPosition
 	PendingUsers           map[string]bool // of Load.Lookups
+}
+
+// Merge adds the sum of other users of the group.
+func (g *GroupSum) Merge(o *GroupSum) {
+	if o.Users == 0 {
+		return
+	}
+	g.Exact = o.Exact && (g.Exact || g.Users == 0)
+	g.Users += o.Users
+	g.UnreadCount = add(g.UnreadCount, o.UnreadCount)
+	g.MaxUnread = max(g.MaxUnread, o.MaxUnread)
+	g.UsersWithUnread += o.UsersWithUnread
+	g.LastReadAt, g.UpdatedAt = later(g.LastReadAt, o.LastReadAt), later(g.UpdatedAt, o.UpdatedAt)
 }

@@ -19,17 +19,17 @@ import (
 // known stands for a database that answers at once.
 type known struct{ api.Reader }
 
-func (known) State(_ context.Context, pair readstate.Pair) (readstate.State, error) {
+func (known) State(_ context.Context, pair readstate.Pair) (readstate.State, time.Time, error) {
 	at := time.Date(2026, 11, 25, 8, 0, 0, 123456000, time.UTC)
 	return readstate.State{
 		Pair: pair, UnreadCount: 5, ContentType: 101, LastReadAt: at, Source: readstate.SourceReceipt, UpdatedAt: at,
-	}, nil
+	}, time.Time{}, nil
 }
 
-func (known) Badge(_ context.Context, userID string) (readstate.Badge, error) {
+func (known) Badge(_ context.Context, userID string) (readstate.Badge, time.Time, error) {
 	return readstate.Badge{
 		UserID: userID, UnreadCount: 9, UnreadGroups: 2, Groups: 3, UpdatedAt: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC),
-	}, nil
+	}, time.Time{}, nil
 }
 
 // void is a connection that costs nothing.

@@ -57,15 +57,17 @@ func (s *sink) Reject(_ context.Context, r readstate.Rejection) error {
 // reader stands for a database that cannot be reached.
 type reader struct{ api.Reader }
 
-func (reader) Badge(context.Context, string) (readstate.Badge, error) {
-	return readstate.Badge{}, readstate.ErrUnavailable
+func (reader) Badge(context.Context, string) (readstate.Badge, time.Time, error) {
+	return readstate.Badge{}, time.Time{}, readstate.ErrUnavailable
 }
 
-func (reader) State(context.Context, readstate.Pair) (readstate.State, error) {
-	return readstate.State{}, errors.New("secret cause")
+func (reader) State(context.Context, readstate.Pair) (readstate.State, time.Time, error) {
+	return readstate.State{}, time.Time{}, errors.New("secret cause")
 }
 
-func (reader) GroupSum(context.Context, string) (readstate.GroupSum, error) { panic("secret cause") }
+func (reader) GroupSum(context.Context, string) (readstate.GroupSum, time.Time, error) {
+	panic("secret cause")
+}
 
 // noKeys stands for a database without keys.
 type noKeys struct{}

@@ -25,21 +25,21 @@ import (
 // echo knows every pair and user, and answers with what it was asked for.
 type echo struct{ api.Reader }
 
-func (echo) State(_ context.Context, pair readstate.Pair) (readstate.State, error) {
-	return readstate.State{Pair: pair, UnreadCount: 1, Source: readstate.SourceReceipt}, nil
+func (echo) State(_ context.Context, pair readstate.Pair) (readstate.State, time.Time, error) {
+	return readstate.State{Pair: pair, UnreadCount: 1, Source: readstate.SourceReceipt}, time.Time{}, nil
 }
 
 func (e echo) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
-	map[readstate.Pair]readstate.State, map[string]readstate.Badge, error,
+	map[readstate.Pair]readstate.State, map[string]readstate.Badge, time.Time, error,
 ) {
 	states, badges := map[readstate.Pair]readstate.State{}, map[string]readstate.Badge{}
 	for _, pair := range pairs {
-		states[pair], _ = e.State(ctx, pair)
+		states[pair], _, _ = e.State(ctx, pair)
 	}
 	for _, userID := range userIDs {
 		badges[userID] = readstate.Badge{UserID: userID, UnreadCount: 1, UnreadGroups: 1, Groups: 1}
 	}
-	return states, badges, nil
+	return states, badges, time.Time{}, nil
 }
 
 // handler gives the real engine in front of what is in memory.

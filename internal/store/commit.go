@@ -24,14 +24,7 @@ const fewReceipts = 3
 // Writing the same batch again changes nothing. On an error nothing of the batch may be
 // relied upon.
 func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
-	err := s.commit(ctx, &batch)
-	if noPartition(err) {
-		// A day without a partition: make the days and try once more.
-		if makeErr := s.makeDays(ctx, s.days(&batch)); makeErr != nil {
-			return fmt.Errorf("%w: %w", readstate.ErrUnavailable, errors.Join(err, makeErr))
-		}
-		err = s.commit(ctx, &batch)
-	}
+	err := s.withDays(ctx, s.days(&batch), func() error { return s.commit(ctx, &batch) })
 	if err != nil {
 		return fmt.Errorf("commit batch: %w", translate(err))
 	}

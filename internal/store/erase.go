@@ -70,7 +70,11 @@ func (s *Store) erase(
 ) (e readstate.Erased, err error) {
 	ctx, cancel := context.WithTimeout(ctx, eraseTimeout)
 	defer cancel()
-	if e.At, err = s.writeTombstone(ctx, kind, id); err != nil {
+	err = s.withToday(ctx, func() (err error) {
+		e.At, err = s.writeTombstone(ctx, kind, id)
+		return err
+	})
+	if err != nil {
 		return e, fmt.Errorf("leave tombstone: %w", translate(err))
 	}
 	journal, rest := steps(id, &e)
@@ -99,11 +103,13 @@ func (s *Store) purgeChanges(ctx context.Context, kind, id string) error {
 	if kind == groupSubject {
 		purge = s.queries.PurgeChangesOfGroup
 	}
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if err := purge(ctx, tx, id); err != nil {
-			return err
-		}
-		return s.insertChange(ctx, tx, &readstate.Change{Everything: true}, s.recordedAt())
+	return s.withToday(ctx, func() error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if err := purge(ctx, tx, id); err != nil {
+				return err
+			}
+			return s.insertChange(ctx, tx, &readstate.Change{Everything: true}, s.recordedAt())
+		})
 	})
 }
 
@@ -255,7 +261,11 @@ func erasureChange(kind, id string) readstate.Change {
 func (s *Store) runSteps(ctx context.Context, steps []step, change readstate.Change) error {
 	for _, one := range steps {
 		for failed := 0; ; {
-			n, err := s.runStep(ctx, &one, change)
+			var n int64
+			err := s.withToday(ctx, func() (err error) {
+				n, err = s.runStep(ctx, &one, change)
+				return err
+			})
 			if hasState(err, stateDeadlock) && failed < eraseAttempts {
 				failed++
 				continue

@@ -34,7 +34,8 @@ func (s *Store) enqueueLookups(ctx context.Context, conn db.DBTX, lookups []read
 // its word would not be taken, see [Store.FilterTrusted].
 func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) error {
 	var change readstate.Change
-	err := s.besideErasures(ctx, func(tx pgx.Tx) error {
+	enqueue := func(tx pgx.Tx) error {
+		change = readstate.Change{}
 		trusted, err := s.filterTrusted(ctx, tx, pairs)
 		if err != nil {
 			return err
@@ -46,7 +47,8 @@ func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) erro
 		}
 		change.Lookups(lookups)
 		return errors.Join(s.enqueueLookups(ctx, tx, lookups, now), s.insertChange(ctx, tx, &change, now))
-	})
+	}
+	err := s.withToday(ctx, func() error { return s.besideErasures(ctx, enqueue) })
 	if err != nil {
 		return fmt.Errorf("enqueue lookups: %w", translate(err))
 	}
@@ -81,16 +83,21 @@ func (s *Store) LeaseLookups(ctx context.Context, background bool, limit int32, 
 // lookups about single ones, too.
 func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetchedAt time.Time) error {
 	now := s.recordedAt()
-	ended, err := s.queries.FinishLookup(ctx, s.pool, db.FinishLookupParams{
-		UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt, RecordedAt: now,
-	})
 	change := readstate.Change{Pairs: []readstate.Pair{l.Pair}}
-	if err == nil && l.GroupID == "" {
+	var ended int64
+	err := s.withToday(ctx, func() (err error) {
+		ended, err = s.queries.FinishLookup(ctx, s.pool, db.FinishLookupParams{
+			UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt, RecordedAt: now,
+		})
+		if err != nil || l.GroupID != "" {
+			return err
+		}
 		change = readstate.Change{Users: []string{l.UserID}}
 		_, err = s.queries.FinishLookupsOfUser(ctx, s.pool, db.FinishLookupsOfUserParams{
 			UserID: l.UserID, FetchedAt: fetchedAt, RecordedAt: now,
 		})
-	}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("finish lookup: %w", translate(err))
 	}

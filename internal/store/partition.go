@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"readmark/db"
+	"readmark/internal/readstate"
 )
 
 // daysAhead is how many days beyond today have their partition made.
@@ -62,6 +63,23 @@ func (s *Store) makeDays(ctx context.Context, days []time.Time) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// withDays writes, and where a day has no partition, makes the days and writes once more.
+func (s *Store) withDays(ctx context.Context, days []time.Time, write func() error) error {
+	err := write()
+	if !noPartition(err) {
+		return err
+	}
+	if makeErr := s.makeDays(ctx, days); makeErr != nil {
+		return fmt.Errorf("%w: %w", readstate.ErrUnavailable, errors.Join(err, makeErr))
+	}
+	return write()
+}
+
+// withToday is withDays for what writes no events.
+func (s *Store) withToday(ctx context.Context, write func() error) error {
+	return s.withDays(ctx, []time.Time{day(s.now())}, write)
 }
 
 // makeDay makes a day's partition, and attaches one that retention has detached

@@ -35,12 +35,12 @@ const beginSnapshot = "begin isolation level repeatable read read only"
 // Poller asks what has changed, and loads what is served. One call at a time. It keeps one
 // connection of the pool of reads.
 type Poller struct {
-	reader *Reader
-	conn   *pgxpool.Conn
+	*Reader
+	conn *pgxpool.Conn
 }
 
 // Poller returns a poller. Close gives its connection back.
-func (r *Reader) Poller() *Poller { return &Poller{reader: r} }
+func (r *Reader) Poller() *Poller { return &Poller{Reader: r} }
 
 // Close gives the connection back.
 func (p *Poller) Close() {
@@ -69,16 +69,16 @@ func (p *Poller) Poll(ctx context.Context, since *readstate.Revision, load reads
 
 func (p *Poller) poll(ctx context.Context, since *readstate.Revision, load *readstate.Load) (answer readstate.Poll, err error) {
 	if p.conn == nil {
-		if p.conn, err = p.reader.reads.Acquire(ctx); err != nil {
+		if p.conn, err = p.reads.Acquire(ctx); err != nil {
 			return answer, err
 		}
 	}
 	var queue pipeline
 	_, _ = queue.Exec(ctx, beginSnapshot)
-	if err := p.reader.askChanges(ctx, &queue, since, &answer); err != nil {
+	if err := p.askChanges(ctx, &queue, since, &answer); err != nil {
 		return answer, err
 	}
-	if err := p.reader.load(ctx, &queue, load, &answer); err != nil {
+	if err := p.load(ctx, &queue, load, &answer); err != nil {
 		return answer, err
 	}
 	_, _ = queue.Exec(ctx, "commit")

@@ -119,7 +119,10 @@ func (s *Store) replayGroups(ctx context.Context, replay *Replay) ([]string, err
 // replayAttempt replays one page, again where PostgreSQL takes it back.
 func (s *Store) replayAttempt(ctx context.Context, replay *Replay, groupID string, p ReplayProgress) (next ReplayProgress, done bool, err error) {
 	for attempt := 1; ; attempt++ {
-		next, done, err = s.replayPage(ctx, replay, groupID, p)
+		err = s.withToday(ctx, func() (err error) {
+			next, done, err = s.replayPage(ctx, replay, groupID, p)
+			return err
+		})
 		again := hasState(err, stateDeadlock) || hasState(err, stateSerializationFailure)
 		if !again || attempt == replayAttempts {
 			return next, done, err

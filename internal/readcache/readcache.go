@@ -1,0 +1,502 @@
+// Package readcache answers the read API from memory: read states by user, groups with all their
+// members, and the positions of groups. Each answer is as fresh as one from the database. A
+// request is answered after one poll of what has changed that began after the request came, or
+// at most [Options.Staleness] before; all requests that wait share the poll. See
+// docs/decisions/read-cache.md.
+package readcache
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"readmark/internal/coalesce"
+	"readmark/internal/readstate"
+)
+
+const (
+	// maxRounds is in how many rounds a request may be answered. It needs more than one where
+	// what it is about was not known, or changed just before the round.
+	maxRounds = 6
+	// maxRequests is how many requests one round answers.
+	maxRequests = 1024
+	// idlePoll is how often changes are asked for while nobody reads, so that few come together.
+	idlePoll = time.Second
+	// logLength is of how many users it is remembered that anything of them has changed.
+	logLength = 1 << 16
+)
+
+// Source gives what the cache holds.
+type Source interface {
+	// Poll tells what has changed since a revision, nil for the first poll, and loads states, in
+	// one snapshot. One call at a time.
+	Poll(ctx context.Context, since *readstate.Revision, load readstate.Load) (readstate.Poll, error)
+	// LoadUser and LoadGroup read all states, in key order and one snapshot. What they pass is
+	// valid during the call only.
+	LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Revision, error)
+	LoadGroup(ctx context.Context, groupID string, visit func(userID []byte, v *readstate.Served)) (
+		readstate.ServedPosition, readstate.Revision, error)
+}
+
+// Reader answers from the database.
+type Reader interface {
+	State(ctx context.Context, pair readstate.Pair) (readstate.State, error)
+	UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error)
+	GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error)
+	Badge(ctx context.Context, userID string) (readstate.Badge, error)
+	GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error)
+	Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
+		map[readstate.Pair]readstate.State, map[string]readstate.Badge, error)
+}
+
+// Options configures a Cache.
+type Options struct {
+	Source   Source
+	Database Reader // answers what is not held
+	// MaxBytes bounds what is held. 0 has the database answer everything, without Source.
+	MaxBytes int
+	// Staleness is how old a poll may be that a request is answered by.
+	Staleness time.Duration
+	// AsOf gives a moment that no read which begins after the call is older than; the zero time
+	// while nothing can be read.
+	AsOf   func() time.Time
+	Now    func() time.Time // of the monotonic clock
+	Logger *slog.Logger
+}
+
+// Cache answers reads. It is safe for concurrent use.
+type Cache struct {
+	options Options
+	rounds  *coalesce.Batcher[*request]
+	metrics *metrics
+
+	mu        sync.Mutex
+	users     map[string]*user
+	groups    map[string]*group
+	positions positions
+	small     *list
+	large     *list
+	tooLarge  map[string]time.Time // groups and users that do not fit, until when that is believed
+	largeUser map[string]bool      // users who are loaded outside of rounds
+	loads     map[loadKey]*largeLoad
+	logged    []string // users of whom anything has changed, the last ones
+	logEnd    uint64   // how many were logged ever
+
+	revision *readstate.Revision // of the last poll; nil: nothing is held
+	tick     uint64              // is raised with whatever changes the order of things
+	polling  bool
+	touched  []readstate.Change // by this process while a poll is under way
+	began    time.Time          // when the last poll began
+	asOf     time.Time          // what it contains
+}
+
+// request is a question to the cache. Its functions are called with the lock held.
+type request struct {
+	// answer answers when all that it needs is there, and says that it did. Else it names, where
+	// l is not nil, what has to be loaded.
+	answer func(l *loading) bool
+	asOf   time.Time
+	done   bool
+	err    error
+	waits  []*largeLoad
+	direct bool // the database has to answer
+}
+
+// loading collects what a round loads.
+type loading struct {
+	readstate.Load
+	request *request
+	pairs   map[readstate.Pair]bool // false for those that only a group asks for
+	others  map[string]bool         // users, positions and lookups, behind a letter
+}
+
+func (l *loading) pair(pair readstate.Pair) {
+	l.member(pair)
+	l.pairs[pair] = true
+}
+
+// member is pair for a group's sake.
+func (l *loading) member(pair readstate.Pair) {
+	if _, found := l.pairs[pair]; !found {
+		l.pairs[pair] = false
+		l.Pairs = append(l.Pairs, pair)
+	}
+}
+
+func (l *loading) add(kind, id string, to *[]string) {
+	if !l.others[kind+id] {
+		l.others[kind+id] = true
+		*to = append(*to, id)
+	}
+}
+
+func (l *loading) user(id string)     { l.add("u", id, &l.Users) }
+func (l *loading) position(id string) { l.add("p", id, &l.Positions) }
+func (l *loading) lookup(id string)   { l.add("l", id, &l.Lookups) }
+
+// New returns a Cache that holds nothing.
+func New(options Options) *Cache {
+	c := &Cache{options: options, metrics: newMetrics(), logEnd: 1}
+	c.forget()
+	c.rounds = coalesce.New(coalesce.Options[*request]{
+		Limit:  maxRequests,
+		MayRun: func(_ []*request, running [][]*request) bool { return len(running) == 0 },
+		Run:    c.run,
+	})
+	return c
+}
+
+// Run polls while nobody reads, until the context ends.
+func (c *Cache) Run(ctx context.Context) {
+	ticker := time.NewTicker(idlePoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		c.mu.Lock()
+		idle := c.revision != nil && c.options.Now().Sub(c.began) >= idlePoll
+		c.mu.Unlock()
+		if idle {
+			_ = c.rounds.Do(ctx, &request{answer: func(*loading) bool { return true }}) // it fails as reads do
+		}
+	}
+}
+
+// Touch takes note of what a transaction of this process has written, before that is
+// acknowledged: nobody is answered by an older poll then.
+func (c *Cache) Touch(change *readstate.Change) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.polling { // the poll's snapshot may be older
+		c.touched = append(c.touched, *change)
+	}
+	if c.revision != nil {
+		c.tick++
+		c.mark(change)
+	}
+}
+
+// ask answers a request from memory, and reports whether it did.
+func (c *Cache) ask(ctx context.Context, r *request) (bool, error) {
+	if c.options.MaxBytes <= 0 {
+		return false, nil
+	}
+	if c.options.Staleness > 0 && c.askStale(r) {
+		return true, nil
+	}
+	for range maxRounds {
+		r.waits = nil
+		if err := c.rounds.Do(ctx, r); err != nil {
+			return false, fmt.Errorf("wait for a poll: %w", err)
+		}
+		if r.done || r.err != nil || r.direct {
+			break
+		}
+		for _, load := range r.waits {
+			select {
+			case <-load.done:
+				if load.err != nil || !load.fits {
+					return false, nil
+				}
+			case <-ctx.Done():
+				return false, fmt.Errorf("wait for a load: %w", ctx.Err())
+			}
+		}
+	}
+	return r.done, nil
+}
+
+// askStale answers by a poll that is not too old.
+func (c *Cache) askStale(r *request) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.revision == nil || c.options.Now().Sub(c.began) > c.options.Staleness {
+		return false
+	}
+	r.asOf, r.done = c.asOf, r.answer(nil)
+	return r.done
+}
+
+// run is a round: one poll, by which all requests are answered that need nothing else.
+func (c *Cache) run(ctx context.Context, requests []*request) {
+	asOf, began := c.options.AsOf(), c.options.Now()
+	l, since, ready := c.begin(requests)
+	poll, err := c.options.Source.Poll(ctx, since, l.Load)
+	c.metrics.polled(c.options.Now().Sub(began))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.polling = false
+	if err != nil {
+		c.drop(dropConnection)
+		for _, r := range requests {
+			r.err = err
+		}
+		c.touched = nil
+		return
+	}
+	c.began, c.asOf = began, asOf
+	c.apply(&poll, l, ready)
+	c.tick++
+	for i := range c.touched {
+		c.mark(&c.touched[i])
+	}
+	c.touched = nil
+	for _, r := range requests {
+		r.asOf = asOf
+		r.done = r.answer(nil)
+	}
+	c.evict()
+	c.measure()
+}
+
+// begin collects what the requests need.
+func (c *Cache) begin(requests []*request) (l *loading, since *readstate.Revision, ready []*largeLoad) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l = &loading{pairs: map[readstate.Pair]bool{}, others: map[string]bool{}}
+	for _, r := range requests {
+		l.request = r
+		r.answer(l)
+	}
+	for key, one := range c.loads {
+		if one.ended {
+			ready = append(ready, one)
+			delete(c.loads, key)
+		}
+	}
+	slices.Sort(l.Users)
+	c.polling = true
+	return l, c.revision, ready
+}
+
+// apply takes over what a poll has told and loaded.
+func (c *Cache) apply(poll *readstate.Poll, l *loading, ready []*largeLoad) {
+	c.tick++
+	switch {
+	case c.revision == nil:
+		c.forget()
+	case poll.Reset:
+		c.drop(dropMissed)
+	case poll.Change.Everything:
+		c.drop(dropEverything)
+	default:
+		c.mark(&poll.Change)
+		for _, one := range ready {
+			one.mark(&poll.Change)
+		}
+	}
+	if c.revision == nil { // what is loaded beside was not followed
+		for _, one := range ready {
+			one.stale = true
+		}
+	}
+	c.revision = &poll.Revision
+	c.tick++ // what is loaded is newer than what was touched
+	c.install(poll, l)
+	for _, one := range ready {
+		c.installLarge(one)
+	}
+}
+
+// drop forgets everything.
+func (c *Cache) drop(reason string) {
+	if c.revision == nil {
+		return
+	}
+	c.metrics.drops.WithLabelValues(reason).Inc()
+	c.forget()
+}
+
+func (c *Cache) forget() {
+	c.users, c.groups, c.positions = map[string]*user{}, map[string]*group{}, newPositions()
+	c.small, c.large = newList(), newList()
+	c.tooLarge, c.largeUser = map[string]time.Time{}, map[string]bool{}
+	for _, one := range c.loads {
+		one.stale = true
+	}
+	if c.loads == nil {
+		c.loads = map[loadKey]*largeLoad{}
+	}
+	c.revision = nil
+}
+
+// mark has all that a change names be loaded before it is used next.
+func (c *Cache) mark(change *readstate.Change) {
+	if change.Everything {
+		c.drop(dropEverything)
+		return
+	}
+	for _, pair := range change.Pairs {
+		c.markPair(pair)
+	}
+	for _, groupID := range change.Positions {
+		if s := c.positions.find(groupID); s != nil {
+			s.stale = true
+		}
+	}
+	for _, userID := range change.Users {
+		if u := c.users[userID]; u != nil {
+			c.remove(&u.entry)
+		}
+		c.log(userID)
+	}
+	for _, groupID := range change.Groups {
+		if s := c.positions.find(groupID); s != nil {
+			s.stale, s.touched = true, c.tick
+		}
+		if g := c.groups[groupID]; g != nil {
+			c.remove(&g.entry)
+		}
+	}
+	for _, one := range c.loads {
+		one.mark(change)
+	}
+}
+
+func (c *Cache) markPair(pair readstate.Pair) {
+	u := c.users[pair.UserID]
+	if pair.GroupID == "" {
+		if u != nil {
+			u.lookupStale = true
+		}
+		c.log(pair.UserID)
+		return
+	}
+	if u != nil && !u.spoil(pair.GroupID) {
+		c.remove(&u.entry)
+	}
+	if g := c.groups[pair.GroupID]; g != nil && !g.spoil(pair.UserID) {
+		c.remove(&g.entry)
+	}
+}
+
+// log takes note that anything of a user may have changed: groups follow when they are used.
+func (c *Cache) log(userID string) {
+	if len(c.logged) == logLength {
+		c.logged = slices.Clone(c.logged[logLength/2:])
+	}
+	c.logged = append(c.logged, userID)
+	c.logEnd++
+}
+
+// install puts in what a poll has loaded.
+func (c *Cache) install(poll *readstate.Poll, l *loading) {
+	for _, groupID := range l.Positions {
+		if s := c.positions.find(groupID); s != nil {
+			s.set(poll.Positions[groupID], c.tick)
+		}
+	}
+	for _, userID := range l.Lookups {
+		if u := c.users[userID]; u != nil {
+			c.setPending(u, poll.PendingUsers[userID])
+		}
+	}
+	c.installPairs(poll.Pairs, l)
+	c.installUsers(poll)
+	for _, userID := range poll.LargeUsers {
+		c.largeUser[userID] = true
+	}
+}
+
+// setPending sets whether OpenIM is to be asked about all of a user's groups.
+func (c *Cache) setPending(u *user, pending bool) {
+	if u.pending != pending {
+		u.pending, u.changed = pending, c.tick
+	}
+	u.lookupStale = false
+}
+
+func (c *Cache) installPairs(states []readstate.ServedState, l *loading) {
+	found := make(map[readstate.Pair]*readstate.ServedState, len(states))
+	for i := range states {
+		found[states[i].Pair] = &states[i]
+	}
+	for _, pair := range l.Pairs {
+		state := found[pair]
+		c.putMember(c.groups[pair.GroupID], pair.UserID, state)
+		u := c.users[pair.UserID]
+		if u == nil {
+			if !l.pairs[pair] { // only the group asks
+				continue
+			}
+			u = c.newUser(pair.UserID)
+			u.loaded = c.tick
+			c.users[u.id] = u
+			c.small.add(&u.entry)
+		}
+		c.putPair(u, pair.GroupID, state)
+		if state != nil {
+			c.setPending(u, state.UserPending)
+		}
+	}
+}
+
+// putMember sets what is served of a user in a group that is held.
+func (c *Cache) putMember(g *group, userID string, state *readstate.ServedState) {
+	if g == nil {
+		return
+	}
+	var record []byte
+	if state != nil {
+		record = appendRecord(nil, &state.Served)
+	}
+	c.resize(&g.entry, func() { g.table.put(byUser(userID), []byte(userID), record) })
+	g.changed = c.tick
+	g.fresh(userID)
+}
+
+func (c *Cache) installUsers(poll *readstate.Poll) {
+	states := poll.Users
+	for _, userID := range poll.WholeUsers {
+		builder := c.buildUser(userID)
+		for len(states) > 0 && states[0].UserID == userID {
+			builder.add(&states[0], false)
+			states = states[1:]
+		}
+		builder.install()
+	}
+}
+
+// userBuilder makes a whole user from states in key order.
+type userBuilder struct {
+	cache  *Cache
+	user   *user
+	record []byte
+}
+
+func (c *Cache) buildUser(userID string) *userBuilder {
+	u := c.newUser(userID)
+	u.whole = true
+	return &userBuilder{cache: c, user: u}
+}
+
+// add adds a state. stale says that the position may have changed since it was read.
+func (b *userBuilder) add(state *readstate.ServedState, stale bool) {
+	number, fresh := b.cache.positions.hold(state.GroupID)
+	slot := &b.cache.positions.slots[number]
+	if fresh || !stale {
+		slot.set(state.Position, b.cache.tick)
+		slot.stale = stale
+	}
+	b.record = appendRecord(b.record[:0], &state.Served)
+	b.user.table.push(groupKey(number), b.record)
+	b.user.pending, b.user.lookupStale = state.UserPending, false
+}
+
+// install puts the user in the place of what was held.
+func (b *userBuilder) install() {
+	c, u := b.cache, b.user
+	u.table.clip()
+	u.loaded, u.changed = c.tick, c.tick
+	if old := c.users[u.id]; old != nil {
+		c.remove(&old.entry)
+	}
+	c.users[u.id] = u
+	c.resize(&u.entry, func() {})
+}
