@@ -78,6 +78,7 @@ func TestFormula(t *testing.T) {
 	s, conn := open(t, url), pgtest.Connect(t, url)
 	rapid.Check(t, func(r *rapid.T) {
 		position, state := drawPosition(r), drawState(r)
+		lookup, userLookup := rapid.Bool().Draw(r, "lookup"), rapid.Bool().Draw(r, "user lookup")
 		known := rapid.IntRange(0, 5).Draw(r, "known position") > 0
 		var got []readstate.State
 		undone := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
@@ -85,6 +86,13 @@ func TestFormula(t *testing.T) {
 				require.NoError(r, s.InsertPosition(t.Context(), tx, position))
 			}
 			require.NoError(r, s.InsertState(t.Context(), tx, state))
+			for groupID, queued := range map[string]bool{"g": lookup, "": userLookup} {
+				if queued {
+					_, err := tx.Exec(t.Context(), `INSERT INTO lookups (user_id, group_id, version, background, due_at, since, asked_at)
+						VALUES ('u', $1, 1, false, now(), now(), now())`, groupID)
+					require.NoError(r, err)
+				}
+			}
 			var err error
 			got, err = s.ListStates(t.Context(), tx, state.Pair)
 			require.NoError(r, err)
@@ -94,7 +102,12 @@ func TestFormula(t *testing.T) {
 		if !known {
 			position = readstate.GroupPosition{}
 		}
-		want, shown := state.Show(&position)
+		var want readstate.State
+		served, shown := state.Serve(lookup, userLookup)
+		if shown {
+			at := position.Serve()
+			want, shown = served.State(state.Pair, &at)
+		}
 		if !shown {
 			require.Empty(r, got)
 			return

@@ -127,10 +127,11 @@ func (s *Store) retireChanges(ctx context.Context, conn *pgxpool.Conn, now, limi
 	markedAt, err := s.queries.MarkChangesDropped(ctx, conn, db.MarkChangesDroppedParams{
 		DroppedUntil: day(limit), MarkedAt: now,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, pgx.ErrNoRows): // there are none
+	case err != nil:
 		return nil, fmt.Errorf("mark changes as dropped: %w", translate(err))
-	}
-	if at := moment(markedAt); at.IsZero() || now.Sub(at) < changesMarkedFor {
+	case now.Sub(moment(markedAt)) < changesMarkedFor:
 		return nil, nil // what is marked now is dropped by a later call
 	}
 	err = s.detachBefore(ctx, conn, changesTable, limit)

@@ -157,3 +157,54 @@ func TestRetireRejections(t *testing.T) {
 		require.Equal(t, step.left, left())
 	}
 }
+
+// Days of changes are marked first and dropped a while later: who polls at a revision of before
+// is told that changes are missing.
+func TestRetireChanges(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	commit(t, s, onDay(0, 1))
+	poller := s.Poller()
+	defer poller.Close()
+	first, err := poller.Poll(t.Context(), nil, readstate.Load{})
+	require.NoError(t, err)
+	require.True(t, first.Reset)
+	conn := pgtest.Connect(t, url)
+	old := time.Now().UTC().Add(-5 * aDay)
+	name := "changes_" + old.Format("20060102")
+	commit(t, s, onDay(5, 1)) // makes the day
+	_, err = conn.Exec(t.Context(), "INSERT INTO changes (recorded_at, user_ids, everything) VALUES ($1, '{u}', false)", old)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "SELECT pg_current_xact_id()") // it is not the last one
+	require.NoError(t, err)
+	seen, err := poller.Poll(t.Context(), &first.Revision, readstate.Load{})
+	require.NoError(t, err)
+	require.False(t, seen.Reset)
+	require.Equal(t, []string{"u"}, seen.Change.Users)
+
+	keep := store.Retention{Changes: aDay}
+	result, err := s.Retire(t.Context(), keep)
+	require.NoError(t, err)
+	require.NotContains(t, result.Days, name, "marked only")
+	missed, err := poller.Poll(t.Context(), &first.Revision, readstate.Load{})
+	require.NoError(t, err)
+	require.True(t, missed.Reset, "it may have been dropped")
+	again, err := poller.Poll(t.Context(), &seen.Revision, readstate.Load{})
+	require.NoError(t, err)
+	require.False(t, again.Reset, "it was seen before")
+
+	_, err = conn.Exec(t.Context(), "UPDATE retention SET changes_marked_at = changes_marked_at - interval '1 minute'")
+	require.NoError(t, err)
+	result, err = s.Retire(t.Context(), keep)
+	require.NoError(t, err)
+	require.Contains(t, result.Days, name)
+	missed, err = poller.Poll(t.Context(), &first.Revision, readstate.Load{})
+	require.NoError(t, err)
+	require.True(t, missed.Reset)
+	var left int
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM changes WHERE recorded_at < $1", old.Add(aDay)).Scan(&left))
+	require.Zero(t, left)
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM changes").Scan(&left))
+	require.Positive(t, left, "those of today stay")
+}
