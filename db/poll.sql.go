@@ -49,18 +49,16 @@ FROM retention AS r
 LEFT JOIN (
     SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
     FROM changes AS o
-    WHERE o.xid >= cast($1::text AS xid8)
-    UNION ALL
-    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
-    FROM changes AS o
-    WHERE o.xid = ANY (cast($2::text[] AS xid8[]))
+    WHERE o.xid >= (SELECT cast($1::text AS xid8))
+      AND (o.xid >= (SELECT cast($2::text AS xid8)) OR o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest($3::text[]) AS xid) AS u)))
 ) AS c ON true
 WHERE r.id = 1
-LIMIT $3
+LIMIT $4
 `
 
 type PollChangesParams struct {
 	FromXid     string
+	Xmax        string
 	RunningXids []string
 	MaxRows     int32
 }
@@ -81,9 +79,15 @@ type PollChangesRow struct {
 }
 
 // The present snapshot and what is known of the server, and with it the changes that an earlier
-// snapshot did not show: those of transactions that were not over then. At least one row.
+// snapshot did not show: those of transactions that were not over then. At least one row. The
+// parameters stand in subqueries, so that PostgreSQL plans the statement once.
 func (q *Queries) PollChanges(ctx context.Context, db DBTX, arg PollChangesParams) ([]PollChangesRow, error) {
-	rows, err := db.Query(ctx, pollChanges, arg.FromXid, arg.RunningXids, arg.MaxRows)
+	rows, err := db.Query(ctx, pollChanges,
+		arg.FromXid,
+		arg.Xmax,
+		arg.RunningXids,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +95,89 @@ func (q *Queries) PollChanges(ctx context.Context, db DBTX, arg PollChangesParam
 	items := []PollChangesRow{}
 	for rows.Next() {
 		var i PollChangesRow
+		if err := rows.Scan(
+			&i.Snapshot,
+			&i.InRecovery,
+			&i.ServerStartedAt,
+			&i.DroppedXid,
+			&i.SchemaVersion,
+			&i.Xid,
+			&i.PairUserIds,
+			&i.PairGroupIds,
+			&i.PositionGroupIds,
+			&i.UserIDs,
+			&i.GroupIDs,
+			&i.Everything,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pollChangesApart = `-- name: PollChangesApart :many
+SELECT
+    pg_current_snapshot()::text AS snapshot,
+    pg_is_in_recovery() AS in_recovery,
+    pg_postmaster_start_time()::timestamptz AS server_started_at,
+    r.changes_dropped_xid::text::int8 AS dropped_xid,
+    (SELECT max(g.version_id) FROM goose_db_version AS g)::bigint AS schema_version,
+    c.xid::text::int8 AS xid,
+    c.pair_user_ids,
+    c.pair_group_ids,
+    c.position_group_ids,
+    c.user_ids,
+    c.group_ids,
+    coalesce(c.everything, false)::boolean AS everything
+FROM retention AS r
+LEFT JOIN (
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
+    FROM changes AS o
+    WHERE o.xid >= (SELECT cast($1::text AS xid8))
+    UNION ALL
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
+    FROM changes AS o
+    WHERE o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest($2::text[]) AS xid) AS u))
+) AS c ON true
+WHERE r.id = 1
+LIMIT $3
+`
+
+type PollChangesApartParams struct {
+	Xmax        string
+	RunningXids []string
+	MaxRows     int32
+}
+
+type PollChangesApartRow struct {
+	Snapshot         string
+	InRecovery       bool
+	ServerStartedAt  time.Time
+	DroppedXid       *int64
+	SchemaVersion    int64
+	Xid              *int64
+	PairUserIds      []string
+	PairGroupIds     []string
+	PositionGroupIds []string
+	UserIDs          []string
+	GroupIDs         []string
+	Everything       bool
+}
+
+// The same where transactions are open for long: it does not read what has ended since.
+func (q *Queries) PollChangesApart(ctx context.Context, db DBTX, arg PollChangesApartParams) ([]PollChangesApartRow, error) {
+	rows, err := db.Query(ctx, pollChangesApart, arg.Xmax, arg.RunningXids, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PollChangesApartRow{}
+	for rows.Next() {
+		var i PollChangesApartRow
 		if err := rows.Scan(
 			&i.Snapshot,
 			&i.InRecovery,

@@ -1,6 +1,7 @@
 -- name: PollChanges :many
 -- The present snapshot and what is known of the server, and with it the changes that an earlier
--- snapshot did not show: those of transactions that were not over then. At least one row.
+-- snapshot did not show: those of transactions that were not over then. At least one row. The
+-- parameters stand in subqueries, so that PostgreSQL plans the statement once.
 SELECT
     pg_current_snapshot()::text AS snapshot,
     pg_is_in_recovery() AS in_recovery,
@@ -18,11 +19,36 @@ FROM retention AS r
 LEFT JOIN (
     SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
     FROM changes AS o
-    WHERE o.xid >= cast(@from_xid::text AS xid8)
+    WHERE o.xid >= (SELECT cast(@from_xid::text AS xid8))
+      AND (o.xid >= (SELECT cast(@xmax::text AS xid8)) OR o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest(@running_xids::text[]) AS xid) AS u)))
+) AS c ON true
+WHERE r.id = 1
+LIMIT @max_rows;
+
+-- name: PollChangesApart :many
+-- The same where transactions are open for long: it does not read what has ended since.
+SELECT
+    pg_current_snapshot()::text AS snapshot,
+    pg_is_in_recovery() AS in_recovery,
+    pg_postmaster_start_time()::timestamptz AS server_started_at,
+    r.changes_dropped_xid::text::int8 AS dropped_xid,
+    (SELECT max(g.version_id) FROM goose_db_version AS g)::bigint AS schema_version,
+    c.xid::text::int8 AS xid,
+    c.pair_user_ids,
+    c.pair_group_ids,
+    c.position_group_ids,
+    c.user_ids,
+    c.group_ids,
+    coalesce(c.everything, false)::boolean AS everything
+FROM retention AS r
+LEFT JOIN (
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
+    FROM changes AS o
+    WHERE o.xid >= (SELECT cast(@xmax::text AS xid8))
     UNION ALL
     SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.user_ids, o.group_ids, o.everything
     FROM changes AS o
-    WHERE o.xid = ANY (cast(@running_xids::text[] AS xid8[]))
+    WHERE o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest(@running_xids::text[]) AS xid) AS u))
 ) AS c ON true
 WHERE r.id = 1
 LIMIT @max_rows;

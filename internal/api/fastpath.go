@@ -49,7 +49,7 @@ func (h *handler) fastPath(c *gin.Context) {
 }
 
 // writeAnswer writes what an operation has answered.
-func writeAnswer(c *gin.Context, status int, headers *Polled, body any) {
+func writeAnswer(c *gin.Context, status int, headers *Polled, body appending) {
 	header := c.Writer.Header()
 	header["Etag"] = []string{headers.ETag}
 	header["Cache-Control"] = []string{headers.CacheControl}
@@ -59,7 +59,7 @@ func writeAnswer(c *gin.Context, status int, headers *Polled, body any) {
 		return
 	}
 	header["Content-Type"] = []string{"application/json"}
-	_ = huma.DefaultJSONFormat.Marshal(c.Writer, body) // fails when the caller has gone
+	writeJSON(c, body)
 }
 
 // writeError writes the error of an operation.

@@ -32,6 +32,9 @@ type Options[T any] struct {
 	// Begin is called before a batch runs, in the order of batches, one at a time; nil:
 	// nothing is.
 	Begin func(items []T)
+	// Gather is called by the leader before its batch is closed: who comes meanwhile joins it.
+	// It must not block. nil: a batch is closed when it may run. With Gather, Begin must be nil.
+	Gather func()
 }
 
 // Batcher collects items into batches. Its methods are safe for concurrent use.
@@ -47,6 +50,7 @@ type Batcher[T any] struct {
 type batch[T any] struct {
 	items  []T
 	weight int
+	open   bool          // it may run, and others may still join
 	done   chan struct{} // closed when the batch has run
 	err    error         // set before done is closed
 }
@@ -88,6 +92,11 @@ func (b *Batcher[T]) join(item T) (own *batch[T], lead bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	weight := b.options.Weight(item)
+	if n := len(b.running); n > 0 && b.running[n-1].open && b.running[n-1].weight+weight <= b.options.Limit {
+		own = b.running[n-1]
+		own.items, own.weight = append(own.items, item), own.weight+weight
+		return own, false
+	}
 	if n := len(b.waiting); n > 0 && b.waiting[n-1].weight+weight <= b.options.Limit {
 		own = b.waiting[n-1]
 	} else {
@@ -114,6 +123,7 @@ func (b *Batcher[T]) start() bool {
 	if !b.options.MayRun(b.waiting[0].items, running) {
 		return false
 	}
+	b.waiting[0].open = b.options.Gather != nil
 	b.running = append(b.running, b.waiting[0])
 	b.waiting = b.waiting[1:]
 	if b.options.Begin != nil {
@@ -138,12 +148,23 @@ func (b *Batcher[T]) lead(ctx context.Context, own *batch[T]) {
 		go func() {
 			defer b.workers.Done()
 			for ; next != nil; next = b.finish(next) {
-				b.options.Run(ctx, next.items)
+				b.run(ctx, next)
 			}
 		}()
 	}()
-	b.options.Run(ctx, own.items)
+	b.run(ctx, own)
 	next = b.finish(own)
+}
+
+// run closes a batch and runs it.
+func (b *Batcher[T]) run(ctx context.Context, own *batch[T]) {
+	if b.options.Gather != nil {
+		b.options.Gather()
+		b.mu.Lock()
+		own.open = false
+		b.mu.Unlock()
+	}
+	b.options.Run(ctx, own.items)
 }
 
 // finish ends a batch and gives the next one to run, nil where there is none.

@@ -201,3 +201,34 @@ func TestPanic(t *testing.T) {
 		b.Wait()
 	})
 }
+
+// Who comes while a batch gathers joins it, up to the limit; who comes after that is in the
+// next one.
+func TestGather(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var sizes []int
+		var mu sync.Mutex
+		b := coalesce.New(coalesce.Options[int]{
+			Limit:  3,
+			MayRun: func(_ []int, running [][]int) bool { return len(running) == 0 },
+			Gather: func() { time.Sleep(time.Second) },
+			Run: func(_ context.Context, items []int) {
+				mu.Lock()
+				sizes = append(sizes, len(items))
+				mu.Unlock()
+				time.Sleep(time.Second)
+			},
+		})
+		var callers sync.WaitGroup
+		for i, wait := range []time.Duration{0, 100, 200, 300, 1500} { // milliseconds
+			callers.Go(func() {
+				time.Sleep(wait * time.Millisecond)
+				require.NoError(t, b.Do(t.Context(), i))
+			})
+		}
+		callers.Wait()
+		b.Wait()
+		require.Equal(t, []int{3, 2}, sizes)
+	})
+}

@@ -19,11 +19,11 @@ func answer[T any](ctx context.Context, c *Cache, r *request, memory func() (T, 
 		return none, time.Time{}, err
 	}
 	if done {
-		c.metrics.answers.WithLabelValues(byMemory).Inc()
+		c.metrics.byMemory.Inc()
 		value, err := memory()
 		return value, r.asOf, err
 	}
-	c.metrics.answers.WithLabelValues(byDatabase).Inc()
+	c.metrics.byDatabase.Inc()
 	asOf := c.options.AsOf()
 	value, err := database(ctx)
 	return value, asOf, err
@@ -80,7 +80,7 @@ func (c *Cache) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []
 		whole := true
 		for _, pair := range pairs {
 			state, shown, ready := c.pair(pair, l)
-			if whole = whole && ready; ready && shown && l == nil {
+			if whole = whole && ready; ready && shown {
 				all.states[pair] = state
 			}
 		}
@@ -106,7 +106,7 @@ func (c *Cache) UserStates(ctx context.Context, userID string, page readstate.Pa
 	r := request{}
 	r.answer = func(l *loading) bool {
 		u, _ := c.wholeUser(userID, l)
-		if u == nil || l != nil {
+		if u == nil {
 			return false
 		}
 		s := selection{page: page}
@@ -142,7 +142,7 @@ func (c *Cache) membersRequest(groupID string, m *members) *request {
 	r := &request{}
 	r.answer = func(l *loading) bool {
 		g := c.wholeGroup(groupID, l)
-		if g == nil || l != nil {
+		if g == nil {
 			return false
 		}
 		slot := &c.positions.slots[g.number]
@@ -221,7 +221,7 @@ func (c *Cache) pair(pair readstate.Pair, l *loading) (state readstate.State, sh
 		}
 		return state, false, false
 	}
-	record, found := u.table.get(c.byGroup(pair.GroupID))
+	key, record, found := u.table.get(c.byGroup(pair.GroupID))
 	if slices.Contains(u.stale, pair.GroupID) || !found && !u.whole {
 		if l != nil {
 			l.pair(pair)
@@ -232,7 +232,7 @@ func (c *Cache) pair(pair readstate.Pair, l *loading) (state readstate.State, sh
 	if !found {
 		return state, false, true
 	}
-	slot := c.positions.find(pair.GroupID)
+	slot := c.positions.slotOf(key)
 	if slot.touched > u.loaded {
 		c.remove(&u.entry)
 		if l != nil {
@@ -245,7 +245,7 @@ func (c *Cache) pair(pair readstate.Pair, l *loading) (state readstate.State, sh
 	}
 	ready = c.current(slot, l)
 	ready = c.asked(u, l) && ready
-	if !ready || l != nil {
+	if !ready {
 		return state, false, false
 	}
 	c.use(&u.entry)
@@ -321,7 +321,7 @@ func (c *Cache) loadUser(userID string, l *loading) {
 // badge gives the sum of a user's states, with no groups where none is known.
 func (c *Cache) badge(userID string, l *loading) (badge readstate.Badge, ready bool) {
 	u, changed := c.wholeUser(userID, l)
-	if u == nil || l != nil {
+	if u == nil {
 		return badge, false
 	}
 	if u.badgeAt >= changed && u.badgeAt != 0 {
@@ -373,7 +373,7 @@ func (c *Cache) follow(g *group) bool {
 		return false
 	}
 	for _, userID := range c.logged[uint64(len(c.logged))-(c.logEnd-g.logged):] {
-		if _, found := g.table.get(byUser(userID)); found && !g.spoil(userID) {
+		if _, _, found := g.table.get(byUser(userID)); found && !g.spoil(userID) {
 			return false
 		}
 	}

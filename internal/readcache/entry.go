@@ -154,6 +154,7 @@ func (c *Cache) evict() {
 }
 
 func (c *Cache) remove(e *entry) {
+	c.hits++
 	e.list.remove(e)
 	if e.user != nil {
 		delete(c.users, e.id)

@@ -16,6 +16,8 @@ const (
 // metrics of a cache.
 type metrics struct {
 	answers       *prometheus.CounterVec
+	byMemory      prometheus.Counter
+	byDatabase    prometheus.Counter
 	polls         prometheus.Histogram
 	drops         *prometheus.CounterVec
 	bytes         prometheus.Gauge
@@ -43,17 +45,9 @@ func newMetrics() *metrics {
 	for _, reason := range []string{dropConnection, dropMissed, dropEverything} {
 		m.drops.WithLabelValues(reason)
 	}
-	for _, by := range []string{byMemory, byDatabase} {
-		m.answers.WithLabelValues(by)
-	}
+	m.byMemory, m.byDatabase = m.answers.WithLabelValues("memory"), m.answers.WithLabelValues("database")
 	return m
 }
-
-// Who has answered.
-const (
-	byMemory   = "memory"
-	byDatabase = "database"
-)
 
 func (m *metrics) polled(took time.Duration) { m.polls.Observe(took.Seconds()) }
 

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,9 @@ const (
 	maxRequests = 1024
 	// idlePoll is how often changes are asked for while nobody reads, so that few come together.
 	idlePoll = time.Second
+	// yields is how often a round lets others run before it begins: under load more requests
+	// share it then, and alone it costs nothing.
+	yields = 2
 	// logLength is of how many users it is remembered that anything of them has changed.
 	logLength = 1 << 16
 )
@@ -87,6 +91,7 @@ type Cache struct {
 
 	revision *readstate.Revision // of the last poll; nil: nothing is held
 	tick     uint64              // is raised with whatever changes the order of things
+	hits     uint64              // is raised with whatever may change an answer
 	polling  bool
 	touched  []readstate.Change // by this process while a poll is under way
 	began    time.Time          // when the last poll began
@@ -98,6 +103,7 @@ type request struct {
 	// answer answers when all that it needs is there, and says that it did. Else it names, where
 	// l is not nil, what has to be loaded.
 	answer func(l *loading) bool
+	early  bool // it was answered before the poll, which may confirm that
 	asOf   time.Time
 	done   bool
 	err    error
@@ -145,6 +151,11 @@ func New(options Options) *Cache {
 		Limit:  maxRequests,
 		MayRun: func(_ []*request, running [][]*request) bool { return len(running) == 0 },
 		Run:    c.run,
+		Gather: func() {
+			for range yields {
+				runtime.Gosched()
+			}
+		},
 	})
 	return c
 }
@@ -226,7 +237,7 @@ func (c *Cache) askStale(r *request) bool {
 // run is a round: one poll, by which all requests are answered that need nothing else.
 func (c *Cache) run(ctx context.Context, requests []*request) {
 	asOf, began := c.options.AsOf(), c.options.Now()
-	l, since, ready := c.begin(requests)
+	l, since, ready, hits := c.begin(requests)
 	poll, err := c.options.Source.Poll(ctx, since, l.Load)
 	c.metrics.polled(c.options.Now().Sub(began))
 	c.mu.Lock()
@@ -249,20 +260,20 @@ func (c *Cache) run(ctx context.Context, requests []*request) {
 	c.touched = nil
 	for _, r := range requests {
 		r.asOf = asOf
-		r.done = r.answer(nil)
+		r.done = r.early && c.hits == hits || r.answer(nil)
 	}
 	c.evict()
 	c.measure()
 }
 
 // begin collects what the requests need.
-func (c *Cache) begin(requests []*request) (l *loading, since *readstate.Revision, ready []*largeLoad) {
+func (c *Cache) begin(requests []*request) (l *loading, since *readstate.Revision, ready []*largeLoad, hits uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l = &loading{pairs: map[readstate.Pair]bool{}, others: map[string]bool{}}
 	for _, r := range requests {
 		l.request = r
-		r.answer(l)
+		r.early = r.answer(l)
 	}
 	for key, one := range c.loads {
 		if one.ended {
@@ -272,7 +283,7 @@ func (c *Cache) begin(requests []*request) (l *loading, since *readstate.Revisio
 	}
 	slices.Sort(l.Users)
 	c.polling = true
-	return l, c.revision, ready
+	return l, c.revision, ready, c.hits
 }
 
 // apply takes over what a poll has told and loaded.
@@ -314,6 +325,7 @@ func (c *Cache) drop(reason string) {
 }
 
 func (c *Cache) forget() {
+	c.hits++
 	c.users, c.groups, c.positions = map[string]*user{}, map[string]*group{}, newPositions()
 	c.small, c.large = newList(), newList()
 	c.tooLarge, c.largeUser = map[string]time.Time{}, map[string]bool{}
@@ -338,6 +350,7 @@ func (c *Cache) mark(change *readstate.Change) {
 	for _, groupID := range change.Positions {
 		if s := c.positions.find(groupID); s != nil {
 			s.stale = true
+			c.hits++
 		}
 	}
 	for _, userID := range change.Users {
@@ -349,6 +362,7 @@ func (c *Cache) mark(change *readstate.Change) {
 	for _, groupID := range change.Groups {
 		if s := c.positions.find(groupID); s != nil {
 			s.stale, s.touched = true, c.tick
+			c.hits++
 		}
 		if g := c.groups[groupID]; g != nil {
 			c.remove(&g.entry)
@@ -361,6 +375,9 @@ func (c *Cache) mark(change *readstate.Change) {
 
 func (c *Cache) markPair(pair readstate.Pair) {
 	u := c.users[pair.UserID]
+	if u != nil {
+		c.hits++
+	}
 	if pair.GroupID == "" {
 		if u != nil {
 			u.lookupStale = true
@@ -371,8 +388,11 @@ func (c *Cache) markPair(pair readstate.Pair) {
 	if u != nil && !u.spoil(pair.GroupID) {
 		c.remove(&u.entry)
 	}
-	if g := c.groups[pair.GroupID]; g != nil && !g.spoil(pair.UserID) {
-		c.remove(&g.entry)
+	if g := c.groups[pair.GroupID]; g != nil {
+		c.hits++
+		if !g.spoil(pair.UserID) {
+			c.remove(&g.entry)
+		}
 	}
 }
 
@@ -383,6 +403,9 @@ func (c *Cache) log(userID string) {
 	}
 	c.logged = append(c.logged, userID)
 	c.logEnd++
+	if len(c.groups) > 0 {
+		c.hits++
+	}
 }
 
 // install puts in what a poll has loaded.

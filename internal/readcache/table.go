@@ -91,6 +91,9 @@ func (t *table) clip() {
 
 // seek gives the block in which an ID is, or would be; -1 in an empty table.
 func (t *table) seek(compare comparing) int {
+	if len(t.blocks) <= 1 {
+		return len(t.blocks) - 1
+	}
 	after := sort.Search(len(t.blocks), func(i int) bool {
 		key, _, _ := cut(t.blocks[i].data)
 		return compare(key) > 0
@@ -98,20 +101,19 @@ func (t *table) seek(compare comparing) int {
 	return max(after-1, min(0, len(t.blocks)-1))
 }
 
-// get gives the record of an ID.
-func (t *table) get(compare comparing) (record []byte, found bool) {
+// get gives the key and the record of an ID.
+func (t *table) get(compare comparing) (key, record []byte, found bool) {
 	at := t.seek(compare)
 	if at < 0 {
-		return nil, false
+		return nil, nil, false
 	}
-	t.blocks[at].each(func(key, r []byte) bool {
-		order := compare(key)
-		if order == 0 {
-			record, found = r, true
+	for rest := t.blocks[at].data; len(rest) > 0; {
+		key, record, rest = cut(rest)
+		if order := compare(key); order >= 0 {
+			return key, record, order == 0
 		}
-		return order < 0
-	})
-	return record, found
+	}
+	return nil, nil, false
 }
 
 // put sets the record of an ID, or removes it where the record is nil. key is used where the

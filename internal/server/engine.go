@@ -5,11 +5,7 @@ package server
 import (
 	"log/slog"
 	"net/http"
-	"net/url"
-	"runtime/debug"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -20,11 +16,14 @@ import (
 	"readmark/internal/webhook"
 )
 
-// releaseMode silences gin's debug output. The mode is global in gin: it is
-// set once, so that engines made at the same time do not race.
+// releaseMode silences gin's debug output, and has random numbers for request IDs drawn in
+// numbers. Both are global: they are set once, so that engines made at the same time do not race.
 //
-//nolint:gochecknoglobals // mirrors gin's own global
-var releaseMode = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
+//nolint:gochecknoglobals // mirrors the libraries' own globals
+var releaseMode = sync.OnceFunc(func() {
+	gin.SetMode(gin.ReleaseMode)
+	uuid.EnableRandPool()
+})
 
 // Options is what the engine needs of the rest of the program.
 type Options struct {
@@ -63,7 +62,7 @@ func New(options Options) Handler {
 	engine.RedirectTrailingSlash = false
 	engine.RedirectFixedPath = false
 	engine.ForwardedByClientIP = false // who says so may lie; nothing asks for it
-	engine.Use(identify, secure(), keep, access(options.Logger), recovery(options.Logger), allowOrigins(options.CORSOrigins), unescape)
+	engine.Use(newMiddleware(&options).handle)
 
 	callbacks := webhook.New(options.Sink, options.CallbackToken, body.NewRoom(options.CallbackBodies), options.Registry, options.Logger)
 	callbacks.Register(engine)
@@ -89,84 +88,4 @@ func headAsGet(handler http.Handler) http.Handler {
 		}
 		handler.ServeHTTP(w, r)
 	})
-}
-
-// identify gives each request an ID, and tells it to the caller.
-func identify(c *gin.Context) {
-	id := uuid.NewString()
-	c.Set("request_id", id)
-	c.Header("X-Request-Id", id)
-	c.Next()
-}
-
-// access logs each request at debug level: its route, never its path, which
-// may hold the token.
-func access(logger *slog.Logger) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		if !logger.Enabled(c.Request.Context(), slog.LevelDebug) {
-			c.Next()
-			return
-		}
-		started := time.Now()
-		c.Next()
-		logger.DebugContext(c.Request.Context(), "request served",
-			"method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(),
-			"duration_ms", float64(time.Since(started).Microseconds())/1000,
-			"key_name", c.GetString(api.KeyName),
-			"request_id", c.GetString("request_id"), "operation_id", c.GetHeader("Operationid"))
-	}
-}
-
-// recovery turns a panic into a 500, without the request in the log.
-func recovery(logger *slog.Logger) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		defer func() {
-			cause := recover()
-			if cause == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http's own sign to cut the connection
-				panic(cause)
-			}
-			if cause != nil {
-				logger.ErrorContext(c.Request.Context(), "handler panicked", "cause", cause,
-					"route", c.FullPath(), "request_id", c.GetString("request_id"), "stack", string(debug.Stack()))
-				c.Abort()
-				if !c.Writer.Written() {
-					api.WriteProblem(c, http.StatusInternalServerError, "internal error")
-				}
-			}
-		}()
-		c.Next()
-	}
-}
-
-// unescape decodes the path parameters of the read API, and refuses a query
-// that cannot be decoded, what is wrong in it would be left out otherwise, or that
-// says something twice.
-func unescape(c *gin.Context) {
-	if !strings.HasPrefix(c.FullPath(), "/v1/") {
-		c.Next()
-		return
-	}
-	query, err := url.ParseQuery(c.Request.URL.RawQuery)
-	if err != nil {
-		c.Abort()
-		api.WriteProblem(c, http.StatusUnprocessableEntity, "the query is not percent-encoded key=value pairs joined by &")
-		return
-	}
-	for _, values := range query {
-		if len(values) > 1 { // a proxy may have looked at the other one
-			c.Abort()
-			api.WriteProblem(c, http.StatusUnprocessableEntity, "a query parameter is given more than once")
-			return
-		}
-	}
-	for i := range c.Params {
-		plain, err := url.PathUnescape(c.Params[i].Value)
-		if err != nil {
-			c.Abort()
-			api.WriteProblem(c, http.StatusUnprocessableEntity, "path parameter "+c.Params[i].Key+" is not percent-encoded")
-			return
-		}
-		c.Params[i].Value = plain
-	}
-	c.Next()
 }

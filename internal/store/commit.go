@@ -24,7 +24,7 @@ const fewReceipts = 3
 // Writing the same batch again changes nothing. On an error nothing of the batch may be
 // relied upon.
 func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
-	err := s.withDays(ctx, s.days(&batch), func() error { return s.commit(ctx, &batch) })
+	err := s.withDays(ctx, days(&batch), func() error { return s.commit(ctx, &batch) })
 	if err != nil {
 		return fmt.Errorf("commit batch: %w", translate(err))
 	}
@@ -45,9 +45,9 @@ func (s *Store) commit(ctx context.Context, batch *readstate.Batch) (err error) 
 	return err
 }
 
-// days gives today, on which a batch is written, and the days of its events.
-func (s *Store) days(batch *readstate.Batch) []time.Time {
-	list := []time.Time{day(s.now())}
+// days gives the days of a batch's events.
+func days(batch *readstate.Batch) []time.Time {
+	var list []time.Time
 	for i := range batch.Events {
 		list = append(list, day(batch.Events[i].At))
 	}

@@ -12,7 +12,8 @@ import (
 	"readmark/internal/readstate"
 )
 
-// daysAhead is how many days beyond today have their partition made.
+// daysAhead is how many days beyond today have their partition of the journal made. Of changes
+// it is one: each poll looks into all of them.
 const daysAhead = 7
 
 // lockTimeout is how long making and dropping partitions waits for a lock:
@@ -44,7 +45,7 @@ func (s *Store) MakeDaysAhead(ctx context.Context) error {
 	for offset := -1; offset <= daysAhead; offset++ {
 		days = append(days, today.AddDate(0, 0, offset))
 	}
-	return s.makeDays(ctx, days)
+	return errors.Join(s.makeDays(ctx, journalTable, days), s.makeDays(ctx, changesTable, []time.Time{today, today.AddDate(0, 0, 1)}))
 }
 
 // day is the UTC midnight at which the partition of a moment begins.
@@ -52,26 +53,26 @@ func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
 // makeDays makes each day in a transaction of its own: CREATE TABLE … LIKE and
 // ATTACH, which, unlike CREATE … PARTITION OF, do not lock out writers.
-func (s *Store) makeDays(ctx context.Context, days []time.Time) error {
+func (s *Store) makeDays(ctx context.Context, table dayTable, days []time.Time) error {
 	var errs []error
 	for _, d := range days {
-		for _, table := range dayTables() {
-			err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return table.makeDay(ctx, tx, d) })
-			if err != nil && !hasState(err, stateDuplicateTable) {
-				errs = append(errs, fmt.Errorf("make partition %s: %w", table.partition(d), translate(err)))
-			}
+		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return table.makeDay(ctx, tx, d) })
+		if err != nil && !hasState(err, stateDuplicateTable) {
+			errs = append(errs, fmt.Errorf("make partition %s: %w", table.partition(d), translate(err)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// withDays writes, and where a day has no partition, makes the days and writes once more.
+// withDays writes, and where a day of the journal, or today's changes, have no partition, makes
+// them and writes once more.
 func (s *Store) withDays(ctx context.Context, days []time.Time, write func() error) error {
 	err := write()
 	if !noPartition(err) {
 		return err
 	}
-	if makeErr := s.makeDays(ctx, days); makeErr != nil {
+	makeErr := errors.Join(s.makeDays(ctx, journalTable, days), s.makeDays(ctx, changesTable, []time.Time{day(s.now())}))
+	if makeErr != nil {
 		return fmt.Errorf("%w: %w", readstate.ErrUnavailable, errors.Join(err, makeErr))
 	}
 	return write()
@@ -79,7 +80,7 @@ func (s *Store) withDays(ctx context.Context, days []time.Time, write func() err
 
 // withToday is withDays for what writes no events.
 func (s *Store) withToday(ctx context.Context, write func() error) error {
-	return s.withDays(ctx, []time.Time{day(s.now())}, write)
+	return s.withDays(ctx, nil, write)
 }
 
 // makeDay makes a day's partition, and attaches one that retention has detached

@@ -73,11 +73,13 @@ func (p *Poller) poll(ctx context.Context, since *readstate.Revision, load *read
 			return answer, err
 		}
 	}
+	changes := p.askChanges(ctx, since, &answer)
+	if load.Empty() { // one statement is a snapshot by itself
+		return answer, changes(p.conn)
+	}
 	var queue pipeline
 	_, _ = queue.Exec(ctx, beginSnapshot)
-	if err := p.askChanges(ctx, &queue, since, &answer); err != nil {
-		return answer, err
-	}
+	queue.ask(changes)
 	if err := p.load(ctx, &queue, load, &answer); err != nil {
 		return answer, err
 	}
@@ -108,21 +110,27 @@ func keepWhole(answer *readstate.Poll, users []string) {
 	}
 }
 
-// askChanges queues asking for the present revision and the changes since an earlier one.
-func (r *Reader) askChanges(ctx context.Context, queue *pipeline, since *readstate.Revision, answer *readstate.Poll) error {
-	params := db.PollChangesParams{FromXid: strconv.FormatUint(math.MaxUint64, 10), RunningXids: []string{}, MaxRows: polledChanges + 1}
-	switch {
-	case since == nil:
-	case since.InRecovery: // the snapshots of a standby do not list the transactions that run
-		params.FromXid = strconv.FormatUint(since.XMin, 10)
-	default:
-		params.FromXid = strconv.FormatUint(since.XMax, 10)
+// wideRange is from how many transactions on between the oldest that runs and the newest only
+// those that ran are read.
+const wideRange = 10_000
+
+// askChanges gives what asks for the present revision and the changes since an earlier one.
+func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, answer *readstate.Poll) func(conn db.DBTX) error {
+	none := strconv.FormatUint(math.MaxUint64, 10)
+	params := db.PollChangesParams{FromXid: none, Xmax: none, RunningXids: []string{}, MaxRows: polledChanges + 1}
+	apart := false
+	if since != nil {
+		params.FromXid, params.Xmax = strconv.FormatUint(since.XMin, 10), strconv.FormatUint(since.XMax, 10)
+		if since.InRecovery { // the snapshots of a standby do not list the transactions that run
+			params.Xmax = params.FromXid
+		}
 		for _, xid := range since.Running {
 			params.RunningXids = append(params.RunningXids, strconv.FormatUint(xid, 10))
 		}
+		apart = !since.InRecovery && since.XMax-since.XMin > wideRange
 	}
-	queue.ask(func(conn db.DBTX) error {
-		rows, err := r.queries.PollChanges(ctx, conn, params)
+	return func(conn db.DBTX) error {
+		rows, err := r.pollChanges(ctx, conn, params, apart)
 		if err != nil {
 			return err
 		}
@@ -142,8 +150,21 @@ func (r *Reader) askChanges(ctx context.Context, queue *pipeline, since *readsta
 			addChange(&answer.Change, &rows[i])
 		}
 		return nil
+	}
+}
+
+func (r *Reader) pollChanges(ctx context.Context, conn db.DBTX, params db.PollChangesParams, apart bool) ([]db.PollChangesRow, error) {
+	if !apart {
+		return r.queries.PollChanges(ctx, conn, params)
+	}
+	rows, err := r.queries.PollChangesApart(ctx, conn, db.PollChangesApartParams{
+		Xmax: params.Xmax, RunningXids: params.RunningXids, MaxRows: params.MaxRows,
 	})
-	return nil
+	list := make([]db.PollChangesRow, len(rows))
+	for i := range rows {
+		list[i] = db.PollChangesRow(rows[i])
+	}
+	return list, err
 }
 
 // missesChanges reports whether changes may be missing between two revisions.

@@ -35,6 +35,9 @@ type Sink interface {
 	Reject(ctx context.Context, rejection readstate.Rejection) error
 }
 
+// requestIDHeader is the header of an answer that names the request in the log.
+const requestIDHeader = "X-Request-Id"
+
 // longLists is how many callbacks with long lists of users are decoded and stored at
 // one time: their events take more memory than their bodies.
 const longLists = 2
@@ -165,7 +168,7 @@ func (h *Handler) callback(c *gin.Context, command string) (dialect string, r re
 		return dialect, resultRejected
 	} else if err != nil {
 		h.logger.ErrorContext(ctx, "callback not durable", "command", command, "error", err,
-			"request_id", c.GetString("request_id"), "operation_id", operationID(c))
+			"request_id", c.Writer.Header().Get(requestIDHeader), "operation_id", operationID(c))
 		h.fail(c, http.StatusServiceUnavailable, readstate.CodeNotDurable,
 			"the callback could not be stored", "neither database nor spool took it; it is lost unless it is sent again")
 		return dialect, resultFailed
@@ -228,7 +231,7 @@ func (h *Handler) reject(ctx context.Context, c *gin.Context, command string, si
 	}
 	h.logger.WarnContext(ctx, "callback rejected", "command", command, "code", input.Code,
 		"field", input.Field, "reason", input.Message, "body_bytes", size,
-		"request_id", c.GetString("request_id"), "operation_id", operationID(c))
+		"request_id", c.Writer.Header().Get(requestIDHeader), "operation_id", operationID(c))
 	err = h.sink.Reject(ctx, readstate.Rejection{
 		Command: command, Code: input.Code, Field: input.Field, Reason: input.Message, Size: size,
 		UserID: input.UserID, GroupID: input.GroupID,
@@ -236,7 +239,7 @@ func (h *Handler) reject(ctx context.Context, c *gin.Context, command string, si
 	if err != nil {
 		h.metrics.unrecorded.Inc()
 		h.logger.ErrorContext(ctx, "rejected callback not recorded", "command", command, "error", err,
-			"request_id", c.GetString("request_id"), "operation_id", operationID(c))
+			"request_id", c.Writer.Header().Get(requestIDHeader), "operation_id", operationID(c))
 	}
 	h.fail(c, rejectedAs(input.Code), input.Code, input.Message, input.Detail)
 	return resultRejected
@@ -251,7 +254,7 @@ func (h *Handler) unknownPath(c *gin.Context) {
 		}
 		h.logger.WarnContext(c.Request.Context(), "callback to an unknown path, check OpenIM's webhook url",
 			"last_segment", h.token.redact(last),
-			"request_id", c.GetString("request_id"), "operation_id", operationID(c))
+			"request_id", c.Writer.Header().Get(requestIDHeader), "operation_id", operationID(c))
 	}
 	h.fail(c, http.StatusNotFound, readstate.CodeUnknownPath, "the path names no callback command",
 		"expected POST /callback…Command")

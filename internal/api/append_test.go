@@ -1,0 +1,42 @@
+package api
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// What is written without reflection is what encoding/json writes, whatever IDs hold.
+func TestAppendJSON(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		id := func(name string) string {
+			return rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"u1", `"`, `\`, "<&>", "\u2028", "李", "~ ", "\x7f"})).Draw(r, name)
+		}
+		number := func(name string) int64 { return rapid.Int64().Draw(r, name) }
+		moment := func(name string) time.Time {
+			return time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(r, name)).UTC()
+		}
+		flag := func(name string) bool { return rapid.Bool().Draw(r, name) }
+		state := StateAnswer{State: State{
+			UserID: id("user"), GroupID: id("group"), UnreadCount: number("unread"), ContentType: number("type"), Source: "fact",
+			Exact: flag("exact"), Pending: flag("pending"), Muted: flag("muted"), UpdatedAt: moment("updated"),
+		}, AsOf: moment("as of")}
+		if flag("has read") {
+			state.LastReadAt = new(moment("read"))
+		}
+		badge := Badge{
+			UserID: id("user"), UnreadCount: number("unread"), UnreadCountUnmuted: number("unmuted"), UnreadGroups: number("unread groups"),
+			Groups: number("groups"), Exact: flag("exact"), Pending: flag("pending"), AsOf: moment("as of"),
+		}
+		for _, answer := range []appending{&state, &badge} {
+			var want bytes.Buffer
+			require.NoError(r, huma.DefaultJSONFormat.Marshal(&want, answer))
+			require.Equal(r, want.String(), string(answer.appendJSON(nil)))
+		}
+	})
+}
