@@ -39,8 +39,10 @@ const (
 	// memoryLimit ends that trade where callbacks with very many members come together:
 	// garbage is collected earlier then. It is soft, and GOMEMLIMIT overrules it.
 	memoryLimit = 192 << 20
-	// cacheRoom is how much is added to it for the read cache, in percent of its size.
+	// cacheRoom is how much is added to it for what the read cache holds, in percent of that.
 	cacheRoom = 125
+	// memoryInterval is how often that is done.
+	memoryInterval = time.Second
 	// Rejected callbacks are for finding faults, not for keeping.
 	rejectionRetention = 30 * 24 * time.Hour
 	maxRejections      = 1_000_000
@@ -78,7 +80,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit + c.ReadCacheBytes*cacheRoom/100)
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	logger.InfoContext(ctx, "readmark starts", "version", b.Version, "commit", b.Commit, "go", b.Go)
 	queue, err := spool.Open(spool.Options{
@@ -146,6 +148,9 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		background.Go(func() { v.replica.Follow(serving) })
 	}
 	background.Go(func() { v.cache.Run(serving) })
+	if os.Getenv("GOMEMLIMIT") == "" {
+		background.Go(func() { v.limitMemory(serving) })
+	}
 	background.Go(func() {
 		newest, err := p.run(serving)
 		if err != nil {
@@ -191,6 +196,20 @@ func (v *service) openCache() (stop func()) {
 	}
 	v.cache.Register(v.registry)
 	return poller.Close
+}
+
+// limitMemory has the memory limit follow what the read cache holds.
+func (v *service) limitMemory(ctx context.Context) {
+	ticker := time.NewTicker(memoryInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			debug.SetMemoryLimit(memoryLimit + int64(v.cache.Size())*cacheRoom/100)
+		}
+	}
 }
 
 // maintenance is what a serving readmark does every hour.

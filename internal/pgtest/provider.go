@@ -121,17 +121,23 @@ func startLocal(ctx context.Context) (*Server, error) {
 }
 
 func startDownload(ctx context.Context) (*Server, error) {
+	bin, err := download(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return startEmbedded(ctx, bin, "downloaded binaries")
+}
+
+// download gives the directory of downloaded binaries.
+func download(ctx context.Context) (binDir string, err error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return nil, fmt.Errorf("find cache directory: %w", err)
+		return "", fmt.Errorf("find cache directory: %w", err)
 	}
 	fetched, err := embeddedpg.Fetch(ctx, embeddedpg.Options{
 		DataDir: filepath.Join(cache, "readmark"), Logger: slog.New(slog.DiscardHandler),
 	}, newestMajor)
-	if err != nil {
-		return nil, err
-	}
-	return startEmbedded(ctx, fetched.BinDir, "downloaded binaries")
+	return fetched.BinDir, err
 }
 
 // newestMajor is the PostgreSQL that a download fetches.

@@ -132,7 +132,13 @@ func (c *Cache) resize(e *entry, change func()) {
 	}
 }
 
-// size is all that the cache holds, in bytes.
+// Size is what the cache holds, in bytes, about.
+func (c *Cache) Size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.size()
+}
+
 func (c *Cache) size() int { return c.small.size + c.large.size + c.positions.size }
 
 // evict drops the entries that were not used for longest until all fits. Large ones have half

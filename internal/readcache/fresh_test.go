@@ -4,13 +4,17 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/pgtest"
@@ -352,4 +356,64 @@ func TestFaultsAreNeverStale(t *testing.T) {
 	})
 	require.Zero(t, w.wrong.Load())
 	require.Positive(t, w.failed.Load(), "there was trouble")
+}
+
+// TestKilledServer: PostgreSQL is killed again and again, and comes back.
+func TestKilledServer(t *testing.T) {
+	t.Parallel()
+	url, kill := pgtest.Own(t)
+	both := []*process{newProcess(t, url, nil), newProcess(t, url, nil)}
+	w := newWorld(t)
+	w.tolerates = true
+	kills := 0
+	w.run(25_000, both, both, func(ctx context.Context) {
+		kill()
+		kills++
+		for before := w.answers.Load(); ctx.Err() == nil && w.answers.Load() < before+5000; { // it answers again
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	t.Logf("killed %d times", kills)
+	require.Zero(t, w.wrong.Load())
+	require.Greater(t, kills, 2)
+}
+
+// TestAnotherServer: an address that leads to another server answers from that one, with nothing
+// left of the first, though transactions have the same numbers there.
+func TestAnotherServer(t *testing.T) {
+	t.Parallel()
+	first, _ := pgtest.Own(t)
+	second, _ := pgtest.Own(t)
+	pair := readstate.Pair{UserID: "u", GroupID: "g"}
+	for i, url := range []string{first, second} {
+		p := newProcess(t, url, nil)
+		require.NoError(t, p.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{event(readstate.EventReceipt, pair, int64(i+1))}, Fresh: true}))
+	}
+	u, err := url.Parse(first)
+	require.NoError(t, err)
+	other, err := url.Parse(second)
+	require.NoError(t, err)
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	proxy := toxiproxy.NewProxy(server, "database", "127.0.0.1:0", u.Host)
+	require.NoError(t, proxy.Start())
+	t.Cleanup(proxy.Stop)
+	u.Host = proxy.Listen
+	p := newProcess(t, u.String(), nil)
+	state, _, err := p.cache.State(t.Context(), pair)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, state.UnreadCount)
+	proxy.Stop()
+	proxy = toxiproxy.NewProxy(server, "database", u.Host, other.Host)
+	require.NoError(t, proxy.Start())
+	t.Cleanup(proxy.Stop)
+	password, _ := u.User.Password()
+	_, err = pgtest.Connect(t, second).Exec(t.Context(), fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", u.User.Username(), password))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		state, _, err := p.cache.State(t.Context(), pair)
+		return err == nil && state.UnreadCount == 2
+	}, 10*time.Second, 10*time.Millisecond)
 }
