@@ -429,7 +429,7 @@ FROM (
         unnest($3::uuid[]) AS from_id
 ) AS w
 JOIN journal AS j ON j.group_id = w.group_id AND (j.received_at, j.id) >= (w.from_at, w.from_id)
-WHERE j.received_at >= $4::timestamptz
+WHERE j.received_at >= (SELECT $4::timestamptz)
   AND j.kind NOT IN ('server_receipt', 'group_read')
 ORDER BY j.received_at, j.id
 LIMIT $5
@@ -444,7 +444,8 @@ type ListGroupJournalParams struct {
 }
 
 // What the journal has of groups, in each from a place on, that read states and positions
-// are made from; in the order of everything.
+// are made from; in the order of everything. The moment stands in a subquery, so that the
+// statement is planned once.
 func (q *Queries) ListGroupJournal(ctx context.Context, db DBTX, arg ListGroupJournalParams) ([]Journal, error) {
 	rows, err := db.Query(ctx, listGroupJournal,
 		arg.GroupIDs,
@@ -513,8 +514,8 @@ FROM (
         unnest($3::text[]) AS message_id,
         unnest($4::timestamptz[]) AS from_at
 ) AS w
-JOIN journal AS j ON j.user_id = w.user_id AND j.received_at >= w.from_at AND j.message_id = w.message_id AND j.group_id = w.group_id
-WHERE j.user_id = ANY ($1::text[]) AND j.received_at >= $5::timestamptz
+JOIN journal AS j ON j.message_id = w.message_id AND j.user_id = w.user_id AND j.received_at >= w.from_at AND j.group_id = w.group_id
+WHERE j.user_id = ANY ($1::text[]) AND j.received_at >= $5::timestamptz AND j.message_id IS NOT NULL
   AND j.kind = 'message'
 `
 
@@ -534,7 +535,7 @@ type ListMessageEventsRow struct {
 	ReadSeq    *int64
 }
 
-// What the journal has of messages, by sender, each from a moment on.
+// What the journal has of messages, each from a moment on.
 func (q *Queries) ListMessageEvents(ctx context.Context, db DBTX, arg ListMessageEventsParams) ([]ListMessageEventsRow, error) {
 	rows, err := db.Query(ctx, listMessageEvents,
 		arg.UserIDs,

@@ -61,6 +61,9 @@ CREATE INDEX journal_received_at_idx ON journal USING brin (received_at) WITH (a
 -- The history of a group, what comes after a late event of it, and replays.
 CREATE INDEX journal_group_id_received_at_id_idx ON journal (group_id, received_at, id) WHERE group_id IS NOT NULL;
 
+-- What was told of a message before. Only messages are in it.
+CREATE INDEX journal_message_id_idx ON journal USING hash (message_id) WHERE message_id IS NOT NULL;
+
 COMMENT ON TABLE journal IS 'Every event that was acknowledged: callbacks, and what OpenIM''s REST API answered.';
 COMMENT ON COLUMN journal.user_id IS 'Reader, sender or member; empty where the whole group is meant, or the user was erased.';
 COMMENT ON COLUMN journal.received_at IS 'Arrival; of what OpenIM answered, the moment before it was asked.';

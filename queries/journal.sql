@@ -137,7 +137,8 @@ WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestam
 
 -- name: ListGroupJournal :many
 -- What the journal has of groups, in each from a place on, that read states and positions
--- are made from; in the order of everything.
+-- are made from; in the order of everything. The moment stands in a subquery, so that the
+-- statement is planned once.
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
@@ -150,13 +151,13 @@ FROM (
         unnest(@from_ids::uuid[]) AS from_id
 ) AS w
 JOIN journal AS j ON j.group_id = w.group_id AND (j.received_at, j.id) >= (w.from_at, w.from_id)
-WHERE j.received_at >= @oldest::timestamptz
+WHERE j.received_at >= (SELECT @oldest::timestamptz)
   AND j.kind NOT IN ('server_receipt', 'group_read')
 ORDER BY j.received_at, j.id
 LIMIT @max_rows;
 
 -- name: ListMessageEvents :many
--- What the journal has of messages, by sender, each from a moment on.
+-- What the journal has of messages, each from a moment on.
 SELECT j.group_id::text AS group_id, j.message_id::text AS message_id, j.received_at, j.id, j.read_seq
 FROM (
     SELECT
@@ -165,8 +166,8 @@ FROM (
         unnest(@message_ids::text[]) AS message_id,
         unnest(@from_ats::timestamptz[]) AS from_at
 ) AS w
-JOIN journal AS j ON j.user_id = w.user_id AND j.received_at >= w.from_at AND j.message_id = w.message_id AND j.group_id = w.group_id
-WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestamptz
+JOIN journal AS j ON j.message_id = w.message_id AND j.user_id = w.user_id AND j.received_at >= w.from_at AND j.group_id = w.group_id
+WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestamptz AND j.message_id IS NOT NULL
   AND j.kind = 'message';
 
 -- name: GetEstimateBefore :one

@@ -2,7 +2,6 @@ package readstate
 
 import (
 	"maps"
-	"math/bits"
 	"slices"
 	"time"
 )
@@ -21,7 +20,7 @@ const ReadConfirmation = time.Second
 const (
 	minStoreCheck = time.Second
 	maxStoreCheck = time.Minute
-	// senderStoreCheck is up to which pause the sender is asked. Who does not see a message after
+	// senderStoreCheck is up to when the sender is asked. Who does not see a message after
 	// that may be frozen.
 	senderStoreCheck = 4 * time.Second
 )
@@ -183,22 +182,23 @@ func (a *applying) confirm(e *Entry, state *ReadState) {
 		a.lookups.add(Lookup{Pair: e.Pair(), DueAt: settled, SettlesAt: settled, Background: true})
 	case position.Unsequenced == 0:
 	default:
-		pause := min(max(e.At.Sub(position.UnsequencedAt), minStoreCheck), maxStoreCheck)
-		again := Lookup{Pair: e.Pair(), DueAt: a.options.Now.Add(pause), Background: true}
-		if pause < senderStoreCheck && state.Estimate.ByMessage && state.Estimate.At.Equal(position.UnsequencedAt) { // whose message is the newest
+		age, turn := nextStoreCheck(e.At.Sub(position.UnsequencedAt))
+		again := Lookup{Pair: e.Pair(), DueAt: later(position.UnsequencedAt.Add(age), a.options.Now), Background: true}
+		if age < senderStoreCheck && state.Estimate.ByMessage && state.Estimate.At.Equal(position.UnsequencedAt) { // whose message is the newest
 			a.lookups.add(again)
 		} else {
-			a.checkStored(StoreCheck{again, turn(again.DueAt.Sub(position.UnsequencedAt))})
+			a.checkStored(StoreCheck{again, turn})
 		}
 	}
 }
 
-// turn is the number of a check, by how long after the announcement it is.
-func turn(age time.Duration) int {
-	if age > maxStoreCheck {
-		return int(age/maxStoreCheck) + bits.Len(uint(maxStoreCheck/minStoreCheck))
+// nextStoreCheck gives how long after the announcement the next check is, and its number: after
+// 1, 2, 4 … s, and then each minute. All who ask between two checks mean the same one.
+func nextStoreCheck(age time.Duration) (next time.Duration, turn int) {
+	for next = minStoreCheck; next <= age; turn++ {
+		next += min(next, maxStoreCheck)
 	}
-	return bits.Len(uint(max(0, age/minStoreCheck)))
+	return next, turn
 }
 
 // checkStored asks some member of the group, at the earliest of the moments that are given.

@@ -35,7 +35,19 @@ const (
 // loads what they are about, applies them, and writes what has changed. It takes two
 // round trips, and more for events that come late. All writers of positions lock them
 // in key order, before they write states.
-func (s *Store) commitEvents(ctx context.Context, batch *readstate.Batch, filterErased bool) (err error) {
+func (s *Store) commitEvents(ctx context.Context, batch *readstate.Batch, filterErased bool) error {
+	err := s.commitEventsOf(ctx, batch, filterErased, false)
+	if errors.Is(err, errNoPosition) {
+		err = s.commitEventsOf(ctx, batch, filterErased, true)
+	}
+	return err
+}
+
+// errNoPosition says that a group has no position yet: there must be a row to lock. Then all
+// begins anew, so that the rows are locked in one order.
+var errNoPosition = errors.New("a group of the batch has no position")
+
+func (s *Store) commitEventsOf(ctx context.Context, batch *readstate.Batch, filterErased, newGroups bool) (err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -46,7 +58,7 @@ func (s *Store) commitEvents(ctx context.Context, batch *readstate.Batch, filter
 			rollBack(ctx, conn)
 		}
 	}()
-	t := transaction{Store: s, conn: conn, batch: *batch}
+	t := transaction{Store: s, conn: conn, batch: *batch, newGroups: newGroups}
 	var queue pipeline
 	_, _ = queue.Exec(ctx, "begin")
 	if filterErased {
@@ -102,6 +114,8 @@ type transaction struct {
 	*Store
 	conn  *pgxpool.Conn
 	batch readstate.Batch
+	// newGroups: some group may have no position yet.
+	newGroups bool
 
 	left       []readstate.Event // not applied yet, in order
 	groups     []string          // of the events, in key order
@@ -142,9 +156,10 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 	}
 	slices.Sort(t.groups)
 	if len(t.groups) > 0 {
-		// A group of which only receipts are known gets a row, too: there must be one to lock.
-		if err := t.queries.AddPositions(ctx, queue, t.groups); err != nil {
-			return err
+		if t.newGroups {
+			if err := t.queries.AddPositions(ctx, queue, t.groups); err != nil {
+				return err
+			}
 		}
 		queue.ask(func(conn db.DBTX) error {
 			rows, err := t.queries.LockPositions(ctx, conn, t.groups)
@@ -159,6 +174,9 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 	}
 	if err := queue.send(ctx, t.conn); err != nil {
 		return err
+	}
+	if len(t.loaded.Positions) < len(t.groups) {
+		return errNoPosition
 	}
 	// With the positions locked, a group's rows are recorded in the order in which they
 	// moved its position.

@@ -319,7 +319,7 @@ func TestStoreChecks(t *testing.T) {
 	a.tell(snapshot("a", "g", 9, 1, 1), snapshot("b", "g", 9, 1, 2), snapshot("c", "g", 9, 1, 3), snapshot("a", "g", 6, 1, 4), message("s", "g", "m", 0, 5))
 	a.EnableLookups()
 	for i, user := range []string{"c", "b", "c", "d"} {
-		a.tell(snapshot(user, "g", 9, int64(2+i), 1_000_000*(i+3)))
+		a.tell(snapshot(user, "g", 9, int64(2+i), 4_500_000+100_000*i)) // between two checks
 	}
 	var taken []readstate.LeasedLookup
 	require.Eventually(t, func() bool {

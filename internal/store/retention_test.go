@@ -183,6 +183,11 @@ func TestRetireChanges(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, seen.Reset)
 	require.Equal(t, []string{"u"}, seen.Change.Users)
+	last := seen.Revision.XMax
+	require.Eventually(t, func() bool { // transactions of other databases end
+		seen, err = poller.Poll(t.Context(), &seen.Revision, readstate.Load{})
+		return err == nil && seen.Revision.XMin >= last
+	}, time.Minute, 10*time.Millisecond)
 
 	keep := store.Retention{Changes: aDay}
 	result, err := s.Retire(t.Context(), keep)

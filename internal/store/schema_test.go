@@ -133,7 +133,7 @@ func TestDaysHaveTheJournalsIndexes(t *testing.T) {
 			WHERE a.inhparent = i.indexrelid AND of.indrelid = d.inhrelid AND of.indisvalid))
 		FROM pg_index AS i JOIN pg_inherits AS d ON d.inhparent = i.indrelid
 		WHERE i.indrelid = 'journal'::regclass`).Scan(&indexes, &days, &missing))
-	require.Equal(t, 3, indexes)
+	require.Equal(t, 4, indexes)
 	require.GreaterOrEqual(t, days, 9)
 	require.Zero(t, missing)
 }
