@@ -5,8 +5,10 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -82,6 +84,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	config.CreateHooks = nil // no $schema field in answers
 	strict := huma.DefaultJSONFormat
 	strict.Unmarshal = unmarshal
+	strict.Marshal = marshal
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
 	config.RejectUnknownQueryParameters = true // a mistyped filter must not be answered with everything
 	config.DocsPath, config.SchemasPath = "", ""
@@ -136,6 +139,15 @@ func unmarshal(data []byte, v any) error {
 		return err
 	}
 	return json.Unmarshal(data, v, json.RejectUnknownMembers(true))
+}
+
+// marshal writes what knows how to write itself without reflection.
+func marshal(w io.Writer, v any) error {
+	if own, found := v.(appending); found && !reflect.ValueOf(v).IsZero() {
+		_, err := w.Write(own.appendJSON(nil))
+		return err
+	}
+	return huma.DefaultJSONFormat.Marshal(w, v)
 }
 
 // asOf is a moment that an answer read after it cannot be older than.

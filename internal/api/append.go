@@ -13,6 +13,12 @@ import (
 
 // appendJSON appends the answer.
 func (a *StateAnswer) appendJSON(b []byte) []byte {
+	b = appendTime(append(a.appendFields(b), `,"asOf":`...), a.AsOf)
+	return append(b, "}\n"...)
+}
+
+// appendFields appends the state without its end.
+func (a *State) appendFields(b []byte) []byte {
 	b = appendText(append(b, `{"userID":`...), a.UserID)
 	b = appendText(append(b, `,"groupID":`...), a.GroupID)
 	b = strconv.AppendInt(append(b, `,"unreadCount":`...), a.UnreadCount, 10)
@@ -27,9 +33,7 @@ func (a *StateAnswer) appendJSON(b []byte) []byte {
 	b = strconv.AppendBool(append(b, `,"exact":`...), a.Exact)
 	b = strconv.AppendBool(append(b, `,"pending":`...), a.Pending)
 	b = strconv.AppendBool(append(b, `,"muted":`...), a.Muted)
-	b = appendTime(append(b, `,"updatedAt":`...), a.UpdatedAt)
-	b = appendTime(append(b, `,"asOf":`...), a.AsOf)
-	return append(b, "}\n"...)
+	return appendTime(append(b, `,"updatedAt":`...), a.UpdatedAt)
 }
 
 // appendJSON appends the badge.
@@ -43,6 +47,72 @@ func (a *Badge) appendJSON(b []byte) []byte {
 	b = strconv.AppendBool(append(b, `,"pending":`...), a.Pending)
 	b = appendTime(append(b, `,"asOf":`...), a.AsOf)
 	return append(b, "}\n"...)
+}
+
+// appendJSON appends the page.
+func (l *StateList) appendJSON(b []byte) []byte {
+	b = append(b, `{"items":[`...)
+	for i := range l.Items {
+		b = l.Items[i].appendFields(appendComma(b, i))
+		b = append(b, '}')
+	}
+	b = appendText(append(b, `],"nextCursor":`...), l.NextCursor)
+	b = appendTime(append(b, `,"asOf":`...), l.AsOf)
+	return append(b, "}\n"...)
+}
+
+// appendJSON appends the batch.
+func (a QueryUnreadResponseBody) appendJSON(b []byte) []byte {
+	b = append(b, `{"pairs":[`...)
+	for i := range a.Pairs {
+		pair := &a.Pairs[i]
+		b = appendText(append(appendComma(b, i), `{"userID":`...), pair.UserID)
+		b = appendText(append(b, `,"groupID":`...), pair.GroupID)
+		b = appendText(append(b, `,"status":`...), pair.Status)
+		if pair.State != nil {
+			b = append(pair.State.appendFields(append(b, `,"state":`...)), '}')
+		}
+		b = append(b, '}')
+	}
+	b = append(b, `],"users":[`...)
+	for i := range a.Users {
+		b = a.Users[i].appendJSON(appendComma(b, i))
+	}
+	b = appendTime(append(b, `],"asOf":`...), a.AsOf)
+	return append(b, "}\n"...)
+}
+
+func (a *UserAnswer) appendJSON(b []byte) []byte {
+	b = appendText(append(b, `{"userID":`...), a.UserID)
+	b = appendText(append(b, `,"status":`...), a.Status)
+	for _, n := range []struct {
+		name  string
+		value *int64
+	}{
+		{`,"unreadCount":`, a.UnreadCount}, {`,"unreadCountUnmuted":`, a.UnreadCountUnmuted},
+		{`,"unreadGroups":`, a.UnreadGroups}, {`,"groups":`, a.Groups},
+	} {
+		if n.value != nil {
+			b = strconv.AppendInt(append(b, n.name...), *n.value, 10)
+		}
+	}
+	if a.Exact != nil {
+		b = strconv.AppendBool(append(b, `,"exact":`...), *a.Exact)
+	}
+	if a.Pending != nil {
+		b = strconv.AppendBool(append(b, `,"pending":`...), *a.Pending)
+	}
+	if a.AsOf != nil {
+		b = appendTime(append(b, `,"asOf":`...), *a.AsOf)
+	}
+	return append(b, '}')
+}
+
+func appendComma(b []byte, i int) []byte {
+	if i > 0 {
+		return append(b, ',')
+	}
+	return b
 }
 
 func appendTime(b []byte, t time.Time) []byte {

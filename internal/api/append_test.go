@@ -33,7 +33,19 @@ func TestAppendJSON(t *testing.T) {
 			UserID: id("user"), UnreadCount: number("unread"), UnreadCountUnmuted: number("unmuted"), UnreadGroups: number("unread groups"),
 			Groups: number("groups"), Exact: flag("exact"), Pending: flag("pending"), AsOf: moment("as of"),
 		}
-		for _, answer := range []appending{&state, &badge} {
+		list := StateList{Items: []State{}, NextCursor: id("cursor"), AsOf: state.AsOf}
+		for range rapid.IntRange(0, 3).Draw(r, "items") {
+			list.Items = append(list.Items, state.State)
+		}
+		batch := QueryUnreadResponseBody{
+			Pairs: []PairAnswer{{UserID: id("user"), GroupID: id("group"), Status: "unknown"}, {UserID: id("user"), GroupID: id("group"), Status: "known", State: &state.State}},
+			Users: []UserAnswer{{UserID: id("user"), Status: "unknown"}, {
+				UserID: id("user"), Status: "known", UnreadCount: new(number("unread")), UnreadCountUnmuted: new(number("unmuted")),
+				UnreadGroups: new(number("unread groups")), Groups: new(number("groups")), Exact: new(flag("exact")), Pending: new(flag("pending")), AsOf: &badge.AsOf,
+			}},
+			AsOf: state.AsOf,
+		}
+		for _, answer := range []appending{&state, &badge, &list, batch} {
 			var want bytes.Buffer
 			require.NoError(r, huma.DefaultJSONFormat.Marshal(&want, answer))
 			require.Equal(r, want.String(), string(answer.appendJSON(nil)))

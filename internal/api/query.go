@@ -52,12 +52,16 @@ type UserAnswer struct {
 	AsOf               *time.Time `json:"asOf,omitempty" doc:"the answer is not older than this, UTC"`
 }
 
+// queryOutput has the schema's name of its body from the operation.
 type queryOutput struct {
-	Body struct {
-		Pairs []PairAnswer `json:"pairs" nullable:"false" doc:"in the order asked, repeats included"`
-		Users []UserAnswer `json:"users" nullable:"false" doc:"in the order asked, repeats included"`
-		AsOf  time.Time    `json:"asOf" doc:"the answer is not older than this, UTC"`
-	}
+	Body QueryUnreadResponseBody
+}
+
+// QueryUnreadResponseBody is the answer to a batch.
+type QueryUnreadResponseBody struct {
+	Pairs []PairAnswer `json:"pairs" nullable:"false" doc:"in the order asked, repeats included"`
+	Users []UserAnswer `json:"users" nullable:"false" doc:"in the order asked, repeats included"`
+	AsOf  time.Time    `json:"asOf" doc:"the answer is not older than this, UTC"`
 }
 
 func (h *handler) registerQuery(api huma.API) {

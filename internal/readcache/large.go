@@ -42,8 +42,8 @@ type largeLoad struct {
 	revision readstate.Revision
 }
 
-// loadLarge begins a load, unless one is under way or the entry is known not to fit, and has
-// the request wait for it.
+// loadLarge begins a load, and has the database answer the request meanwhile, unless one is under
+// way: then the request waits for it. What is known not to fit is the database's in any case.
 func (c *Cache) loadLarge(r *request, key loadKey) {
 	if until, found := c.tooLarge[key.name()]; found {
 		if r.direct = c.options.Now().Before(until); r.direct {
@@ -61,6 +61,8 @@ func (c *Cache) loadLarge(r *request, key loadKey) {
 		}
 		c.loads[key] = one
 		go c.runLoad(one)
+		r.direct = true
+		return
 	}
 	r.waits = append(r.waits, one)
 }

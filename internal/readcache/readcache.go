@@ -202,7 +202,7 @@ func (c *Cache) ask(ctx context.Context, r *request) (bool, error) {
 		return true, nil
 	}
 	for range maxRounds {
-		r.waits = nil
+		r.waits, r.direct = nil, false
 		if err := c.rounds.Do(ctx, r); err != nil {
 			return false, fmt.Errorf("wait for a poll: %w", err)
 		}

@@ -29,6 +29,10 @@ const (
 // errNoRevision says that the table of which there must be one row is empty.
 var errNoRevision = errors.New("table retention is empty")
 
+// inKeyOrder has very many rows read in the order of an index, which takes half of the time of
+// sorting them.
+const inKeyOrder = "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+
 // beginSnapshot has all statements of a transaction see one snapshot.
 const beginSnapshot = "begin isolation level repeatable read read only"
 
@@ -302,6 +306,7 @@ func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error)
 			revision = readstate.Revision{ServerStartedAt: row.ServerStartedAt, InRecovery: row.InRecovery}
 			return parseSnapshot(row.Snapshot, &revision)
 		})
+		_, _ = queue.Exec(ctx, inKeyOrder)
 		if err := ask(&queue); err != nil {
 			return err
 		}
