@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,6 +18,7 @@ import (
 type contestant struct {
 	key, name string
 	database  *database // nil: it stores nothing
+	child     *child    // nil: its generator does all
 	drive     func(ctx context.Context, l load) (figures, error)
 }
 
@@ -29,9 +31,13 @@ type bench struct {
 	postgres    *postgres
 	children    []*child
 	readmark    *child
+	stale       *child // another one on the same database, which may answer from a poll of 5 ms before
 	constant    *child
+	key         string // opens the read API
+	binary      string // of Readmark
 	wrk         string // the program, for reads
 	contestants []contestant
+	environment []string
 	about       []string // versions
 	extra       int64    // states that only reads need
 	answered    int64    // callbacks that Readmark answered with success
@@ -78,7 +84,7 @@ func (b *bench) add(ctx context.Context, key, name string, d *database, environm
 	}
 	b.children = append(b.children, c)
 	b.contestants = append(b.contestants, contestant{
-		key: key, name: name, database: d,
+		key: key, name: name, database: d, child: c,
 		drive: func(ctx context.Context, l load) (figures, error) { return b.generator.drive(ctx, c.url, l) },
 	})
 	return c, nil
@@ -168,13 +174,36 @@ func (b *bench) addReadmark(ctx context.Context) (err error) {
 			environment = append(environment, variable)
 		}
 	}
-	b.readmark, err = b.add(ctx, "d", "Readmark", d, append(environment,
-		"READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json",
-		"READMARK_DATABASE_URL="+d.url, "READMARK_DATA_DIR="+filepath.Join(b.dir, "readmark-data")), binary, "serve")
+	b.binary = binary
+	b.environment = append(environment, "READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json",
+		"READMARK_AUTH=required", "READMARK_DATABASE_URL="+d.url)
+	b.readmark, err = b.add(ctx, "d", "Readmark", d, slices.Concat(b.environment, []string{"READMARK_DATA_DIR=" + filepath.Join(b.dir, "readmark-data")}), binary, "serve")
 	if err != nil {
 		return err
 	}
+	if err := b.makeKey(ctx); err != nil {
+		return err
+	}
 	return d.fill(ctx, fillStates, 0, b.states)
+}
+
+// makeKey makes a key for the reads.
+func (b *bench) makeKey(ctx context.Context) error {
+	command := program(ctx, b.binary, "key", "create", "--name", "bench", "--scope", "read")
+	command.Env = b.environment
+	text, err := command.Output()
+	if err != nil {
+		return fmt.Errorf("make a key: %w", err)
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		if strings.HasPrefix(field, "rmk_") {
+			b.key = field
+		}
+	}
+	if b.key == "" {
+		return errors.New("make a key: none was printed")
+	}
+	return nil
 }
 
 // measurement is one figure of the run.
@@ -214,6 +243,11 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 					}
 				}
 			}
+		}
+	}
+	if b.only != "reads" {
+		if err := b.measureMessages(ctx, r); err != nil {
+			return nil, err
 		}
 	}
 	if b.only != "ingest" { // behind the callbacks: it adds states and positions
@@ -282,6 +316,40 @@ func (b *bench) measureGrowth(ctx context.Context, r *report) (filled int64, err
 	return filled, nil
 }
 
+// measureMessages measures message callbacks beside read callbacks, each round with all groups'
+// positions in place.
+func (b *bench) measureMessages(ctx context.Context, r *report) error {
+	readmark := b.contestants[len(b.contestants)-1]
+	for round := 1; round <= b.rounds; round++ {
+		for _, kind := range []string{"", kindAnnounced, kindStored} {
+			l := load{connections: 64, duration: b.duration, seed: b.seed + uint64(round), states: b.states, kind: kind}
+			f, err := b.drive(ctx, readmark, l)
+			if err != nil {
+				return err
+			}
+			b.logger.InfoContext(ctx, "measured", "kind", "callbacks "+kind, "round", round, "per_second", int(f.Rate), "p50_ms", f.P50)
+			r.Messages = append(r.Messages, message{Round: round, Kind: kind, figures: f})
+			if err := readmark.database.settle(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// The kinds of message callbacks: before a message has its seq, and after.
+const (
+	kindAnnounced = "announced"
+	kindStored    = "stored"
+)
+
+// message is how callbacks of a kind did.
+type message struct {
+	Round int    `json:"round"`
+	Kind  string `json:"kind"`
+	figures
+}
+
 // warmUp drives a contestant without measuring.
 func (b *bench) warmUp(ctx context.Context, c contestant, states int64) error {
 	if _, err := b.drive(ctx, c, load{
@@ -320,7 +388,9 @@ func (b *bench) once(ctx context.Context, c contestant, m measurement) (measurem
 func (b *bench) drive(ctx context.Context, c contestant, l load) (figures, error) {
 	bounded, cancel := context.WithTimeout(ctx, l.duration+startTimeout)
 	defer cancel()
+	before := b.processors(c.child)
 	f, err := c.drive(bounded, l)
+	f.share(before, b.processors(c.child))
 	if ctx.Err() != nil {
 		return f, context.Cause(ctx)
 	}

@@ -125,12 +125,16 @@ func TestReport(t *testing.T) {
 			})
 		}
 	}
+	for kind, rate := range map[string]float64{"": 300, kindAnnounced: 150, kindStored: 200} {
+		r.Messages = append(r.Messages, message{Kind: kind, figures: figures{Rate: rate}})
+	}
 	text := r.String()
 	require.Regexp(t, `256 +\(d\) Readmark +300 +1\.00 +30\.00 +0\.75 +3\.00 +-`, text)
-	require.Regexp(t, `(?m)^met +rate at 256 connections, × \(b\) +3\.00 +≥ 2\.8`, text)
+	require.Regexp(t, `(?m)^met +rate at 256 connections, × \(a\) +0\.75 +≥ 0\.48`, text)
+	require.Regexp(t, `(?m)^announced +150 +0\.50 +≥ 0\.7`, text)
 	require.Regexp(t, `(?m)^unknown +rate at 64 connections, × \(c\)`, text)
 	require.Regexp(t, `(?m)^missed +p99 at 256 connections +30\.00 ms +≤ 25 ms`, text)
-	require.Regexp(t, `(?m)^missed +peak memory +250\.00 MB +≤ 200 MB`, text)
+	require.Regexp(t, `(?m)^met +peak memory +250\.00 MB +≤ 600 MB`, text)
 	require.Regexp(t, `(?m)^met +rate with 10000 states at 64 connections, × that with 1000 +0\.90`, text)
 	raw, err := json.Marshal(r)
 	require.NoError(t, err)

@@ -30,6 +30,7 @@ type load struct {
 	duration    time.Duration
 	seed        uint64
 	states      int64
+	kind        string // of callbacks: "" for receipts, or announced, or stored
 }
 
 // figures are what one measurement gives; latencies are in milliseconds.
@@ -38,6 +39,10 @@ type figures struct {
 	Rate     float64 `json:"perSecond"`
 	P50      float64 `json:"p50Ms"`
 	P99      float64 `json:"p99Ms"`
+	// What one request cost of the processors, in microseconds.
+	ProgramCPU   float64 `json:"programCPUMicroseconds"`
+	PostgresCPU  float64 `json:"postgresCPUMicroseconds"`
+	GeneratorCPU float64 `json:"generatorCPUMicroseconds"`
 }
 
 // generator drives an HTTP server. Any answer but success is an error.
@@ -86,12 +91,20 @@ var wrkScript []byte
 func driveWrk(ctx context.Context, wrk, script, url string, l load) (figures, error) {
 	command := program(ctx, wrk, "--threads", "1", "--connections", strconv.Itoa(l.connections),
 		"--duration", strconv.Itoa(int(l.duration/time.Second))+"s", "--timeout", requestTimeout.String(),
-		"--script", script, url+callbackPath, "--", strconv.FormatUint(l.seed, 10), strconv.FormatInt(l.states, 10))
+		"--script", script, url+callbackPath, "--", strconv.FormatUint(l.seed, 10), strconv.FormatInt(l.states, 10), l.kind)
+	return runWrk(command)
+}
+
+func runWrk(command *exec.Cmd) (figures, error) {
 	output, err := command.CombinedOutput()
 	if err != nil {
 		return figures{}, fmt.Errorf("run wrk: %w: %s", err, tail(output))
 	}
-	return parseWrk(output)
+	f, err := parseWrk(output)
+	if f.Requests > 0 {
+		f.GeneratorCPU = float64((command.ProcessState.UserTime() + command.ProcessState.SystemTime()).Microseconds()) / float64(f.Requests)
+	}
+	return f, err
 }
 
 // parseWrk reads the line that load.lua writes at the end.

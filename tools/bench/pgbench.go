@@ -97,6 +97,9 @@ func (p pgbench) drive(ctx context.Context, l load) (_ figures, err error) {
 	if err != nil {
 		return figures{}, err
 	}
+	if rate == 0 {
+		return figures{Requests: 1}, nil
+	}
 	if len(latencies) == 0 {
 		return figures{}, errors.New("pgbench logged no transactions")
 	}
@@ -126,6 +129,9 @@ func appendLatencies(latencies []float64, text []byte) ([]float64, error) {
 // parsePgbench reads the rate without the time to connect from pgbench's report.
 func parsePgbench(output []byte) (float64, error) {
 	match := regexp.MustCompile(`(?m)^tps = ([0-9.]+) \(without initial connection time\)`).FindSubmatch(output)
+	if bytes.Contains(output, []byte("actually processed: 0\n")) { // it did no more than connect
+		return 0, nil
+	}
 	if match == nil {
 		return 0, fmt.Errorf("pgbench reports no rate: %s", tail(output))
 	}

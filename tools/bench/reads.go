@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,7 @@ type read struct {
 	Connections int     `json:"connections"`
 	Bytes       int     `json:"answerBytes"`
 	Readmark    figures `json:"readmark"`
+	Stale       figures `json:"stale"`    // as Readmark, with 5 ms of staleness
 	Constant    figures `json:"constant"` // zero where it is measured alone
 }
 
@@ -72,6 +74,13 @@ func (b *bench) addReads(ctx context.Context) (err error) {
 		return err
 	}
 	b.children = append(b.children, b.constant)
+	b.stale, err = start(ctx, slices.Concat(b.environment, []string{
+		"READMARK_READ_STALENESS=5ms", "READMARK_DATA_DIR=" + filepath.Join(b.dir, "stale-data"),
+	}), b.binary, "serve")
+	if err != nil {
+		return err
+	}
+	b.children = append(b.children, b.stale)
 	return b.readmarkDatabase().settle(ctx)
 }
 
@@ -125,16 +134,16 @@ func (b *bench) targets(ctx context.Context, kind string, states int64) (list []
 		return list, nil
 	}
 	for i := range list {
-		if list[i].etag, _, err = fetch(ctx, b.readmark.url, &list[i], http.StatusOK); err != nil {
+		if list[i].etag, _, err = fetch(ctx, b.readmark.url, b.key, &list[i], http.StatusOK); err != nil {
 			return nil, err
 		}
 	}
-	_, _, err = fetch(ctx, b.readmark.url, &list[0], http.StatusNotModified) // else something else is measured
+	_, _, err = fetch(ctx, b.readmark.url, b.key, &list[0], http.StatusNotModified) // else something else is measured
 	return list, err
 }
 
 // fetch asks once, and expects a status.
-func fetch(ctx context.Context, url string, t *target, status int) (etag string, got []byte, err error) {
+func fetch(ctx context.Context, url, key string, t *target, status int) (etag string, got []byte, err error) {
 	method := http.MethodGet
 	if t.body != "" {
 		method = http.MethodPost
@@ -144,6 +153,7 @@ func fetch(ctx context.Context, url string, t *target, status int) (etag string,
 		return "", nil, fmt.Errorf("make request: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer "+key)
 	if t.etag != "" {
 		request.Header.Set("If-None-Match", t.etag)
 	}
@@ -166,21 +176,29 @@ func (b *bench) readOnce(ctx context.Context, r read, beside bool) (read, error)
 		return r, err
 	}
 	whole := target{path: targets[0].path, body: targets[0].body}
-	_, got, err := fetch(ctx, b.readmark.url, &whole, http.StatusOK)
+	_, got, err := fetch(ctx, b.readmark.url, b.key, &whole, http.StatusOK)
 	if err != nil {
 		return r, err
 	}
 	r.Bytes = len(got)
-	if beside {
+	if beside { // what is measured is warm
+		for _, one := range []*child{b.readmark, b.stale} {
+			if _, err := b.wrkFor(ctx, one, targets, r.Connections, 0, time.Second); err != nil {
+				return r, err
+			}
+		}
 		constant := make([]target, len(targets))
 		for i := range constant {
 			constant[i].path = "/constant/" + strconv.Itoa(r.Bytes) + "/" + strconv.Itoa(i)
 		}
-		if r.Constant, err = b.wrkReads(ctx, b.constant.url, constant, r.Connections, 0); err != nil {
+		if r.Stale, err = b.wrkReads(ctx, b.stale, targets, r.Connections, 0); err != nil {
+			return r, err
+		}
+		if r.Constant, err = b.wrkReads(ctx, b.constant, constant, r.Connections, 0); err != nil {
 			return r, err
 		}
 	}
-	r.Readmark, err = b.wrkReads(ctx, b.readmark.url, targets, r.Connections, 0)
+	r.Readmark, err = b.wrkReads(ctx, b.readmark, targets, r.Connections, 0)
 	b.logger.InfoContext(ctx, "measured", "kind", r.Kind, "states", r.States, "round", r.Round, "bytes", r.Bytes,
 		"per_second", int(r.Readmark.Rate), "p50_ms", r.Readmark.P50, "p99_ms", r.Readmark.P99, "constant_per_second", int(r.Constant.Rate))
 	return r, err
@@ -188,7 +206,11 @@ func (b *bench) readOnce(ctx context.Context, r read, beside bool) (read, error)
 
 // wrkReads sends requests at a rate per second, or each connection its next one at once
 // where the rate is 0.
-func (b *bench) wrkReads(ctx context.Context, url string, targets []target, connections, rate int) (figures, error) {
+func (b *bench) wrkReads(ctx context.Context, of *child, targets []target, connections, rate int) (figures, error) {
+	return b.wrkFor(ctx, of, targets, connections, rate, b.duration)
+}
+
+func (b *bench) wrkFor(ctx context.Context, of *child, targets []target, connections, rate int, duration time.Duration) (figures, error) {
 	var lines strings.Builder
 	for i := range targets {
 		lines.WriteString(targets[i].line() + "\n")
@@ -199,17 +221,18 @@ func (b *bench) wrkReads(ctx context.Context, url string, targets []target, conn
 	}
 	args := []string{
 		"--threads", "1", "--connections", strconv.Itoa(connections),
-		"--duration", strconv.Itoa(int(b.duration/time.Second)) + "s", "--timeout", requestTimeout.String(),
-		"--script", filepath.Join(b.dir, "reads.lua"), url, "--", strconv.FormatUint(b.seed, 10), file,
+		"--duration", strconv.Itoa(int(duration/time.Second)) + "s", "--timeout", requestTimeout.String(),
+		"--script", filepath.Join(b.dir, "reads.lua"), of.url, "--", strconv.FormatUint(b.seed, 10), file,
 	}
 	if rate > 0 {
 		args = append(args, strconv.Itoa(rate))
 	}
-	output, err := program(ctx, b.wrk, args...).CombinedOutput()
-	if err != nil {
-		return figures{}, fmt.Errorf("run wrk: %w: %s", err, tail(output))
-	}
-	return parseWrk(output)
+	command := program(ctx, b.wrk, args...)
+	command.Env = append(os.Environ(), "READMARK_BENCH_KEY="+b.key)
+	before := b.processors(of)
+	f, err := runWrk(command)
+	f.share(before, b.processors(of))
+	return f, err
 }
 
 // measureReads lets reads take turns with constant answers.
@@ -268,7 +291,7 @@ func (b *bench) measureMixed(ctx context.Context, r *report) error {
 		}
 		var reading sync.WaitGroup
 		var failed error
-		reading.Go(func() { m.Reads, failed = b.wrkReads(ctx, b.readmark.url, targets, 64, readsPerSecond) })
+		reading.Go(func() { m.Reads, failed = b.wrkReads(ctx, b.readmark, targets, 64, readsPerSecond) })
 		m.Callbacks, err = b.drive(ctx, readmark, l)
 		reading.Wait()
 		if err := errors.Join(err, failed); err != nil {

@@ -3,6 +3,7 @@
 -- and a body. A third argument is how many requests to send per second; without it,
 -- each connection sends its next one at once.
 local requests, count, at = {}, 0, 0
+local key = os.getenv("READMARK_BENCH_KEY")
 
 function init(args)
   math.randomseed(tonumber(args[1]))
@@ -10,9 +11,12 @@ function init(args)
     local path, second, body = line:match("^([^\t]*)\t([^\t]*)\t?(.*)$")
     count = count + 1
     if second == "POST" then
-      requests[count] = wrk.format("POST", path, { ["Content-Type"] = "application/json" }, body)
+      local headers = { ["Content-Type"] = "application/json" }
+      if key then headers["Authorization"] = "Bearer " .. key end
+      requests[count] = wrk.format("POST", path, headers, body)
     else
       local headers = {}
+      if key then headers["Authorization"] = "Bearer " .. key end
       if second ~= "" then headers["If-None-Match"] = second end
       requests[count] = wrk.format("GET", path, headers)
     end
