@@ -89,8 +89,10 @@ func (a *UserAnswer) appendJSON(b []byte) []byte {
 		name  string
 		value *int64
 	}{
-		{`,"unreadCount":`, a.UnreadCount}, {`,"unreadCountUnmuted":`, a.UnreadCountUnmuted},
-		{`,"unreadGroups":`, a.UnreadGroups}, {`,"groups":`, a.Groups},
+		{`,"unreadCount":`, a.UnreadCount},
+		{`,"unreadCountUnmuted":`, a.UnreadCountUnmuted},
+		{`,"unreadGroups":`, a.UnreadGroups},
+		{`,"groups":`, a.Groups},
 	} {
 		if n.value != nil {
 			b = strconv.AppendInt(append(b, n.name...), *n.value, 10)

@@ -208,25 +208,30 @@ func TestGather(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var sizes []int
-		var mu sync.Mutex
+		gather, run := make(chan struct{}), make(chan struct{})
 		b := coalesce.New(coalesce.Options[int]{
 			Limit:  3,
 			MayRun: func(_ []int, running [][]int) bool { return len(running) == 0 },
-			Gather: func() { time.Sleep(time.Second) },
+			Gather: func() { <-gather },
 			Run: func(_ context.Context, items []int) {
-				mu.Lock()
 				sizes = append(sizes, len(items))
-				mu.Unlock()
-				time.Sleep(time.Second)
+				<-run
 			},
 		})
 		var callers sync.WaitGroup
-		for i, wait := range []time.Duration{0, 100, 200, 300, 1500} { // milliseconds
-			callers.Go(func() {
-				time.Sleep(wait * time.Millisecond)
-				require.NoError(t, b.Do(t.Context(), i))
-			})
+		come := func(n int) {
+			for i := range n {
+				callers.Go(func() { require.NoError(t, b.Do(t.Context(), i)) })
+				synctest.Wait()
+			}
 		}
+		come(4) // one too many
+		gather <- struct{}{}
+		synctest.Wait()
+		come(1)
+		run <- struct{}{}
+		gather <- struct{}{}
+		run <- struct{}{}
 		callers.Wait()
 		b.Wait()
 		require.Equal(t, []int{3, 2}, sizes)

@@ -32,7 +32,7 @@ func Own(t testing.TB) (databaseURL string, kill func()) {
 		t.Fatalf("pgtest: make directory: %v", err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // PostgreSQL's own user must enter it
+	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL's own user must enter it
 		t.Fatalf("pgtest: open directory: %v", err)
 	}
 	server, err := embeddedpg.Start(t.Context(), embeddedpg.Options{DataDir: dir, BinDir: bin, Logger: slog.New(slog.DiscardHandler)})

@@ -47,6 +47,7 @@ const (
 )
 
 func newWorld(t testing.TB) *world {
+	t.Helper()
 	w := &world{t: t, counts: make([]counter, worldUsers*worldGroups)}
 	for u := range worldUsers {
 		for g := range worldGroups {
@@ -86,7 +87,7 @@ func (c *counter) raise(write func(n int64)) {
 
 // write writes until the context ends, through any of the processes.
 func (w *world) write(ctx context.Context, seed uint64, from, to int, processes []*process) {
-	random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // a load
+	random := rand.New(rand.NewPCG(seed, 2))
 	for ctx.Err() == nil {
 		p, i := processes[random.IntN(len(processes))], from+random.IntN(to-from)
 		w.counts[i].raise(func(n int64) { w.commit(ctx, p, event(readstate.EventReceipt, w.pairs[i], n)) })
@@ -271,7 +272,7 @@ func (w *world) run(answers int64, readers, writers []*process, trouble func(ctx
 	var reading sync.WaitGroup
 	for i := range 6 {
 		reading.Go(func() {
-			random := rand.New(rand.NewPCG(uint64(i), 3)) //nolint:gosec // a load
+			random := rand.New(rand.NewPCG(uint64(i), 3))
 			for w.answers.Load() < answers && ctx.Err() == nil && w.wrong.Load() == 0 {
 				if err := w.read(ctx, random, readers[i%len(readers)]); err != nil {
 					w.failed.Add(1)
@@ -329,7 +330,7 @@ func TestFaultsAreNeverStale(t *testing.T) {
 	w.tolerates = true
 	conn := pgtest.Connect(t, url)
 	long := pgtest.Connect(t, url)
-	random := rand.New(rand.NewPCG(1, 4)) //nolint:gosec // a load
+	random := rand.New(rand.NewPCG(1, 4))
 	exec := func(ctx context.Context, sql string) {
 		if _, err := conn.Exec(ctx, sql); err != nil && ctx.Err() == nil {
 			t.Errorf("%s: %v", sql, err)

@@ -11,6 +11,8 @@ import (
 const (
 	// tooLargeFor is how long it is believed that an entry does not fit.
 	tooLargeFor = time.Minute
+	// maxNames is how many names of large entries are remembered. What is forgotten is found anew.
+	maxNames = 10_000
 	// maxMarks is how many changes are remembered for a load, at most.
 	maxMarks = 10_000
 )
@@ -60,7 +62,7 @@ func (c *Cache) loadLarge(r *request, key loadKey) {
 			key: key, done: make(chan struct{}), fits: true, pairs: map[string]bool{}, positions: map[string]bool{}, logged: c.logEnd,
 		}
 		c.loads[key] = one
-		go c.runLoad(one)
+		r.start(one)
 		r.direct = true
 		return
 	}
@@ -77,8 +79,7 @@ func (k loadKey) name() string {
 // maxEntry is how large an entry may be.
 func (c *Cache) maxEntry() int { return c.options.MaxBytes / 4 }
 
-func (c *Cache) runLoad(one *largeLoad) {
-	ctx := context.Background()
+func (c *Cache) runLoad(ctx context.Context, one *largeLoad) {
 	var record []byte
 	size := 0
 	if one.key.isGroup {
@@ -101,6 +102,9 @@ func (c *Cache) runLoad(one *largeLoad) {
 	defer c.mu.Unlock()
 	one.ended = true
 	if !one.fits {
+		if len(c.tooLarge) >= maxNames {
+			clear(c.tooLarge)
+		}
 		c.tooLarge[one.key.name()] = c.options.Now().Add(tooLargeFor)
 	}
 	if one.err != nil {

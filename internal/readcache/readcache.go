@@ -7,6 +7,7 @@ package readcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -109,6 +110,8 @@ type request struct {
 	err    error
 	waits  []*largeLoad
 	direct bool // the database has to answer
+	// start begins a load that outlives the request.
+	start func(*largeLoad)
 }
 
 // loading collects what a round loads.
@@ -198,6 +201,7 @@ func (c *Cache) ask(ctx context.Context, r *request) (bool, error) {
 	if c.options.MaxBytes <= 0 {
 		return false, nil
 	}
+	r.start = func(one *largeLoad) { go c.runLoad(context.WithoutCancel(ctx), one) }
 	if c.options.Staleness > 0 && c.askStale(r) {
 		return true, nil
 	}
@@ -206,21 +210,32 @@ func (c *Cache) ask(ctx context.Context, r *request) (bool, error) {
 		if err := c.rounds.Do(ctx, r); err != nil {
 			return false, fmt.Errorf("wait for a poll: %w", err)
 		}
+		if errors.Is(r.err, readstate.ErrUnavailable) && !errors.Is(r.err, readstate.ErrRetry) {
+			return false, r.err // the database would not answer either
+		}
 		if r.done || r.err != nil || r.direct {
 			break
 		}
-		for _, load := range r.waits {
-			select {
-			case <-load.done:
-				if load.err != nil || !load.fits {
-					return false, nil
-				}
-			case <-ctx.Done():
-				return false, fmt.Errorf("wait for a load: %w", ctx.Err())
-			}
+		if useful, err := r.wait(ctx); err != nil || !useful {
+			return false, err
 		}
 	}
-	return r.done, nil
+	return r.done, nil //nolint:nilerr // the database is asked then
+}
+
+// wait blocks until what the request waits for is loaded, and reports whether it can be used.
+func (r *request) wait(ctx context.Context) (useful bool, err error) {
+	for _, load := range r.waits {
+		select {
+		case <-load.done:
+			if load.err != nil || !load.fits {
+				return false, nil //nolint:nilerr // the database is asked then
+			}
+		case <-ctx.Done():
+			return false, fmt.Errorf("wait for a load: %w", ctx.Err())
+		}
+	}
+	return true, nil
 }
 
 // askStale answers by a poll that is not too old.
@@ -406,120 +421,4 @@ func (c *Cache) log(userID string) {
 	if len(c.groups) > 0 {
 		c.hits++
 	}
-}
-
-// install puts in what a poll has loaded.
-func (c *Cache) install(poll *readstate.Poll, l *loading) {
-	for _, groupID := range l.Positions {
-		if s := c.positions.find(groupID); s != nil {
-			s.set(poll.Positions[groupID], c.tick)
-		}
-	}
-	for _, userID := range l.Lookups {
-		if u := c.users[userID]; u != nil {
-			c.setPending(u, poll.PendingUsers[userID])
-		}
-	}
-	c.installPairs(poll.Pairs, l)
-	c.installUsers(poll)
-	for _, userID := range poll.LargeUsers {
-		c.largeUser[userID] = true
-	}
-}
-
-// setPending sets whether OpenIM is to be asked about all of a user's groups.
-func (c *Cache) setPending(u *user, pending bool) {
-	if u.pending != pending {
-		u.pending, u.changed = pending, c.tick
-	}
-	u.lookupStale = false
-}
-
-func (c *Cache) installPairs(states []readstate.ServedState, l *loading) {
-	found := make(map[readstate.Pair]*readstate.ServedState, len(states))
-	for i := range states {
-		found[states[i].Pair] = &states[i]
-	}
-	for _, pair := range l.Pairs {
-		state := found[pair]
-		c.putMember(c.groups[pair.GroupID], pair.UserID, state)
-		u := c.users[pair.UserID]
-		if u == nil {
-			if !l.pairs[pair] { // only the group asks
-				continue
-			}
-			u = c.newUser(pair.UserID)
-			u.loaded = c.tick
-			c.users[u.id] = u
-			c.small.add(&u.entry)
-		}
-		c.putPair(u, pair.GroupID, state)
-		if state != nil {
-			c.setPending(u, state.UserPending)
-		}
-	}
-}
-
-// putMember sets what is served of a user in a group that is held.
-func (c *Cache) putMember(g *group, userID string, state *readstate.ServedState) {
-	if g == nil {
-		return
-	}
-	var record []byte
-	if state != nil {
-		record = appendRecord(nil, &state.Served)
-	}
-	c.resize(&g.entry, func() { g.table.put(byUser(userID), []byte(userID), record) })
-	g.changed = c.tick
-	g.fresh(userID)
-}
-
-func (c *Cache) installUsers(poll *readstate.Poll) {
-	states := poll.Users
-	for _, userID := range poll.WholeUsers {
-		builder := c.buildUser(userID)
-		for len(states) > 0 && states[0].UserID == userID {
-			builder.add(&states[0], false)
-			states = states[1:]
-		}
-		builder.install()
-	}
-}
-
-// userBuilder makes a whole user from states in key order.
-type userBuilder struct {
-	cache  *Cache
-	user   *user
-	record []byte
-}
-
-func (c *Cache) buildUser(userID string) *userBuilder {
-	u := c.newUser(userID)
-	u.whole = true
-	return &userBuilder{cache: c, user: u}
-}
-
-// add adds a state. stale says that the position may have changed since it was read.
-func (b *userBuilder) add(state *readstate.ServedState, stale bool) {
-	number, fresh := b.cache.positions.hold(state.GroupID)
-	slot := &b.cache.positions.slots[number]
-	if fresh || !stale {
-		slot.set(state.Position, b.cache.tick)
-		slot.stale = stale
-	}
-	b.record = appendRecord(b.record[:0], &state.Served)
-	b.user.table.push(groupKey(number), b.record)
-	b.user.pending, b.user.lookupStale = state.UserPending, false
-}
-
-// install puts the user in the place of what was held.
-func (b *userBuilder) install() {
-	c, u := b.cache, b.user
-	u.table.clip()
-	u.loaded, u.changed = c.tick, c.tick
-	if old := c.users[u.id]; old != nil {
-		c.remove(&old.entry)
-	}
-	c.users[u.id] = u
-	c.resize(&u.entry, func() {})
 }

@@ -61,7 +61,8 @@ type writer struct {
 }
 
 func newWriter(t testing.TB, seed uint64, to ...*process) *writer {
-	w := &writer{t: t, random: rand.New(rand.NewPCG(seed, 1)), to: to} //nolint:gosec // a load, not a secret
+	t.Helper()
+	w := &writer{t: t, random: rand.New(rand.NewPCG(seed, 1)), to: to}
 	for i := range 12 {
 		w.users = append(w.users, "u"+strconv.Itoa(i))
 	}
@@ -111,6 +112,7 @@ func (w *writer) events() (list []readstate.Event) {
 			e.AllowReadDecrease, e.Confirmed = w.random.IntN(3) == 0, w.random.IntN(3) == 0
 		case readstate.EventMembersChanged:
 			e.UserID = ""
+		default:
 		}
 		list = append(list, e)
 	}
@@ -136,7 +138,7 @@ func (w *writer) writings() []writing {
 			return p.Commit(ctx, readstate.Batch{Events: []readstate.Event{e}, Fresh: true})
 		}},
 		{"lookups answered", 20, func(ctx context.Context, p *process) error {
-			leased, err := p.LeaseLookups(ctx, w.random.IntN(2) == 0, int32(1+w.random.IntN(20)), time.Minute) //nolint:gosec // small
+			leased, err := p.LeaseLookups(ctx, w.random.IntN(2) == 0, int32(1+w.random.IntN(20)), time.Minute)
 			for _, l := range leased {
 				err = errors.Join(err, p.FinishLookup(ctx, l, time.Now().Add(time.Hour)))
 			}
@@ -185,8 +187,14 @@ func pages(random *rand.Rand) []readstate.Page {
 	yes := random.IntN(2) == 0
 	limit := int32(1 + random.IntN(15))
 	return []readstate.Page{
-		{Limit: 1000}, {Limit: limit}, {Limit: limit, After: readstate.Cursor{Key: "u3"}}, {Limit: limit, After: readstate.Cursor{Key: "g3"}},
-		{Limit: limit, Order: readstate.OrderUnread}, {Limit: limit, Order: readstate.OrderLastRead}, {Limit: 100, Muted: &yes}, {Limit: 100, MinUnread: 3},
+		{Limit: 1000},
+		{Limit: limit},
+		{Limit: limit, After: readstate.Cursor{Key: "u3"}},
+		{Limit: limit, After: readstate.Cursor{Key: "g3"}},
+		{Limit: limit, Order: readstate.OrderUnread},
+		{Limit: limit, Order: readstate.OrderLastRead},
+		{Limit: 100, Muted: &yes},
+		{Limit: 100, MinUnread: 3},
 		{Limit: limit, Order: readstate.OrderUnread, After: readstate.Cursor{Key: "g2", UnreadCount: int64(random.IntN(12))}},
 		{Limit: limit, Order: readstate.OrderLastRead, After: readstate.Cursor{Key: "u2", LastReadAt: time.Now().Add(-time.Second)}},
 		{Limit: limit, Order: readstate.OrderLastRead, After: readstate.Cursor{Key: "u2"}},

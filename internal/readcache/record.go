@@ -36,9 +36,20 @@ func appendRecord(b []byte, v *readstate.Served) []byte {
 		is  bool
 		bit uint16
 	}{
-		{v.Estimated, estimated}, {v.BeforeBaseSeq, beforeBaseSeq}, {v.OwnAt != 0, own}, {v.OwnBeforeBaseSeq, ownBeforeBaseSeq},
-		{v.Capped, capped}, {v.Doubted, doubted}, {v.Pending, pending}, {v.UserPending, userPending}, {v.ByMessage, byMessage},
-		{v.Muted, muted}, {v.ExactAt != 0, exactRead}, {v.LastReadAt != 0, lastRead}, {v.JoinedAt != 0, joined}, {v.ContentType != 0, contentType},
+		{v.Estimated, estimated},
+		{v.BeforeBaseSeq, beforeBaseSeq},
+		{v.OwnAt != 0, own},
+		{v.OwnBeforeBaseSeq, ownBeforeBaseSeq},
+		{v.Capped, capped},
+		{v.Doubted, doubted},
+		{v.Pending, pending},
+		{v.UserPending, userPending},
+		{v.ByMessage, byMessage},
+		{v.Muted, muted},
+		{v.ExactAt != 0, exactRead},
+		{v.LastReadAt != 0, lastRead},
+		{v.JoinedAt != 0, joined},
+		{v.ContentType != 0, contentType},
 	} {
 		if one.is {
 			bits |= one.bit
