@@ -278,6 +278,10 @@ func (c *Cache) wholeUser(userID string, l *loading) (u *user, changed uint64) {
 		c.loadUser(userID, l)
 		return nil, 0
 	}
+	if u.checkedAt > 0 && u.checkedAt >= c.moved { // nothing has happened since
+		c.use(&u.entry)
+		return u, u.checked
+	}
 	ready := len(u.stale) == 0
 	if l != nil {
 		for _, groupID := range u.stale {
@@ -304,6 +308,7 @@ func (c *Cache) wholeUser(userID string, l *loading) (u *user, changed uint64) {
 	if !ready {
 		return nil, 0
 	}
+	u.checkedAt, u.checked = c.tick, changed
 	c.use(&u.entry)
 	return u, changed
 }

@@ -63,6 +63,9 @@ type user struct {
 	// pending says that OpenIM is to be asked about all of the user's groups; of each state in the
 	// table that bit is not kept up. lookupStale: it has to be loaded.
 	pending, lookupStale bool
+	// checkedAt is when all of the user was found to be there last, and checked when something of
+	// it had changed then.
+	checkedAt, checked uint64
 	// badge is the sum of all states as it was at badgeAt; 0: there is none.
 	badge   readstate.Badge
 	badgeAt uint64

@@ -93,6 +93,7 @@ type Cache struct {
 	revision *readstate.Revision // of the last poll; nil: nothing is held
 	tick     uint64              // is raised with whatever changes the order of things
 	hits     uint64              // is raised with whatever may change an answer
+	moved    uint64              // when anything was touched or loaded last
 	polling  bool
 	touched  []readstate.Change // by this process while a poll is under way
 	began    time.Time          // when the last poll began
@@ -192,6 +193,7 @@ func (c *Cache) Touch(change *readstate.Change) {
 	}
 	if c.revision != nil {
 		c.tick++
+		c.moved = c.tick
 		c.mark(change)
 	}
 }
@@ -269,6 +271,9 @@ func (c *Cache) run(ctx context.Context, requests []*request) {
 	c.began, c.asOf = began, asOf
 	c.apply(&poll, l, ready)
 	c.tick++
+	if len(c.touched) > 0 {
+		c.moved = c.tick
+	}
 	for i := range c.touched {
 		c.mark(&c.touched[i])
 	}
@@ -327,6 +332,9 @@ func (c *Cache) apply(poll *readstate.Poll, l *loading, ready []*largeLoad) {
 	c.install(poll, l)
 	for _, one := range ready {
 		c.installLarge(one)
+	}
+	if poll.Reset || !poll.Change.Empty() || !l.Empty() || len(ready) > 0 {
+		c.moved = c.tick
 	}
 }
 
