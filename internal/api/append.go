@@ -62,7 +62,7 @@ func (l *StateList) appendJSON(b []byte) []byte {
 }
 
 // appendJSON appends the batch.
-func (a QueryUnreadResponseBody) appendJSON(b []byte) []byte {
+func (a QueryOutputBody) appendJSON(b []byte) []byte {
 	b = append(b, `{"pairs":[`...)
 	for i := range a.Pairs {
 		pair := &a.Pairs[i]

@@ -37,7 +37,7 @@ func TestAppendJSON(t *testing.T) {
 		for range rapid.IntRange(0, 3).Draw(r, "items") {
 			list.Items = append(list.Items, state.State)
 		}
-		batch := QueryUnreadResponseBody{
+		batch := QueryOutputBody{
 			Pairs: []PairAnswer{{UserID: id("user"), GroupID: id("group"), Status: "unknown"}, {UserID: id("user"), GroupID: id("group"), Status: "known", State: &state.State}},
 			Users: []UserAnswer{{UserID: id("user"), Status: "unknown"}, {
 				UserID: id("user"), Status: "known", UnreadCount: new(number("unread")), UnreadCountUnmuted: new(number("unmuted")),

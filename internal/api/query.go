@@ -52,13 +52,13 @@ type UserAnswer struct {
 	AsOf               *time.Time `json:"asOf,omitempty" doc:"the answer is not older than this, UTC"`
 }
 
-// queryOutput has the schema's name of its body from the operation.
+// queryOutput is the answer to a batch, with its status and headers.
 type queryOutput struct {
-	Body QueryUnreadResponseBody
+	Body QueryOutputBody
 }
 
-// QueryUnreadResponseBody is the answer to a batch.
-type QueryUnreadResponseBody struct {
+// QueryOutputBody is the answer to a batch.
+type QueryOutputBody struct {
 	Pairs []PairAnswer `json:"pairs" nullable:"false" doc:"in the order asked, repeats included"`
 	Users []UserAnswer `json:"users" nullable:"false" doc:"in the order asked, repeats included"`
 	AsOf  time.Time    `json:"asOf" doc:"the answer is not older than this, UTC"`
