@@ -175,8 +175,10 @@ func (b *bench) addReadmark(ctx context.Context) (err error) {
 		}
 	}
 	b.binary = binary
-	b.environment = append(environment, "READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json",
-		"READMARK_AUTH=required", "READMARK_DATABASE_URL="+d.url)
+	b.environment = slices.Concat(environment, []string{
+		"READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json",
+		"READMARK_AUTH=required", "READMARK_DATABASE_URL=" + d.url,
+	})
 	b.readmark, err = b.add(ctx, "d", "Readmark", d, slices.Concat(b.environment, []string{"READMARK_DATA_DIR=" + filepath.Join(b.dir, "readmark-data")}), binary, "serve")
 	if err != nil {
 		return err
