@@ -418,3 +418,44 @@ func TestAnotherServer(t *testing.T) {
 		return err == nil && state.UnreadCount == 2
 	}, 10*time.Second, 10*time.Millisecond)
 }
+
+// TestStandby: a process that reads from a standby answers what the standby has, also while
+// transactions are open on the primary, and goes on when the standby is promoted.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	url, _ := pgtest.Own(t)
+	standby, promote := pgtest.Standby(t, url)
+	primary, reader := newProcess(t, url, nil), newProcess(t, standby, nil)
+	w := newWriter(t, rand.Uint64(), primary)
+	replayed := func() { // all that is committed on the primary
+		var lsn string
+		require.NoError(t, pgtest.Connect(t, url).QueryRow(t.Context(), "SELECT pg_current_wal_lsn()::text").Scan(&lsn))
+		conn := pgtest.Connect(t, standby)
+		require.Eventually(t, func() bool {
+			var there bool
+			return conn.QueryRow(t.Context(), "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", lsn).Scan(&there) == nil && there
+		}, time.Minute, time.Millisecond)
+	}
+	open, err := pgtest.Connect(t, url).Begin(t.Context())
+	require.NoError(t, err)
+	_, err = open.Exec(t.Context(), "SELECT pg_current_xact_id()") // snapshots of the standby begin before it
+	require.NoError(t, err)
+	for i := range 20 {
+		if i == 10 {
+			require.NoError(t, open.Rollback(t.Context()))
+		}
+		for range 1 + w.random.IntN(6) {
+			w.write()
+		}
+		replayed()
+		_, difference := w.compare(reader)
+		require.Empty(t, difference)
+	}
+	promote()
+	w.to = []*process{reader}
+	for range 10 {
+		w.write()
+		_, difference := w.compare(reader)
+		require.Empty(t, difference)
+	}
+}
