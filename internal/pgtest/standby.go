@@ -52,7 +52,6 @@ func Standby(t testing.TB, primaryURL string) (databaseURL string, promote func(
 	log, err := os.Create(filepath.Join(dir, "log"))
 	fail("make a log", err)
 	t.Cleanup(func() { _ = log.Close() })
-	//nolint:noctx // ended below
 	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "unix_socket_directories=", "-c", "hot_standby=on")
 	server.Stdout, server.Stderr = log, log
