@@ -120,7 +120,7 @@ func TestStalledBodies(t *testing.T) {
 func TestLateBody(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
-	f, addr := listen(t, body.Bounds{Room: size, Arrival: 300 * time.Millisecond})
+	f, addr := listen(t, body.Bounds{Room: size, Arrival: 2 * time.Second})
 	text := large(size)
 	first := dial(t, addr, head(openim.CommandGroupMsgRead, size), text[:size-1])
 	require.Eventually(t, func() bool { return f.handler.room.Held() == size }, 10*time.Second, time.Millisecond)
