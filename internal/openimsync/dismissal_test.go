@@ -136,3 +136,21 @@ func TestUnknownGroup(t *testing.T) {
 		})
 	}
 }
+
+// A group whose ID is in use again after it was dismissed shows its new members.
+func TestDismissedAndBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, o := newStore(), &fakeOpenIM{members: map[string][]string{"g": {"u"}}}
+		s.know("u", "g", 7, 57)
+		s.dismiss("g")
+		o.set("u", "g", 60, 40)
+		sync, _, _ := newSync(s, o)
+		wait(time.Second)
+		s.queue(pairOf("u", ""), time.Time{})
+		end := start(t, sync.Run)
+		wait(time.Second)
+		end()
+		require.True(t, s.shown(pairOf("u", "g")))
+	})
+}
