@@ -115,8 +115,8 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		defer v.replica.Close()
 		v.replica.Register(v.registry)
 	}
-	stopPolls := v.openCache()
-	defer stopPolls()
+	closeCache := v.openCache()
+	defer closeCache()
 	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
 	v.openim = newOpenIMSync(&c.OpenIM, s, v.registry, logger)
 	return v.run(ctx, &startup{store: s, migrate: migrate, logger: logger})
@@ -180,8 +180,8 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 }
 
 // openCache makes the cache that answers reads, from the replica where there is one. The function
-// it gives ends its polls.
-func (v *service) openCache() (stop func()) {
+// that it gives ends its polls and loads.
+func (v *service) openCache() (closeCache func()) {
 	reader := v.store.Reader
 	if v.replica != nil {
 		reader = v.replica.Reader
@@ -195,7 +195,10 @@ func (v *service) openCache() (stop func()) {
 		v.store.OnChange(v.cache.Touch)
 	}
 	v.cache.Register(v.registry)
-	return poller.Close
+	return func() {
+		v.cache.Close()
+		poller.Close()
+	}
 }
 
 // limitMemory has the memory limit follow what the read cache holds.

@@ -1,7 +1,6 @@
 package readcache
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -62,7 +61,7 @@ func (c *Cache) loadLarge(r *request, key loadKey) {
 			key: key, done: make(chan struct{}), fits: true, pairs: map[string]bool{}, positions: map[string]bool{}, logged: c.logEnd,
 		}
 		c.loads[key] = one
-		r.start(one)
+		c.loaders.Go(func() { c.runLoad(one) })
 		r.direct = true
 		return
 	}
@@ -79,11 +78,12 @@ func (k loadKey) name() string {
 // maxEntry is how large an entry may be.
 func (c *Cache) maxEntry() int { return c.options.MaxBytes / 4 }
 
-func (c *Cache) runLoad(ctx context.Context, one *largeLoad) {
+// runLoad loads until that is done or the cache is closed.
+func (c *Cache) runLoad(one *largeLoad) {
 	var record []byte
 	size := 0
 	if one.key.isGroup {
-		one.position, one.revision, one.err = c.options.Source.LoadGroup(ctx, one.key.id, func(userID []byte, v *readstate.Served) {
+		one.position, one.revision, one.err = c.options.Source.LoadGroup(c.loading, one.key.id, func(userID []byte, v *readstate.Served) {
 			if one.fits = one.fits && one.table.size <= c.maxEntry(); one.fits {
 				record = appendRecord(record[:0], v)
 				one.table.push(userID, record)
@@ -91,7 +91,7 @@ func (c *Cache) runLoad(ctx context.Context, one *largeLoad) {
 		})
 		one.table.clip()
 	} else {
-		one.revision, one.err = c.options.Source.LoadUser(ctx, one.key.id, func(state *readstate.ServedState) {
+		one.revision, one.err = c.options.Source.LoadUser(c.loading, one.key.id, func(state *readstate.ServedState) {
 			size += slotOverhead + len(state.GroupID)
 			if one.fits = one.fits && size <= c.maxEntry(); one.fits {
 				one.states = append(one.states, *state)

@@ -61,9 +61,11 @@ func (m *manyStates) GroupSum(context.Context, string) (readstate.GroupSum, erro
 	return readstate.GroupSum{}, nil
 }
 
-func (m *manyStates) cache(bytes int) *readcache.Cache {
+func (m *manyStates) cache(bytes int) *readcache.Cache { return newCache(m, m, bytes) }
+
+func newCache(source readcache.Source, database readcache.Reader, bytes int) *readcache.Cache {
 	return readcache.New(readcache.Options{
-		Source: m, Database: m, MaxBytes: bytes, AsOf: time.Now, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Source: source, Database: database, MaxBytes: bytes, AsOf: time.Now, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 

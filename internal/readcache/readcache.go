@@ -78,6 +78,10 @@ type Cache struct {
 	rounds  *coalesce.Batcher[*request]
 	metrics *metrics
 
+	loading  context.Context //nolint:containedctx // of the loads, which outlive requests
+	endLoads context.CancelFunc
+	loaders  sync.WaitGroup
+
 	mu        sync.Mutex
 	users     map[string]*user
 	groups    map[string]*group
@@ -111,8 +115,6 @@ type request struct {
 	err    error
 	waits  []*largeLoad
 	direct bool // the database has to answer
-	// start begins a load that outlives the request.
-	start func(*largeLoad)
 }
 
 // loading collects what a round loads.
@@ -147,9 +149,10 @@ func (l *loading) user(id string)     { l.add("u", id, &l.Users) }
 func (l *loading) position(id string) { l.add("p", id, &l.Positions) }
 func (l *loading) lookup(id string)   { l.add("l", id, &l.Lookups) }
 
-// New returns a Cache that holds nothing.
+// New returns a Cache that holds nothing. Close ends it.
 func New(options Options) *Cache {
 	c := &Cache{options: options, metrics: newMetrics(), logEnd: 1}
+	c.loading, c.endLoads = context.WithCancel(context.Background())
 	c.forget()
 	c.rounds = coalesce.New(coalesce.Options[*request]{
 		Limit:  maxRequests,
@@ -162,6 +165,14 @@ func New(options Options) *Cache {
 		},
 	})
 	return c
+}
+
+// Close ends what is under way, and blocks until it has ended: a poll takes 2 s at most. No read
+// may come meanwhile or later.
+func (c *Cache) Close() {
+	c.rounds.Wait()
+	c.endLoads()
+	c.loaders.Wait()
 }
 
 // Run polls while nobody reads, until the context ends.
@@ -203,7 +214,6 @@ func (c *Cache) ask(ctx context.Context, r *request) (bool, error) {
 	if c.options.MaxBytes <= 0 {
 		return false, nil
 	}
-	r.start = func(one *largeLoad) { go c.runLoad(context.WithoutCancel(ctx), one) }
 	if c.options.Staleness > 0 && c.askStale(r) {
 		return true, nil
 	}

@@ -43,6 +43,7 @@ func newProcess(t testing.TB, url string, change func(*readcache.Options)) *proc
 		change(&options)
 	}
 	p := &process{Store: s, cache: readcache.New(options)}
+	t.Cleanup(p.cache.Close)
 	s.OnChange(p.cache.Touch)
 	s.EnableLookups()
 	options.MaxBytes = 0
