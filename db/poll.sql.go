@@ -12,22 +12,20 @@ import (
 
 const getServer = `-- name: GetServer :one
 SELECT
-    pg_current_snapshot()::text AS snapshot,
     pg_is_in_recovery() AS in_recovery,
     pg_postmaster_start_time()::timestamptz AS server_started_at
 `
 
 type GetServerRow struct {
-	Snapshot        string
 	InRecovery      bool
 	ServerStartedAt time.Time
 }
 
-// The present snapshot and what is known of the server.
+// What tells servers apart, and what they are.
 func (q *Queries) GetServer(ctx context.Context, db DBTX) (GetServerRow, error) {
 	row := db.QueryRow(ctx, getServer)
 	var i GetServerRow
-	err := row.Scan(&i.Snapshot, &i.InRecovery, &i.ServerStartedAt)
+	err := row.Scan(&i.InRecovery, &i.ServerStartedAt)
 	return i, err
 }
 

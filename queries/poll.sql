@@ -54,8 +54,7 @@ WHERE r.id = 1
 LIMIT @max_rows;
 
 -- name: GetServer :one
--- The present snapshot and what is known of the server.
+-- What tells servers apart, and what they are.
 SELECT
-    pg_current_snapshot()::text AS snapshot,
     pg_is_in_recovery() AS in_recovery,
     pg_postmaster_start_time()::timestamptz AS server_started_at;

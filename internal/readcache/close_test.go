@@ -17,12 +17,12 @@ type endlessGroup struct {
 }
 
 func (e *endlessGroup) LoadGroup(ctx context.Context, _ string, _ func([]byte, *readstate.Served)) (
-	p readstate.ServedPosition, r readstate.Revision, _ error,
+	p readstate.ServedPosition, s readstate.Server, _ error,
 ) {
 	e.loading = true
 	<-ctx.Done()
 	e.ended = true
-	return p, r, ctx.Err()
+	return p, s, ctx.Err()
 }
 
 // TestClose: a load does not end with the request that began it. It ends with the cache, which

@@ -40,7 +40,7 @@ type largeLoad struct {
 	table    table // of a group
 	states   []readstate.ServedState
 	position readstate.ServedPosition
-	revision readstate.Revision
+	server   readstate.Server
 }
 
 // loadLarge begins a load, and has the database answer the request meanwhile, unless one is under
@@ -83,7 +83,7 @@ func (c *Cache) runLoad(one *largeLoad) {
 	var record []byte
 	size := 0
 	if one.key.isGroup {
-		one.position, one.revision, one.err = c.options.Source.LoadGroup(c.loading, one.key.id, func(userID []byte, v *readstate.Served) {
+		one.position, one.server, one.err = c.options.Source.LoadGroup(c.loading, one.key.id, func(userID []byte, v *readstate.Served) {
 			if one.fits = one.fits && one.table.size <= c.maxEntry(); one.fits {
 				record = appendRecord(record[:0], v)
 				one.table.push(userID, record)
@@ -91,7 +91,7 @@ func (c *Cache) runLoad(one *largeLoad) {
 		})
 		one.table.clip()
 	} else {
-		one.revision, one.err = c.options.Source.LoadUser(c.loading, one.key.id, func(state *readstate.ServedState) {
+		one.server, one.err = c.options.Source.LoadUser(c.loading, one.key.id, func(state *readstate.ServedState) {
 			size += slotOverhead + len(state.GroupID)
 			if one.fits = one.fits && size <= c.maxEntry(); one.fits {
 				one.states = append(one.states, *state)
@@ -139,7 +139,7 @@ func (l *largeLoad) mark(change *readstate.Change) {
 
 // installLarge puts in what a load has read, if it is of the polled server.
 func (c *Cache) installLarge(one *largeLoad) {
-	if one.err != nil || one.stale || !one.fits || !one.revision.SameServer(c.revision) {
+	if one.err != nil || one.stale || !one.fits || !one.server.Same(c.revision.Server) {
 		return
 	}
 	if one.key.isGroup {

@@ -43,18 +43,18 @@ func (m *manyStates) Poll(_ context.Context, _ *readstate.Revision, load readsta
 	return poll, nil
 }
 
-func (m *manyStates) LoadUser(context.Context, string, func(*readstate.ServedState)) (readstate.Revision, error) {
+func (m *manyStates) LoadUser(context.Context, string, func(*readstate.ServedState)) (readstate.Server, error) {
 	panic("no user is large")
 }
 
 func (m *manyStates) LoadGroup(_ context.Context, _ string, visit func([]byte, *readstate.Served)) (
-	p readstate.ServedPosition, r readstate.Revision, _ error,
+	p readstate.ServedPosition, s readstate.Server, _ error,
 ) {
 	at := readstate.MomentOf(time.Date(2026, 11, 26, 4, 0, 0, 123456000, time.UTC))
 	for i := range m.groups {
 		visit(fmt.Appendf(nil, "user%016d", i), &readstate.Served{Read: int64(i), ExactAt: at - 1000, LastReadAt: at - 1e9, UpdatedAt: at, ContentType: 101})
 	}
-	return p, r, nil
+	return p, s, nil
 }
 
 func (m *manyStates) GroupSum(context.Context, string) (readstate.GroupSum, error) {

@@ -39,11 +39,11 @@ type Source interface {
 	// Poll tells what has changed since a revision, nil for the first poll, and loads states, in
 	// one snapshot. One call at a time.
 	Poll(ctx context.Context, since *readstate.Revision, load readstate.Load) (readstate.Poll, error)
-	// LoadUser and LoadGroup read all states, in key order and one snapshot. What they pass is
-	// valid during the call only.
-	LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Revision, error)
+	// LoadUser and LoadGroup read all states, in key order and one snapshot, and say from which
+	// server. What they pass is valid during the call only.
+	LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Server, error)
 	LoadGroup(ctx context.Context, groupID string, visit func(userID []byte, v *readstate.Served)) (
-		readstate.ServedPosition, readstate.Revision, error)
+		readstate.ServedPosition, readstate.Server, error)
 }
 
 // Reader answers from the database.

@@ -189,10 +189,8 @@ func (g *GroupSum) Add(v *Served, p *ServedPosition) {
 // Revision is a state of the database: what was committed until a moment. Only the store that
 // made it looks inside.
 type Revision struct {
-	// ServerStartedAt and InRecovery tell servers, and what they are, apart.
-	ServerStartedAt time.Time
-	InRecovery      bool
-	SchemaVersion   int64
+	Server        Server
+	SchemaVersion int64
 	// DroppedXID is up to which transaction changes have been dropped.
 	DroppedXID uint64
 	// XMin, XMax and Running are those of PostgreSQL's pg_snapshot: transactions before XMin are
@@ -201,10 +199,15 @@ type Revision struct {
 	Running    []uint64
 }
 
-// SameServer reports whether two revisions are of one server, which was not started anew or
-// promoted between them.
-func (r *Revision) SameServer(o *Revision) bool {
-	return r.ServerStartedAt.Equal(o.ServerStartedAt) && r.InRecovery == o.InRecovery
+// Server tells database servers apart, and what they are.
+type Server struct {
+	StartedAt  time.Time
+	InRecovery bool // a streaming replica
+}
+
+// Same reports whether it is the same server, neither started anew nor promoted meanwhile.
+func (s Server) Same(o Server) bool {
+	return s.StartedAt.Equal(o.StartedAt) && s.InRecovery == o.InRecovery
 }
 
 // Load names what is to be loaded.

@@ -12,7 +12,8 @@ import (
 
 // pipeline collects statements that are sent in one round trip. It is a db.DBTX, so that
 // generated methods can be queued: those without rows directly, those with rows by
-// [pipeline.ask].
+// [pipeline.ask], and those of which sqlc generates no rows (:exec) directly, too, with
+// [pipeline.decode] for their rows.
 type pipeline struct {
 	batch   pgx.Batch
 	results []func(pgx.BatchResults) error // one for each statement
@@ -26,6 +27,17 @@ func (p *pipeline) Exec(_ context.Context, sql string, args ...any) (pgconn.Comm
 		return err
 	})
 	return pgconn.CommandTag{}, nil
+}
+
+// decode has each row of the statement that Exec has queued last passed to a function.
+func (p *pipeline) decode(row func(*decoder)) {
+	p.results[len(p.results)-1] = func(r pgx.BatchResults) error {
+		rows, err := r.Query()
+		if err != nil {
+			return err
+		}
+		return decodeRows(rows, row)
+	}
 }
 
 var errNotQueued = errors.New("statements with rows are queued by ask")

@@ -125,13 +125,13 @@ func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, answ
 	apart := false
 	if since != nil {
 		params.FromXid, params.Xmax = strconv.FormatUint(since.XMin, 10), strconv.FormatUint(since.XMax, 10)
-		if since.InRecovery { // the snapshots of a standby do not list the transactions that run
+		if since.Server.InRecovery { // the snapshots of a standby do not list the transactions that run
 			params.Xmax = params.FromXid
 		}
 		for _, xid := range since.Running {
 			params.RunningXids = append(params.RunningXids, strconv.FormatUint(xid, 10))
 		}
-		apart = !since.InRecovery && since.XMax-since.XMin > wideRange
+		apart = !since.Server.InRecovery && since.XMax-since.XMin > wideRange
 	}
 	return func(conn db.DBTX) error {
 		rows, err := r.pollChanges(ctx, conn, params, apart)
@@ -143,8 +143,9 @@ func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, answ
 		}
 		first := &rows[0]
 		answer.Revision = readstate.Revision{
-			ServerStartedAt: first.ServerStartedAt, InRecovery: first.InRecovery, SchemaVersion: first.SchemaVersion,
-			DroppedXID: uint64(value(first.DroppedXid)), //nolint:gosec // transactions count from 0
+			Server:        readstate.Server{StartedAt: first.ServerStartedAt, InRecovery: first.InRecovery},
+			SchemaVersion: first.SchemaVersion,
+			DroppedXID:    uint64(value(first.DroppedXid)), //nolint:gosec // transactions count from 0
 		}
 		if err := parseSnapshot(first.Snapshot, &answer.Revision); err != nil {
 			return err
@@ -173,14 +174,14 @@ func (r *Reader) pollChanges(ctx context.Context, conn db.DBTX, params db.PollCh
 
 // missesChanges reports whether changes may be missing between two revisions.
 func missesChanges(since, now *readstate.Revision) bool {
-	if !since.SameServer(now) || since.SchemaVersion != now.SchemaVersion {
+	if !since.Server.Same(now.Server) || since.SchemaVersion != now.SchemaVersion {
 		return true
 	}
 	if now.DroppedXID == since.DroppedXID {
 		return false
 	}
 	unseen := since.XMax
-	if since.InRecovery {
+	if since.Server.InRecovery {
 		unseen = since.XMin
 	}
 	return now.DroppedXID >= unseen || slices.ContainsFunc(since.Running, func(xid uint64) bool { return xid <= now.DroppedXID })
@@ -202,19 +203,17 @@ func (r *Reader) load(ctx context.Context, queue *pipeline, load *readstate.Load
 		for _, pair := range load.Pairs {
 			params.UserIDs, params.GroupIDs = append(params.UserIDs, pair.UserID), append(params.GroupIDs, pair.GroupID)
 		}
-		var statement recorded
-		if err := r.queries.ListServedByPairs(ctx, &statement, params); err != nil {
+		if err := r.queries.ListServedByPairs(ctx, queue, params); err != nil {
 			return err
 		}
-		queue.read(statement, func(d *decoder) { answer.Pairs = append(answer.Pairs, d.servedState()) })
+		queue.decode(func(d *decoder) { answer.Pairs = append(answer.Pairs, d.servedState()) })
 	}
 	if len(load.Users) > 0 {
-		var statement recorded
-		err := r.queries.ListServedByUsers(ctx, &statement, db.ListServedByUsersParams{UserIDs: load.Users, MaxRows: polledStates + 1})
+		err := r.queries.ListServedByUsers(ctx, queue, db.ListServedByUsersParams{UserIDs: load.Users, MaxRows: polledStates + 1})
 		if err != nil {
 			return err
 		}
-		queue.read(statement, func(d *decoder) { answer.Users = append(answer.Users, d.servedState()) })
+		queue.decode(func(d *decoder) { answer.Users = append(answer.Users, d.servedState()) })
 	}
 	if len(load.Lookups) > 0 {
 		answer.PendingUsers = map[string]bool{}
@@ -230,11 +229,10 @@ func (r *Reader) load(ctx context.Context, queue *pipeline, load *readstate.Load
 		return nil
 	}
 	answer.Positions = make(map[string]readstate.ServedPosition, len(load.Positions))
-	var statement recorded
-	if err := r.queries.ListServedPositions(ctx, &statement, load.Positions); err != nil {
+	if err := r.queries.ListServedPositions(ctx, queue, load.Positions); err != nil {
 		return err
 	}
-	queue.read(statement, func(d *decoder) {
+	queue.decode(func(d *decoder) {
 		groupID := d.text()
 		answer.Positions[groupID] = d.position()
 	})
@@ -242,43 +240,41 @@ func (r *Reader) load(ctx context.Context, queue *pipeline, load *readstate.Load
 }
 
 // LoadUser reads all states of a user in key order, in one snapshot, on a connection of its own,
-// and gives the revision. It blocks for 20 s at most.
-func (r *Reader) LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Revision, error) {
-	var statement recorded
-	err := r.queries.ListServedByUsers(ctx, &statement, db.ListServedByUsersParams{UserIDs: []string{userID}, MaxRows: math.MaxInt32})
-	if err != nil {
-		return readstate.Revision{}, fmt.Errorf("load user: %w", err)
-	}
-	revision, err := r.loadLarge(ctx, func(queue *pipeline) error {
-		queue.read(statement, func(d *decoder) {
+// and gives the server that it was read from. It blocks for 20 s at most.
+func (r *Reader) LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Server, error) {
+	server, err := r.loadLarge(ctx, func(queue *pipeline) error {
+		params := db.ListServedByUsersParams{UserIDs: []string{userID}, MaxRows: math.MaxInt32}
+		if err := r.queries.ListServedByUsers(ctx, queue, params); err != nil {
+			return err
+		}
+		queue.decode(func(d *decoder) {
 			state := d.servedState()
 			visit(&state)
 		})
 		return nil
 	})
 	if err != nil {
-		return revision, fmt.Errorf("load user: %w", translate(err))
+		return server, fmt.Errorf("load user: %w", translate(err))
 	}
-	return revision, nil
+	return server, nil
 }
 
 // LoadGroup reads the position and all states of a group, in key order, as LoadUser does. The
 // user ID that is passed is valid during the call only.
 func (r *Reader) LoadGroup(
 	ctx context.Context, groupID string, visit func(userID []byte, v *readstate.Served),
-) (position readstate.ServedPosition, revision readstate.Revision, err error) {
+) (position readstate.ServedPosition, server readstate.Server, err error) {
 	load := readstate.Load{Positions: []string{groupID}}
 	var found readstate.Poll
-	var statement recorded
-	err = r.queries.ListServedByGroup(ctx, &statement, db.ListServedByGroupParams{GroupID: groupID, MaxRows: math.MaxInt32})
-	if err != nil {
-		return position, revision, fmt.Errorf("load group: %w", err)
-	}
-	revision, err = r.loadLarge(ctx, func(queue *pipeline) error {
+	server, err = r.loadLarge(ctx, func(queue *pipeline) error {
 		if err := r.load(ctx, queue, &load, &found); err != nil {
 			return err
 		}
-		queue.read(statement, func(d *decoder) {
+		err := r.queries.ListServedByGroup(ctx, queue, db.ListServedByGroupParams{GroupID: groupID, MaxRows: math.MaxInt32})
+		if err != nil {
+			return err
+		}
+		queue.decode(func(d *decoder) {
 			userID := d.bytes()
 			d.next++ // the group
 			v := d.served()
@@ -287,24 +283,21 @@ func (r *Reader) LoadGroup(
 		return nil
 	})
 	if err != nil {
-		return position, revision, fmt.Errorf("load group: %w", translate(err))
+		return position, server, fmt.Errorf("load group: %w", translate(err))
 	}
-	return found.Positions[groupID], revision, nil
+	return found.Positions[groupID], server, nil
 }
 
 // loadLarge runs queries in one snapshot.
-func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error) (revision readstate.Revision, err error) {
+func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error) (server readstate.Server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	err = pgx.BeginTxFunc(ctx, r.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var queue pipeline
 		queue.ask(func(conn db.DBTX) error {
 			row, err := r.queries.GetServer(ctx, conn)
-			if err != nil {
-				return err
-			}
-			revision = readstate.Revision{ServerStartedAt: row.ServerStartedAt, InRecovery: row.InRecovery}
-			return parseSnapshot(row.Snapshot, &revision)
+			server = readstate.Server{StartedAt: row.ServerStartedAt, InRecovery: row.InRecovery}
+			return err
 		})
 		_, _ = queue.Exec(ctx, inKeyOrder)
 		if err := ask(&queue); err != nil {
@@ -312,5 +305,5 @@ func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error)
 		}
 		return queue.send(ctx, tx)
 	})
-	return revision, err
+	return server, err
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,36 +13,6 @@ import (
 
 	"readmark/internal/readstate"
 )
-
-// recorded is a db.DBTX that keeps the text and the parameters of one generated statement.
-type recorded struct {
-	sql  string
-	args []any
-}
-
-// Exec keeps a statement.
-func (r *recorded) Exec(_ context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	r.sql, r.args = sql, args
-	return pgconn.CommandTag{}, nil
-}
-
-// Query refuses, as QueryRow does: such statements are read by their generated methods.
-func (r *recorded) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, errNotQueued }
-
-// QueryRow refuses.
-func (r *recorded) QueryRow(context.Context, string, ...any) pgx.Row { return failedRow{errNotQueued} }
-
-// read queues a statement whose rows are decoded by a function.
-func (p *pipeline) read(statement recorded, row func(*decoder)) {
-	p.batch.Queue(statement.sql, statement.args...)
-	p.results = append(p.results, func(r pgx.BatchResults) error {
-		rows, err := r.Query()
-		if err != nil {
-			return err
-		}
-		return decodeRows(rows, row)
-	})
-}
 
 // decodeRows passes each row to a function.
 func decodeRows(rows pgx.Rows, row func(*decoder)) error {
