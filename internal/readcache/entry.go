@@ -1,6 +1,7 @@
 package readcache
 
 import (
+	"slices"
 	"strings"
 
 	"readmark/internal/readstate"
@@ -21,7 +22,6 @@ type entry struct {
 	table table
 	// stale are the other IDs of pairs that have to be loaded before they are used.
 	stale      []string
-	changed    uint64 // when the table changed last
 	prev, next *entry // in the list of its class, the newest first
 	list       *list
 	user       *user // of the two that it is a part of
@@ -32,10 +32,8 @@ func (e *entry) size() int { return entryOverhead + 2*len(e.id) + e.table.size }
 
 // spoil has a pair loaded before it is used next; false where too many are.
 func (e *entry) spoil(other string) bool {
-	for _, one := range e.stale {
-		if one == other {
-			return true
-		}
+	if slices.Contains(e.stale, other) {
+		return true
 	}
 	if len(e.stale) >= maxStalePairs {
 		return false
@@ -46,20 +44,17 @@ func (e *entry) spoil(other string) bool {
 
 // fresh takes note that a pair was loaded.
 func (e *entry) fresh(other string) {
-	for i, one := range e.stale {
-		if one == other {
-			e.stale[i] = e.stale[len(e.stale)-1]
-			e.stale = e.stale[:len(e.stale)-1]
-			return
-		}
+	if i := slices.Index(e.stale, other); i >= 0 {
+		e.stale = slices.Delete(e.stale, i, i+1)
 	}
 }
 
 // user is what is known of a user: all states, or some.
 type user struct {
 	entry
-	whole  bool
-	loaded uint64 // when it was loaded
+	whole   bool
+	loaded  uint64 // when it was loaded
+	changed uint64 // when the table or pending changed last
 	// pending says that OpenIM is to be asked about all of the user's groups; of each state in the
 	// table that bit is not kept up. lookupStale: it has to be loaded.
 	pending, lookupStale bool

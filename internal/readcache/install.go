@@ -67,7 +67,6 @@ func (c *Cache) putMember(g *group, userID string, state *readstate.ServedState)
 		record = appendRecord(nil, &state.Served)
 	}
 	c.resize(&g.entry, func() { g.table.put(byUser(userID), []byte(userID), record) })
-	g.changed = c.tick
 	g.fresh(userID)
 }
 

@@ -131,7 +131,7 @@ func (l *largeLoad) mark(change *readstate.Change) {
 		}
 	}
 	for _, groupID := range change.Groups {
-		l.stale = l.stale || l.key.isGroup && groupID == l.key.id || !l.key.isGroup
+		l.stale = l.stale || !l.key.isGroup || groupID == l.key.id // a user's load may have the group
 	}
 	l.stale = l.stale || change.Everything || !l.key.isGroup && slices.Contains(change.Users, l.key.id) ||
 		len(l.pairs)+len(l.positions) > maxMarks
@@ -169,7 +169,7 @@ func (c *Cache) installGroup(one *largeLoad) {
 		c.remove(&old.entry)
 	}
 	g := &group{logged: one.logged}
-	g.entry = entry{id: one.key.id, table: one.table, changed: c.tick, group: g}
+	g.entry = entry{id: one.key.id, table: one.table, group: g}
 	var fresh bool
 	if g.number, fresh = c.positions.hold(g.id); fresh {
 		slot := &c.positions.slots[g.number]

@@ -269,25 +269,24 @@ func (c *Cache) run(ctx context.Context, requests []*request) {
 	c.metrics.polled(c.options.Now().Sub(began))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.polling = false
+	touched := c.touched
+	c.polling, c.touched = false, nil
 	if err != nil {
 		c.drop(dropConnection)
 		for _, r := range requests {
 			r.err = err
 		}
-		c.touched = nil
 		return
 	}
 	c.began, c.asOf = began, asOf
 	c.apply(&poll, l, ready)
 	c.tick++
-	if len(c.touched) > 0 {
+	if len(touched) > 0 {
 		c.moved = c.tick
 	}
-	for i := range c.touched {
-		c.mark(&c.touched[i])
+	for i := range touched {
+		c.mark(&touched[i])
 	}
-	c.touched = nil
 	for _, r := range requests {
 		r.asOf = asOf
 		r.done = r.early && c.hits == hits || r.answer(nil)

@@ -30,8 +30,7 @@ type blockSum struct {
 	sum     readstate.GroupSum
 }
 
-// each passes the key and the record of each entry from a place in the block on, until f gives
-// false.
+// each passes the key and the record of each entry, in order, until f gives false.
 func (b *block) each(f func(key, record []byte) bool) {
 	for rest := b.data; len(rest) > 0; {
 		var key, record []byte
@@ -98,7 +97,7 @@ func (t *table) seek(compare comparing) int {
 		key, _, _ := cut(t.blocks[i].data)
 		return compare(key) > 0
 	})
-	return max(after-1, min(0, len(t.blocks)-1))
+	return max(after-1, 0)
 }
 
 // get gives the key and the record of an ID.
