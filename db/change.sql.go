@@ -10,6 +10,21 @@ import (
 	"time"
 )
 
+const forgetOtherServersChanges = `-- name: ForgetOtherServersChanges :exec
+WITH forgotten AS (
+    DELETE FROM changes AS c WHERE c.xid >= pg_snapshot_xmax(pg_current_snapshot())
+)
+UPDATE retention AS r SET changes_dropped_xid = NULL, changes_marked_at = NULL
+WHERE r.changes_dropped_xid >= pg_snapshot_xmax(pg_current_snapshot())
+`
+
+// Deletes what a restored backup has brought of transactions that this server has not had yet, and
+// unsets a mark of such a one: both would be taken for what is written next.
+func (q *Queries) ForgetOtherServersChanges(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, forgetOtherServersChanges)
+	return err
+}
+
 const insertChange = `-- name: InsertChange :exec
 INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, position_group_ids, user_ids, group_ids, everything)
 VALUES (

@@ -36,6 +36,7 @@ SELECT
     pg_postmaster_start_time()::timestamptz AS server_started_at,
     r.changes_dropped_xid::text::int8 AS dropped_xid,
     (SELECT max(g.version_id) FROM goose_db_version AS g)::bigint AS schema_version,
+    'changes'::regclass::oid::bigint AS table_id,
     c.xid::text::int8 AS xid,
     c.pair_user_ids,
     c.pair_group_ids,
@@ -67,6 +68,7 @@ type PollChangesRow struct {
 	ServerStartedAt  time.Time
 	DroppedXid       *int64
 	SchemaVersion    int64
+	TableID          int64
 	Xid              *int64
 	PairUserIds      []string
 	PairGroupIds     []string
@@ -76,7 +78,7 @@ type PollChangesRow struct {
 	Everything       bool
 }
 
-// The present snapshot and what is known of the server, and with it the changes that an earlier
+// The present snapshot and what is known of the server and the table, and with it the changes that an earlier
 // snapshot did not show: those of transactions that were not over then. At least one row. The
 // parameters stand in subqueries, so that PostgreSQL plans the statement once.
 func (q *Queries) PollChanges(ctx context.Context, db DBTX, arg PollChangesParams) ([]PollChangesRow, error) {
@@ -99,6 +101,7 @@ func (q *Queries) PollChanges(ctx context.Context, db DBTX, arg PollChangesParam
 			&i.ServerStartedAt,
 			&i.DroppedXid,
 			&i.SchemaVersion,
+			&i.TableID,
 			&i.Xid,
 			&i.PairUserIds,
 			&i.PairGroupIds,
@@ -124,6 +127,7 @@ SELECT
     pg_postmaster_start_time()::timestamptz AS server_started_at,
     r.changes_dropped_xid::text::int8 AS dropped_xid,
     (SELECT max(g.version_id) FROM goose_db_version AS g)::bigint AS schema_version,
+    'changes'::regclass::oid::bigint AS table_id,
     c.xid::text::int8 AS xid,
     c.pair_user_ids,
     c.pair_group_ids,
@@ -157,6 +161,7 @@ type PollChangesApartRow struct {
 	ServerStartedAt  time.Time
 	DroppedXid       *int64
 	SchemaVersion    int64
+	TableID          int64
 	Xid              *int64
 	PairUserIds      []string
 	PairGroupIds     []string
@@ -182,6 +187,7 @@ func (q *Queries) PollChangesApart(ctx context.Context, db DBTX, arg PollChanges
 			&i.ServerStartedAt,
 			&i.DroppedXid,
 			&i.SchemaVersion,
+			&i.TableID,
 			&i.Xid,
 			&i.PairUserIds,
 			&i.PairGroupIds,

@@ -6,6 +6,15 @@ VALUES (
     @whole_group_ids::text[], @everything
 );
 
+-- name: ForgetOtherServersChanges :exec
+-- Deletes what a restored backup has brought of transactions that this server has not had yet, and
+-- unsets a mark of such a one: both would be taken for what is written next.
+WITH forgotten AS (
+    DELETE FROM changes AS c WHERE c.xid >= pg_snapshot_xmax(pg_current_snapshot())
+)
+UPDATE retention AS r SET changes_dropped_xid = NULL, changes_marked_at = NULL
+WHERE r.changes_dropped_xid >= pg_snapshot_xmax(pg_current_snapshot());
+
 -- name: MarkChangesDropped :one
 -- Marks what was recorded before a moment as dropped, and says when the mark was set last.
 UPDATE retention AS r SET

@@ -191,6 +191,9 @@ func (g *GroupSum) Add(v *Served, p *ServedPosition) {
 type Revision struct {
 	Server        Server
 	SchemaVersion int64
+	// TableID is that of the table changes. It is another one when the schema was made anew, as by
+	// a backup that was restored.
+	TableID int64
 	// DroppedXID is up to which transaction changes have been dropped.
 	DroppedXID uint64
 	// XMin, XMax and Running are those of PostgreSQL's pg_snapshot: transactions before XMin are

@@ -144,8 +144,8 @@ func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, answ
 		first := &rows[0]
 		answer.Revision = readstate.Revision{
 			Server:        readstate.Server{StartedAt: first.ServerStartedAt, InRecovery: first.InRecovery},
-			SchemaVersion: first.SchemaVersion,
-			DroppedXID:    uint64(value(first.DroppedXid)), //nolint:gosec // transactions count from 0
+			SchemaVersion: first.SchemaVersion, TableID: first.TableID,
+			DroppedXID: uint64(value(first.DroppedXid)), //nolint:gosec // transactions count from 0
 		}
 		if err := parseSnapshot(first.Snapshot, &answer.Revision); err != nil {
 			return err
@@ -174,7 +174,7 @@ func (r *Reader) pollChanges(ctx context.Context, conn db.DBTX, params db.PollCh
 
 // missesChanges reports whether changes may be missing between two revisions.
 func missesChanges(since, now *readstate.Revision) bool {
-	if !since.Server.Same(now.Server) || since.SchemaVersion != now.SchemaVersion {
+	if !since.Server.Same(now.Server) || since.SchemaVersion != now.SchemaVersion || since.TableID != now.TableID {
 		return true
 	}
 	if now.DroppedXID == since.DroppedXID {

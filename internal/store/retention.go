@@ -70,6 +70,9 @@ func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err
 		result.Days, err = journalTable.dropBefore(ctx, conn, limit)
 		errs = append(errs, err)
 	}
+	if err := s.queries.ForgetOtherServersChanges(ctx, conn); err != nil {
+		errs = append(errs, fmt.Errorf("forget changes of another server: %w", translate(err)))
+	}
 	if keep.Changes > 0 {
 		dropped, err := s.retireChanges(ctx, conn, now, now.Add(-keep.Changes))
 		result.Days = append(result.Days, dropped...)

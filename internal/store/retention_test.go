@@ -214,3 +214,60 @@ func TestRetireChanges(t *testing.T) {
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM changes").Scan(&left))
 	require.Positive(t, left, "those of today stay")
 }
+
+// A restored backup brings changes and a mark of transactions that this server has not had: they
+// would be told at each poll, and hide what is dropped later. What is of this server stays.
+func TestForgetOtherServersChanges(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	commit(t, s, onDay(0, 1))
+	conn := pgtest.Connect(t, url)
+	_, err := conn.Exec(t.Context(), `INSERT INTO changes (recorded_at, xid, user_ids, everything)
+		SELECT now(), (pg_snapshot_xmax(pg_current_snapshot())::text::numeric + 1e6 + n)::text::xid8, '{u}', false FROM generate_series(1, 6000) AS n`)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "UPDATE retention SET changes_dropped_xid = (SELECT max(xid) FROM changes), changes_marked_at = now()")
+	require.NoError(t, err)
+	poller := s.Poller()
+	defer poller.Close()
+	first, err := poller.Poll(t.Context(), nil, readstate.Load{})
+	require.NoError(t, err)
+	next, err := poller.Poll(t.Context(), &first.Revision, readstate.Load{})
+	require.NoError(t, err)
+	require.True(t, next.Reset, "too many changes, each time")
+	_, err = s.Retire(t.Context(), store.Retention{})
+	require.NoError(t, err)
+	next, err = poller.Poll(t.Context(), &first.Revision, readstate.Load{})
+	require.NoError(t, err)
+	require.False(t, next.Reset)
+	require.True(t, next.Change.Empty())
+	require.Zero(t, next.Revision.DroppedXID)
+	var left int
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM changes").Scan(&left))
+	require.Equal(t, 1, left)
+	_, err = conn.Exec(t.Context(), "UPDATE retention SET changes_dropped_xid = (SELECT max(xid) FROM changes), changes_marked_at = now()")
+	require.NoError(t, err)
+	_, err = s.Retire(t.Context(), store.Retention{})
+	require.NoError(t, err)
+	next, err = poller.Poll(t.Context(), &next.Revision, readstate.Load{})
+	require.NoError(t, err)
+	require.Positive(t, next.Revision.DroppedXID, "a mark of this server's stays")
+}
+
+// Who restores a backup over a running Readmark makes the tables anew, under the same address
+// and server: nothing that was read before holds.
+func TestTablesMadeAnew(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.New(t))
+	poller := s.Poller()
+	defer poller.Close()
+	first, err := poller.Poll(t.Context(), nil, readstate.Load{})
+	require.NoError(t, err)
+	_, err = s.MigrateDown(t.Context())
+	require.NoError(t, err)
+	_, err = s.MigrateUp(t.Context())
+	require.NoError(t, err)
+	again, err := poller.Poll(t.Context(), &first.Revision, readstate.Load{})
+	require.NoError(t, err)
+	require.True(t, again.Reset)
+}
