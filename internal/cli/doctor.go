@@ -51,7 +51,7 @@ func (p *program) doctorCommand() *cobra.Command {
 	p.variableFlag(command, "addr", "READMARK_ADDR", "host:port of callbacks and read API")
 	p.variableFlag(command, "ops-addr", "READMARK_OPS_ADDR", "host:port of health and metrics")
 	p.variableFlag(command, "database-url", "READMARK_DATABASE_URL", "PostgreSQL; none: the embedded one")
-	p.variableFlag(command, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
+	p.variableFlag(command, "data-dir", "READMARK_DATA_DIR", "directory of the spool and the embedded database")
 	return command
 }
 
