@@ -202,9 +202,9 @@ func (r *report) against(other string, connections int, bound float64) goal {
 	}
 }
 
-// messageRows is the table of message callbacks beside read callbacks.
+// messageRows is the table of message callbacks beside receipts.
 func (r *report) messageRows() [][]string {
-	rows := [][]string{{"callbacks", "per second", "× reads", "goal", "p50 ms", "p99 ms", "CPU µs", "PostgreSQL", "generator"}}
+	rows := [][]string{{"callbacks", "per second", "× receipts", "goal", "p50 ms", "p99 ms", "CPU µs", "PostgreSQL", "generator"}}
 	of := func(kind string) (f figures) {
 		var all [6][]float64
 		for _, m := range r.Messages {
@@ -222,10 +222,10 @@ func (r *report) messageRows() [][]string {
 		}
 		return f
 	}
-	reads := of("")
-	for _, one := range []struct{ kind, name, goal string }{{"", "reads", ""}, {kindAnnounced, kindAnnounced, "≥ 0.7"}, {kindStored, kindStored, "≥ 0.7"}} {
+	receipts := of("")
+	for _, one := range []struct{ kind, name, goal string }{{"", "receipts", ""}, {kindAnnounced, kindAnnounced, "≥ 0.7"}, {kindStored, kindStored, "≥ 0.7"}} {
 		f := of(one.kind)
-		row := []string{one.name, fmt.Sprintf("%.0f", f.Rate), ratio(f.Rate, reads.Rate, true), one.goal, fmt.Sprintf("%.2f", f.P50), fmt.Sprintf("%.2f", f.P99)}
+		row := []string{one.name, fmt.Sprintf("%.0f", f.Rate), ratio(f.Rate, receipts.Rate, true), one.goal, fmt.Sprintf("%.2f", f.P50), fmt.Sprintf("%.2f", f.P99)}
 		rows = append(rows, append(row, f.cpu()...))
 	}
 	return rows
