@@ -36,8 +36,8 @@ func (t dayTable) partition(day time.Time) string { return string(t) + "_" + day
 // dayLayout ends the names of partitions.
 const dayLayout = "20060102"
 
-// MakeDaysAhead makes the partitions of the journal and of changes from yesterday to a week
-// ahead, as far as they are missing. It never waits long for a lock that ingest
+// MakeDaysAhead makes the partitions of the journal from yesterday to a week ahead, and those of
+// changes for today and tomorrow, as far as they are missing. It never waits long for a lock that ingest
 // holds; the next call makes what this one could not.
 func (s *Store) MakeDaysAhead(ctx context.Context) error {
 	today := day(s.now())
