@@ -1,0 +1,123 @@
+package condition_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/condition"
+)
+
+// logBuffer is a buffer that several goroutines write to.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// lines takes the log's lines, without their times.
+func lines(log *logBuffer) []string {
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	defer log.text.Reset()
+	text := strings.TrimSpace(log.text.String())
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
+
+func board(log *logBuffer) *condition.Board {
+	return condition.New(time.Now, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})))
+}
+
+// One WARN when it begins, one line a minute while it lasts, one INFO when it ends.
+func TestWhatIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		b := board(&log)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); b.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+
+		b.Clear(condition.Database)
+		require.Empty(t, lines(&log), "what was well is not told")
+		for range 100 {
+			b.Report(condition.Database, condition.Refused, "nothing listens")
+		}
+		require.Equal(t, []string{`level=WARN msg="not well" part=database reason=refused detail="nothing listens"`}, lines(&log))
+		pass(150 * time.Second)
+		synctest.Wait()
+		told := lines(&log)
+		require.Len(t, told, 2)
+		require.Equal(t, `level=WARN msg="still not well" part=database reason=refused detail="nothing listens" age=2m0s times=100`, told[1])
+
+		b.Report(condition.Database, condition.Password, "the password is wrong")
+		require.Equal(t, []string{`level=WARN msg="not well" part=database reason=password detail="the password is wrong"`}, lines(&log))
+		list := b.Problems()
+		require.Len(t, list, 1)
+		require.Equal(t, condition.Password, list[0].Reason)
+		pass(30 * time.Second)
+		b.Clear(condition.Database)
+		require.Equal(t, []string{`level=INFO msg="well again" part=database reason=password lasted=30s times=1`}, lines(&log))
+		require.Empty(t, b.Problems())
+	})
+}
+
+// What is only seen when it happens ends when it has not happened for some time.
+func TestReportFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		b := board(&log)
+		for range 3 {
+			b.ReportFor(time.Minute, condition.CallbackToken, condition.WrongToken, "401")
+			pass(50 * time.Second)
+		}
+		require.Len(t, b.Problems(), 1)
+		pass(10 * time.Second)
+		require.Empty(t, b.Problems())
+		told := lines(&log)
+		require.Len(t, told, 2)
+		require.Contains(t, told[1], "well again")
+		require.Contains(t, told[1], "times=3")
+	})
+}
+
+// All series are there from the start.
+func TestMetric(t *testing.T) {
+	t.Parallel()
+	b := condition.New(time.Now, slog.New(slog.DiscardHandler))
+	all := testutil.CollectAndCount(b.Collector())
+	require.Greater(t, all, 30)
+	b.Report(condition.Spool, condition.Full, "no room")
+	require.Equal(t, all, testutil.CollectAndCount(b.Collector()))
+	problems, err := testutil.CollectAndLint(b.Collector())
+	require.NoError(t, err)
+	require.Empty(t, problems)
+}
+
+// pass lets a synctest's time pass.
+func pass(d time.Duration) { <-time.After(d) }
