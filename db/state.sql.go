@@ -743,7 +743,7 @@ func (q *Queries) SaveStates(ctx context.Context, db DBTX, arg SaveStatesParams)
 	return err
 }
 
-const someMember = `-- name: SomeMember :many
+const someMembers = `-- name: SomeMembers :many
 SELECT c.user_id
 FROM current_states AS c
 JOIN states AS s ON s.user_id = c.user_id AND s.group_id = c.group_id
@@ -752,7 +752,7 @@ ORDER BY s.user_id
 LIMIT $3
 `
 
-type SomeMemberParams struct {
+type SomeMembersParams struct {
 	GroupID    string
 	NotUserIds []string
 	MaxRows    int32
@@ -760,8 +760,8 @@ type SomeMemberParams struct {
 
 // Some users of a group who are still in it and whose highest seq is that of the group: the first
 // ones, so that who asks again asks the same.
-func (q *Queries) SomeMember(ctx context.Context, db DBTX, arg SomeMemberParams) ([]string, error) {
-	rows, err := db.Query(ctx, someMember, arg.GroupID, arg.NotUserIds, arg.MaxRows)
+func (q *Queries) SomeMembers(ctx context.Context, db DBTX, arg SomeMembersParams) ([]string, error) {
+	rows, err := db.Query(ctx, someMembers, arg.GroupID, arg.NotUserIds, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}

@@ -302,7 +302,7 @@ FROM (
 ) AS s
 GROUP BY group_id;
 
--- name: SomeMember :many
+-- name: SomeMembers :many
 -- Some users of a group who are still in it and whose highest seq is that of the group: the first
 -- ones, so that who asks again asks the same.
 SELECT c.user_id

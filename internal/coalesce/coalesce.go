@@ -92,12 +92,10 @@ func (b *Batcher[T]) join(item T) (own *batch[T], lead bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	weight := b.options.Weight(item)
-	if n := len(b.running); n > 0 && b.running[n-1].open && b.running[n-1].weight+weight <= b.options.Limit {
+	roomIn := func(o *batch[T]) bool { return o.weight+weight <= b.options.Limit }
+	if n := len(b.running); n > 0 && b.running[n-1].open && roomIn(b.running[n-1]) {
 		own = b.running[n-1]
-		own.items, own.weight = append(own.items, item), own.weight+weight
-		return own, false
-	}
-	if n := len(b.waiting); n > 0 && b.waiting[n-1].weight+weight <= b.options.Limit {
+	} else if n := len(b.waiting); n > 0 && roomIn(b.waiting[n-1]) {
 		own = b.waiting[n-1]
 	} else {
 		own = &batch[T]{done: make(chan struct{})}
@@ -107,7 +105,7 @@ func (b *Batcher[T]) join(item T) (own *batch[T], lead bool) {
 	if b.options.Join != nil {
 		b.options.Join(item)
 	}
-	if b.waiting[0] != own || !b.start() {
+	if own.open || b.waiting[0] != own || !b.start() {
 		return own, false
 	}
 	b.workers.Add(1)

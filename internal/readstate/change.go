@@ -28,8 +28,8 @@ func (c *Change) Empty() bool {
 	return len(c.Pairs) == 0 && len(c.Positions) == 0 && len(c.Users) == 0 && len(c.Groups) == 0 && !c.Everything
 }
 
-// Effects adds what the effects of events write.
-func (c *Change) Effects(e *Effects) {
+// AddEffects adds what the effects of events write.
+func (c *Change) AddEffects(e *Effects) {
 	for i := range e.States {
 		c.Pairs = append(c.Pairs, e.States[i].Pair)
 	}
@@ -38,9 +38,9 @@ func (c *Change) Effects(e *Effects) {
 	}
 }
 
-// Lookups adds the users and pairs of lookups that are queued. Lookups of a group's members
+// AddLookups adds the users and pairs of lookups that are queued. Lookups of a group's members
 // show in no answer.
-func (c *Change) Lookups(lookups []Lookup) {
+func (c *Change) AddLookups(lookups []Lookup) {
 	for i := range lookups {
 		if lookups[i].UserID != "" {
 			c.Pairs = append(c.Pairs, lookups[i].Pair)

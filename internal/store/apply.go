@@ -350,11 +350,11 @@ func (t *transaction) write(ctx context.Context, queue *pipeline, last bool) (er
 	}
 	err = errors.Join(err, t.saveStates(ctx, queue, e.States, t.loaded.States))
 	t.lookups = append(t.lookups, e.Lookups...)
-	t.change.Effects(e)
+	t.change.AddEffects(e)
 	if !last {
 		return err
 	}
-	t.change.Lookups(t.lookups)
+	t.change.AddLookups(t.lookups)
 	if len(e.Positions) > 0 {
 		err = errors.Join(err, t.queries.SavePositions(ctx, queue, positionParams(e.Positions)))
 	}
@@ -398,7 +398,7 @@ func (t *transaction) lookUpMembers(ctx context.Context) error {
 	var queue pipeline
 	add := func(groupID string, not []string, turn int, found func(userID string), nobody func()) {
 		queue.ask(func(conn db.DBTX) error {
-			users, err := t.queries.SomeMember(ctx, conn, db.SomeMemberParams{GroupID: groupID, NotUserIds: not, MaxRows: witnesses})
+			users, err := t.queries.SomeMembers(ctx, conn, db.SomeMembersParams{GroupID: groupID, NotUserIds: not, MaxRows: witnesses})
 			if len(users) > 0 {
 				found(users[turn%len(users)])
 			} else if err == nil {

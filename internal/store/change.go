@@ -39,6 +39,6 @@ func (s *Store) touched(c *readstate.Change) {
 }
 
 // OnChange has a function called with what each transaction of this process has touched, before
-// the writer goes on. It must be called before the first write. What only the database knows
-// to be touched is told as everything of the user.
+// the writer goes on. It must be called before the first write. Where only the database knows
+// which groups of a user were touched, the change names the whole user.
 func (s *Store) OnChange(f func(*readstate.Change)) { s.onChange = f }

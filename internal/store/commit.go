@@ -90,7 +90,7 @@ func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch) erro
 	for i := range last {
 		change.Pairs = append(change.Pairs, last[i].Pair())
 	}
-	change.Lookups(lookups)
+	change.AddLookups(lookups)
 	err = errors.Join(err,
 		s.enqueueLookups(ctx, &queue, lookups, recordedAt),
 		s.insertRejections(ctx, &queue, batch.Rejections),

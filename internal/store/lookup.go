@@ -45,7 +45,7 @@ func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) erro
 		for i, pair := range trusted {
 			lookups[i] = readstate.Lookup{Pair: pair, DueAt: now, Background: true}
 		}
-		change.Lookups(lookups)
+		change.AddLookups(lookups)
 		return errors.Join(s.enqueueLookups(ctx, tx, lookups, now), s.insertChange(ctx, tx, &change, now))
 	}
 	err := s.withToday(ctx, func() error { return s.besideErasures(ctx, enqueue) })

@@ -303,7 +303,7 @@ func (p *replayedPage) write(ctx context.Context) (err error) {
 	if len(e.Positions) > 0 {
 		err = errors.Join(err, p.queries.SavePositions(ctx, &queue, positionParams(e.Positions)))
 	}
-	p.change.Effects(e)
+	p.change.AddEffects(e)
 	err = errors.Join(err, p.insertChange(ctx, &queue, &p.change, p.replayedAt))
 	key := replayKey(p.replay)
 	err = errors.Join(err, p.queries.SaveReplay(ctx, &queue, db.SaveReplayParams{

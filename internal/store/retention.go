@@ -39,7 +39,7 @@ type Retired struct {
 	Rejections int64    // how many rejected callbacks were deleted
 }
 
-// Retire drops the journal's days that lie wholly before what is kept, and
+// Retire drops the days of the journal and of changes that lie wholly before what is kept, and
 // deletes rejected callbacks beyond their bounds. Ingest does not wait for it:
 // every lock that could stand in its way is waited for for two seconds at most,
 // and the next call goes on where this one gave up. What one partition refuses
@@ -93,8 +93,7 @@ func stopRetiring(ctx context.Context, conn *pgxpool.Conn) {
 	}
 }
 
-// detachBefore takes the days that end before the limit, or at it, out of the
-// journal. A detach that was begun comes first: PostgreSQL begins no other one
+// detachBefore takes the days that end before the limit, or at it, out of a table. A detach that was begun comes first: PostgreSQL begins no other one
 // before it is ended.
 func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, t dayTable, limit time.Time) error {
 	list, err := t.partitions(ctx, conn, "")
@@ -160,7 +159,7 @@ func (t dayTable) detach(ctx context.Context, conn *pgxpool.Conn, name string) e
 }
 
 // dropBefore drops the days that end before the limit, or at it, and are no
-// part of the journal: what detachBefore left, now or before a crash.
+// part of their table any more: what detachBefore left, now or before a crash.
 func (t dayTable) dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (dropped []string, err error) {
 	list, err := t.partitions(ctx, conn, "")
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 )
 
 // today sends statements about the journal and changes straight to the partitions of the current day:
-// finding it costs a small transaction more than all else.
+// finding them costs a small transaction more than all else.
 type today struct {
 	day  time.Time
-	text sync.Map // statement about the journal → the same about the partition
+	text sync.Map // statement → the same about the day's partition
 }
 
 // The places of the journal's name in the generated statements, and what only a
