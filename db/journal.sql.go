@@ -416,6 +416,26 @@ func (q *Queries) InsertReceipts(ctx context.Context, db DBTX, arg InsertReceipt
 	return err
 }
 
+const leaseRetention = `-- name: LeaseRetention :execrows
+UPDATE retention SET leased_by = $1::uuid, leased_until = $2::timestamptz
+WHERE leased_by = $1::uuid OR leased_until IS NULL OR leased_until < $3::timestamptz
+`
+
+type LeaseRetentionParams struct {
+	LeasedBy    pgtype.UUID
+	LeasedUntil time.Time
+	Moment      time.Time
+}
+
+// Makes a process the one that drops what is old, or keeps it so.
+func (q *Queries) LeaseRetention(ctx context.Context, db DBTX, arg LeaseRetentionParams) (int64, error) {
+	result, err := db.Exec(ctx, leaseRetention, arg.LeasedBy, arg.LeasedUntil, arg.Moment)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const listGroupJournal = `-- name: ListGroupJournal :many
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
@@ -731,6 +751,15 @@ func (q *Queries) NewestArrivalAfter(ctx context.Context, db DBTX, moment time.T
 	var newest time.Time
 	err := row.Scan(&newest)
 	return newest, err
+}
+
+const releaseRetention = `-- name: ReleaseRetention :exec
+UPDATE retention SET leased_by = NULL, leased_until = NULL WHERE leased_by = $1::uuid
+`
+
+func (q *Queries) ReleaseRetention(ctx context.Context, db DBTX, leasedBy pgtype.UUID) error {
+	_, err := db.Exec(ctx, releaseRetention, leasedBy)
+	return err
 }
 
 const setDroppedUntil = `-- name: SetDroppedUntil :exec

@@ -88,13 +88,16 @@ COMMENT ON COLUMN journal.group_max_seq IS 'group_…: the group''s position bef
 CREATE TABLE retention (
     id smallint NOT NULL DEFAULT 1,
     dropped_until timestamptz,
+    leased_by uuid,
+    leased_until timestamptz,
     CONSTRAINT retention_pkey PRIMARY KEY (id),
     CONSTRAINT retention_id_check CHECK (id = 1)
 );
 INSERT INTO retention (id) VALUES (1);
 
-COMMENT ON TABLE retention IS 'One row: how far back the journal reaches.';
+COMMENT ON TABLE retention IS 'One row: how far back the journal reaches, and which process drops what is old.';
 COMMENT ON COLUMN retention.dropped_until IS 'Rows of the journal that arrived before may have been dropped; null: none was.';
+COMMENT ON COLUMN retention.leased_by IS 'The process that drops what is old, until leased_until.';
 
 -- +goose Down
 DROP TABLE retention;

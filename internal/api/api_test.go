@@ -54,7 +54,7 @@ func (s *service) open() {
 	s.t.Helper()
 	logger := slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
-	s.store, err = store.Open(s.url, logger)
+	s.store, err = store.Open(store.Options{URL: s.url, Logger: logger})
 	require.NoError(s.t, err)
 	s.t.Cleanup(s.store.Close)
 	s.handler = server.New(server.Options{

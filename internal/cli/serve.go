@@ -98,7 +98,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		return err
 	}
 	defer func() { err = errors.Join(err, stopDatabase()) }()
-	s, err := store.Open(url, logger)
+	s, err := store.Open(store.Options{URL: url, Logger: logger})
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}

@@ -20,7 +20,7 @@ import (
 func BenchmarkDrain(b *testing.B) {
 	for _, group := range []int{16, 256} {
 		b.Run("groups of "+strconv.Itoa(group), func(b *testing.B) {
-			s, err := store.Open(pgtest.New(b), discard())
+			s, err := store.Open(store.Options{URL: pgtest.New(b), Logger: discard()})
 			require.NoError(b, err)
 			defer s.Close()
 			require.NoError(b, s.MakeDaysAhead(b.Context()))

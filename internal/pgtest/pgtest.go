@@ -187,7 +187,7 @@ func makeTemplate(ctx context.Context, serverURL string) (string, error) {
 }
 
 func migrate(ctx context.Context, url string) error {
-	s, err := store.Open(url, slog.New(slog.DiscardHandler))
+	s, err := store.Open(store.Options{URL: url, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

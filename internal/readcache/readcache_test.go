@@ -33,7 +33,7 @@ type process struct {
 func newProcess(t testing.TB, url string, change func(*readcache.Options)) *process {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := store.Open(url, logger)
+	s, err := store.Open(store.Options{URL: url, Logger: logger})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	poller := s.Poller()

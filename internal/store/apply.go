@@ -48,7 +48,7 @@ func (s *Store) commitEvents(ctx context.Context, batch *readstate.Batch, filter
 var errNoPosition = errors.New("a group of the batch has no position")
 
 func (s *Store) commitEventsOf(ctx context.Context, batch *readstate.Batch, filterErased, newGroups bool) (err error) {
-	conn, err := s.pool.Acquire(ctx)
+	conn, err := s.pool.acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *Store) commitEventsOf(ctx context.Context, batch *readstate.Batch, filt
 	}()
 	t := transaction{Store: s, conn: conn, batch: *batch, newGroups: newGroups}
 	var queue pipeline
-	_, _ = queue.Exec(ctx, "begin")
+	beginOn(ctx, conn, &queue, pgx.TxOptions{})
 	if filterErased {
 		// 0. leave out what is erased
 		if err := t.filterErased(ctx, &queue); err != nil {

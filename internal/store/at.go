@@ -54,9 +54,8 @@ func (r *Reader) BadgeAt(ctx context.Context, userID string, at time.Time) (read
 func (r *Reader) statesAt(ctx context.Context, of readstate.Pair, at time.Time) (list []readstate.State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	var past *readstate.Past
-	err = pgx.BeginTxFunc(ctx, r.reads, options, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
 		past, err = r.loadPast(ctx, tx, of, at)
 		return err
 	})

@@ -98,8 +98,7 @@ func (r *Reader) Drift(ctx context.Context) (readstate.Drift, error) {
 	defer cancel()
 	var sums db.SumChecksRow
 	var rows []db.Drift
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := pgx.BeginTxFunc(ctx, r.reads, options, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = on") // it is about all rows
 		if err != nil {
 			return err

@@ -21,6 +21,9 @@ const (
 	stateSerializationFailure = "40001"
 	stateDeadlock             = "40P01"
 	stateLockNotAvailable     = "55P03"
+	stateQueryCanceled        = "57014"
+	stateReadOnly             = "25006"
+	stateTooManyConnections   = "53300"
 
 	// What Readmark's own functions refuse with, see migrations.
 	stateErased = "RM001"

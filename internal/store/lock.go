@@ -1,7 +1,7 @@
 package store
 
-// The numbers of all advisory locks. Each is held until the end of a transaction, but
-// for retentionLock.
+// The numbers of all advisory locks. Each is held until the end of a transaction: a session
+// may be shared by a pooler.
 const (
 	// eraseLock is shared by writers and replays, and taken alone by an erasure.
 	eraseLock = 0x726d_6572_6173 // "rmeras"
@@ -10,6 +10,4 @@ const (
 	eraseStepLock = 0x726d_6572_7374 // "rmerst"
 	// partitionLock is taken by makers and droppers of partitions.
 	partitionLock = 0x726d_6a64_6179 // "rmjday"
-	// retentionLock is that of the process that drops what is old; of a session.
-	retentionLock = 0x726d_7265_7469 // "rmreti"
 )

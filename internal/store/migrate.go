@@ -23,7 +23,7 @@ type Migration struct {
 // one works, the others wait until it is done. It returns what it applied.
 func (s *Store) MigrateUp(ctx context.Context) ([]Migration, error) {
 	var applied []Migration
-	err := s.withGoose(func(provider *goose.Provider) error {
+	err := s.withGoose(ctx, func(provider *goose.Provider) error {
 		results, err := provider.Up(ctx)
 		for _, result := range results {
 			applied = append(applied, Migration{Version: result.Source.Version, Name: result.Source.Path, Applied: true})
@@ -40,7 +40,7 @@ func (s *Store) MigrateUp(ctx context.Context) ([]Migration, error) {
 // returns nil when there was none.
 func (s *Store) MigrateDown(ctx context.Context) (*Migration, error) {
 	var undone *Migration
-	err := s.withGoose(func(provider *goose.Provider) error {
+	err := s.withGoose(ctx, func(provider *goose.Provider) error {
 		result, err := provider.Down(ctx)
 		if errors.Is(err, goose.ErrNoNextVersion) {
 			return nil
@@ -59,7 +59,7 @@ func (s *Store) MigrateDown(ctx context.Context) (*Migration, error) {
 // Migrations lists every migration that this binary knows.
 func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
 	var list []Migration
-	err := s.withGoose(func(provider *goose.Provider) error {
+	err := s.withGoose(ctx, func(provider *goose.Provider) error {
 		statuses, err := provider.Status(ctx)
 		for _, status := range statuses {
 			list = append(list, Migration{
@@ -79,7 +79,7 @@ func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
 // binary knows. A database ahead of the binary is fine: a newer replica
 // migrated it.
 func (s *Store) SchemaVersion(ctx context.Context) (current, newest int64, err error) {
-	err = s.withGoose(func(provider *goose.Provider) error {
+	err = s.withGoose(ctx, func(provider *goose.Provider) error {
 		current, newest, err = provider.GetVersions(ctx)
 		return err
 	})
@@ -89,10 +89,13 @@ func (s *Store) SchemaVersion(ctx context.Context) (current, newest int64, err e
 	return current, newest, nil
 }
 
-func (s *Store) withGoose(use func(*goose.Provider) error) (err error) {
+func (s *Store) withGoose(ctx context.Context, use func(*goose.Provider) error) (err error) {
+	if err := s.pool.Ping(ctx); err != nil { // the pool knows the kind of its connections then
+		return err
+	}
 	// The pool is shared with database/sql for the time of the call; closing
 	// the wrapper leaves the pool open.
-	database := stdlib.OpenDBFromPool(s.pool)
+	database := stdlib.OpenDBFromPool(s.pool.Pool)
 	defer func() { err = errors.Join(err, database.Close()) }()
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {

@@ -18,7 +18,7 @@ const daysAhead = 7
 
 // lockTimeout is how long making and dropping partitions waits for a lock:
 // whoever comes after it in the queue waits as long.
-const lockTimeout = "2s"
+const lockTimeout = 2 * time.Second
 
 // dayTable is a table that is partitioned by UTC day.
 type dayTable string
@@ -120,8 +120,8 @@ func (t dayTable) makeDay(ctx context.Context, tx pgx.Tx, d time.Time) error {
 // lockPartitions keeps other makers and droppers of partitions off until the
 // transaction ends.
 func lockPartitions(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = '%s'; SELECT pg_advisory_xact_lock(%d)",
-		lockTimeout, int64(partitionLock)))
+	_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d; SELECT pg_advisory_xact_lock(%d)",
+		lockTimeout.Milliseconds(), int64(partitionLock)))
 	return err
 }
 

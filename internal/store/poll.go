@@ -33,11 +33,11 @@ var errNoRevision = errors.New("table retention is empty")
 // sorting them.
 const inKeyOrder = "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
 
-// beginSnapshot has all statements of a transaction see one snapshot.
-const beginSnapshot = "begin isolation level repeatable read read only"
+// snapshot has all statements of a transaction see the same.
+var snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly} //nolint:gochecknoglobals // a constant
 
 // Poller asks what has changed, and loads what is served. One call at a time. It keeps one
-// connection of the pool of reads.
+// connection of the pool of reads, where that has one to spare.
 type Poller struct {
 	*Reader
 	conn *pgxpool.Conn
@@ -72,17 +72,24 @@ func (p *Poller) Poll(ctx context.Context, since *readstate.Revision, load reads
 }
 
 func (p *Poller) poll(ctx context.Context, since *readstate.Revision, load *readstate.Load) (answer readstate.Poll, err error) {
+	changes := p.askChanges(ctx, since, &answer)
+	if !p.reads.spare() {
+		p.Close()
+		if load.Empty() {
+			return answer, changes(p.reads)
+		}
+		defer p.Close()
+	}
 	if p.conn == nil {
-		if p.conn, err = p.reads.Acquire(ctx); err != nil {
+		if p.conn, err = p.reads.acquire(ctx); err != nil {
 			return answer, err
 		}
 	}
-	changes := p.askChanges(ctx, since, &answer)
 	if load.Empty() { // one statement is a snapshot by itself
 		return answer, changes(p.conn)
 	}
 	var queue pipeline
-	_, _ = queue.Exec(ctx, beginSnapshot)
+	beginOn(ctx, p.conn, &queue, snapshot)
 	queue.ask(changes)
 	if err := p.load(ctx, &queue, load, &answer); err != nil {
 		return answer, err
@@ -292,7 +299,7 @@ func (r *Reader) LoadGroup(
 func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error) (server readstate.Server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	err = pgx.BeginTxFunc(ctx, r.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
 		var queue pipeline
 		queue.ask(func(conn db.DBTX) error {
 			row, err := r.queries.GetServer(ctx, conn)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"readmark/db"
 	"readmark/internal/coalesce"
@@ -28,7 +27,7 @@ const (
 
 // Reader answers the questions of the read API. It is safe for concurrent use.
 type Reader struct {
-	reads   *pgxpool.Pool // reads that hang must not keep receipts from a connection
+	reads   *pool // reads that hang must not keep receipts from a connection
 	queries *db.Queries
 	states  *coalesce.Batcher[*question[readstate.Pair, readstate.State]]
 	badges  *coalesce.Batcher[*question[string, readstate.Badge]]
@@ -42,7 +41,7 @@ type question[K comparable, V any] struct {
 	err    error
 }
 
-func newReader(pool *pgxpool.Pool) *Reader {
+func newReader(pool *pool) *Reader {
 	r := &Reader{reads: pool, queries: db.New()}
 	r.states, r.badges = loader(statesTogether, r.loadStates), loader(badgesTogether, r.loadBadges)
 	return r
@@ -221,8 +220,7 @@ func (r *Reader) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs [
 	case len(pairs) == 0:
 		badges, err = r.sumBadges(ctx, r.reads, userIDs)
 	default:
-		options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-		err = pgx.BeginTxFunc(ctx, r.reads, options, func(tx pgx.Tx) error {
+		err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
 			if known, err = r.listStates(ctx, tx, pairs); err != nil {
 				return err
 			}

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -34,13 +33,9 @@ type Replica struct {
 // OpenReplica prepares a pool for the URL of a replica; it does not connect. Close
 // releases it, before the store.
 func (s *Store) OpenReplica(url string) (*Replica, error) {
-	config, err := poolConfig(url)
+	pool, err := newPool(&poolOptions{url: url, size: s.reads.Config().MaxConns})
 	if err != nil {
-		return nil, err
-	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	if err != nil {
-		return nil, fmt.Errorf("prepare pool of the replica: %w", err)
+		return nil, fmt.Errorf("replica: %w", err)
 	}
 	return &Replica{Reader: newReader(pool), primary: s, logger: s.logger}, nil
 }

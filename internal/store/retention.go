@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"readmark/db"
+	"readmark/internal/readstate"
 )
 
 const (
@@ -20,8 +21,11 @@ const (
 	changesMarkedFor = time.Minute
 	// rejectionBatch is how many rejected callbacks one statement deletes.
 	rejectionBatch = 10_000
-	// unlockTimeout bounds giving the lock back, also when the caller has ended.
-	unlockTimeout = 5 * time.Second
+	// retirementLease is how long a process that has ended keeps others from going on, and more
+	// than one step takes. releaseTimeout bounds giving the lease back, also when the caller has
+	// ended.
+	retirementLease = 5 * time.Minute
+	releaseTimeout  = 5 * time.Second
 )
 
 // Retention is how long things are kept. What is not above zero sets no bound.
@@ -40,63 +44,75 @@ type Retired struct {
 }
 
 // Retire drops the days of the journal and of changes that lie wholly before what is kept, and
-// deletes rejected callbacks beyond their bounds. Ingest does not wait for it:
-// every lock that could stand in its way is waited for for two seconds at most,
-// and the next call goes on where this one gave up. What one partition refuses
-// does not keep the others. One replica at a time works, the others return at
-// once.
+// deletes rejected callbacks beyond their bounds. Ingest does not wait for it: every lock that
+// could stand in its way is waited for for two seconds at most, and the next call goes on where
+// this one gave up. What one partition refuses does not keep the others. One replica at a time
+// works, the others return at once; should it end in the middle, another one may begin some
+// minutes later.
 func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err error) {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return Retired{}, fmt.Errorf("retire: %w", translate(err))
-	}
-	defer conn.Release()
-	err = conn.QueryRow(ctx, fmt.Sprintf("SELECT pg_try_advisory_lock(%d)", int64(retentionLock))).Scan(&result.Ran)
-	if err != nil {
-		return result, fmt.Errorf("lock retention: %w", translate(err))
-	}
-	if !result.Ran {
+	r := retirement{Store: s, holder: identity(readstate.ID(uuid.New()))}
+	err = r.lease(ctx)
+	if errors.Is(err, errLeased) {
 		return result, nil
+	} else if err != nil {
+		return result, fmt.Errorf("lease retention: %w", translate(err))
 	}
-	defer stopRetiring(ctx, conn)
-	if _, err := conn.Exec(ctx, "SET lock_timeout = '"+lockTimeout+"'"); err != nil {
-		return result, fmt.Errorf("set lock timeout: %w", translate(err))
-	}
+	result.Ran = true
+	defer r.release(ctx)
 	now := s.now()
 	var errs []error
 	if keep.Journal > 0 {
 		limit := now.Add(-keep.Journal)
-		errs = append(errs, s.detachBefore(ctx, conn, journalTable, limit))
-		result.Days, err = journalTable.dropBefore(ctx, conn, limit)
+		errs = append(errs, r.detachBefore(ctx, journalTable, limit))
+		result.Days, err = r.dropBefore(ctx, journalTable, limit)
 		errs = append(errs, err)
 	}
-	if err := s.queries.ForgetOtherServersChanges(ctx, conn); err != nil {
+	if err := s.queries.ForgetOtherServersChanges(ctx, s.pool); err != nil {
 		errs = append(errs, fmt.Errorf("forget changes of another server: %w", translate(err)))
 	}
 	if keep.Changes > 0 {
-		dropped, err := s.retireChanges(ctx, conn, now, now.Add(-keep.Changes))
+		dropped, err := r.retireChanges(ctx, now, now.Add(-keep.Changes))
 		result.Days = append(result.Days, dropped...)
 		errs = append(errs, err)
 	}
-	result.Rejections, err = s.trimRejections(ctx, conn, now, keep)
+	result.Rejections, err = s.trimRejections(ctx, s.pool, now, keep)
 	return result, errors.Join(append(errs, err)...)
 }
 
-// stopRetiring gives the lock and the setting back; a connection that does not
-// answer is closed, and its lock goes with it.
-func stopRetiring(ctx context.Context, conn *pgxpool.Conn) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
+// retirement is a call of Retire.
+type retirement struct {
+	*Store
+	holder pgtype.UUID
+}
+
+// errLeased says that another process drops what is old.
+var errLeased = errors.New("another process has the lease")
+
+// lease takes the lease, or keeps it for another while.
+func (r *retirement) lease(ctx context.Context) error {
+	now := r.now().UTC()
+	rows, err := r.queries.LeaseRetention(ctx, r.pool, db.LeaseRetentionParams{
+		LeasedBy: r.holder, LeasedUntil: now.Add(retirementLease), Moment: now,
+	})
+	if err == nil && rows == 0 {
+		err = errLeased
+	}
+	return err
+}
+
+// release gives the lease back; where the database does not answer, it ends by itself.
+func (r *retirement) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	_, err := conn.Exec(ctx, fmt.Sprintf("RESET lock_timeout; SELECT pg_advisory_unlock(%d)", int64(retentionLock)))
-	if err != nil {
-		_ = conn.Conn().Close(ctx)
+	if err := r.queries.ReleaseRetention(ctx, r.pool, r.holder); err != nil {
+		r.logger.DebugContext(ctx, "lease of retention not given back", "error", translate(err))
 	}
 }
 
-// detachBefore takes the days that end before the limit, or at it, out of a table. A detach that was begun comes first: PostgreSQL begins no other one
-// before it is ended.
-func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, t dayTable, limit time.Time) error {
-	list, err := t.partitions(ctx, conn, "")
+// detachBefore takes the days that end before the limit, or at it, out of a table. A detach that
+// was begun comes first: PostgreSQL begins no other one before it is ended.
+func (r *retirement) detachBefore(ctx context.Context, t dayTable, limit time.Time) error {
+	list, err := t.partitions(ctx, r.pool, "")
 	if err != nil {
 		return fmt.Errorf("list partitions: %w", translate(err))
 	}
@@ -106,17 +122,20 @@ func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, t dayTable
 			continue
 		}
 		err := retryOnLockTimeout(func() error {
+			if err := r.lease(ctx); err != nil {
+				return err
+			}
 			if t == journalTable { // first: whoever misses a row must know
-				if err := s.queries.SetDroppedUntil(ctx, conn, p.end()); err != nil {
+				if err := r.queries.SetDroppedUntil(ctx, r.pool, p.end()); err != nil {
 					return err
 				}
 			}
-			return t.detach(ctx, conn, p.name)
+			return t.detach(ctx, r.pool, p.name)
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("detach partition %s: %w", p.name, translate(err)))
 		}
-		if hasState(err, stateLockNotAvailable) || conn.Conn().IsClosed() {
+		if hasState(err, stateLockNotAvailable) || errors.Is(err, errLeased) {
 			break // all others would wait for the same transaction
 		}
 	}
@@ -125,8 +144,8 @@ func (s *Store) detachBefore(ctx context.Context, conn *pgxpool.Conn, t dayTable
 
 // retireChanges drops the days of changes that end before the limit. Readers compare the mark of
 // what is dropped with what they have seen, so it is set some time before.
-func (s *Store) retireChanges(ctx context.Context, conn *pgxpool.Conn, now, limit time.Time) (dropped []string, err error) {
-	markedAt, err := s.queries.MarkChangesDropped(ctx, conn, db.MarkChangesDroppedParams{
+func (r *retirement) retireChanges(ctx context.Context, now, limit time.Time) (dropped []string, err error) {
+	markedAt, err := r.queries.MarkChangesDropped(ctx, r.pool, db.MarkChangesDroppedParams{
 		DroppedUntil: day(limit), MarkedAt: now,
 	})
 	switch {
@@ -136,32 +155,32 @@ func (s *Store) retireChanges(ctx context.Context, conn *pgxpool.Conn, now, limi
 	case now.Sub(moment(markedAt)) < changesMarkedFor:
 		return nil, nil // what is marked now is dropped by a later call
 	}
-	err = s.detachBefore(ctx, conn, changesTable, limit)
-	dropped, dropErr := changesTable.dropBefore(ctx, conn, limit)
+	err = r.detachBefore(ctx, changesTable, limit)
+	dropped, dropErr := r.dropBefore(ctx, changesTable, limit)
 	return dropped, errors.Join(err, dropErr)
 }
 
 // detach goes on from where an attempt before has ended.
-func (t dayTable) detach(ctx context.Context, conn *pgxpool.Conn, name string) error {
+func (t dayTable) detach(ctx context.Context, conn *pool, name string) error {
 	state, err := t.stateOf(ctx, conn, name)
 	if err != nil {
 		return err
 	}
 	statement := "ALTER TABLE " + string(t) + " DETACH PARTITION " + pgx.Identifier{name}.Sanitize()
 	switch state {
-	case attached:
-		_, err = conn.Exec(ctx, statement+" CONCURRENTLY")
+	case attached: // in no transaction, which could have a lock_timeout
+		err = conn.execAlone(ctx, statement+" CONCURRENTLY", lockTimeout)
 	case detaching:
-		_, err = conn.Exec(ctx, statement+" FINALIZE")
+		err = conn.execAlone(ctx, statement+" FINALIZE", lockTimeout)
 	default: // done
 	}
 	return err
 }
 
-// dropBefore drops the days that end before the limit, or at it, and are no
-// part of their table any more: what detachBefore left, now or before a crash.
-func (t dayTable) dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (dropped []string, err error) {
-	list, err := t.partitions(ctx, conn, "")
+// dropBefore drops the days that end before the limit, or at it, and are no part of their table
+// any more: what detachBefore left, now or before a crash.
+func (r *retirement) dropBefore(ctx context.Context, t dayTable, limit time.Time) (dropped []string, err error) {
+	list, err := t.partitions(ctx, r.pool, "")
 	if err != nil {
 		return nil, fmt.Errorf("list partitions: %w", translate(err))
 	}
@@ -172,7 +191,10 @@ func (t dayTable) dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time
 		}
 		var done bool
 		err := retryOnLockTimeout(func() error {
-			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
+			if err := r.lease(ctx); err != nil {
+				return err
+			}
+			return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) (err error) {
 				done, err = t.drop(ctx, tx, p.name)
 				return err
 			})

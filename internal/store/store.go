@@ -4,15 +4,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"readmark/internal/readstate"
 )
@@ -25,7 +22,7 @@ const minVersion = 150000
 type Store struct {
 	*Reader // on a pool of its own
 
-	pool   *pgxpool.Pool // of writes and housekeeping
+	pool   *pool // of writes and housekeeping
 	url    string
 	logger *slog.Logger
 	now    func() time.Time
@@ -38,52 +35,36 @@ type Store struct {
 	lateRows int
 }
 
-// Open prepares a pool for a PostgreSQL URL (or keyword/value string); it does
-// not connect. Close releases it.
-func Open(url string, logger *slog.Logger) (*Store, error) {
-	config, err := poolConfig(url)
+// Options is what a Store works with.
+type Options struct {
+	URL string // of PostgreSQL
+	// CurrentURL gives the URL at the time of connecting, whose password may have changed; nil: it
+	// stays the same.
+	CurrentURL func() (string, error)
+	// MaxConns bounds the connections, at least 2; 0: 10.
+	MaxConns int32
+	Logger   *slog.Logger
+}
+
+// defaultMaxConns is the number of connections where Options say none.
+const defaultMaxConns = 10
+
+// Open prepares connections to a database; it does not connect. Close releases them.
+func Open(options Options) (*Store, error) {
+	total := cmp.Or(options.MaxConns, defaultMaxConns)
+	writes := max(1, total*2/5)
+	o := poolOptions{url: options.URL, current: options.CurrentURL, size: writes, primary: true}
+	pool, err := newPool(&o)
 	if err != nil {
 		return nil, err
 	}
-	reads := config.Copy()
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	if err != nil {
-		return nil, fmt.Errorf("prepare pool: %w", err)
-	}
-	readPool, err := pgxpool.NewWithConfig(context.Background(), reads)
+	o.size = total - writes
+	reads, err := newPool(&o)
 	if err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("prepare pool: %w", err)
+		return nil, err
 	}
-	return &Store{Reader: newReader(readPool), pool: pool, url: url, logger: logger, now: time.Now, lateRows: lateRows}, nil
-}
-
-func poolConfig(url string) (*pgxpool.Config, error) {
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		// pgx's message may quote the connection string: keep it out.
-		return nil, errors.New("database URL cannot be parsed")
-	}
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "readmark"
-	}
-	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = 5 * time.Second
-	}
-	config.AfterConnect = leadByIndexes
-	return config, nil
-}
-
-// leadByIndexes has statements led by indexes, since all but a few are about few rows.
-// PostgreSQL takes a table that was empty when it looked last for one that is read at
-// once, and would read what has come into it meanwhile for every row of the answer.
-// Compiling takes longer than executing.
-func leadByIndexes(ctx context.Context, conn *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, conn.Config().ConnectTimeout)
-	defer cancel()
-	_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET jit = off")
-	return err
+	return &Store{Reader: newReader(reads), pool: pool, url: options.URL, logger: options.Logger, now: time.Now, lateRows: lateRows}, nil
 }
 
 // EnableLookups has events ask for lookups at OpenIM also where they tell a count,
@@ -104,9 +85,6 @@ func (s *Store) Check(ctx context.Context) (version string, skew time.Duration, 
 	row, err := s.queries.ServerVersion(ctx, s.pool)
 	if err != nil {
 		return "", 0, fmt.Errorf("ask server version: %w", translate(err))
-	}
-	if row.VersionNum < minVersion {
-		return row.Version, 0, fmt.Errorf("PostgreSQL %s is too old: 15 or newer is needed", row.Version)
 	}
 	after := s.now()
 	return row.Version, row.Clock.Sub(before.Add(after.Sub(before) / 2)), nil

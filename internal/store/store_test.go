@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func open(t testing.TB, url string) *store.Store {
 	t.Helper()
-	s, err := store.Open(url, slog.New(slog.DiscardHandler))
+	s, err := store.Open(store.Options{URL: url, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
@@ -301,7 +301,7 @@ func TestUnavailable(t *testing.T) {
 	err := s.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{documented("u", "g", 1, 1)}})
 	require.ErrorIs(t, err, readstate.ErrUnavailable)
 	require.ErrorIs(t, s.Ping(t.Context()), readstate.ErrUnavailable)
-	_, err = store.Open("postgres://user:hunter2@[broken", slog.New(slog.DiscardHandler))
+	_, err = store.Open(store.Options{URL: "postgres://user:hunter2@[broken", Logger: slog.New(slog.DiscardHandler)})
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "hunter2")
 }

@@ -85,7 +85,7 @@ func (l *logBuffer) String() string {
 
 func openStore(t *testing.T, url string) *store.Store {
 	t.Helper()
-	s, err := store.Open(url, slog.New(slog.DiscardHandler))
+	s, err := store.Open(store.Options{URL: url, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s

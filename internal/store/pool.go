@@ -1,0 +1,303 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// connectTimeout bounds connecting to one host, unless the URL says otherwise: a host that is
+	// gone must not keep others from being tried.
+	connectTimeout = 2 * time.Second
+	// pingTimeout bounds asking a connection that was idle whether it still is one.
+	pingTimeout = time.Second
+	// resetPause is how long after a broken connection others break without all being made anew.
+	resetPause = 200 * time.Millisecond
+	// fullPause is how long a pool makes do with the connections that it has when the server gives
+	// it no further one, and fullTick how often it looks for one of them meanwhile.
+	fullPause = 5 * time.Second
+	fullTick  = time.Millisecond
+)
+
+// pool is connections to one database. Whatever the server, the database, the role or a pooler
+// between sets, statements mean the same on all of them. It is a db.DBTX whose statements are a
+// transaction each, and safe for concurrent use.
+type pool struct {
+	*pgxpool.Pool
+
+	size   int32
+	shared atomic.Bool // a pooler gives each transaction another session
+	known  atomic.Bool // shared is known
+
+	mu        sync.Mutex
+	resetAt   time.Time // when all connections were made anew last
+	fullUntil time.Time
+}
+
+// poolOptions is how a pool is made.
+type poolOptions struct {
+	url string
+	// current gives the URL at the time of connecting; nil: it is always the same. Its password
+	// may have been changed.
+	current func() (string, error)
+	size    int32
+	// primary refuses standbys.
+	primary bool
+}
+
+// newPool prepares a pool; it does not connect.
+func newPool(o *poolOptions) (*pool, error) {
+	config, err := poolConfig(o)
+	if err != nil {
+		return nil, err
+	}
+	p := &pool{size: o.size}
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		if o.current != nil {
+			url, err := o.current()
+			if err != nil {
+				return err
+			}
+			fresh := *o
+			fresh.url = url
+			config, err := poolConfig(&fresh)
+			if err != nil {
+				return err
+			}
+			*c = *config.ConnConfig
+		}
+		c.DefaultQueryExecMode = p.execMode(c)
+		return nil
+	}
+	config.AfterConnect = p.settle
+	// A connection that broke tells that others have, too: the server was restarted, demoted or
+	// has moved. It is closed already then.
+	config.BeforeClose = func(conn *pgx.Conn) {
+		if conn.IsClosed() {
+			go p.reset()
+		}
+	}
+	if p.Pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
+		return nil, fmt.Errorf("prepare pool: %w", err)
+	}
+	return p, nil
+}
+
+func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(o.url)
+	if err != nil {
+		// pgx's message may quote the connection string: keep it out.
+		return nil, errors.New("database URL cannot be parsed")
+	}
+	c := config.ConnConfig
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "readmark"
+	}
+	for _, s := range startupSettings {
+		c.RuntimeParams[s.name] = s.value
+	}
+	if !strings.Contains(o.url, "connect_timeout=") {
+		c.ConnectTimeout = connectTimeout
+	}
+	if o.primary {
+		c.ValidateConnect = primaryOnly
+	}
+	c.OnPgError = func(_ *pgconn.PgConn, err *pgconn.PgError) bool {
+		return !strings.EqualFold(err.Severity, "FATAL") && !connectionIsOver(err)
+	}
+	config.MaxConns, config.PingTimeout = o.size, pingTimeout
+	return config, nil
+}
+
+// connectionIsOver reports whether another connection is needed: the server is a standby now,
+// or shuts down.
+func connectionIsOver(err *pgconn.PgError) bool {
+	return err.Code == stateReadOnly || strings.HasPrefix(err.Code, "08") || strings.HasPrefix(err.Code, "57P")
+}
+
+// reset has all connections made anew: those in use when they come back.
+func (p *pool) reset() {
+	p.mu.Lock()
+	now := time.Now()
+	soon := now.Sub(p.resetAt) < resetPause
+	if !soon {
+		p.resetAt = now
+	}
+	p.mu.Unlock()
+	if !soon {
+		p.Reset()
+	}
+}
+
+// acquire takes a connection, and blocks until there is one. Where the server has no connection
+// left, those that the pool has are waited for.
+func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	for {
+		if err := p.awaitIdle(ctx); err != nil {
+			return nil, err
+		}
+		conn, err := p.Acquire(ctx)
+		switch {
+		case err == nil:
+			return conn, nil
+		case errors.Is(err, errSessionKind): // made anew for what was found
+		case hasState(err, stateTooManyConnections) && p.Stat().TotalConns() > 0:
+			p.mu.Lock()
+			p.fullUntil = time.Now().Add(fullPause)
+			p.mu.Unlock()
+		default:
+			return nil, err
+		}
+	}
+}
+
+// awaitIdle blocks while the server gives no further connection and all that there are are in
+// use.
+func (p *pool) awaitIdle(ctx context.Context) error {
+	for p.full() {
+		if stat := p.Stat(); stat.IdleConns() > 0 || stat.TotalConns() == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(fullTick):
+		}
+	}
+	return nil
+}
+
+// full reports whether the server has lately refused a further connection.
+func (p *pool) full() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.fullUntil.IsZero() && time.Now().Before(p.fullUntil)
+}
+
+// spare reports whether one connection may be kept for a purpose.
+func (p *pool) spare() bool { return p.size > 1 && !p.full() && !p.shared.Load() }
+
+// Ping reports whether the database answers.
+func (p *pool) Ping(ctx context.Context) error {
+	conn, err := p.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return conn.Ping(ctx)
+}
+
+// Exec runs one statement.
+func (p *pool) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
+	conn, err := p.acquire(ctx)
+	if err != nil {
+		return tag, err
+	}
+	if !isShared(conn) {
+		defer conn.Release()
+		return conn.Exec(ctx, sql, args...)
+	}
+	results := sendOne(ctx, conn, sql, args)
+	tag, err = results.Exec()
+	return tag, cmp.Or(err, results.Close())
+}
+
+// execAlone runs one statement that may stand in no transaction, and has the server give it up
+// after a time as it does after a lock_timeout.
+func (p *pool) execAlone(ctx context.Context, sql string, limit time.Duration) error {
+	conn, err := p.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	done, canceled := make(chan struct{}), false
+	var canceling sync.WaitGroup
+	canceling.Go(func() {
+		select {
+		case <-done:
+		case <-time.After(limit):
+			canceled = true
+			_ = conn.Conn().PgConn().CancelRequest(ctx) // the connection is closed in any case
+		}
+	})
+	_, err = conn.Exec(ctx, sql)
+	close(done)
+	canceling.Wait()
+	if canceled { // the request may come late, and end the next statement
+		_ = conn.Conn().Close(ctx)
+	}
+	if hasState(err, stateQueryCanceled) {
+		return &pgconn.PgError{Severity: "ERROR", Code: stateLockNotAvailable, Message: "not done in time"}
+	}
+	return err
+}
+
+// Query runs one statement. The rows must be closed, or read to their end.
+func (p *pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	conn, err := p.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !isShared(conn) {
+		rows, err := conn.Query(ctx, sql, args...)
+		if err != nil {
+			conn.Release()
+			return nil, err
+		}
+		return &ownedRows{Rows: rows, end: func() error { conn.Release(); return nil }}, nil
+	}
+	results := sendOne(ctx, conn, sql, args)
+	rows, err := results.Query()
+	if err != nil {
+		return nil, cmp.Or(err, results.Close())
+	}
+	return &ownedRows{Rows: rows, end: results.Close}, nil
+}
+
+// QueryRow runs one statement that gives one row, or none.
+func (p *pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	rows, err := p.Query(ctx, sql, args...)
+	if err != nil {
+		return failedRow{err}
+	}
+	return firstRow{rows}
+}
+
+// Begin begins a transaction.
+func (p *pool) Begin(ctx context.Context) (pgx.Tx, error) { return p.BeginTx(ctx, pgx.TxOptions{}) }
+
+// BeginTx begins a transaction.
+func (p *pool) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
+	conn, err := p.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if isShared(conn) {
+		options.BeginQuery = beginQuery(options) + "; " + settleTransaction
+	}
+	tx, err := conn.BeginTx(ctx, options)
+	if err != nil {
+		conn.Release()
+		return nil, err
+	}
+	return &ownedTx{Tx: tx, conn: conn}, nil
+}
+
+// SendBatch runs statements as one transaction, in one round trip. The results must be closed.
+func (p *pool) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	conn, err := p.acquire(ctx)
+	if err != nil {
+		return failedBatch{err}
+	}
+	return send(ctx, conn, batch)
+}
