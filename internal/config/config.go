@@ -2,6 +2,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"math"
 	"net"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -29,7 +29,12 @@ type Config struct {
 	// DatabaseURL is empty when the embedded PostgreSQL is wanted.
 	DatabaseURL string
 	// ReplicaURL is a streaming replica that answers the read API; empty: there is none.
-	ReplicaURL    string
+	ReplicaURL string
+	// MigrateURL is where migrations connect, the database's URL unless configured otherwise.
+	MigrateURL string
+	// DatabaseMaxConns is how many connections to the database a process may have, in all.
+	DatabaseMaxConns int32
+
 	DataDir       string
 	Addr          string
 	OpsAddr       string
@@ -59,6 +64,8 @@ type Config struct {
 	LogFormat string
 	// PGBin names a directory of PostgreSQL binaries for the embedded server.
 	PGBin string
+
+	files map[string]string // variable → the file that its value is from; only of those in use
 }
 
 // variables is the environment, word for word; Load gives it its meaning.
@@ -66,6 +73,8 @@ type variables struct {
 	DatabaseURL    string `env:"READMARK_DATABASE_URL"`
 	AnyDatabaseURL string `env:"DATABASE_URL"`
 	ReplicaURL     string `env:"READMARK_REPLICA_URL"`
+	MigrateURL     string `env:"READMARK_MIGRATE_URL"`
+	MaxConns       string `env:"READMARK_DATABASE_MAX_CONNS, default=10"`
 	DataDir        string `env:"READMARK_DATA_DIR, default=./data"`
 	Addr           string `env:"READMARK_ADDR, default=127.0.0.1:8080"`
 	OpsAddr        string `env:"READMARK_OPS_ADDR, default=127.0.0.1:8081"`
@@ -97,12 +106,13 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 		return Config{}, fmt.Errorf("read the environment: %w", err)
 	}
 	config := Config{
-		DatabaseURL: v.DatabaseURL, ReplicaURL: v.ReplicaURL, DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
-		CallbackToken: v.CallbackToken, PGBin: v.PGBin, LogFormat: v.LogFormat,
+		DatabaseURL: cmp.Or(v.DatabaseURL, v.AnyDatabaseURL), ReplicaURL: v.ReplicaURL, DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
+		CallbackToken: v.CallbackToken, PGBin: v.PGBin, LogFormat: v.LogFormat, files: files.paths,
 	}
-	if config.DatabaseURL == "" {
-		config.DatabaseURL = v.AnyDatabaseURL
+	if v.DatabaseURL != "" {
+		delete(files.paths, "DATABASE_URL") // it is not in use
 	}
+	config.MigrateURL = cmp.Or(v.MigrateURL, config.DatabaseURL)
 	wrong := files.errs
 	check := func(name string, err error) {
 		if err != nil {
@@ -114,6 +124,10 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 		check("DATABASE_URL", checkDatabaseURL(v.AnyDatabaseURL))
 	}
 	check("READMARK_REPLICA_URL", checkDatabaseURL(v.ReplicaURL))
+	check("READMARK_MIGRATE_URL", checkDatabaseURL(v.MigrateURL))
+	if v.MigrateURL != "" && config.DatabaseURL == "" {
+		check("READMARK_MIGRATE_URL", errors.New("needs READMARK_DATABASE_URL: it is another way to the same database"))
+	}
 	check("READMARK_ADDR", checkAddr(v.Addr))
 	check("READMARK_OPS_ADDR", checkAddr(v.OpsAddr))
 	if v.Addr == v.OpsAddr && !strings.HasSuffix(v.Addr, ":0") {
@@ -121,6 +135,8 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	}
 	check("READMARK_CALLBACK_TOKEN", checkToken(v.CallbackToken))
 	var err error
+	config.DatabaseMaxConns, err = maxConns(v.MaxConns)
+	check("READMARK_DATABASE_MAX_CONNS", err)
 	config.AuthRequired, err = authRequired(v.Auth, v.Addr)
 	check("READMARK_AUTH", err)
 	config.RateLimit, err = rateLimit(v.RateLimit)
@@ -254,6 +270,8 @@ func (c *Config) Print(w io.Writer) error {
 	lines := []struct{ name, value string }{
 		{"READMARK_DATABASE_URL", redactURL(c.DatabaseURL)},
 		{"READMARK_REPLICA_URL", redactURL(c.ReplicaURL)},
+		{"READMARK_MIGRATE_URL", redactURL(c.MigrateURL)},
+		{"READMARK_DATABASE_MAX_CONNS", strconv.FormatInt(int64(c.DatabaseMaxConns), 10)},
 		{"READMARK_DATA_DIR", c.DataDir},
 		{"READMARK_ADDR", c.Addr},
 		{"READMARK_OPS_ADDR", c.OpsAddr},
@@ -304,34 +322,4 @@ func redactURL(text string) string {
 		u.RawQuery = "[redacted]"
 	}
 	return u.Redacted()
-}
-
-// fileLookuper adds the _FILE form to a lookup. It collects errors instead of
-// stopping at the first.
-type fileLookuper struct {
-	lookup Lookup
-	errs   []error
-}
-
-// Lookup implements envconfig.Lookuper.
-func (l *fileLookuper) Lookup(name string) (string, bool) {
-	value, _ := l.lookup(name)
-	path, _ := l.lookup(name + "_FILE")
-	switch {
-	case path == "":
-		return value, value != ""
-	case value != "":
-		l.errs = append(l.errs, fmt.Errorf("%s and %s_FILE are both set", name, name))
-		return value, true
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		l.errs = append(l.errs, fmt.Errorf("%s_FILE cannot be read: %w", name, err))
-		return "", false
-	}
-	value = strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	if value == "" { // an empty secret would open what it guards
-		l.errs = append(l.errs, fmt.Errorf("%s_FILE names an empty file", name))
-	}
-	return value, value != ""
 }

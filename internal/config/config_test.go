@@ -29,7 +29,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, config.Config{
 		DataDir: "./data", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:8081", LogLevel: slog.LevelInfo,
 		CommitBudget: 800 * time.Millisecond, SpoolMaxBytes: 1 << 30, Retention: 90 * 24 * time.Hour,
-		ChangesRetention: 24 * time.Hour, ReadCacheBytes: 256 << 20,
+		ChangesRetention: 24 * time.Hour, ReadCacheBytes: 256 << 20, DatabaseMaxConns: 10,
 		OpenIM: config.OpenIM{AdminUserID: "imAdmin", MaxRPS: 50, Timeout: 10 * time.Second, ReconcileInterval: time.Hour},
 	}, c)
 }
@@ -116,7 +116,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"READMARK_LOG_LEVEL": "loud", "READMARK_LOG_FORMAT": "xml",
 		"READMARK_COMMIT_BUDGET": "0s", "READMARK_SPOOL_MAX_BYTES": "1 dozen", "READMARK_RETENTION": "90d",
 		"READMARK_CHANGES_RETENTION": "0", "READMARK_READ_CACHE_BYTES": "-1", "READMARK_READ_STALENESS": "soon",
-		"READMARK_RATE_LIMIT": "0", "READMARK_CORS_ORIGINS": "app.example.com",
+		"READMARK_RATE_LIMIT": "0", "READMARK_CORS_ORIGINS": "app.example.com", "READMARK_MIGRATE_URL": "hunter6", "READMARK_DATABASE_MAX_CONNS": "1",
 	})
 	require.Error(t, err)
 	for _, name := range []string{
@@ -124,7 +124,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"READMARK_SHUTDOWN_DELAY", "READMARK_LOG_LEVEL", "READMARK_LOG_FORMAT",
 		"READMARK_COMMIT_BUDGET", "READMARK_SPOOL_MAX_BYTES", "READMARK_RETENTION",
 		"READMARK_CHANGES_RETENTION", "READMARK_READ_CACHE_BYTES", "READMARK_READ_STALENESS",
-		"READMARK_RATE_LIMIT", "READMARK_CORS_ORIGINS",
+		"READMARK_RATE_LIMIT", "READMARK_CORS_ORIGINS", "READMARK_MIGRATE_URL", "READMARK_DATABASE_MAX_CONNS",
 	} {
 		require.ErrorContains(t, err, name+" ")
 	}
@@ -146,7 +146,7 @@ func TestPrintRedacts(t *testing.T) {
 	require.NotContains(t, out.String(), "hunter")
 	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://user:xxxxx@h:5432/db")
 	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
-	require.Equal(t, 25, strings.Count(out.String(), "\n"))
+	require.Equal(t, 27, strings.Count(out.String(), "\n"))
 }
 
 func TestRateLimit(t *testing.T) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 )
 
@@ -25,4 +26,16 @@ func printRateLimit(limit float64) string {
 		return ""
 	}
 	return strconv.FormatFloat(limit, 'f', -1, 64)
+}
+
+// Two connections are the least: one writes, one reads. PostgreSQL with more than ten
+// thousand does not work well.
+const minMaxConns, maxMaxConns = 2, 10_000
+
+func maxConns(value string) (int32, error) {
+	n, err := strconv.ParseInt(value, 10, 32)
+	if err != nil || n < minMaxConns || n > maxMaxConns {
+		return 0, fmt.Errorf("must be a number of connections from %d to %d", minMaxConns, maxMaxConns)
+	}
+	return int32(n), nil
 }
