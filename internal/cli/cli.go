@@ -3,6 +3,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -96,4 +97,14 @@ func (p *program) logger(c *config.Config) *slog.Logger {
 		return slog.New(slog.NewTextHandler(p.Stderr, options))
 	}
 	return slog.New(slog.NewJSONHandler(p.Stderr, options))
+}
+
+// writeJSON prints what a command found as one JSON object.
+func (p *program) writeJSON(value any) error {
+	encoder := json.NewEncoder(p.Stdout)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("print json: %w", err)
+	}
+	return nil
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"readmark/internal/config"
 	"readmark/internal/openim"
 	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
@@ -34,44 +33,31 @@ const (
 var errUnwell = errors.New("not all is well: see above")
 
 func (p *program) doctorCommand() *cobra.Command {
-	var noCallback bool
+	var noCallback, asJSON bool
 	command := &cobra.Command{
 		Use: "doctor", Args: cobra.NoArgs,
 		Short: "Check the configuration, the database, a running serve and OpenIM, and say what to do",
 		RunE: func(command *cobra.Command, _ []string) error {
-			d := &doctor{program: p}
+			d := &doctor{program: p, json: asJSON, report: report{Well: true, Findings: []finding{}}}
 			d.run(command.Context(), !noCallback)
-			if d.unwell {
+			if asJSON {
+				if err := p.writeJSON(d.report); err != nil {
+					return err
+				}
+			}
+			if !d.report.Well {
 				return errUnwell
 			}
 			return nil
 		},
 	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print the findings as one JSON object")
 	command.Flags().BoolVar(&noCallback, "no-callback", false, "do not send a callback through the public address")
 	p.variableFlag(command, "addr", "READMARK_ADDR", "host:port of callbacks and read API")
 	p.variableFlag(command, "ops-addr", "READMARK_OPS_ADDR", "host:port of health and metrics")
 	p.variableFlag(command, "database-url", "READMARK_DATABASE_URL", "PostgreSQL; none: the embedded one")
 	p.variableFlag(command, "data-dir", "READMARK_DATA_DIR", "directory of the spool and the embedded database")
 	return command
-}
-
-// doctor checks one thing after the other and writes a line for each.
-type doctor struct {
-	*program
-	config config.Config
-	unwell bool
-}
-
-func (d *doctor) say(word, topic, format string, values ...any) {
-	_, _ = fmt.Fprintf(d.Stdout, "%-4s  %s: %s\n", word, topic, fmt.Sprintf(format, values...))
-}
-
-func (d *doctor) well(topic, format string, values ...any) { d.say("ok", topic, format, values...) }
-func (d *doctor) note(topic, format string, values ...any) { d.say("note", topic, format, values...) }
-
-func (d *doctor) ill(topic, format string, values ...any) {
-	d.unwell = true
-	d.say("FAIL", topic, format, values...)
 }
 
 func (d *doctor) run(ctx context.Context, callback bool) {

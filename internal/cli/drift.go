@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -61,7 +60,7 @@ func (p *program) reportJSON(r *reconciling, report *reconciled) error {
 	for i := range report.Left {
 		items[i] = api.NewOff(&report.Left[i], r.explain(report.Left[i].Reason))
 	}
-	return json.NewEncoder(p.Stdout).Encode(map[string]any{
+	return p.writeJSON(map[string]any{
 		"users": report.Users, "pairs": report.Pairs, "pairsOff": report.Off, "repaired": report.Repaired,
 		"staysOff": report.Stays(), "largestDifference": report.Largest, "items": items,
 	})
