@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -123,8 +122,11 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	if v.DatabaseURL == "" {
 		check("DATABASE_URL", checkDatabaseURL(v.AnyDatabaseURL))
 	}
-	check("READMARK_REPLICA_URL", checkDatabaseURL(v.ReplicaURL))
+	check("READMARK_REPLICA_URL", checkDatabaseURLs(v.ReplicaURL))
 	check("READMARK_MIGRATE_URL", checkDatabaseURL(v.MigrateURL))
+	if config.DatabaseURL != "" {
+		checkPGVariables(lookup, check)
+	}
 	if v.MigrateURL != "" && config.DatabaseURL == "" {
 		check("READMARK_MIGRATE_URL", errors.New("needs READMARK_DATABASE_URL: it is another way to the same database"))
 	}
@@ -158,6 +160,9 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	config.ReadStaleness, err = duration(v.ReadStaleness)
 	check("READMARK_READ_STALENESS", err)
 	config.OpenIM = v.OpenIM.load(check)
+	if config.OpenIM.Configured() || config.DatabaseURL == "" { // PostgreSQL may have to be downloaded
+		checkProxies(lookup, check)
+	}
 	if err := config.LogLevel.UnmarshalText([]byte(v.LogLevel)); err != nil {
 		check("READMARK_LOG_LEVEL", errors.New("must be debug, info, warn or error"))
 	}
@@ -170,28 +175,13 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	return config, nil
 }
 
-// checkDatabaseURL never quotes the URL: it holds a password.
-func checkDatabaseURL(text string) error {
-	if text == "" {
-		return nil
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		return errors.New("is not a valid URL: percent-encode special characters of user and password")
-	}
-	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return errors.New("must be a URL that begins with postgres:// or postgresql://")
-	}
-	return nil
-}
-
 func checkAddr(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return fmt.Errorf("must be host:port, not %q", addr)
+		return errors.New("must be host:port, such as 127.0.0.1:8080")
 	}
 	return nil
 }
@@ -268,9 +258,9 @@ func (c *Config) Print(w io.Writer) error {
 		auth = "required"
 	}
 	lines := []struct{ name, value string }{
-		{"READMARK_DATABASE_URL", redactURL(c.DatabaseURL)},
-		{"READMARK_REPLICA_URL", redactURL(c.ReplicaURL)},
-		{"READMARK_MIGRATE_URL", redactURL(c.MigrateURL)},
+		{"READMARK_DATABASE_URL", show(c.DatabaseURL)},
+		{"READMARK_REPLICA_URL", showAll(c.ReplicaURL)},
+		{"READMARK_MIGRATE_URL", show(c.MigrateURL)},
 		{"READMARK_DATABASE_MAX_CONNS", strconv.FormatInt(int64(c.DatabaseMaxConns), 10)},
 		{"READMARK_DATA_DIR", c.DataDir},
 		{"READMARK_ADDR", c.Addr},
@@ -286,7 +276,7 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_CHANGES_RETENTION", c.ChangesRetention.String()},
 		{"READMARK_READ_CACHE_BYTES", strconv.FormatInt(c.ReadCacheBytes, 10)},
 		{"READMARK_READ_STALENESS", c.ReadStaleness.String()},
-		{"READMARK_OPENIM_API_URL", redactURL(c.OpenIM.APIURL)},
+		{"READMARK_OPENIM_API_URL", show(c.OpenIM.APIURL)},
 		{"READMARK_OPENIM_ADMIN_USER_ID", c.OpenIM.AdminUserID},
 		{"READMARK_OPENIM_SECRET", redact(c.OpenIM.Secret)},
 		{"READMARK_OPENIM_MAX_RPS", strconv.FormatFloat(c.OpenIM.MaxRPS, 'g', -1, 64)},
@@ -309,17 +299,4 @@ func redact(secret string) string {
 		return ""
 	}
 	return "[redacted]"
-}
-
-// redactURL keeps what tells the database and drops everything that may be a
-// secret: the user's password and the query.
-func redactURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return redact(text)
-	}
-	if u.RawQuery != "" {
-		u.RawQuery = "[redacted]"
-	}
-	return u.Redacted()
 }

@@ -144,7 +144,7 @@ func TestPrintRedacts(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, c.Print(&out))
 	require.NotContains(t, out.String(), "hunter")
-	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://user:xxxxx@h:5432/db")
+	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://[redacted]@h:5432/db?[redacted]\n")
 	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
 	require.Equal(t, 27, strings.Count(out.String(), "\n"))
 }

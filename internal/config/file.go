@@ -87,7 +87,7 @@ func (c *Config) CurrentDatabaseURL() (string, error) {
 
 // CurrentReplicaURL is ReplicaURL, read again where it is from a file.
 func (c *Config) CurrentReplicaURL() (string, error) {
-	return c.current("READMARK_REPLICA_URL", c.ReplicaURL, checkDatabaseURL)
+	return c.current("READMARK_REPLICA_URL", c.ReplicaURL, checkDatabaseURLs)
 }
 
 // CurrentMigrateURL is MigrateURL, read again where it is from a file.

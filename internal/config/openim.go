@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -51,9 +52,32 @@ func checkAPIURL(text string) error {
 	if text == "" {
 		return nil
 	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" {
+	u, err := splitURL(text)
+	if err != nil {
+		return err
+	}
+	_, err = url.Parse(text)
+	if err != nil || u.scheme != "http" && u.scheme != "https" || u.hosts == "" || strings.Contains(u.hosts, ",") || u.hasQuery {
 		return errors.New("must be a URL such as http://openim:10002, without a query")
 	}
 	return nil
+}
+
+// checkProxies looks at the variables by which HTTP clients find their proxy: an address
+// there holds a password, too, and a client's error would quote it.
+func checkProxies(lookup Lookup, check func(name string, err error)) {
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
+		text, _ := lookup(name)
+		if text == "" {
+			continue
+		}
+		if !strings.Contains(text, "://") {
+			text = "http://" + text
+		}
+		_, err := splitURL(text)
+		if _, parseErr := url.Parse(text); err == nil && parseErr != nil {
+			err = errors.New("must be a URL such as http://proxy:3128")
+		}
+		check(name, err)
+	}
 }

@@ -34,6 +34,7 @@ const (
 // cause. An error about the data keeps its own meaning; all others mean that
 // the database could not be asked.
 func translate(err error) error {
+	err = withoutUser(err)
 	var answered *pgconn.PgError
 	switch {
 	case err == nil:

@@ -96,8 +96,7 @@ func newPool(o *poolOptions) (*pool, error) {
 func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(o.url)
 	if err != nil {
-		// pgx's message may quote the connection string: keep it out.
-		return nil, errors.New("database URL cannot be parsed")
+		return nil, urlError(err)
 	}
 	c := config.ConnConfig
 	if c.RuntimeParams["application_name"] == "" {

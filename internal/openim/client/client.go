@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -225,7 +226,7 @@ func (c *Client) send(ctx context.Context, timeout time.Duration, path, token st
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("make request of %s: %w", path, err)
+		return fmt.Errorf("make request of %s: the address of OpenIM cannot be used", path) // err quotes it, with its password
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("operationID", uuid.NewString())
@@ -234,6 +235,10 @@ func (c *Client) send(ctx context.Context, timeout time.Duration, path, token st
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
+		var about *url.Error
+		if errors.As(err, &about) {
+			err = about.Err // without the URL
+		}
 		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, err)
 	}
 	defer func() { _ = response.Body.Close() }()
