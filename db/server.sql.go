@@ -20,6 +20,27 @@ func (q *Queries) Beat(ctx context.Context, db DBTX) error {
 	return err
 }
 
+const getHealth = `-- name: GetHealth :one
+SELECT
+    pg_is_in_recovery() AS in_recovery,
+    current_setting('fsync')::text AS fsync,
+    current_setting('full_page_writes')::text AS full_page_writes
+`
+
+type GetHealthRow struct {
+	InRecovery     bool
+	Fsync          string
+	FullPageWrites string
+}
+
+// What is asked again and again, to notice trouble before somebody else does.
+func (q *Queries) GetHealth(ctx context.Context, db DBTX) (GetHealthRow, error) {
+	row := db.QueryRow(ctx, getHealth)
+	var i GetHealthRow
+	err := row.Scan(&i.InRecovery, &i.Fsync, &i.FullPageWrites)
+	return i, err
+}
+
 const replayedUntil = `-- name: ReplayedUntil :one
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END::timestamp with time zone
     AS replayed_until

@@ -14,3 +14,10 @@ SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE c
 -- name: Beat :exec
 -- A commit for replicas to tell the time by; nothing is stored.
 SELECT pg_logical_emit_message(true, 'readmark', '');
+
+-- name: GetHealth :one
+-- What is asked again and again, to notice trouble before somebody else does.
+SELECT
+    pg_is_in_recovery() AS in_recovery,
+    current_setting('fsync')::text AS fsync,
+    current_setting('full_page_writes')::text AS full_page_writes;

@@ -13,6 +13,15 @@ import (
 // stopTimeout bounds the fast shutdown of the embedded PostgreSQL.
 const stopTimeout = 30 * time.Second
 
+// currentURL gives the URL of the configured database as it is now; nil where the embedded one is
+// used.
+func currentURL(c *config.Config) func() (string, error) {
+	if c.DatabaseURL == "" {
+		return nil
+	}
+	return c.CurrentDatabaseURL
+}
+
 // database gives the URL of the configured database, or of the embedded one,
 // which it starts. stop ends what it started.
 func database(ctx context.Context, c *config.Config, logger *slog.Logger) (url string, stop func() error, err error) {

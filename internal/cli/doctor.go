@@ -11,9 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"readmark/internal/condition"
 	"readmark/internal/openim"
 	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
+	"readmark/internal/spool"
 	"readmark/internal/store"
 	"readmark/internal/webhook"
 )
@@ -73,6 +75,7 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 			return nil
 		}
 		asked = true
+		d.server(ctx, s)
 		d.restAPI(ctx, s)
 		d.callbacks(ctx, s)
 		d.lookups(ctx, s)
@@ -88,7 +91,8 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		return nil
 	})
 	if err != nil {
-		d.ill("database", "it cannot be used: %v. Check READMARK_DATABASE_URL, and that PostgreSQL runs and lets this user in", err)
+		reason, text := store.Diagnose(err)
+		d.ill("database", "it cannot be used (%s): %s", reason, text)
 	}
 	if !asked && d.config.OpenIM.Configured() {
 		d.note(topicRESTAPI, "it is not asked: the token for it is shared through the database, and a login beside that would end it")
@@ -100,23 +104,39 @@ func (d *doctor) serving(ctx context.Context) bool {
 	status, body, err := d.ask(ctx, http.MethodGet, "http://"+reachable(d.config.OpsAddr)+"/readyz", "")
 	if err != nil {
 		d.ill("serve", "nothing answers at READMARK_OPS_ADDR %s: start it with readmark serve, or say where it listens", d.config.OpsAddr)
+		if holder := spool.Holder(spoolDir(&d.config)); holder != "" {
+			d.ill(string(condition.Spool), "%s has it open: a serve that listens elsewhere, or another one on the same READMARK_DATA_DIR, of which "+
+				"each needs its own", holder)
+		}
 		return false
 	}
 	word, notes, _ := strings.Cut(strings.TrimSpace(body), "\n")
 	switch {
 	case status != http.StatusOK:
-		d.ill("serve", "it says %q: it can keep no receipt. %s", word, oneLine(notes))
+		d.ill("serve", "it says %q: it can keep no receipt", word)
 	case word != "ready":
-		d.ill("serve", "it says %q: receipts go to the spool until the database takes them. %s", word, oneLine(notes))
+		d.ill("serve", "it says %q: receipts go to the spool until the database takes them", word)
 	default:
 		d.well("serve", "it is ready")
 	}
-	if strings.Contains(notes, "spool: ") {
-		d.ill("spool", "%s. Look into the log; the manual of operation says what to do with a damaged file", oneLine(notes))
-	} else {
-		d.well("spool", "it is empty and whole")
-	}
+	d.conditions(notes)
 	return true
+}
+
+// conditions tells what a running serve says is not well, a finding for each line.
+func (d *doctor) conditions(notes string) {
+	spoolIsWell := true
+	for line := range strings.Lines(notes) {
+		part, text, found := strings.Cut(strings.TrimSpace(line), ": ")
+		if !found {
+			continue
+		}
+		d.ill(part, "%s", text)
+		spoolIsWell = spoolIsWell && part != string(condition.Spool)
+	}
+	if spoolIsWell {
+		d.well(string(condition.Spool), "it is empty and whole")
+	}
 }
 
 func oneLine(notes string) string { return strings.Join(strings.Fields(notes), " ") }
@@ -131,7 +151,7 @@ func (d *doctor) restAPI(ctx context.Context, s *store.Store) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	api := newClient(o, s, nil, d.logger(&d.config))
+	api := newClient(o, s, nil, d.logger(&d.config), nil)
 	defer api.Close()
 	err := api.Login(ctx)
 	if err == nil {

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 )
@@ -15,17 +17,23 @@ type maintenanceTask struct {
 	do   func(ctx context.Context) error
 }
 
-// maintain does the tasks at once and every hour until the context ends. One
+// maintain does the tasks at once and every hour until the context ends, and has a function told how
+// they ended. One
 // failure is no harm: days are made a week ahead, a writer makes what it
 // misses, and what is too old is dropped an hour later.
-func maintain(ctx context.Context, logger *slog.Logger, tasks ...maintenanceTask) {
+func maintain(ctx context.Context, logger *slog.Logger, told func(err error), tasks ...maintenanceTask) {
 	ticker := time.NewTicker(maintenanceInterval)
 	defer ticker.Stop()
 	for {
+		var failed []error
 		for _, c := range tasks {
 			if err := c.do(ctx); err != nil && ctx.Err() == nil {
-				logger.ErrorContext(ctx, "maintenance failed, trying again in an hour", "task", c.name, "error", err)
+				logger.DebugContext(ctx, "maintenance failed, trying again in an hour", "task", c.name, "error", err)
+				failed = append(failed, fmt.Errorf("%s: %w", c.name, err))
 			}
+		}
+		if ctx.Err() == nil {
+			told(errors.Join(failed...))
 		}
 		select {
 		case <-ctx.Done():

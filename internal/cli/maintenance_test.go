@@ -25,7 +25,12 @@ func TestMaintenanceIsHourly(t *testing.T) {
 				return errors.New("locked")
 			}})
 		}
-		maintain(ctx, slog.New(slog.DiscardHandler), tasks...)
+		failures := 0
+		maintain(ctx, slog.New(slog.DiscardHandler), func(err error) {
+			require.EqualError(t, err, "first: locked\nsecond: locked")
+			failures++
+		}, tasks...)
+		require.Equal(t, 6, failures)
 		require.Equal(t, map[string]int{"first": 6, "second": 6}, done)
 	})
 }

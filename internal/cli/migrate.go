@@ -56,7 +56,7 @@ func (p *program) withStore(ctx context.Context, use func(context.Context, *stor
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	s, err := store.Open(store.Options{URL: url, Logger: logger})
+	s, err := store.Open(store.Options{URL: url, CurrentURL: currentURL(&c), MaxConns: c.DatabaseMaxConns, Logger: logger})
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}

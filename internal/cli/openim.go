@@ -27,10 +27,10 @@ const (
 
 // newClient gives a client that shares its token, through the database, with all other
 // processes on it.
-func newClient(o *config.OpenIM, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *client.Client {
+func newClient(o *config.OpenIM, s *store.Store, registry prometheus.Registerer, logger *slog.Logger, outcome func(error)) *client.Client {
 	return client.New(client.Options{
 		URL: o.APIURL, AdminUserID: o.AdminUserID, Secret: o.Secret, MaxRPS: o.MaxRPS, Timeout: o.Timeout,
-		Registry: registry, Now: time.Now, Logger: logger, Tokens: s,
+		Registry: registry, Now: time.Now, Logger: logger, Tokens: s, Outcome: outcome,
 	})
 }
 
@@ -41,13 +41,16 @@ type openimSync struct {
 }
 
 // newOpenIMSync returns nil where OpenIM cannot be asked.
-func newOpenIMSync(o *config.OpenIM, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *openimSync {
+func (v *service) newOpenIMSync() *openimSync {
+	o := &v.config.OpenIM
 	if !o.Configured() {
 		return nil
 	}
-	c := newClient(o, s, registry, logger)
-	all := openimsync.New(openimsync.Options{Store: s, OpenIM: c, Interval: o.ReconcileInterval, Now: time.Now, Logger: logger})
-	all.Register(registry)
+	c := newClient(o, v.store, v.registry, v.logger, openIMOutcome(v.board, time.Now))
+	all := openimsync.New(openimsync.Options{
+		Store: v.store, OpenIM: c, Interval: o.ReconcileInterval, Swept: v.swept, Now: time.Now, Logger: v.logger,
+	})
+	all.Register(v.registry)
 	return &openimSync{client: c, sync: all}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"readmark/internal/api"
+	"readmark/internal/condition"
 	"readmark/internal/config"
 	"readmark/internal/ingest"
 	"readmark/internal/readcache"
@@ -72,6 +74,9 @@ func (p *program) serveCommand() *cobra.Command {
 	return command
 }
 
+// spoolDir is where the spool lies.
+func spoolDir(c *config.Config) string { return filepath.Join(c.DataDir, "spool") }
+
 // serve runs until the context ends or a part of it fails, then stops in order:
 // callbacks, spool, database, embedded server.
 func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Logger) (err error) {
@@ -84,7 +89,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	}
 	logger.InfoContext(ctx, "readmark starts", "version", b.Version, "commit", b.Commit, "go", b.Go)
 	queue, err := spool.Open(spool.Options{
-		Dir: filepath.Join(c.DataDir, "spool"), MaxBytes: c.SpoolMaxBytes, Now: time.Now, Logger: logger,
+		Dir: spoolDir(c), MaxBytes: c.SpoolMaxBytes, Now: time.Now, Logger: logger,
 	})
 	if err != nil {
 		return err
@@ -98,7 +103,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		return err
 	}
 	defer func() { err = errors.Join(err, stopDatabase()) }()
-	s, err := store.Open(store.Options{URL: url, Logger: logger})
+	s, err := store.Open(store.Options{URL: url, CurrentURL: currentURL(c), MaxConns: c.DatabaseMaxConns, Logger: logger})
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
@@ -108,6 +113,9 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	}
 	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
 	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
+	v.board = condition.New(time.Now, logger)
+	v.retired = lastSuccess("retention", "the hourly making and dropping of days")
+	v.registry.MustRegister(v.board.Collector(), v.retired)
 	if c.ReplicaURL != "" {
 		if v.replica, err = s.OpenReplica(c.ReplicaURL); err != nil {
 			return fmt.Errorf("open replica: %w", err)
@@ -118,7 +126,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	closeCache := v.openCache()
 	defer closeCache()
 	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
-	v.openim = newOpenIMSync(&c.OpenIM, s, v.registry, logger)
+	v.openim = v.newOpenIMSync()
 	return v.run(ctx, &startup{store: s, migrate: migrate, logger: logger})
 }
 
@@ -133,6 +141,9 @@ type service struct {
 	ingest   *ingest.Ingest
 	openim   *openimSync // nil where OpenIM cannot be asked
 	registry *prometheus.Registry
+	board    *condition.Board
+	retired  prometheus.Gauge // when days were made and dropped last
+	readOnly atomic.Bool      // the database is a standby, and reads may be old
 	logger   *slog.Logger
 	*apiAuth
 }
@@ -147,6 +158,8 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 	if v.replica != nil {
 		background.Go(func() { v.replica.Follow(serving) })
 	}
+	background.Go(func() { v.board.Run(serving) })
+	background.Go(func() { v.watchConditions(serving) })
 	background.Go(func() { v.cache.Run(serving) })
 	if os.Getenv("GOMEMLIMIT") == "" {
 		background.Go(func() { v.limitMemory(serving) })
@@ -165,7 +178,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		if v.openim != nil {
 			background.Go(func() { v.openim.run(serving) })
 		}
-		maintain(serving, v.logger, v.maintenance()...)
+		maintain(serving, v.logger, v.maintained, v.maintenance()...)
 	})
 	select {
 	case <-prepared:
@@ -223,6 +236,20 @@ func (v *service) maintenance() []maintenanceTask {
 	}
 }
 
+// maintained notes how that ended.
+func (v *service) maintained(err error) {
+	if err == nil {
+		v.retired.SetToCurrentTime()
+		v.board.Clear(condition.Retention)
+		return
+	}
+	reason := condition.Failed
+	if found, _ := store.Diagnose(err); found == condition.Permission {
+		reason = found
+	}
+	v.board.Report(condition.Retention, reason, "days are not made ahead, or old ones not dropped; it is tried again within the hour: "+oneLine(err.Error()))
+}
+
 // retire drops what is older than its retention.
 func (v *service) retire(ctx context.Context) error {
 	retired, err := v.store.Retire(ctx, store.Retention{
@@ -240,7 +267,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	v.register()
 	registry := v.registry
 	readiness := server.NewReadiness(func(ctx context.Context) server.Condition {
-		return condition(ctx, v.store, v.ingest, v.spool)
+		return v.condition(ctx)
 	}, logger)
 	ops, err := server.Listen(ctx, "ops", c.OpsAddr, server.NewOps(readiness, registry), logger)
 	if err != nil {
@@ -253,7 +280,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	}
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
-		API: v.api(),
+		API: v.api(), Unauthorized: v.unauthorized,
 	})
 	public, err := server.Listen(ctx, "public", c.Addr, handler, logger)
 	if err != nil {
@@ -309,7 +336,7 @@ func (v *service) asOf() time.Time {
 	switch {
 	case v.replica != nil: // may be read while the primary is away
 		return v.ingest.ReplicaWatermark(v.replica.AsOf())
-	case !v.ingest.Started(): // the schema may be half there
+	case !v.ingest.Started() || v.readOnly.Load(): // the schema may be half there
 		return time.Time{}
 	default:
 		return v.ingest.Watermark()

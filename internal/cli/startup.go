@@ -7,10 +7,9 @@ import (
 	"log/slog"
 	"time"
 
-	"readmark/internal/ingest"
+	"readmark/internal/condition"
 	"readmark/internal/readstate"
 	"readmark/internal/server"
-	"readmark/internal/spool"
 	"readmark/internal/store"
 )
 
@@ -82,15 +81,15 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	return p.store.NewestArrival(ctx, time.Now())
 }
 
-// condition is what /readyz tells of database and spool.
-func condition(ctx context.Context, s *store.Store, in *ingest.Ingest, sp *spool.Spool) server.Condition {
-	status, stats := in.Status(), sp.Stats()
+// condition is what /readyz tells: where callbacks go, and what is not well.
+func (v *service) condition(ctx context.Context) server.Condition {
+	status, stats := v.ingest.Status(), v.spool.Stats()
 	result := server.Condition{Status: server.Ready}
 	// While callbacks go to the spool, its drainer asks the database all the
 	// time; else nobody may have asked since it failed.
 	away := status.Down
 	if !status.Spooling || stats.Fault != nil {
-		away = schemaCurrent(ctx, s) != nil
+		away = !v.schemaCurrent(ctx)
 	}
 	if away || status.Spooling {
 		result.Status = server.Degraded
@@ -98,22 +97,31 @@ func condition(ctx context.Context, s *store.Store, in *ingest.Ingest, sp *spool
 			result.Status = server.NotReady
 		}
 	}
-	note := func(format string, values ...any) {
-		result.Notes = append(result.Notes, fmt.Sprintf(format, values...))
-	}
-	if away {
-		note("database: cannot be reached, or its schema is not current")
-	}
-	if stats.Events > 0 {
-		note("spool: %d events wait, %d of %d bytes", stats.Events, stats.Bytes, stats.MaxBytes)
-	}
-	if stats.Fault != nil {
-		note("spool: takes nothing at the moment, see the log")
-	}
-	for _, name := range stats.Damaged {
-		note("spool: a damaged file was set aside: %s", name)
+	v.reportSpool()
+	now := time.Now()
+	problems := v.board.Problems()
+	for i := range problems {
+		p := &problems[i]
+		if p.Part == condition.Settings { // it is no hindrance; the log, the metric and doctor say it
+			continue
+		}
+		result.Notes = append(result.Notes, fmt.Sprintf("%s: %s for %v: %s", p.Part, p.Reason, p.Age(now), p.Text))
 	}
 	return result
+}
+
+// schemaCurrent reports whether the database can be used, and notes why not.
+func (v *service) schemaCurrent(ctx context.Context) bool {
+	err := schemaCurrent(ctx, v.store)
+	switch {
+	case err == nil:
+		v.board.Clear(condition.Schema)
+	case errors.Is(err, readstate.ErrUnavailable):
+		v.reportDatabase(nil, err)
+	default:
+		v.board.Report(condition.Schema, condition.WrongSchema, oneLine(err.Error()))
+	}
+	return err == nil
 }
 
 // schemaCurrent reports whether the database answers and has the schema that

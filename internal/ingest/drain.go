@@ -51,6 +51,7 @@ func (in *Ingest) drainAll(ctx context.Context) {
 		n, err := in.drain(ctx, limit)
 		if err != nil {
 			in.down.Store(true)
+			in.cause.Store(&err)
 			in.metrics.probeFailures.Inc()
 			in.options.Logger.DebugContext(ctx, "spool not drained yet", "error", err)
 			select {
@@ -68,7 +69,7 @@ func (in *Ingest) drainAll(ctx context.Context) {
 		probe, limit = firstProbe, min(2*limit, drainEvents)
 		moved += n
 		if n == 0 && in.endSpooling() {
-			in.options.Logger.InfoContext(ctx, "spool is drained: callbacks go to the database again",
+			in.options.Logger.DebugContext(ctx, "spool is drained: callbacks go to the database again",
 				"callbacks", moved, "duration_ms", in.options.Now().Sub(started).Milliseconds())
 			return
 		}

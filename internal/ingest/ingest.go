@@ -83,8 +83,9 @@ type Ingest struct {
 	spooling     atomic.Bool
 	started      atomic.Bool
 	recentDrains recentDrains
-	// down says that the last answer of the database was none.
-	down atomic.Bool
+	// down says that the last answer of the database was none, cause why it was that.
+	down  atomic.Bool
+	cause atomic.Pointer[error]
 
 	wake     chan struct{} // has an element when spooling began
 	stopping chan struct{} // closed by Stop
@@ -284,9 +285,15 @@ func (in *Ingest) Started() bool { return in.started.Load() }
 type Status struct {
 	Spooling bool // to the spool, which also holds what came before
 	Down     bool // the database did not answer when it was last asked
+	// Cause is why events go to the spool, while they do and that is known.
+	Cause error
 }
 
 // Status gives the state of the circuit breaker.
 func (in *Ingest) Status() Status {
-	return Status{Spooling: in.spooling.Load(), Down: in.down.Load()}
+	status := Status{Spooling: in.spooling.Load(), Down: in.down.Load()}
+	if cause := in.cause.Load(); status.Spooling && cause != nil {
+		status.Cause = *cause
+	}
+	return status
 }

@@ -100,9 +100,9 @@ func (in *Ingest) beginSpooling(ctx context.Context, batch readstate.Batch, caus
 		return err
 	}
 	in.metrics.spooled.Add(float64(batch.Len()))
+	in.cause.Store(&cause)
 	if !in.spooling.Swap(true) {
-		in.options.Logger.WarnContext(ctx, "database does not take callbacks: they go to the spool until it does",
-			"error", cause)
+		in.options.Logger.DebugContext(ctx, "database does not take callbacks: they go to the spool until it does", "error", cause)
 	}
 	select {
 	case in.wake <- struct{}{}:

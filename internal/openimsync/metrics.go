@@ -10,7 +10,7 @@ type metrics struct {
 	lookupDuration              prometheus.Histogram
 	lookupFailures              prometheus.Counter
 	users, pairs, off, repaired prometheus.Counter
-	largest                     prometheus.Gauge
+	largest, sweptAt            prometheus.Gauge
 	drifts                      *prometheus.GaugeVec
 	memberListsDoubted          prometheus.Counter
 	muteLookups                 prometheus.Counter
@@ -35,6 +35,10 @@ func newMetrics() *metrics {
 		largest: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "readmark_reconcile_last_difference",
 			Help: "Largest difference between a count and OpenIM's in the comparison of the last user.",
+		}),
+		sweptAt: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "readmark_sweep_last_success_timestamp_seconds",
+			Help: "When the sweep, which compares everybody with OpenIM, last ended a round without a failure, in seconds since 1970; 0: never.",
 		}),
 		drifts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "readmark_drift_pairs",
@@ -65,5 +69,5 @@ func (s *Sync) Observe(d readstate.Difference) {
 func (s *Sync) Register(registry prometheus.Registerer) {
 	m := s.metrics
 	registry.MustRegister(m.lookupDuration, m.lookupFailures, m.users, m.pairs, m.off, m.repaired, m.largest, m.drifts,
-		m.memberListsDoubted, m.muteLookups, m.muteLookupFailures)
+		m.sweptAt, m.memberListsDoubted, m.muteLookups, m.muteLookupFailures)
 }

@@ -32,30 +32,38 @@ func (s *Sync) Sweep(ctx context.Context) {
 	seed := min(max(interval/4, minSeed), maxSeed)
 	var seededAt, countedAt time.Time
 	for {
+		var failed error
+		fail := func(err error) {
+			failed = err
+			s.logSweepError(ctx, err)
+		}
 		if now := s.options.Now(); now.Sub(seededAt) >= seed {
 			seededAt = now
 			if err := s.options.Store.SeedChecks(ctx, interval); err != nil {
-				s.logSweepError(ctx, err)
+				fail(err)
 			}
 		}
 		due, err := s.options.Store.TakeChecks(ctx, sweepChecks, interval)
 		if err != nil {
-			s.logSweepError(ctx, err)
+			fail(err)
 		}
 		for _, subject := range due {
 			if err := s.check(ctx, subject); err != nil {
-				s.logSweepError(ctx, err)
+				fail(err)
 			}
 		}
 		if err := s.lookAgain(ctx); err != nil {
-			s.logSweepError(ctx, err)
+			fail(err)
 		}
 		s.drifts.warn(ctx)
 		if now := s.options.Now(); err == nil && now.Sub(countedAt) >= driftCounts {
 			countedAt = now
 			if err := s.countDrifts(ctx); err != nil {
-				s.logSweepError(ctx, err)
+				fail(err)
 			}
+		}
+		if ctx.Err() == nil {
+			s.swept(failed)
 		}
 		if len(due) == sweepChecks && ctx.Err() == nil {
 			continue
@@ -65,6 +73,16 @@ func (s *Sync) Sweep(ctx context.Context) {
 			return
 		case <-time.After(poll):
 		}
+	}
+}
+
+// swept tells how a round of the sweep ended.
+func (s *Sync) swept(err error) {
+	if err == nil {
+		s.metrics.sweptAt.Set(float64(s.options.Now().Unix()))
+	}
+	if s.options.Swept != nil {
+		s.options.Swept(err)
 	}
 }
 

@@ -109,8 +109,10 @@ type Options struct {
 	// MissingFor is how long a member has to be missing at OpenIM, in one look at the group
 	// after the other, until that is believed. 0: 10 s.
 	MissingFor time.Duration
-	Now        func() time.Time // nil: the machine's clock
-	Logger     *slog.Logger
+	// Swept is told how each round of the sweep ended; nil: nobody is. It must not block.
+	Swept  func(err error)
+	Now    func() time.Time // nil: the machine's clock
+	Logger *slog.Logger
 }
 
 // Sync does lookups and comparisons. It is safe for concurrent use.

@@ -63,6 +63,10 @@ func Main(m *testing.M, cleanups ...func()) {
 		cleanup()
 	}
 	if started.Load() {
+		if b, err := bouncer(); os.Getenv(variableBouncer) != "" && err == nil {
+			fmt.Println("pgtest: through PgBouncer in transaction mode")
+			b.stop()
+		}
 		if server, err := shared(); err == nil {
 			fmt.Println("pgtest: used", server.Name)
 			if note := server.Stop(anyKept()); note != "" {
@@ -134,14 +138,18 @@ func create(t testing.TB, from string) string {
 		}
 		kept.Delete(name)
 	})
-	return withDatabase(server.URL, name)
+	database, err := bounce(withDatabase(server.URL, name))
+	if err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	return database
 }
 
-// Connect opens a connection for a test's own questions; the test's end closes
+// Connect opens a connection for a test's own questions, past a pooler; the test's end closes
 // it.
 func Connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(context.Background(), url)
+	conn, err := pgx.Connect(context.Background(), unbounce(url))
 	if err != nil {
 		t.Fatalf("pgtest: connect: %v", err)
 	}

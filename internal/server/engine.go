@@ -35,8 +35,10 @@ type Options struct {
 	// CORSOrigins are the origins whose pages may use the read API, in lower case, or
 	// "*" alone. None: browsers keep other origins' pages out.
 	CORSOrigins []string
-	Registry    prometheus.Registerer
-	Logger      *slog.Logger
+	// Unauthorized is called for each callback without the token; nil: nobody is told.
+	Unauthorized func()
+	Registry     prometheus.Registerer
+	Logger       *slog.Logger
 }
 
 // Handler answers all requests of the public address.
@@ -65,6 +67,7 @@ func New(options Options) Handler {
 	engine.Use(newMiddleware(&options).handle)
 
 	callbacks := webhook.New(options.Sink, options.CallbackToken, body.NewRoom(options.CallbackBodies), options.Registry, options.Logger)
+	callbacks.OnUnauthorized(options.Unauthorized)
 	callbacks.Register(engine)
 	api.Register(engine, options.API)
 

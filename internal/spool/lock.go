@@ -46,6 +46,22 @@ func acquire(dir string) (*lock, error) {
 	return l, nil
 }
 
+// Holder tells which process has the spool in a directory open; "" where none has, or there is no
+// spool.
+func Holder(dir string) string {
+	path := filepath.Join(dir, lockName)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	file := flock.New(path, flock.SetFlag(os.O_RDWR))
+	held, err := file.TryRLock()
+	_ = file.Close()
+	if err != nil || held {
+		return ""
+	}
+	return holder(path)
+}
+
 // holder tells who wrote the lock file.
 func holder(path string) string {
 	content, err := os.ReadFile(path)

@@ -81,11 +81,11 @@ func noPartition(err error) bool {
 
 // passing reports whether the same call may succeed at once: a deadlock, a
 // serialization failure, a lock that was not free, or a connection that broke
-// after it had been made.
+// after it had been made, or was one to a server that is a standby now.
 func passing(err error) bool {
 	var answered *pgconn.PgError
 	if errors.As(err, &answered) {
-		return strings.HasPrefix(answered.Code, "40") || answered.Code == "55P03" || answered.Code == "57P01"
+		return strings.HasPrefix(answered.Code, "40") || answered.Code == stateLockNotAvailable || connectionIsOver(answered)
 	}
 	var connect *pgconn.ConnectError
 	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && !pgconn.Timeout(err)

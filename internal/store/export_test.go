@@ -42,3 +42,14 @@ func (s *Store) Load(ctx context.Context, conn db.DBTX, pair readstate.Pair) (re
 	positions, err := s.queries.ListPositions(ctx, conn, []string{pair.GroupID})
 	return readState(&states[0]), position(&positions[0]), err
 }
+
+// Settings gives what sessions of writes (or of reads) have, in a transaction.
+func (s *Store) Settings(ctx context.Context, reads bool, names ...string) (values []string, err error) {
+	pool := s.pool
+	if reads {
+		pool = s.reads
+	}
+	err = pool.QueryRow(ctx, "SELECT array_agg(current_setting(name) ORDER BY place) FROM unnest($1::text[]) WITH ORDINALITY AS u (name, place)",
+		names).Scan(&values)
+	return values, err
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"readmark/internal/condition"
 	"readmark/internal/readstate"
 )
 
@@ -80,7 +81,10 @@ var (
 
 // UnfitError says that Readmark cannot run on a database, and what would mend that. Waiting does
 // not.
-type UnfitError struct{ Text string }
+type UnfitError struct {
+	Reason condition.Reason
+	Text   string
+}
 
 func (e *UnfitError) Error() string { return e.Text }
 
@@ -113,13 +117,13 @@ func (p *pool) settle(ctx context.Context, conn *pgx.Conn) error {
 	}
 	switch {
 	case encoding != "UTF8":
-		return &UnfitError{fmt.Sprintf("the encoding of database %q is %s, and Readmark needs UTF8: make one by "+
+		return &UnfitError{condition.Encoding, fmt.Sprintf("the encoding of database %q is %s, and Readmark needs UTF8: make one by "+
 			"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", database, encoding)}
 	case clientEncoding != "UTF8": // a pooler that drops what clients ask for
-		return &UnfitError{fmt.Sprintf("the client encoding is %s and cannot be changed by Readmark: "+
+		return &UnfitError{condition.Encoding, fmt.Sprintf("the client encoding is %s and cannot be changed by Readmark: "+
 			"ALTER ROLE … SET client_encoding = 'UTF8', or have the pooler pass client_encoding on", clientEncoding)}
 	case number < minVersion:
-		return &UnfitError{fmt.Sprintf("PostgreSQL %s is too old: 15 or newer is needed", versionText)}
+		return &UnfitError{condition.TooOld, fmt.Sprintf("PostgreSQL %s is too old: 15 or newer is needed", versionText)}
 	}
 	// A pooler gives its clients a process ID of its own.
 	shared := pid != strconv.FormatUint(uint64(conn.PgConn().PID()), 10)

@@ -34,7 +34,7 @@ func TestURLsThatPgxRefuses(t *testing.T) {
 		"pool_max_conns=hunter": "pool_…", "default_query_exec_mode=hunter": "default_query_exec_mode", "statement_cache_capacity=hunter": "cache_capacity",
 		"hunter": "percent-encode the password",
 	} {
-		s, err := store.Open("postgres://u:hunter@h/db?"+query, slog.New(slog.DiscardHandler))
+		s, err := store.Open(store.Options{URL: "postgres://u:hunter@h/db?" + query, Logger: slog.New(slog.DiscardHandler)})
 		if err == nil {
 			s.Close()
 		}
@@ -46,7 +46,7 @@ func TestURLsThatPgxRefuses(t *testing.T) {
 // A connection that fails is told in one line, with every host and the database, and without the user.
 func TestConnectError(t *testing.T) {
 	t.Parallel()
-	s, err := store.Open("postgres://hunter@127.0.0.1:1,127.0.0.2:1/db", slog.New(slog.DiscardHandler))
+	s, err := store.Open(store.Options{URL: "postgres://hunter@127.0.0.1:1,127.0.0.2:1/db", Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	defer s.Close()
 	_, _, err = s.Check(t.Context())

@@ -60,6 +60,8 @@ type Handler struct {
 	// token such a page could make up receipts on an address that only its reader
 	// can reach.
 	ownSite *http.CrossOriginProtection
+	// unauthorized is called for each callback without the token.
+	unauthorized func()
 }
 
 // New returns a handler whose callbacks must carry the token; an empty token
@@ -77,6 +79,10 @@ func New(sink Sink, secret string, room *body.Room, registry prometheus.Register
 	}
 }
 
+// OnUnauthorized has a function called for each callback without the token, before any comes. It
+// must not block.
+func (h *Handler) OnUnauthorized(f func()) { h.unauthorized = f }
+
 // Register adds the callbacks' routes.
 func (h *Handler) Register(routes gin.IRoutes) {
 	routes.POST("/:first", h.Serve)
@@ -93,6 +99,9 @@ func (h *Handler) Serve(c *gin.Context) {
 		h.fail(c, http.StatusUnauthorized, readstate.CodeUnauthorized, "callback token is missing or wrong",
 			"expected the token as first path segment or as password of HTTP Basic")
 		h.metrics.observe("", noDialect, resultUnauthorized, time.Since(started))
+		if h.unauthorized != nil {
+			h.unauthorized()
+		}
 	case h.ownSite.Check(c.Request) != nil:
 		h.fail(c, http.StatusForbidden, readstate.CodeOtherSite, "callback comes from a web page of another site",
 			"expected OpenIM, which sends neither Origin nor Sec-Fetch-Site")

@@ -62,6 +62,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("openim refused %s: errCode %d, %s: %s", e.Path, e.Code, e.Message, e.Detail)
 }
 
+// IsLogin reports whether it was the login that OpenIM refused.
+func (e *Error) IsLogin() bool { return strings.HasPrefix(e.Path, "/auth/") }
+
 // codeNotFound is the errCode of what OpenIM does not know (RecordNotFoundError).
 const codeNotFound = 1004
 
@@ -82,7 +85,9 @@ type Options struct {
 	Registry    prometheus.Registerer // nil: no metrics
 	Transport   http.RoundTripper     // nil: connections of its own, which are reused
 	Now         func() time.Time      // nil: the machine's clock
-	Logger      *slog.Logger
+	// Outcome is told how each request ended, after all attempts; nil: nobody is. It must not block.
+	Outcome func(err error)
+	Logger  *slog.Logger
 	// Tokens shares the token among processes; nil: this client logs in for itself. A new
 	// login of a user ends its older tokens.
 	Tokens TokenStore
@@ -189,6 +194,14 @@ func (c *Client) callWithin(ctx context.Context, timeout time.Duration, path str
 // post sends a request until it is answered, all attempts have failed, or the context
 // ends.
 func (c *Client) post(ctx context.Context, timeout time.Duration, path, token string, request, data any) error {
+	err := c.postAgain(ctx, timeout, path, token, request, data)
+	if c.options.Outcome != nil && ctx.Err() == nil {
+		c.options.Outcome(err)
+	}
+	return err
+}
+
+func (c *Client) postAgain(ctx context.Context, timeout time.Duration, path, token string, request, data any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("encode request of %s: %w", path, err)
