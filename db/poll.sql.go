@@ -10,25 +10,6 @@ import (
 	"time"
 )
 
-const getServer = `-- name: GetServer :one
-SELECT
-    pg_is_in_recovery() AS in_recovery,
-    pg_postmaster_start_time()::timestamptz AS server_started_at
-`
-
-type GetServerRow struct {
-	InRecovery      bool
-	ServerStartedAt time.Time
-}
-
-// What tells servers apart, and what they are.
-func (q *Queries) GetServer(ctx context.Context, db DBTX) (GetServerRow, error) {
-	row := db.QueryRow(ctx, getServer)
-	var i GetServerRow
-	err := row.Scan(&i.InRecovery, &i.ServerStartedAt)
-	return i, err
-}
-
 const pollChanges = `-- name: PollChanges :many
 SELECT
     pg_current_snapshot()::text AS snapshot,

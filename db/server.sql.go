@@ -10,16 +10,6 @@ import (
 	"time"
 )
 
-const beat = `-- name: Beat :exec
-SELECT pg_logical_emit_message(true, 'readmark', '')
-`
-
-// A commit for replicas to tell the time by; nothing is stored.
-func (q *Queries) Beat(ctx context.Context, db DBTX) error {
-	_, err := db.Exec(ctx, beat)
-	return err
-}
-
 const getHealth = `-- name: GetHealth :one
 SELECT
     pg_is_in_recovery() AS in_recovery,
@@ -39,20 +29,6 @@ func (q *Queries) GetHealth(ctx context.Context, db DBTX) (GetHealthRow, error) 
 	var i GetHealthRow
 	err := row.Scan(&i.InRecovery, &i.Fsync, &i.FullPageWrites)
 	return i, err
-}
-
-const replayedUntil = `-- name: ReplayedUntil :one
-SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END::timestamp with time zone
-    AS replayed_until
-`
-
-// A moment whose commits, and all before, a replica has; on a database that is none,
-// now. Null before anything was replayed.
-func (q *Queries) ReplayedUntil(ctx context.Context, db DBTX) (*time.Time, error) {
-	row := db.QueryRow(ctx, replayedUntil)
-	var replayed_until *time.Time
-	err := row.Scan(&replayed_until)
-	return replayed_until, err
 }
 
 const serverVersion = `-- name: ServerVersion :one

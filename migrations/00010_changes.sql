@@ -31,7 +31,22 @@ COMMENT ON COLUMN retention.changes_dropped_xid IS 'Rows of changes up to this t
 ALTER TABLE retention ADD COLUMN changes_marked_at timestamptz;
 COMMENT ON COLUMN retention.changes_marked_at IS 'When changes_dropped_xid was raised last. The rows are dropped a while later.';
 
+-- Each process that reads from a replica writes a row, and sees by it what the replica has.
+CREATE TABLE replica_heartbeats (
+    process_id uuid NOT NULL,
+    number bigint NOT NULL,
+    beaten_at timestamptz NOT NULL,
+    timeline bigint,
+    CONSTRAINT replica_heartbeats_pkey PRIMARY KEY (process_id)
+) WITH (fillfactor = 50); -- rows are updated twice a second: in their page
+
+COMMENT ON TABLE replica_heartbeats IS 'What processes that read from a replica have written on the primary last.';
+COMMENT ON COLUMN replica_heartbeats.number IS 'Counts the heartbeats of the process.';
+COMMENT ON COLUMN replica_heartbeats.beaten_at IS 'When it was written, by the clock of the primary: who has the row has all that was committed before.';
+COMMENT ON COLUMN replica_heartbeats.timeline IS 'The timeline of the primary; null where the role may not ask.';
+
 -- +goose Down
+DROP TABLE replica_heartbeats;
 ALTER TABLE retention DROP COLUMN changes_marked_at;
 ALTER TABLE retention DROP COLUMN changes_dropped_xid;
 DROP TABLE changes;

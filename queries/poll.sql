@@ -54,9 +54,3 @@ LEFT JOIN (
 ) AS c ON true
 WHERE r.id = 1
 LIMIT @max_rows;
-
--- name: GetServer :one
--- What tells servers apart, and what they are.
-SELECT
-    pg_is_in_recovery() AS in_recovery,
-    pg_postmaster_start_time()::timestamptz AS server_started_at;

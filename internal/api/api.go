@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -57,6 +58,8 @@ type Options struct {
 	// AsOf gives a moment that no read of the database which begins after the call is older
 	// than; the zero time while nothing can be read. Default: Now.
 	AsOf func() time.Time
+	// Unreadable says why nothing can be read, empty where that is not known; it may be nil.
+	Unreadable func() string
 	// Bodies bounds what the bodies of requests may cost; by default one waits for room
 	// for 2 s.
 	Bodies body.Bounds
@@ -66,13 +69,14 @@ type Options struct {
 const unreachable = "the database cannot be reached at the moment"
 
 type handler struct {
-	reader    Reader
-	database  Database
-	eraser    Eraser
-	retention time.Duration
-	now       func() time.Time
-	read      func() time.Time // see Options.AsOf
-	logger    *slog.Logger
+	reader     Reader
+	database   Database
+	eraser     Eraser
+	retention  time.Duration
+	now        func() time.Time
+	read       func() time.Time // see Options.AsOf
+	unreadable func() string    // see Options.Unreadable
+	logger     *slog.Logger
 }
 
 // Register adds the routes of the read API, its OpenAPI document and its docs
@@ -97,7 +101,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	}
 	h := &handler{
 		reader: options.Reader, database: options.Database, eraser: options.Eraser, retention: options.Retention,
-		now: options.Now, read: options.AsOf, logger: options.Logger,
+		now: options.Now, read: options.AsOf, unreadable: options.Unreadable, logger: options.Logger,
 	}
 	if h.read == nil {
 		h.read = options.Now
@@ -162,7 +166,11 @@ func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) 
 		// An erasure is no read: it goes to the database itself.
 		if h.read().IsZero() && ctx.Method() != http.MethodDelete {
 			ctx.SetHeader("Retry-After", "1")
-			_ = huma.WriteErr(api, ctx, http.StatusServiceUnavailable, unreachable)
+			detail := unreachable
+			if h.unreadable != nil {
+				detail = cmp.Or(h.unreadable(), detail)
+			}
+			_ = huma.WriteErr(api, ctx, http.StatusServiceUnavailable, detail)
 			return
 		}
 		next(ctx)
@@ -172,6 +180,7 @@ func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) 
 // problem turns a reader's error into an answer, and logs what the answer leaves
 // out.
 func (h *handler) problem(ctx context.Context, err error, unknown string) error {
+	var told *readstate.UnavailableError
 	switch {
 	case errors.Is(err, readstate.ErrUnknown):
 		return &huma.ErrorModel{
@@ -179,6 +188,8 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 		}
 	case errors.Is(err, readstate.ErrGone):
 		return huma.Error410Gone("of what was known then, a part was dropped from the journal since")
+	case errors.As(err, &told): // which the log tells once
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(told.Text), http.Header{"Retry-After": {"1"}})
 	case errors.Is(err, readstate.ErrUnavailable), ctx.Err() != nil:
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has gone
 			h.logger.WarnContext(ctx, "read api cannot reach the database", "error", err)

@@ -94,6 +94,7 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		reason, text := store.Diagnose(err)
 		d.ill("database", "it cannot be used (%s): %s", reason, text)
 	}
+	d.replica(ctx)
 	if !asked && d.config.OpenIM.Configured() {
 		d.note(topicRESTAPI, "it is not asked: the token for it is shared through the database, and a login beside that would end it")
 	}

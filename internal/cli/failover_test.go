@@ -14,16 +14,16 @@ import (
 )
 
 // pair starts a primary and a standby that has each commit before it is acknowledged.
-func pair(t *testing.T) (primary, standby string, promote func()) {
+func pair(t *testing.T) (primary string, standby *pgtest.StandbyServer) {
 	t.Helper()
 	primary, _ = pgtest.Own(t)
-	standby, promote = pgtest.Standby(t, primary)
+	standby = pgtest.Standby(t, primary)
 	conn := pgtest.Connect(t, primary)
 	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
 		_, err := conn.Exec(t.Context(), statement)
 		require.NoError(t, err)
 	}
-	return primary, standby, promote
+	return primary, standby
 }
 
 // alone has a promoted server commit without a standby.
@@ -53,12 +53,12 @@ func (s *service) awaitNote(text string) {
 // the spool meanwhile, reads are answered 503, and all heals without a restart.
 func TestFailoverOfAName(t *testing.T) {
 	t.Parallel()
-	primary, standby, promote := pair(t)
+	primary, standby := pair(t)
 	proxy, name := proxied(t, primary)
 	s := serve(t, map[string]string{"READMARK_DATABASE_URL": name, "READMARK_LOG_LEVEL": "info", "READMARK_COMMIT_BUDGET": "800ms"})
 	l := startLoad(t, "u", 8, 1<<40, func() string { return s.URL })
 	l.await(200)
-	u, err := url.Parse(standby)
+	u, err := url.Parse(standby.URL)
 	require.NoError(t, err)
 	proxy.Stop()
 	proxy.Upstream = u.Host
@@ -70,8 +70,8 @@ func TestFailoverOfAName(t *testing.T) {
 	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
 	require.Contains(t, metrics, `readmark_condition{part="database",reason="read_only"} 1`)
 	l.await(100)
-	promote()
-	alone(t, standby)
+	standby.Promote()
+	alone(t, standby.URL)
 	promoted := time.Now()
 	s.settled()
 	t.Logf("healed %v after the promotion", time.Since(promoted).Round(10*time.Millisecond))
@@ -79,7 +79,7 @@ func TestFailoverOfAName(t *testing.T) {
 	require.Equal(t, 200, status)
 	l.end()
 	s.settled()
-	verify(t, standby, l)
+	verify(t, standby.URL, l)
 	require.Contains(t, s.log.String(), `"msg":"well again","part":"database","reason":"read_only"`)
 	s.end()
 }
@@ -88,11 +88,11 @@ func TestFailoverOfAName(t *testing.T) {
 // other one is lost.
 func TestFailoverToAnotherHost(t *testing.T) {
 	t.Parallel()
-	primary, standby, promote := pair(t)
+	primary, standby := pair(t)
 	proxy, through := proxied(t, primary)
 	first, err := url.Parse(through)
 	require.NoError(t, err)
-	second, err := url.Parse(standby)
+	second, err := url.Parse(standby.URL)
 	require.NoError(t, err)
 	both := *first
 	both.Host = second.Host + "," + first.Host // the standby comes first
@@ -102,13 +102,13 @@ func TestFailoverToAnotherHost(t *testing.T) {
 	proxy.Stop()
 	lost := time.Now()
 	l.await(100) // by the spool
-	promote()
-	alone(t, standby)
+	standby.Promote()
+	alone(t, standby.URL)
 	s.settled()
 	t.Logf("healed %v after the loss", time.Since(lost).Round(10*time.Millisecond))
 	l.end()
 	s.settled()
-	verify(t, standby, l)
+	verify(t, standby.URL, l)
 	s.end()
 }
 

@@ -117,7 +117,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	v.retired = lastSuccess("retention", "the hourly making and dropping of days")
 	v.registry.MustRegister(v.board.Collector(), v.retired)
 	if c.ReplicaURL != "" {
-		if v.replica, err = s.OpenReplica(c.ReplicaURL); err != nil {
+		if v.replica, err = s.OpenReplica(c.ReplicaURL, onBoard(v.board)); err != nil {
 			return fmt.Errorf("open replica: %w", err)
 		}
 		defer v.replica.Close()
@@ -325,7 +325,7 @@ func (v *service) api() api.Options {
 		Now: time.Now, AsOf: v.asOf, Logger: v.logger,
 	}
 	if v.replica != nil {
-		options.Database = v.replica
+		options.Database, options.Unreadable = v.replica, v.replica.Unreadable
 	}
 	return options
 }

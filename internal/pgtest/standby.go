@@ -19,9 +19,23 @@ import (
 // standbyStart bounds the start of a standby.
 const standbyStart = time.Minute
 
-// Standby starts a streaming standby of a server that [Own] started. promote makes it a primary
-// and blocks until it is one.
-func Standby(t testing.TB, primaryURL string) (databaseURL string, promote func()) {
+// StandbyServer is a streaming standby.
+type StandbyServer struct {
+	URL string
+
+	t    testing.TB
+	bin  string
+	data string
+	port int
+	user *syscall.Credential // nil: that of the test
+	args []string
+	log  *os.File
+	run  *exec.Cmd
+}
+
+// Standby starts a streaming standby of a server that [Own] started, with some more settings
+// (name=value).
+func Standby(t testing.TB, primaryURL string, settings ...string) *StandbyServer {
 	t.Helper()
 	fail := func(what string, err error) {
 		t.Helper()
@@ -52,25 +66,58 @@ func Standby(t testing.TB, primaryURL string) (databaseURL string, promote func(
 	log, err := os.Create(filepath.Join(dir, "log"))
 	fail("make a log", err)
 	t.Cleanup(func() { _ = log.Close() })
-	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1",
-		"-c", "unix_socket_directories=", "-c", "hot_standby=on")
-	server.Stdout, server.Stderr = log, log
+	s := &StandbyServer{t: t, bin: bin, data: data, port: port, log: log}
 	if os.Getuid() == 0 {
-		server.SysProcAttr = &syscall.SysProcAttr{Credential: owner}
+		s.user = owner
 	}
-	fail("start the standby", server.Start())
-	t.Cleanup(func() {
-		_ = server.Process.Signal(syscall.SIGINT)
-		_ = server.Wait()
-	})
+	for _, setting := range settings {
+		s.args = append(s.args, "-c", setting)
+	}
 	u, err := url.Parse(primaryURL)
 	fail("read the primary's URL", err)
 	u.Host = "127.0.0.1:" + strconv.Itoa(port)
-	fail("reach the standby", reach(t.Context(), u.String()))
-	return u.String(), func() {
-		conn := Connect(t, u.String())
-		_, err := conn.Exec(context.WithoutCancel(t.Context()), "SELECT pg_promote()")
-		fail("promote the standby", err)
+	s.URL = u.String()
+	s.start()
+	t.Cleanup(s.stop)
+	return s
+}
+
+func (s *StandbyServer) start() {
+	s.t.Helper()
+	s.run = exec.Command(filepath.Join(s.bin, "postgres"), append([]string{
+		"-D", s.data, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "hot_standby=on",
+	}, s.args...)...)
+	s.run.Stdout, s.run.Stderr = s.log, s.log
+	if s.user != nil {
+		s.run.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}
+	}
+	if err := s.run.Start(); err != nil {
+		s.t.Fatalf("pgtest: start the standby: %v", err)
+	}
+	if err := reach(s.t.Context(), s.URL); err != nil {
+		s.t.Fatalf("pgtest: reach the standby: %v", err)
+	}
+}
+
+func (s *StandbyServer) stop() {
+	_ = s.run.Process.Signal(syscall.SIGINT)
+	_ = s.run.Wait()
+}
+
+// Restart stops the standby, which breaks its connections, and starts it again.
+func (s *StandbyServer) Restart() {
+	s.t.Helper()
+	s.stop()
+	s.start()
+}
+
+// Promote makes the standby a primary and blocks until it is one.
+func (s *StandbyServer) Promote() { s.t.Helper(); s.exec("SELECT pg_promote()") }
+
+func (s *StandbyServer) exec(sql string) {
+	s.t.Helper()
+	if _, err := Connect(s.t, s.URL).Exec(context.WithoutCancel(s.t.Context()), sql); err != nil {
+		s.t.Fatalf("pgtest: %s: %v", sql, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package readcache
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -78,25 +79,12 @@ func (k loadKey) name() string {
 // maxEntry is how large an entry may be.
 func (c *Cache) maxEntry() int { return c.options.MaxBytes / 4 }
 
-// runLoad loads until that is done or the cache is closed.
+// runLoad loads until that is done or the cache is closed, a second time where the first failed for
+// a reason of the moment.
 func (c *Cache) runLoad(one *largeLoad) {
-	var record []byte
-	size := 0
-	if one.key.isGroup {
-		one.position, one.server, one.err = c.options.Source.LoadGroup(c.loading, one.key.id, func(userID []byte, v *readstate.Served) {
-			if one.fits = one.fits && one.table.size <= c.maxEntry(); one.fits {
-				record = appendRecord(record[:0], v)
-				one.table.push(userID, record)
-			}
-		})
-		one.table.clip()
-	} else {
-		one.server, one.err = c.options.Source.LoadUser(c.loading, one.key.id, func(state *readstate.ServedState) {
-			size += slotOverhead + len(state.GroupID)
-			if one.fits = one.fits && size <= c.maxEntry(); one.fits {
-				one.states = append(one.states, *state)
-			}
-		})
+	if c.readLarge(one); errors.Is(one.err, readstate.ErrRetry) {
+		one.table, one.states, one.fits = table{}, nil, true
+		c.readLarge(one)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,6 +99,28 @@ func (c *Cache) runLoad(one *largeLoad) {
 		c.options.Logger.Debug("load for the read cache failed", "error", one.err)
 	}
 	close(one.done)
+}
+
+// readLarge reads what is loaded.
+func (c *Cache) readLarge(one *largeLoad) {
+	var record []byte
+	size := 0
+	if one.key.isGroup {
+		one.position, one.server, one.err = c.options.Source.LoadGroup(c.loading, one.key.id, func(userID []byte, v *readstate.Served) {
+			if one.fits = one.fits && one.table.size <= c.maxEntry(); one.fits {
+				record = appendRecord(record[:0], v)
+				one.table.push(userID, record)
+			}
+		})
+		one.table.clip()
+		return
+	}
+	one.server, one.err = c.options.Source.LoadUser(c.loading, one.key.id, func(state *readstate.ServedState) {
+		size += slotOverhead + len(state.GroupID)
+		if one.fits = one.fits && size <= c.maxEntry(); one.fits {
+			one.states = append(one.states, *state)
+		}
+	})
 }
 
 // mark takes note of what is touched while the load is under way.

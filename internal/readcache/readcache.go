@@ -40,7 +40,8 @@ type Source interface {
 	// one snapshot. One call at a time.
 	Poll(ctx context.Context, since *readstate.Revision, load readstate.Load) (readstate.Poll, error)
 	// LoadUser and LoadGroup read all states, in key order and one snapshot, and say from which
-	// server. What they pass is valid during the call only.
+	// server. What they pass is valid during the call only. An error that wraps
+	// [readstate.ErrRetry] may come in the middle.
 	LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Server, error)
 	LoadGroup(ctx context.Context, groupID string, visit func(userID []byte, v *readstate.Served)) (
 		readstate.ServedPosition, readstate.Server, error)

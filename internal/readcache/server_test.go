@@ -77,13 +77,13 @@ func TestAnotherServer(t *testing.T) {
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	url, _ := pgtest.Own(t)
-	standby, promote := pgtest.Standby(t, url)
-	primary, reader := newProcess(t, url, nil), newProcess(t, standby, nil)
+	standby := pgtest.Standby(t, url)
+	primary, reader := newProcess(t, url, nil), newProcess(t, standby.URL, nil)
 	w := newWriter(t, rand.Uint64(), primary)
 	replayed := func() { // all that is committed on the primary
 		var lsn string
 		require.NoError(t, pgtest.Connect(t, url).QueryRow(t.Context(), "SELECT pg_current_wal_lsn()::text").Scan(&lsn))
-		conn := pgtest.Connect(t, standby)
+		conn := pgtest.Connect(t, standby.URL)
 		require.Eventually(t, func() bool {
 			var there bool
 			return conn.QueryRow(t.Context(), "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", lsn).Scan(&there) == nil && there
@@ -104,7 +104,7 @@ func TestStandby(t *testing.T) {
 		_, difference := w.compare(reader)
 		require.Empty(t, difference)
 	}
-	promote()
+	standby.Promote()
 	w.to = []*process{reader}
 	for range 10 {
 		w.write()

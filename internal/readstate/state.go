@@ -17,6 +17,15 @@ var ErrGone = errors.New("dropped from the journal")
 // succeed later.
 var ErrUnavailable = errors.New("store unavailable")
 
+// UnavailableError is an [ErrUnavailable] that says why, in a sentence for whoever asks.
+type UnavailableError struct{ Text string }
+
+// Error implements error.
+func (e *UnavailableError) Error() string { return e.Text }
+
+// Is makes it an ErrUnavailable.
+func (e *UnavailableError) Is(target error) bool { return target == ErrUnavailable }
+
 // ErrRetry says that the store did not do a call for a reason of the moment, a
 // deadlock or a dropped connection: the same call may succeed at once. It comes
 // with [ErrUnavailable].

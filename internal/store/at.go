@@ -52,12 +52,12 @@ func (r *Reader) BadgeAt(ctx context.Context, userID string, at time.Time) (read
 // statesAt gives the states of one pair, or of all groups of a user where no group is
 // named.
 func (r *Reader) statesAt(ctx context.Context, of readstate.Pair, at time.Time) (list []readstate.State, err error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	var past *readstate.Past
-	err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
-		past, err = r.loadPast(ctx, tx, of, at)
-		return err
+	err = r.read(ctx, func(ctx context.Context) error {
+		return pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+			past, err = r.loadPast(ctx, tx, of, at)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, translate(err)

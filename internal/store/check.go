@@ -94,20 +94,20 @@ func (s *Store) saveDrifts(ctx context.Context, tx pgx.Tx, userID string, list [
 // Drift sums the newest comparison of each user up, and lists what stayed off: the first
 // [readstate.MaxOff] pairs, the newest comparison first.
 func (r *Reader) Drift(ctx context.Context) (readstate.Drift, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	var sums db.SumChecksRow
 	var rows []db.Drift
-	err := pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = on") // it is about all rows
-		if err != nil {
+	err := r.read(ctx, func(ctx context.Context) error {
+		return pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = on") // it is about all rows
+			if err != nil {
+				return err
+			}
+			if sums, err = r.queries.SumChecks(ctx, tx); err != nil {
+				return err
+			}
+			rows, err = r.queries.ListDrifts(ctx, tx, readstate.MaxOff)
 			return err
-		}
-		if sums, err = r.queries.SumChecks(ctx, tx); err != nil {
-			return err
-		}
-		rows, err = r.queries.ListDrifts(ctx, tx, readstate.MaxOff)
-		return err
+		})
 	})
 	if err != nil {
 		return readstate.Drift{}, fmt.Errorf("sum checks: %w", translate(err))

@@ -217,8 +217,11 @@ func set(ids []string) map[string]bool {
 // FilterTrusted gives those of some pairs of which OpenIM's word is taken, in their
 // order: not those whose user or group was erased, until a callback names them again. A
 // pair without a group, or without a user, is about the other one alone.
-func (s *Store) FilterTrusted(ctx context.Context, pairs []readstate.Pair) ([]readstate.Pair, error) {
-	trusted, err := s.filterTrusted(ctx, s.reads, pairs)
+func (s *Store) FilterTrusted(ctx context.Context, pairs []readstate.Pair) (trusted []readstate.Pair, err error) {
+	err = s.retry(ctx, func() error {
+		trusted, err = s.filterTrusted(ctx, s.reads, pairs)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("ask who was erased: %w", translate(err))
 	}

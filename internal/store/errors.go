@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,6 +32,10 @@ const (
 	stateErased = "RM001"
 	stateLate   = "RM002"
 )
+
+// endingStates end a connection, also where a pooler tells them otherwise: a shutdown, a crash, a
+// start, a session that was idle for too long; or they must, since the server has become a standby.
+var endingStates = []string{"57P01", "57P02", "57P03", "57P05", stateReadOnly} //nolint:gochecknoglobals // a constant table
 
 // translate turns what pgx reports into the domain's errors, keeping the
 // cause. An error about the data keeps its own meaning; all others mean that
@@ -79,16 +86,56 @@ func noPartition(err error) bool {
 		answered.Code == stateUndefinedTable && slices.ContainsFunc(dayTables(), ofDay)
 }
 
-// passing reports whether the same call may succeed at once: a deadlock, a
-// serialization failure, a lock that was not free, or a connection that broke
-// after it had been made, or was one to a server that is a standby now.
+// passing reports whether the same call may succeed at once: a conflict with others, a lock that
+// was not free, or a connection that broke after it had been made.
 func passing(err error) bool {
 	var answered *pgconn.PgError
 	if errors.As(err, &answered) {
-		return strings.HasPrefix(answered.Code, "40") || answered.Code == stateLockNotAvailable || connectionIsOver(answered)
+		return conflict(err) || answered.Code == stateLockNotAvailable || brokenConnection(err)
 	}
 	var connect *pgconn.ConnectError
 	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && !pgconn.Timeout(err)
+}
+
+// conflict reports whether a transaction had to give way to another one: to a writer, or on a
+// replica to what was replayed.
+func conflict(err error) bool {
+	var answered *pgconn.PgError
+	return errors.As(err, &answered) && strings.HasPrefix(answered.Code, "40")
+}
+
+// errMoved says that a connection leads to another server than was checked.
+var errMoved = errors.New("the address leads to another server now")
+
+// brokenConnection reports whether a connection ended after it had been made: another one may be
+// had at once. What a timeout has ended is not among it, since another attempt would take as long.
+func brokenConnection(err error) bool {
+	var connect *pgconn.ConnectError
+	var answered *pgconn.PgError
+	switch {
+	case errors.As(err, &connect), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), pgconn.Timeout(err):
+		return false
+	case errors.As(err, &answered):
+		return endsConnection(answered)
+	default:
+		return slices.ContainsFunc([]error{
+			errMoved, pgconn.ErrConnClosed, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
+			syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE,
+		}, func(broken error) bool { return errors.Is(err, broken) })
+	}
+}
+
+// endsConnection reports whether the server, or a pooler, ended the connection with its answer. A
+// conflict ends that one connection at most.
+func endsConnection(err *pgconn.PgError) bool {
+	switch err.Code[:min(2, len(err.Code))] {
+	case "08":
+		return true
+	case "40":
+		return false
+	default:
+		return err.SeverityUnlocalized == "FATAL" || err.SeverityUnlocalized == "PANIC" || slices.Contains(endingStates, err.Code)
+	}
 }
 
 func hasState(err error, code string) bool {

@@ -11,9 +11,7 @@ import (
 
 // Receipts lists what the journal has of receipts, the newest first. Those of the
 // server dialect have no group: they are in the history of their user only.
-func (r *Reader) Receipts(ctx context.Context, h readstate.History) ([]readstate.Event, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
+func (r *Reader) Receipts(ctx context.Context, h readstate.History) (list []readstate.Event, err error) {
 	p := db.ListReceiptsByPairParams{
 		UserID: h.UserID, GroupID: h.GroupID, FromAt: bound(h.From), ToAt: bound(h.To), MaxRows: h.Limit,
 	}
@@ -24,11 +22,14 @@ func (r *Reader) Receipts(ctx context.Context, h readstate.History) ([]readstate
 			p.ToAt = &end
 		}
 	}
-	receipts, err := r.listReceipts(ctx, p)
+	err = r.read(ctx, func(ctx context.Context) error {
+		list, err = r.listReceipts(ctx, p)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list receipts: %w", translate(err))
 	}
-	return receipts, nil
+	return list, nil
 }
 
 func (r *Reader) listReceipts(ctx context.Context, p db.ListReceiptsByPairParams) (list []readstate.Event, err error) {

@@ -68,7 +68,11 @@ func (s *Store) Keys(ctx context.Context) ([]auth.Key, error) {
 
 // LiveKeys gives the keys that are not revoked, in no order. Some may have expired.
 func (s *Store) LiveKeys(ctx context.Context) ([]auth.Key, error) {
-	rows, err := s.queries.ListLiveKeys(ctx, s.reads)
+	var rows []db.ApiKey
+	err := s.read(ctx, func(ctx context.Context) (err error) {
+		rows, err = s.queries.ListLiveKeys(ctx, s.reads)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list live keys: %w", translate(err))
 	}
@@ -77,7 +81,11 @@ func (s *Store) LiveKeys(ctx context.Context) ([]auth.Key, error) {
 
 // LiveKey gives the key of a hash unless it is revoked, or [readstate.ErrUnknown].
 func (s *Store) LiveKey(ctx context.Context, hash auth.Hash) (auth.Key, error) {
-	row, err := s.queries.GetLiveKey(ctx, s.reads, hash[:])
+	var row db.ApiKey
+	err := s.read(ctx, func(ctx context.Context) (err error) {
+		row, err = s.queries.GetLiveKey(ctx, s.reads, hash[:])
+		return err
+	})
 	if err != nil {
 		return auth.Key{}, fmt.Errorf("get live key: %w", translate(err))
 	}

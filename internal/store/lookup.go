@@ -125,7 +125,11 @@ func (s *Store) PostponeLookup(ctx context.Context, l readstate.LeasedLookup, af
 
 // CountLookups gives how many lookups wait, and since when the oldest.
 func (s *Store) CountLookups(ctx context.Context) (waiting int64, since time.Time, err error) {
-	row, err := s.queries.CountLookups(ctx, s.reads)
+	var row db.CountLookupsRow
+	err = s.retry(ctx, func() error {
+		row, err = s.queries.CountLookups(ctx, s.reads)
+		return err
+	})
 	if err != nil {
 		return 0, time.Time{}, fmt.Errorf("count lookups: %w", translate(err))
 	}
@@ -135,8 +139,11 @@ func (s *Store) CountLookups(ctx context.Context) (waiting int64, since time.Tim
 // MembersWithoutState gives those of a group's members of whom no count is shown: nothing
 // is known of them yet, or that they left. Nobody of whom OpenIM's word would not be
 // taken is among them, see [Store.FilterTrusted].
-func (s *Store) MembersWithoutState(ctx context.Context, groupID string, userIDs []string) ([]string, error) {
-	users, err := s.queries.ListMembersWithoutState(ctx, s.reads, db.ListMembersWithoutStateParams{UserIDs: userIDs, GroupID: groupID})
+func (s *Store) MembersWithoutState(ctx context.Context, groupID string, userIDs []string) (users []string, err error) {
+	err = s.retry(ctx, func() error {
+		users, err = s.queries.ListMembersWithoutState(ctx, s.reads, db.ListMembersWithoutStateParams{UserIDs: userIDs, GroupID: groupID})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list members without state: %w", translate(err))
 	}

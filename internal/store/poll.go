@@ -56,19 +56,32 @@ func (p *Poller) Close() {
 
 // Poll asks for what has changed since a revision, nil for the first poll, and loads states and
 // positions, in one round trip and one snapshot. It blocks for 2 s at most. After an error the
-// connection is given up: the next poll takes another one.
-func (p *Poller) Poll(ctx context.Context, since *readstate.Revision, load readstate.Load) (readstate.Poll, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	answer, err := p.poll(ctx, since, &load)
-	if err != nil {
-		if p.conn != nil {
-			_ = p.conn.Conn().Close(ctx) // so that the pool does not give it to somebody else
+// connection is given up, and another one is taken: at once where that may help, else by the
+// next poll.
+func (p *Poller) Poll(ctx context.Context, since *readstate.Revision, load readstate.Load) (answer readstate.Poll, err error) {
+	err = p.read(ctx, func(ctx context.Context) error {
+		answer, err = p.poll(ctx, since, &load)
+		if err == nil && p.source != nil {
+			err = p.source.feeds(answer.Revision.Server)
 		}
-		p.Close()
+		if err != nil {
+			p.drop(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		p.drop(ctx) // also where nothing may be read
 		return readstate.Poll{}, fmt.Errorf("poll changes: %w", translate(err))
 	}
 	return answer, nil
+}
+
+// drop closes the connection, so that the pool does not give it to somebody else.
+func (p *Poller) drop(ctx context.Context) {
+	if p.conn != nil {
+		_ = p.conn.Conn().Close(ctx)
+	}
+	p.Close()
 }
 
 func (p *Poller) poll(ctx context.Context, since *readstate.Revision, load *readstate.Load) (answer readstate.Poll, err error) {
@@ -247,7 +260,8 @@ func (r *Reader) load(ctx context.Context, queue *pipeline, load *readstate.Load
 }
 
 // LoadUser reads all states of a user in key order, in one snapshot, on a connection of its own,
-// and gives the server that it was read from. It blocks for 20 s at most.
+// and gives the server that it was read from. It blocks for 20 s at most. An error with
+// [readstate.ErrRetry] may come after some was passed.
 func (r *Reader) LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Server, error) {
 	server, err := r.loadLarge(ctx, func(queue *pipeline) error {
 		params := db.ListServedByUsersParams{UserIDs: []string{userID}, MaxRows: math.MaxInt32}
@@ -299,6 +313,12 @@ func (r *Reader) LoadGroup(
 func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error) (server readstate.Server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
+	if r.source != nil {
+		if err := r.source.usable(); err != nil {
+			return server, err
+		}
+	}
+	before := r.renewer.count.Load()
 	err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
 		var queue pipeline
 		queue.ask(func(conn db.DBTX) error {
@@ -312,5 +332,6 @@ func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error)
 		}
 		return queue.send(ctx, tx)
 	})
+	r.renewer.again(ctx, before, err) // it is for the caller to ask again: some has been passed
 	return server, err
 }

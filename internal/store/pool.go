@@ -53,6 +53,8 @@ type poolOptions struct {
 	size    int32
 	// primary refuses standbys.
 	primary bool
+	// admit may refuse the server at the other end of a new connection; nil admits all.
+	admit func(ctx context.Context, conn *pgx.Conn) error
 }
 
 // newPool prepares a pool; it does not connect.
@@ -80,6 +82,14 @@ func newPool(o *poolOptions) (*pool, error) {
 		return nil
 	}
 	config.AfterConnect = p.settle
+	if o.admit != nil {
+		config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+			if err := p.settle(ctx, conn); err != nil {
+				return err
+			}
+			return o.admit(ctx, conn)
+		}
+	}
 	// A connection that broke tells that others have, too: the server was restarted, demoted or
 	// has moved. It is closed already then.
 	config.BeforeClose = func(conn *pgx.Conn) {
@@ -112,16 +122,10 @@ func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
 		c.ValidateConnect = primaryOnly
 	}
 	c.OnPgError = func(_ *pgconn.PgConn, err *pgconn.PgError) bool {
-		return !strings.EqualFold(err.Severity, "FATAL") && !connectionIsOver(err)
+		return !endsConnection(err)
 	}
 	config.MaxConns, config.PingTimeout = o.size, pingTimeout
 	return config, nil
-}
-
-// connectionIsOver reports whether another connection is needed: the server is a standby now,
-// or shuts down.
-func connectionIsOver(err *pgconn.PgError) bool {
-	return err.Code == stateReadOnly || strings.HasPrefix(err.Code, "08") || strings.HasPrefix(err.Code, "57P")
 }
 
 // reset has all connections made anew: those in use when they come back.

@@ -28,9 +28,19 @@ const (
 // Reader answers the questions of the read API. It is safe for concurrent use.
 type Reader struct {
 	reads   *pool // reads that hang must not keep receipts from a connection
+	renewer *renewer
+	source  source // nil: whatever server answers
 	queries *db.Queries
 	states  *coalesce.Batcher[*question[readstate.Pair, readstate.State]]
 	badges  *coalesce.Batcher[*question[string, readstate.Badge]]
+}
+
+// source decides on what may be read from.
+type source interface {
+	// usable gives an error while nothing may be read.
+	usable() error
+	// feeds gives an error where a server is not the one that was checked.
+	feeds(server readstate.Server) error
 }
 
 // question is a key that is asked for, and its answer.
@@ -42,7 +52,7 @@ type question[K comparable, V any] struct {
 }
 
 func newReader(pool *pool) *Reader {
-	r := &Reader{reads: pool, queries: db.New()}
+	r := &Reader{reads: pool, renewer: &renewer{pool: pool}, queries: db.New()}
 	r.states, r.badges = loader(statesTogether, r.loadStates), loader(badgesTogether, r.loadBadges)
 	return r
 }
@@ -56,8 +66,6 @@ func loader[K comparable, V any](
 		Limit:  limit,
 		MayRun: func(_ []*question[K, V], running [][]*question[K, V]) bool { return len(running) < readsBeside },
 		Run: func(ctx context.Context, questions []*question[K, V]) {
-			ctx, cancel := context.WithTimeout(ctx, readTimeout)
-			defer cancel()
 			keys := make([]K, len(questions))
 			for i, q := range questions {
 				keys[i], q.err = q.key, readstate.ErrUnavailable // should loading panic
@@ -92,8 +100,12 @@ func (r *Reader) State(ctx context.Context, pair readstate.Pair) (readstate.Stat
 	return state, nil
 }
 
-func (r *Reader) loadStates(ctx context.Context, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
-	return r.listStates(ctx, r.reads, pairs)
+func (r *Reader) loadStates(ctx context.Context, pairs []readstate.Pair) (known map[readstate.Pair]readstate.State, err error) {
+	err = r.read(ctx, func(ctx context.Context) (err error) {
+		known, err = r.listStates(ctx, r.reads, pairs)
+		return err
+	})
+	return known, err
 }
 
 func (r *Reader) listStates(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
@@ -113,61 +125,71 @@ func (r *Reader) listStates(ctx context.Context, conn db.DBTX, pairs []readstate
 }
 
 // UserStates lists states of a user; the keys of the page are group IDs.
-func (r *Reader) UserStates(ctx context.Context, userID string, page readstate.Page) ([]readstate.State, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	var rows []db.CurrentState
-	var err error
+func (r *Reader) UserStates(ctx context.Context, userID string, page readstate.Page) (list []readstate.State, err error) {
+	err = r.read(ctx, func(ctx context.Context) error {
+		rows, err := r.listUserStates(ctx, userID, &page)
+		list = states(rows)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list states of a user: %w", translate(err))
+	}
+	return list, nil
+}
+
+func (r *Reader) listUserStates(ctx context.Context, userID string, page *readstate.Page) ([]db.CurrentState, error) {
 	switch unread, lastRead := begin(page.After); page.Order {
 	case readstate.OrderUnread:
-		rows, err = r.queries.ListStatesByUserOrderedByUnread(ctx, r.reads, db.ListStatesByUserOrderedByUnreadParams{
+		return r.queries.ListStatesByUserOrderedByUnread(ctx, r.reads, db.ListStatesByUserOrderedByUnreadParams{
 			UserID: userID, AfterUnreadCount: unread, AfterGroupID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderLastRead:
-		rows, err = r.queries.ListStatesByUserOrderedByLastRead(ctx, r.reads, db.ListStatesByUserOrderedByLastReadParams{
+		return r.queries.ListStatesByUserOrderedByLastRead(ctx, r.reads, db.ListStatesByUserOrderedByLastReadParams{
 			UserID: userID, AfterLastReadAt: lastRead, AfterGroupID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderKey:
-		rows, err = r.queries.ListStatesByUser(ctx, r.reads, db.ListStatesByUserParams{
+		return r.queries.ListStatesByUser(ctx, r.reads, db.ListStatesByUserParams{
 			UserID: userID, AfterGroupID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	}
-	if err != nil {
-		return nil, fmt.Errorf("list states of a user: %w", translate(err))
-	}
-	return states(rows), nil
+	return nil, nil
 }
 
 // GroupStates lists states of a group; the keys of the page are user IDs.
-func (r *Reader) GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	var rows []db.CurrentState
-	var err error
+func (r *Reader) GroupStates(ctx context.Context, groupID string, page readstate.Page) (list []readstate.State, err error) {
+	err = r.read(ctx, func(ctx context.Context) error {
+		rows, err := r.listGroupStates(ctx, groupID, &page)
+		list = states(rows)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list states of a group: %w", translate(err))
+	}
+	return list, nil
+}
+
+func (r *Reader) listGroupStates(ctx context.Context, groupID string, page *readstate.Page) ([]db.CurrentState, error) {
 	switch unread, lastRead := begin(page.After); page.Order {
 	case readstate.OrderUnread:
-		rows, err = r.queries.ListStatesByGroupOrderedByUnread(ctx, r.reads, db.ListStatesByGroupOrderedByUnreadParams{
+		return r.queries.ListStatesByGroupOrderedByUnread(ctx, r.reads, db.ListStatesByGroupOrderedByUnreadParams{
 			GroupID: groupID, AfterUnreadCount: unread, AfterUserID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderLastRead:
-		rows, err = r.queries.ListStatesByGroupOrderedByLastRead(ctx, r.reads, db.ListStatesByGroupOrderedByLastReadParams{
+		return r.queries.ListStatesByGroupOrderedByLastRead(ctx, r.reads, db.ListStatesByGroupOrderedByLastReadParams{
 			GroupID: groupID, AfterLastReadAt: lastRead, AfterUserID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderKey:
-		rows, err = r.queries.ListStatesByGroup(ctx, r.reads, db.ListStatesByGroupParams{
+		return r.queries.ListStatesByGroup(ctx, r.reads, db.ListStatesByGroupParams{
 			GroupID: groupID, AfterUserID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	}
-	if err != nil {
-		return nil, fmt.Errorf("list states of a group: %w", translate(err))
-	}
-	return states(rows), nil
+	return nil, nil
 }
 
 // begin gives the values behind which a page in the order of a value begins.
@@ -188,15 +210,21 @@ func (r *Reader) Badge(ctx context.Context, userID string) (readstate.Badge, err
 	return badge, nil
 }
 
-func (r *Reader) loadBadges(ctx context.Context, userIDs []string) (map[string]readstate.Badge, error) {
-	return r.sumBadges(ctx, r.reads, userIDs)
+func (r *Reader) loadBadges(ctx context.Context, userIDs []string) (badges map[string]readstate.Badge, err error) {
+	err = r.read(ctx, func(ctx context.Context) (err error) {
+		badges, err = r.sumBadges(ctx, r.reads, userIDs)
+		return err
+	})
+	return badges, err
 }
 
 // GroupSum sums the states of one group, or gives [readstate.ErrUnknown].
 func (r *Reader) GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	row, err := r.queries.SumStatesByGroup(ctx, r.reads, groupID)
+	var row db.SumStatesByGroupRow
+	err := r.read(ctx, func(ctx context.Context) (err error) {
+		row, err = r.queries.SumStatesByGroup(ctx, r.reads, groupID)
+		return err
+	})
 	if err != nil {
 		return readstate.GroupSum{}, fmt.Errorf("sum states of a group: %w", translate(err))
 	}
@@ -212,22 +240,23 @@ func (r *Reader) GroupSum(ctx context.Context, groupID string) (readstate.GroupS
 func (r *Reader) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
 	known map[readstate.Pair]readstate.State, badges map[string]readstate.Badge, err error,
 ) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	switch { // one statement is a snapshot by itself
-	case len(userIDs) == 0:
-		known, err = r.listStates(ctx, r.reads, pairs)
-	case len(pairs) == 0:
-		badges, err = r.sumBadges(ctx, r.reads, userIDs)
-	default:
-		err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
-			if known, err = r.listStates(ctx, tx, pairs); err != nil {
+	err = r.read(ctx, func(ctx context.Context) (err error) {
+		switch { // one statement is a snapshot by itself
+		case len(userIDs) == 0:
+			known, err = r.listStates(ctx, r.reads, pairs)
+		case len(pairs) == 0:
+			badges, err = r.sumBadges(ctx, r.reads, userIDs)
+		default:
+			err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+				if known, err = r.listStates(ctx, tx, pairs); err != nil {
+					return err
+				}
+				badges, err = r.sumBadges(ctx, tx, userIDs)
 				return err
-			}
-			badges, err = r.sumBadges(ctx, tx, userIDs)
-			return err
-		})
-	}
+			})
+		}
+		return err
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("read snapshot: %w", translate(err))
 	}

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"readmark/internal/condition"
+	"readmark/internal/store"
+)
+
+const topicReplica = "replica"
+
+// replica says what is behind READMARK_REPLICA_URL: whether it answers, is a replica of the
+// database, and how far behind.
+func (d *doctor) replica(ctx context.Context) {
+	switch {
+	case d.config.ReplicaURL == "":
+		return
+	case d.config.DatabaseURL == "":
+		d.note(topicReplica, "it is not compared with the embedded database: set READMARK_DATABASE_URL to that of its primary")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	s, err := store.Open(store.Options{URL: d.config.DatabaseURL, MaxConns: d.config.DatabaseMaxConns, Logger: d.logger(&d.config)})
+	if err != nil {
+		d.ill(topicReplica, "%v. Check READMARK_DATABASE_URL", err)
+		return
+	}
+	defer s.Close()
+	replica, err := s.OpenReplica(d.config.ReplicaURL, store.ReplicaOptions{})
+	if err != nil {
+		d.ill(topicReplica, "%v. Check READMARK_REPLICA_URL", err)
+		return
+	}
+	defer replica.Close()
+	found, err := replica.Inspect(ctx)
+	if err != nil {
+		d.ill(topicReplica, "%v. %s", err, replicaAdvice(err))
+		return
+	}
+	switch {
+	case found.IsPrimary:
+		d.note(topicReplica, "READMARK_REPLICA_URL leads to the primary itself: that spares it nothing, and the variable can be left out")
+	case found.PrimaryAway:
+		d.note(topicReplica, "PostgreSQL %s, in recovery; the primary cannot be asked. The newest it has was written at %s",
+			found.Version, found.AsOf.Format(time.RFC3339))
+	default:
+		d.well(topicReplica, "PostgreSQL %s follows the primary, and had what was written there after %v", found.Version,
+			found.Lag.Round(time.Millisecond))
+	}
+}
+
+// replicaAdvice says what to do about a replica.
+func replicaAdvice(err error) string {
+	switch reason, _ := replicaProblem(err); reason {
+	case condition.Foreign, condition.Promoted:
+		return "Point READMARK_REPLICA_URL at a streaming replica of the database in READMARK_DATABASE_URL, " +
+			"or READMARK_DATABASE_URL at the server that is the primary now"
+	case condition.Lagging:
+		return "Look at pg_stat_replication on the primary, and at pg_last_wal_replay_lsn() and the log of the replica"
+	default:
+		return "Check READMARK_REPLICA_URL, and that PostgreSQL runs there and lets this user in"
+	}
+}

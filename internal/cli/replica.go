@@ -1,0 +1,27 @@
+package cli
+
+import (
+	"errors"
+
+	"readmark/internal/condition"
+	"readmark/internal/store"
+)
+
+// onBoard has a board say what is wrong with the replica.
+func onBoard(board *condition.Board) store.ReplicaOptions {
+	return store.ReplicaOptions{
+		Report: func(err error) {
+			reason, text := replicaProblem(err)
+			board.Report(condition.Replica, reason, text)
+		},
+		Clear: func() { board.Clear(condition.Replica) },
+	}
+}
+
+func replicaProblem(err error) (condition.Reason, string) {
+	var misfit *store.Misfit
+	if errors.As(err, &misfit) {
+		return condition.Reason(misfit.Reason), misfit.Text
+	}
+	return condition.Failed, "the replica does not answer, and reads are answered 503 until it does: " + err.Error()
+}
