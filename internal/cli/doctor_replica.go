@@ -36,7 +36,8 @@ func (d *doctor) replica(ctx context.Context) {
 	defer replica.Close()
 	found, err := replica.Inspect(ctx)
 	if err != nil {
-		d.ill(topicReplica, "%v. %s", err, replicaAdvice(err))
+		reason, text := replicaProblem(err)
+		d.ill(topicReplica, "%s. %s", text, replicaAdvice(reason))
 		return
 	}
 	switch {
@@ -52,8 +53,8 @@ func (d *doctor) replica(ctx context.Context) {
 }
 
 // replicaAdvice says what to do about a replica.
-func replicaAdvice(err error) string {
-	switch reason, _ := replicaProblem(err); reason {
+func replicaAdvice(reason condition.Reason) string {
+	switch reason {
 	case condition.Foreign, condition.Promoted:
 		return "Point READMARK_REPLICA_URL at a streaming replica of the database in READMARK_DATABASE_URL, " +
 			"or READMARK_DATABASE_URL at the server that is the primary now"

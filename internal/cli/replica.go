@@ -23,5 +23,5 @@ func replicaProblem(err error) (condition.Reason, string) {
 	if errors.As(err, &misfit) {
 		return condition.Reason(misfit.Reason), misfit.Text
 	}
-	return condition.Failed, "the replica does not answer, and reads are answered 503 until it does: " + err.Error()
+	return condition.Failed, "it does not answer, so that reads are answered 503: " + err.Error()
 }

@@ -1,7 +1,11 @@
 package cli_test
 
 import (
+	"context"
 	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,44 +14,165 @@ import (
 	"readmark/internal/pgtest"
 )
 
-// Reads go to the replica alone, and callbacks do not care whether it is there. The
-// replica here is a database of its own, so that it is seen which one answered.
-func TestReplicaAnswersReads(t *testing.T) {
-	t.Parallel()
-	primary, replica := pgtest.New(t), pgtest.New(t)
-	proxy, through := proxied(t, replica)
-	s := serve(t, map[string]string{"READMARK_DATABASE_URL": primary, "READMARK_REPLICA_URL": through})
-	require.Eventually(t, func() bool {
-		status, _ := s.get("/v1/users/u/groups")
-		return status == http.StatusOK
-	}, 10*time.Second, 10*time.Millisecond)
-	s.read("u", "g", 3)
-	status, _ := s.get("/v1/users/u/groups/g")
-	require.Equal(t, http.StatusNotFound, status, "it is not on the replica yet")
+// readRoutes are the routes that read.
+func readRoutes() []string {
+	return []string{
+		"/v1/users/u/groups/g", "/v1/users/u/groups", "/v1/users/u/groups?sort=-unreadCount", "/v1/users/u/unread", "/v1/groups/g/users",
+		"/v1/groups/g/unread", "/v1/users/u/groups/g/receipts", "/v1/drift",
+	}
+}
 
-	other := serve(t, map[string]string{"READMARK_DATABASE_URL": replica})
-	other.read("u", "g", 7)
-	before := time.Now().Add(-5 * time.Second)
-	status, state := s.get("/v1/users/u/groups/g")
-	require.Equal(t, http.StatusOK, status)
-	require.InDelta(t, 7, state["unreadCount"], 0)
-	asOf, err := time.Parse(time.RFC3339Nano, state["asOf"].(string))
-	require.NoError(t, err)
-	require.WithinRange(t, asOf, before, time.Now())
+const twoPairs = `{"pairs":[{"userID":"u","groupID":"g"}],"userIDs":["u"]}`
+
+// Reads go to the replica alone, and callbacks do not care whether it is there. When it is
+// promoted under load, every read is answered 503 with the reason, and asOf goes on no more; it
+// is in the log once, in a metric, and the doctor says what to do.
+func TestReplicaIsPromoted(t *testing.T) {
+	t.Parallel()
+	primary, _ := pgtest.Own(t)
+	replica := pgtest.Standby(t, primary)
+	environment := map[string]string{"READMARK_DATABASE_URL": primary, "READMARK_REPLICA_URL": replica.URL, "READMARK_LOG_LEVEL": "info"}
+	s := serve(t, environment)
+	s.read("u", "g", 3)
+	answers := func(count float64) func() bool {
+		return func() bool {
+			status, state := s.get("/v1/users/u/groups/g")
+			return status == http.StatusOK && state["unreadCount"] == count
+		}
+	}
+	require.Eventually(t, answers(3), 30*time.Second, 10*time.Millisecond)
+	for _, path := range readRoutes() {
+		status, _ := s.get(path)
+		require.Equal(t, http.StatusOK, status, path)
+	}
 	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
 	require.Regexp(t, `readmark_replica_lag_seconds \d`, metrics)
+	require.Contains(t, metrics, `readmark_condition{part="replica",reason="promoted"} 0`)
+	environment["READMARK_ADDR"] = strings.TrimPrefix(s.URL, "http://")
+	environment["READMARK_OPS_ADDR"] = strings.TrimPrefix(s.Ops, "http://")
+	_, out, _ := run(t, environment, "doctor", "--no-callback")
+	require.Regexp(t, `ok    replica: PostgreSQL \d+\S* .*follows the primary, and had what was written there after \d`, out)
 
-	proxy.Stop()
-	status, problem := s.get("/v1/users/u/groups/g")
-	require.Equal(t, http.StatusServiceUnavailable, status, problem)
-	s.read("u", "g", 2) // is taken all the same
-	require.NoError(t, proxy.Start())
-	require.Eventually(t, func() bool {
-		status, _ := s.get("/v1/users/u/groups/g")
-		return status == http.StatusOK
-	}, 10*time.Second, 10*time.Millisecond)
+	loading, stop := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	var newest atomic.Value // the last asOf that was given
+	newest.Store("")
+	for range 4 {
+		load.Go(func() {
+			for loading.Err() == nil {
+				if status, badge := s.get("/v1/users/u/unread"); status == http.StatusOK {
+					newest.Store(badge["asOf"].(string))
+				}
+			}
+		})
+	}
+	replica.Promote()
+	promoted := time.Now()
+	unread := func() (int, map[string]any) { return s.get("/v1/users/u/unread") }
+	require.Eventually(t, func() bool { status, _ := unread(); return status == http.StatusServiceUnavailable }, 30*time.Second, 10*time.Millisecond)
+	stop()
+	load.Wait()
+	last, err := time.Parse(time.RFC3339Nano, newest.Load().(string))
+	require.NoError(t, err)
+	require.True(t, last.Before(promoted.Add(time.Second)), "asOf stops with the heartbeat")
+	reason := "it was promoted, or is no replica, and has a history of its own (timeline 2, the primary's is 1)"
+	for _, path := range readRoutes() {
+		status, problem := s.get(path)
+		require.Equal(t, http.StatusServiceUnavailable, status, path)
+		require.Contains(t, problem["detail"], reason, path)
+	}
+	status, body := s.do(http.MethodPost, s.URL+"/v1/unread/query", twoPairs)
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Contains(t, body, "it was promoted")
+	s.read("u", "g", 4) // is taken all the same
+	require.Equal(t, 1, strings.Count(s.log.String(), reason), "told once")
+	_, metrics = s.do(http.MethodGet, s.Ops+"/metrics", "")
+	require.Contains(t, metrics, `readmark_condition{part="replica",reason="promoted"} 1`)
+	status, out, _ = run(t, environment, "doctor", "--no-callback")
+	require.Equal(t, 1, status)
+	require.Contains(t, out, "FAIL  replica: nothing is read from the replica: it was promoted")
+	require.Contains(t, out, "Point READMARK_REPLICA_URL at a streaming replica")
 	s.end()
-	other.end()
+}
+
+// A replica that is away and comes back: the first read is answered, with reads from memory and
+// without.
+func TestReplicaRestarts(t *testing.T) {
+	t.Parallel()
+	primary, _ := pgtest.Own(t)
+	replica := pgtest.Standby(t, primary)
+	proxy, through := proxied(t, replica.URL)
+	var all []*service
+	for _, bytes := range []string{"0", "64MiB"} {
+		all = append(all, serve(t, map[string]string{
+			"READMARK_DATABASE_URL": primary, "READMARK_REPLICA_URL": through, "READMARK_READ_CACHE_BYTES": bytes,
+		}))
+	}
+	all[0].read("u", "g", 3)
+	for _, s := range all {
+		require.Eventually(t, func() bool {
+			status, _ := s.get("/v1/users/u/groups/g")
+			return status == http.StatusOK
+		}, 30*time.Second, 10*time.Millisecond)
+	}
+	for _, path := range readRoutes() {
+		for _, s := range all {
+			status, _ := s.get(path)
+			require.Equal(t, http.StatusOK, status, path)
+		}
+		proxy.Stop()
+		require.NoError(t, proxy.Start())
+		for _, s := range all {
+			status, problem := s.get(path)
+			require.Equal(t, http.StatusOK, status, "%s: %v", path, problem)
+		}
+	}
+	replica.Restart()
+	for _, s := range all {
+		status, problem := s.get("/v1/users/u/groups/g")
+		require.Equal(t, http.StatusOK, status, problem)
+	}
+	proxy.Stop()
+	for _, s := range all {
+		status, _ := s.get("/v1/users/u/groups/g")
+		require.Equal(t, http.StatusServiceUnavailable, status)
+		s.read("u", "g", 2) // is taken all the same
+	}
+	require.NoError(t, proxy.Start())
+	for _, s := range all {
+		require.Eventually(t, func() bool {
+			status, state := s.get("/v1/users/u/groups/g")
+			return status == http.StatusOK && state["unreadCount"] == 2.0
+		}, 30*time.Second, 10*time.Millisecond)
+		s.end()
+	}
+}
+
+// The first read after PostgreSQL restarted is answered on every route, with reads from memory and
+// without.
+func TestFirstReadAfterRestart(t *testing.T) {
+	t.Parallel()
+	database := pgtest.New(t)
+	restart := func() {
+		_, err := pgtest.Connect(t, database).Exec(t.Context(),
+			"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		require.NoError(t, err)
+	}
+	for _, bytes := range []string{"0", "64MiB"} {
+		s := serve(t, map[string]string{"READMARK_DATABASE_URL": database, "READMARK_READ_CACHE_BYTES": bytes})
+		s.read("u", "g", 3)
+		for _, path := range readRoutes() {
+			s.get(path)
+			restart()
+			status, problem := s.get(path)
+			require.Equal(t, http.StatusOK, status, "%s: %v", path, problem)
+		}
+		s.do(http.MethodPost, s.URL+"/v1/unread/query", twoPairs)
+		restart()
+		status, body := s.do(http.MethodPost, s.URL+"/v1/unread/query", twoPairs)
+		require.Equal(t, http.StatusOK, status, body)
+		s.end()
+	}
 }
 
 // As long as the replica has never answered, nobody knows as of when an answer would
@@ -57,9 +182,10 @@ func TestReplicaNeverThere(t *testing.T) {
 	proxy, through := proxied(t, pgtest.New(t))
 	proxy.Stop()
 	s := serve(t, map[string]string{"READMARK_DATABASE_URL": pgtest.New(t), "READMARK_REPLICA_URL": through})
-	for _, path := range []string{"/v1/users/u/groups/g", "/v1/users/u/groups", "/v1/drift"} {
-		status, _ := s.get(path)
+	for _, path := range readRoutes() {
+		status, problem := s.get(path)
 		require.Equal(t, http.StatusServiceUnavailable, status, path)
+		require.Equal(t, "the replica has not answered yet", problem["detail"])
 	}
 	s.read("u", "g", 1)
 	s.end()
