@@ -24,7 +24,7 @@ func (in *Ingest) Watermark() time.Time {
 }
 
 // ReplicaWatermark is the Watermark of a replica that has what was committed until a
-// moment, which must not go back from call to call.
+// moment, and with it all that it had in earlier calls: what it had is forgotten here.
 func (in *Ingest) ReplicaWatermark(replayed time.Time) time.Time {
 	// In the order in which events move, so that none is missed between.
 	watermark := before(replayed, in.options.Spool.OldestQueued())

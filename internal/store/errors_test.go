@@ -17,7 +17,9 @@ import (
 // What may succeed at once is told apart from what would take as long or fail again.
 func TestErrorsOfTheMoment(t *testing.T) {
 	t.Parallel()
-	answer := func(code, severity string) error { return &pgconn.PgError{Code: code, Severity: severity, SeverityUnlocalized: severity} }
+	answer := func(code, severity string) error {
+		return &pgconn.PgError{Code: code, Severity: severity, SeverityUnlocalized: severity}
+	}
 	for _, c := range []struct {
 		err                error
 		broken, conflicted bool
