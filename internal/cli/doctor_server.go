@@ -23,7 +23,7 @@ func (d *doctor) server(ctx context.Context, s *store.Store) {
 			"the server some of its time. Where the pooler takes prepared statements, add default_query_exec_mode=cache_statement to the URL")
 	}
 	if len(found.NotDurable) > 0 {
-		d.ill("durability", "PostgreSQL runs with %s = off: it may lose what Readmark has acknowledged, and more, when its machine fails. "+
+		d.note("durability", "PostgreSQL runs with %s = off: it may lose what Readmark has acknowledged, and more, when its machine fails. "+
 			"ALTER SYSTEM SET each TO on, then restart PostgreSQL", strings.Join(found.NotDurable, " = off and "))
 	} else {
 		d.well("durability", "fsync and full_page_writes are on")
