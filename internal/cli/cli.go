@@ -4,6 +4,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 // Environment is what a command sees of the process that it runs in.
 type Environment struct {
 	Lookup   config.Lookup
+	Environ  []string // all variables as NAME=value, to find misspelt ones
 	Stdout   io.Writer
 	Stderr   io.Writer
 	Terminal bool // Stderr is a terminal
@@ -30,7 +32,7 @@ type Environment struct {
 // OS is the environment of the real process.
 func OS() Environment {
 	return Environment{
-		Lookup: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr,
+		Lookup: os.LookupEnv, Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
 }
@@ -39,29 +41,38 @@ func OS() Environment {
 type program struct {
 	Environment
 	flags map[string]string // variable → value given by a flag
+	// serves: the log is for machines where nobody watches. All other commands speak to people.
+	serves bool
 }
 
 // Run executes a command line without the program's name and returns the exit
-// status. It blocks until the command has ended; ending the context stops it
+// status: 0 when all went well, 1 when it failed or not all is well, 2 when the command
+// line is not understood. It blocks until the command has ended; ending the context stops it
 // gracefully.
 func Run(ctx context.Context, args []string, environment Environment) int {
 	p := &program{Environment: environment, flags: map[string]string{}}
-	root := &cobra.Command{
+	root := group(&cobra.Command{
 		Use:           "readmark",
 		Short:         "The read-receipt store for OpenIM",
+		Long:          "The read-receipt store for OpenIM. The exit status is 0 when all went well, 1 when not, 2 when the command line is not understood.",
+		Version:       buildInfo().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-	}
-	root.CompletionOptions.HiddenDefaultCmd = true
+	})
+	root.SetVersionTemplate(buildInfo().String())
+	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(environment.Stdout)
 	root.SetErr(environment.Stderr)
 	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.keyCommand(), p.replayCommand(), p.reconcileCommand(), p.doctorCommand(), p.healthcheckCommand(), p.versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		_, _ = fmt.Fprintln(environment.Stderr, "readmark: "+err.Error())
-		return 1
+		if errors.As(err, new(usageError)) {
+			return statusUsage
+		}
+		return statusFailure
 	}
-	return 0
+	return statusWell
 }
 
 // variableFlag adds a flag that stands for an environment variable and wins
@@ -83,9 +94,9 @@ func (p *program) config(ctx context.Context) (config.Config, error) {
 		return p.Lookup(name)
 	})
 	if c.LogFormat == "" {
-		c.LogFormat = "json"
-		if p.Terminal {
-			c.LogFormat = "text"
+		c.LogFormat = "text"
+		if p.serves && !p.Terminal {
+			c.LogFormat = "json"
 		}
 	}
 	return c, err
@@ -97,6 +108,14 @@ func (p *program) logger(c *config.Config) *slog.Logger {
 		return slog.New(slog.NewTextHandler(p.Stderr, options))
 	}
 	return slog.New(slog.NewJSONHandler(p.Stderr, options))
+}
+
+// warnUnknown says which variables are misspelt. It does so once for each command.
+func (p *program) warnUnknown(ctx context.Context, logger *slog.Logger) {
+	for _, unknown := range config.UnknownVariables(p.Environ) {
+		logger.WarnContext(ctx, "there is no such variable: it has no effect", "variable", unknown.Name, "nearest", unknown.Nearest)
+	}
+	p.Environ = nil
 }
 
 // writeJSON prints what a command found as one JSON object.

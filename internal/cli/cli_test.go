@@ -213,8 +213,16 @@ func (s *service) read(user, group string, unread int64) {
 // run executes a command to its end.
 func run(t testing.TB, environment map[string]string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
+	return runWith(t, environment, nil, args...)
+}
+
+// runWith is run with a list of all variables, as it is looked through for misspelt ones.
+func runWith(t testing.TB, environment map[string]string, environ []string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
 	var out, errs bytes.Buffer
-	status = cli.Run(t.Context(), args, cli.Environment{Lookup: lookup(environment), Stdout: &out, Stderr: &errs, MissingFor: 50 * time.Millisecond})
+	status = cli.Run(t.Context(), args, cli.Environment{
+		Lookup: lookup(environment), Environ: environ, Stdout: &out, Stderr: &errs, MissingFor: 50 * time.Millisecond,
+	})
 	return status, out.String(), errs.String()
 }
 

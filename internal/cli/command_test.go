@@ -56,11 +56,6 @@ func TestMigrateCommands(t *testing.T) {
 		require.Contains(t, command("down"), "took back 000")
 	}
 	require.Contains(t, command("down"), "nothing to take back")
-	for _, args := range [][]string{{"migrate"}, {"migrate", "foo"}, {"foo"}} {
-		status, _, errs := run(t, environment, args...)
-		require.Equal(t, 1, status, args)
-		require.NotEmpty(t, errs)
-	}
 }
 
 // Beside a running serve, migrate asks the server that serve has started.
@@ -107,11 +102,20 @@ func TestWrongConfigurationStopsTheStart(t *testing.T) {
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
 	s := serve(t, map[string]string{"DATABASE_URL": pgtest.Empty(t)})
-	status, _, errs := run(t, map[string]string{
-		"DATABASE_URL": pgtest.Empty(t), "READMARK_DATA_DIR": t.TempDir(), "READMARK_OPS_ADDR": "127.0.0.1:0", "READMARK_ADDR": strings.TrimPrefix(s.URL, "http://"),
-	}, "serve")
+	occupied := strings.TrimPrefix(s.URL, "http://")
+	for _, variable := range []string{"READMARK_ADDR", "READMARK_OPS_ADDR"} {
+		environment := map[string]string{"READMARK_DATA_DIR": filepath.Join(t.TempDir(), "data"), "READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0"}
+		environment[variable] = occupied
+		status, _, errs := run(t, environment, "serve")
+		require.Equal(t, 1, status)
+		require.Contains(t, errs, variable+": cannot listen on "+occupied+": ")
+		require.Contains(t, errs, "address already in use")
+		require.NoDirExists(t, environment["READMARK_DATA_DIR"], "nothing was started")
+	}
+	status, _, errs := run(t, map[string]string{"READMARK_DATA_DIR": t.TempDir(), "READMARK_ADDR": "192.0.2.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0"}, "serve")
 	require.Equal(t, 1, status)
-	require.Contains(t, errs, "address already in use")
+	require.Contains(t, errs, "READMARK_ADDR: cannot listen on 192.0.2.1:0")
+	require.Contains(t, errs, "no network interface")
 	s.end()
 }
 
@@ -164,9 +168,14 @@ type process struct {
 // start runs the binary's serve on free ports and waits until it listens.
 func start(t testing.TB, binary string, environment ...string) *process {
 	t.Helper()
+	return startCommand(t, exec.CommandContext(t.Context(), binary, "serve"), environment...)
+}
+
+func startCommand(t testing.TB, command *exec.Cmd, environment ...string) *process {
+	t.Helper()
 	p := &process{
 		service:  &service{t: t, log: newLogWatch(), exitStatus: make(chan int, 1), client: newClient(t)},
-		command:  exec.CommandContext(t.Context(), binary, "serve"),
+		command:  command,
 		followed: make(chan struct{}),
 	}
 	p.command.Env = append(os.Environ(), "READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "READMARK_LOG_FORMAT=json", "READMARK_DATA_DIR="+t.TempDir())
@@ -213,17 +222,37 @@ var (
 
 func removeBuilt() { _ = os.RemoveAll(builtDir) }
 
-// SIGTERM and SIGINT stop the real program gracefully: exit status 0.
+// SIGTERM, SIGINT and SIGHUP stop the real program gracefully: exit status 0.
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	binary := built(t)
-	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		p := start(t, binary, "READMARK_DATABASE_URL="+pgtest.Empty(t))
 		p.read("u", "g", 1)
 		require.NoError(t, p.command.Process.Signal(signal))
 		require.NoError(t, p.wait(), p.log)
 		require.Contains(t, p.log.String(), `"msg":"stopped"`)
 	}
+}
+
+// A terminal that goes sends SIGHUP more than once: that does not cut the stop short. What nohup
+// has started goes on.
+func TestTerminalGoes(t *testing.T) {
+	t.Parallel()
+	p := start(t, built(t), "READMARK_DATABASE_URL="+pgtest.Empty(t), "READMARK_SHUTDOWN_DELAY=500ms")
+	for range 3 {
+		require.NoError(t, p.command.Process.Signal(syscall.SIGHUP))
+	}
+	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), `"msg":"stopping"`) }, time.Minute, time.Millisecond)
+	require.NoError(t, p.command.Process.Signal(syscall.SIGHUP))
+	require.NoError(t, p.wait(), p.log)
+	require.Contains(t, p.log.String(), `"msg":"stopped"`)
+
+	p = startCommand(t, exec.CommandContext(t.Context(), "nohup", built(t), "serve"), "READMARK_DATABASE_URL="+pgtest.Empty(t))
+	require.NoError(t, p.command.Process.Signal(syscall.SIGHUP))
+	p.read("u", "g", 1)
+	require.NoError(t, p.command.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.wait(), p.log)
 }
 
 // After the first signal callbacks are taken, unready, for as long as

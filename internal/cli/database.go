@@ -33,7 +33,7 @@ func database(ctx context.Context, c *config.Config, logger *slog.Logger) (url s
 		"data_dir", c.DataDir)
 	server, err := embeddedpg.Start(ctx, embeddedpg.Options{DataDir: c.DataDir, BinDir: c.PGBin, Logger: logger})
 	if err != nil {
-		return "", nil, fmt.Errorf("start the embedded PostgreSQL: %w", err)
+		return "", nil, fmt.Errorf("start the embedded PostgreSQL, since READMARK_DATABASE_URL is not set: %w", err)
 	}
 	return server.URL(), func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"readmark/internal/condition"
+	"readmark/internal/config"
 	"readmark/internal/openim"
 	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
@@ -37,7 +38,7 @@ var errUnwell = errors.New("not all is well: see above")
 func (p *program) doctorCommand() *cobra.Command {
 	var noCallback, asJSON bool
 	command := &cobra.Command{
-		Use: "doctor", Args: cobra.NoArgs,
+		Use: "doctor", Args: noArgs,
 		Short: "Check the configuration, the database, a running serve and OpenIM, and say what to do",
 		RunE: func(command *cobra.Command, _ []string) error {
 			d := &doctor{program: p, json: asJSON, report: report{Well: true, Findings: []finding{}}}
@@ -69,6 +70,10 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		return
 	}
 	d.well("configuration", "every variable has a usable value")
+	for _, unknown := range config.UnknownVariables(d.Environ) {
+		d.note("configuration", "there is no variable %s, it has no effect: is %s meant?", unknown.Name, unknown.Nearest)
+	}
+	d.Environ = nil // said
 	serving, asked := d.serving(ctx), false
 	err = d.withStore(ctx, func(ctx context.Context, s *store.Store) error {
 		if !d.schema(ctx, s) {
@@ -90,7 +95,11 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, errNoData):
+		d.ill("database", "%v", err)
+	default:
 		reason, text := store.Diagnose(err)
 		d.ill("database", "it cannot be used (%s): %s", reason, text)
 	}

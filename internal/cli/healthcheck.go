@@ -17,7 +17,7 @@ const healthcheckTimeout = 5 * time.Second
 func (p *program) healthcheckCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "healthcheck", Short: "Ask the running readmark whether it is ready; exit status 1 when it is not",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(command *cobra.Command, _ []string) error { return p.healthcheck(command.Context()) },
 	}
 	p.variableFlag(command, "ops-addr", "READMARK_OPS_ADDR", "host:port of health and metrics")

@@ -18,10 +18,7 @@ import (
 )
 
 func (p *program) keyCommand() *cobra.Command {
-	command := &cobra.Command{
-		Use: "key", Short: "Make, list and revoke API keys", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return errors.New("key needs one of create, list, revoke") },
-	}
+	command := group(&cobra.Command{Use: "key", Short: "Make, list and revoke API keys"})
 	for _, child := range []*cobra.Command{p.keyCreateCommand(), p.keyListCommand(), p.keyRevokeCommand()} {
 		p.variableFlag(child, "database-url", "READMARK_DATABASE_URL", "PostgreSQL with the keys")
 		p.variableFlag(child, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
@@ -33,23 +30,23 @@ func (p *program) keyCommand() *cobra.Command {
 func (p *program) keyCreateCommand() *cobra.Command {
 	var name, scope, users, groups, expires string
 	command := &cobra.Command{
-		Use: "create --name NAME --scope SCOPE", Args: cobra.NoArgs,
+		Use: "create --name NAME --scope SCOPE", Args: noArgs,
 		Short: "Make an API key, which is shown this once",
 		Long: "Make an API key and print it, alone on one line of standard output. Only its hash is stored: it cannot be " +
 			"shown again. It is good at once on every replica.",
 		RunE: func(command *cobra.Command, _ []string) error {
 			key := auth.Key{Grant: auth.Grant{Name: name, UserPrefix: users, GroupPrefix: groups}, CreatedAt: time.Now().UTC()}
 			if err := auth.CheckName(name); err != nil {
-				return fmt.Errorf("--name %w", err)
+				return usage("--name %w", err)
 			}
 			var err error
 			if key.Scopes, err = auth.ParseScopes(scope); err != nil {
-				return fmt.Errorf("--scope %w", err)
+				return usage("--scope %w", err)
 			}
 			for flag, prefix := range map[string]string{"users": users, "groups": groups} {
 				// Given and empty is a script whose variable is not set: not all the users.
 				if err := readstate.CheckID(prefix); command.Flags().Changed(flag) && err != nil {
-					return fmt.Errorf("--%s %w", flag, err)
+					return usage("--%s %w", flag, err)
 				}
 			}
 			if command.Flags().Changed("expires") {
@@ -76,16 +73,16 @@ func expiry(value string, now time.Time) (time.Time, error) {
 	const what = "--expires must be a duration such as 720h, a time such as 2026-11-24T08:00:00Z or a day such as 2026-11-24, "
 	if d, err := time.ParseDuration(value); err == nil {
 		if d <= 0 {
-			return time.Time{}, fmt.Errorf(what+"in the future, not %q", value)
+			return time.Time{}, usage(what+"in the future, not %q", value)
 		}
 		return now.Add(d).Truncate(time.Microsecond), nil
 	}
 	until, err := moment("--expires", value)
 	if err != nil || until.IsZero() {
-		return time.Time{}, fmt.Errorf(what+"not %q", value)
+		return time.Time{}, usage(what+"not %q", value)
 	}
 	if !until.After(now) {
-		return time.Time{}, fmt.Errorf(what+"in the future, not %q", value)
+		return time.Time{}, usage(what+"in the future, not %q", value)
 	}
 	return until, nil
 }
@@ -116,13 +113,53 @@ func (p *program) keyCreate(ctx context.Context, s *store.Store, key auth.Key) e
 }
 
 func (p *program) keyListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List all API keys, without their text", Args: cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error { return p.withStore(command.Context(), p.keyList) },
+	var asJSON bool
+	command := &cobra.Command{
+		Use: "list", Short: "List all API keys, without their text", Args: noArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return p.withStore(command.Context(), func(ctx context.Context, s *store.Store) error { return p.keyList(ctx, s, asJSON) })
+		},
+	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return command
+}
+
+// listedKey is a key in the JSON of key list. Prefixes are empty where there is no bound, times
+// are null where it never happened or never will.
+type listedKey struct {
+	Name         string       `json:"name"`
+	Scopes       []auth.Scope `json:"scopes"`
+	UsersPrefix  string       `json:"usersPrefix"`
+	GroupsPrefix string       `json:"groupsPrefix"`
+	CreatedAt    *time.Time   `json:"createdAt"`
+	ExpiresAt    *time.Time   `json:"expiresAt"`
+	LastUsedAt   *time.Time   `json:"lastUsedAt"`
+	RevokedAt    *time.Time   `json:"revokedAt"`
+	State        string       `json:"state"` // active, revoked or expired
+}
+
+func listed(key *auth.Key, now time.Time) listedKey {
+	nullable := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		t = t.UTC()
+		return &t
+	}
+	state := "active"
+	switch {
+	case !key.RevokedAt.IsZero():
+		state = "revoked"
+	case key.Expired(now):
+		state = "expired"
+	}
+	return listedKey{
+		Name: key.Name, Scopes: key.Scopes, UsersPrefix: key.UserPrefix, GroupsPrefix: key.GroupPrefix, CreatedAt: nullable(key.CreatedAt),
+		ExpiresAt: nullable(key.ExpiresAt), LastUsedAt: nullable(key.LastUsedAt), RevokedAt: nullable(key.RevokedAt), State: state,
 	}
 }
 
-func (p *program) keyList(ctx context.Context, s *store.Store) error {
+func (p *program) keyList(ctx context.Context, s *store.Store, asJSON bool) error {
 	if err := schemaCurrent(ctx, s); err != nil {
 		return fmt.Errorf("%w: run readmark migrate up first", err)
 	}
@@ -131,16 +168,20 @@ func (p *program) keyList(ctx context.Context, s *store.Store) error {
 		return err
 	}
 	now := time.Now()
+	if asJSON {
+		items := make([]listedKey, len(keys))
+		for i := range keys {
+			items[i] = listed(&keys[i], now)
+		}
+		return p.writeJSON(map[string]any{"keys": items})
+	}
 	table := tabwriter.NewWriter(p.Stdout, 0, 8, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "NAME\tSCOPES\tUSERS\tGROUPS\tCREATED\tEXPIRES\tLAST USED\tSTATE")
 	for i := range keys {
 		key := &keys[i]
-		state := "active"
-		switch {
-		case !key.RevokedAt.IsZero():
-			state = "revoked " + when(key.RevokedAt, "")
-		case key.Expired(now):
-			state = "expired"
+		state := listed(key, now).State
+		if !key.RevokedAt.IsZero() {
+			state += " " + when(key.RevokedAt, "")
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.Name, scopes(key.Scopes), prefixed(key.UserPrefix),
 			prefixed(key.GroupPrefix), when(key.CreatedAt, ""), when(key.ExpiresAt, "never"), when(key.LastUsedAt, "never"), state)
@@ -150,7 +191,7 @@ func (p *program) keyList(ctx context.Context, s *store.Store) error {
 
 func (p *program) keyRevokeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke NAME", Short: "Revoke an API key: within seconds no replica takes it", Args: cobra.ExactArgs(1),
+		Use: "revoke NAME", Short: "Revoke an API key: within seconds no replica takes it", Args: oneArg("the name of the key"),
 		RunE: func(command *cobra.Command, args []string) error {
 			return p.withStore(command.Context(), func(ctx context.Context, s *store.Store) error {
 				return p.keyRevoke(ctx, s, args[0])

@@ -360,13 +360,13 @@ func TestKeyCreateRefuses(t *testing.T) {
 		{"--expires", append([]string{"--expires", "2026-13-01"}, good...)},
 	} {
 		status, out, errs := run(t, environment, append([]string{"key", "create"}, test.args...)...)
-		require.Equal(t, 1, status, test.args)
+		require.Equal(t, 2, status, test.args)
 		require.Empty(t, out)
 		require.Contains(t, errs, "readmark: "+test.flag+" ", test.args)
 	}
 	for _, args := range [][]string{{"key"}, {"key", "revoke"}, {"key", "list", "x"}, {"key", "show"}} {
 		status, _, _ := run(t, environment, args...)
-		require.Equal(t, 1, status, args)
+		require.Equal(t, 2, status, args)
 	}
 	require.Empty(t, rows(t, environment["DATABASE_URL"], "SELECT name FROM api_keys"))
 	makeKey(t, environment, good...)

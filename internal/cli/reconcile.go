@@ -33,7 +33,7 @@ type reconciling struct {
 func (p *program) reconcileCommand() *cobra.Command {
 	var r reconciling
 	command := &cobra.Command{
-		Use: "reconcile", Args: cobra.NoArgs,
+		Use: "reconcile", Args: noArgs,
 		Short: "Compare counts with OpenIM, and repair those that differ",
 		Long: "Compare counts with OpenIM's, and repair those that differ: of the users and groups given, or of all that are " +
 			"known, with the members that OpenIM lists. Members whom OpenIM does not name any more are asked for a second time " +
@@ -41,14 +41,14 @@ func (p *program) reconcileCommand() *cobra.Command {
 			"printed. With --check nothing is changed, and the exit status is 1 when a count differs.",
 		RunE: func(command *cobra.Command, _ []string) error {
 			if !r.all && len(r.users)+len(r.groups) == 0 {
-				return errors.New("say --user, --group or --all")
+				return usage("say --user, --group or --all")
 			}
 			if r.all && len(r.users)+len(r.groups) > 0 {
-				return errors.New("--all stands alone")
+				return usage("--all stands alone")
 			}
 			for _, id := range append(append([]string{}, r.users...), r.groups...) {
 				if err := readstate.CheckID(id); err != nil {
-					return fmt.Errorf("ID %q %w", id, err)
+					return usage("ID %q %w", id, err)
 				}
 			}
 			c, err := p.config(command.Context())

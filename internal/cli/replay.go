@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,8 +17,9 @@ const replayLineInterval = 5 * time.Second
 func (p *program) replayCommand() *cobra.Command {
 	var from, to string
 	var replay store.Replay
+	var asJSON bool
 	command := &cobra.Command{
-		Use: "replay", Args: cobra.NoArgs,
+		Use: "replay", Args: noArgs,
 		Short: "Rebuild states and positions from the journal, while callbacks keep arriving",
 		Long: "Rebuild states and positions from the journal, by the rules by which callbacks make them, while callbacks keep " +
 			"arriving. What later events made is left alone. The same command after an interruption goes on where it ended.",
@@ -31,10 +31,10 @@ func (p *program) replayCommand() *cobra.Command {
 				return err
 			}
 			if !replay.To.IsZero() && !replay.From.Before(replay.To) {
-				return errors.New("--from must be before --to")
+				return usage("--from must be before --to")
 			}
 			return p.withStore(command.Context(), func(ctx context.Context, s *store.Store) error {
-				return p.replay(ctx, s, replay)
+				return p.replay(ctx, s, replay, asJSON)
 			})
 		},
 	}
@@ -44,6 +44,7 @@ func (p *program) replayCommand() *cobra.Command {
 	flags.StringVar(&replay.UserID, "user", "", "only this user")
 	flags.StringVar(&replay.GroupID, "group", "", "only this group")
 	flags.BoolVar(&replay.DryRun, "dry-run", false, "count what would change, and change nothing")
+	flags.BoolVar(&asJSON, "json", false, "report as JSON; progress is told in lines on standard error")
 	flags.BoolVar(&replay.Restart, "restart", false, "begin anew instead of going on after an interruption")
 	p.variableFlag(command, "database-url", "READMARK_DATABASE_URL", "PostgreSQL with the journal")
 	p.variableFlag(command, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
@@ -60,14 +61,14 @@ func moment(flag, value string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s must be a time such as 2026-11-24T08:00:00Z or a day such as 2026-11-24, not %q", flag, value)
+	return time.Time{}, usage("%s must be a time such as 2026-11-24T08:00:00Z or a day such as 2026-11-24, not %q", flag, value)
 }
 
-func (p *program) replay(ctx context.Context, s *store.Store, replay store.Replay) error {
+func (p *program) replay(ctx context.Context, s *store.Store, replay store.Replay, asJSON bool) error {
 	if err := schemaCurrent(ctx, s); err != nil {
 		return fmt.Errorf("%w: run readmark migrate up first", err)
 	}
-	show, finish := p.replayProgress()
+	show, finish := p.replayProgress(p.Terminal && !asJSON)
 	result, err := s.Replay(ctx, replay, show)
 	finish()
 	if err != nil {
@@ -75,6 +76,11 @@ func (p *program) replay(ctx context.Context, s *store.Store, replay store.Repla
 			return fmt.Errorf("%w\nwhat is done is saved: the same command goes on from there", err)
 		}
 		return err
+	}
+	if asJSON {
+		return p.writeJSON(map[string]any{
+			"events": result.Events, "pairs": result.Pairs, "states": result.States, "positions": result.Positions, "dryRun": replay.DryRun,
+		})
 	}
 	format := "replayed %d events of %d pairs: %d states and %d positions changed\n"
 	if replay.DryRun {
@@ -84,15 +90,15 @@ func (p *program) replay(ctx context.Context, s *store.Store, replay store.Repla
 	return err
 }
 
-// replayProgress gives a bar on a terminal, and a line now and then elsewhere.
-func (p *program) replayProgress() (show func(store.ReplayProgress), finish func()) {
+// replayProgress gives a bar, or a line now and then.
+func (p *program) replayProgress(asBar bool) (show func(store.ReplayProgress), finish func()) {
 	var bar *progressbar.ProgressBar
 	told, begun := time.Now(), false
 	show = func(progress store.ReplayProgress) {
 		if !begun && progress.Resumed {
 			p.tell("going on in group %q: %d events are replayed already", progress.AfterGroupID, progress.Events)
 		}
-		if !begun && p.Terminal {
+		if !begun && asBar {
 			total := progress.Estimate
 			if total <= 0 { // a bar that only counts
 				total = -1

@@ -53,8 +53,9 @@ const (
 func (p *program) serveCommand() *cobra.Command {
 	var printConfig, noMigrate bool
 	command := &cobra.Command{
-		Use: "serve", Short: "Receive callbacks and serve the read API", Args: cobra.NoArgs,
+		Use: "serve", Short: "Receive callbacks and serve the read API", Args: noArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
+			p.serves = true
 			c, err := p.config(command.Context())
 			if err != nil {
 				return err
@@ -62,7 +63,9 @@ func (p *program) serveCommand() *cobra.Command {
 			if printConfig {
 				return c.Print(p.Stdout)
 			}
-			return serve(command.Context(), &c, !noMigrate, p.logger(&c))
+			logger := p.logger(&c)
+			p.warnUnknown(command.Context(), logger)
+			return serve(command.Context(), &c, !noMigrate, logger)
 		},
 	}
 	command.Flags().BoolVar(&printConfig, "print-config", false, "print the effective configuration, without secrets, and exit")
@@ -88,6 +91,14 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	logger.InfoContext(ctx, "readmark starts", "version", b.Version, "commit", b.Commit, "go", b.Go)
+	addresses, err := openAddresses(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer addresses.close()
+	if err := checkDataDir(c.DataDir); err != nil {
+		return err
+	}
 	queue, err := spool.Open(spool.Options{
 		Dir: spoolDir(c), MaxBytes: c.SpoolMaxBytes, Now: time.Now, Logger: logger,
 	})
@@ -112,7 +123,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		s.EnableLookups()
 	}
 	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
-	v := &service{config: c, build: b, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
+	v := &service{config: c, build: b, addresses: addresses, told: make(chan struct{}), store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
 	v.board = condition.New(time.Now, logger)
 	v.retired = lastSuccess("retention", "the hourly making and dropping of days")
 	v.registry.MustRegister(v.board.Collector(), v.retired)
@@ -132,19 +143,22 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 
 // service is a serving readmark.
 type service struct {
-	config   *config.Config
-	build    build
-	store    *store.Store
-	replica  *store.Replica // nil where the database itself answers reads
-	cache    *readcache.Cache
-	spool    *spool.Spool
-	ingest   *ingest.Ingest
-	openim   *openimSync // nil where OpenIM cannot be asked
-	registry *prometheus.Registry
-	board    *condition.Board
-	retired  prometheus.Gauge // when days were made and dropped last
-	readOnly atomic.Bool      // the database is a standby, and reads may be old
-	logger   *slog.Logger
+	config *config.Config
+	build  build
+	// addresses are open from the start. told is closed when all is said that a start says.
+	addresses *addresses
+	told      chan struct{}
+	store     *store.Store
+	replica   *store.Replica // nil where the database itself answers reads
+	cache     *readcache.Cache
+	spool     *spool.Spool
+	ingest    *ingest.Ingest
+	openim    *openimSync // nil where OpenIM cannot be asked
+	registry  *prometheus.Registry
+	board     *condition.Board
+	retired   prometheus.Gauge // when days were made and dropped last
+	readOnly  atomic.Bool      // the database is a standby, and reads may be old
+	logger    *slog.Logger
 	*apiAuth
 }
 
@@ -175,6 +189,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		v.ingest.Start(serving, newest)
 		close(prepared)
 		v.warnNoKeys(serving)
+		close(v.told)
 		if v.openim != nil {
 			background.Go(func() { v.openim.run(serving) })
 		}
@@ -269,11 +284,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	readiness := server.NewReadiness(func(ctx context.Context) server.Condition {
 		return v.condition(ctx)
 	}, logger)
-	ops, err := server.Listen(ctx, "ops", c.OpsAddr, server.NewOps(readiness, registry), logger)
-	if err != nil {
-		v.ingest.Stop(ctx)
-		return err
-	}
+	ops := server.NewListener("ops", v.addresses.ops, server.NewOps(readiness, registry), logger)
 	var sink webhook.Sink = v.ingest
 	if v.openim == nil {
 		sink = &unresolvedWarner{Sink: v.ingest, logger: logger}
@@ -282,11 +293,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
 		API: v.api(), Unauthorized: v.unauthorized,
 	})
-	public, err := server.Listen(ctx, "public", c.Addr, handler, logger)
-	if err != nil {
-		v.ingest.Stop(ctx)
-		return errors.Join(err, ops.Close())
-	}
+	public := server.NewListener("public", v.addresses.public, handler, logger)
 	counting, stopCounting := context.WithCancel(context.WithoutCancel(ctx))
 	var listening sync.WaitGroup
 	listening.Go(func() { saveStats(counting, v.store, handler.TakeCallbackStats, logger) })
@@ -295,6 +302,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	defer stopCounting()
 	ops.Serve(fail)
 	public.Serve(fail)
+	listening.Go(func() { v.tellURLs(serving) })
 	<-serving.Done()
 
 	cause := context.Cause(serving)

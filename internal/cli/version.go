@@ -16,7 +16,11 @@ import (
 var version, commit string
 
 // build tells which Readmark this is.
-type build struct{ Version, Commit, Go string }
+type build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+}
 
 func buildInfo() build {
 	b := build{Version: version, Commit: commit, Go: runtime.Version()}
@@ -32,13 +36,23 @@ func buildInfo() build {
 	return b
 }
 
+// String is what is printed for people.
+func (b build) String() string {
+	return fmt.Sprintf("readmark %s\ncommit   %s\ngo       %s\n", b.Version, b.Commit, b.Go)
+}
+
 func (p *program) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print version, commit and Go version", Args: cobra.NoArgs,
+	var asJSON bool
+	command := &cobra.Command{
+		Use: "version", Short: "Print version, commit and Go version", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			b := buildInfo()
-			_, err := fmt.Fprintf(p.Stdout, "readmark %s\ncommit   %s\ngo       %s\n", b.Version, b.Commit, b.Go)
+			if asJSON {
+				return p.writeJSON(buildInfo())
+			}
+			_, err := fmt.Fprint(p.Stdout, buildInfo())
 			return err
 		},
 	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return command
 }

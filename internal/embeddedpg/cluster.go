@@ -15,6 +15,15 @@ import (
 // role is the name of the superuser and of the database.
 const role = "readmark"
 
+// Exists reports whether a data directory holds a cluster. It makes nothing.
+func Exists(dataDir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dataDir, "postgres", "PG_VERSION"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // readClusterVersion returns what PG_VERSION of a cluster says, such as "15". An
 // absent or empty directory is no cluster yet: ""; other content is an error.
 func readClusterVersion(cluster string) (string, error) {

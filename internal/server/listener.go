@@ -28,11 +28,21 @@ type Listener struct {
 func Listen(
 	ctx context.Context, name, addr string, handler http.Handler, logger *slog.Logger, options ...ListenOption,
 ) (*Listener, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", addr)
+	listener, err := Open(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s: %w", name, err)
 	}
+	return NewListener(name, listener, handler, logger, options...), nil
+}
+
+// Open opens an address for a [NewListener]: whoever connects waits until it serves.
+func Open(ctx context.Context, addr string) (net.Listener, error) {
+	var config net.ListenConfig
+	return config.Listen(ctx, "tcp", addr)
+}
+
+// NewListener is Listen for an address that is open already.
+func NewListener(name string, listener net.Listener, handler http.Handler, logger *slog.Logger, options ...ListenOption) *Listener {
 	l := &Listener{
 		name: name, listener: listener, limits: DefaultLimits(), logger: logger, done: make(chan struct{}), closing: new(atomic.Bool),
 	}
@@ -44,7 +54,7 @@ func Listen(
 		WriteTimeout: l.limits.Write, IdleTimeout: l.limits.KeptIdle, MaxHeaderBytes: maxHeaderBytes,
 		ConnContext: withConnection, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
-	return l, nil
+	return l
 }
 
 // closeWhen answers with Connection: close while closing is set, so that
@@ -76,9 +86,6 @@ func (l *Listener) Serve(failed func(error)) {
 		}
 	}()
 }
-
-// Close gives an opened address back that was never served.
-func (l *Listener) Close() error { return l.listener.Close() }
 
 // Shutdown stops accepting and waits for the requests under way, until the
 // context ends; then it cuts them.

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"syscall"
+	"time"
+
+	"readmark/internal/config"
+	"readmark/internal/server"
+)
+
+// addresses are what serve listens on.
+type addresses struct{ public, ops net.Listener }
+
+// openAddresses opens both, before anything is started.
+func openAddresses(ctx context.Context, c *config.Config) (*addresses, error) {
+	public, err := openAddress(ctx, "READMARK_ADDR", c.Addr)
+	if err != nil {
+		return nil, err
+	}
+	ops, err := openAddress(ctx, "READMARK_OPS_ADDR", c.OpsAddr)
+	if err != nil {
+		return nil, errors.Join(err, public.Close())
+	}
+	return &addresses{public: public, ops: ops}, nil
+}
+
+func openAddress(ctx context.Context, variable, addr string) (net.Listener, error) {
+	listener, err := server.Open(ctx, addr)
+	var advice string
+	var about *net.OpError
+	switch {
+	case err == nil:
+		return listener, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		advice = ": another process listens there; end it, or take another port"
+	case errors.Is(err, fs.ErrPermission):
+		advice = ": take a port from 1024"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		advice = ": no network interface of this machine has this address"
+	}
+	if errors.As(err, &about) {
+		err = about.Err
+	}
+	return nil, fmt.Errorf("%s: cannot listen on %s: %w%s", variable, addr, err, advice)
+}
+
+// close gives the addresses back; closing twice is no harm.
+func (a *addresses) close() {
+	_ = a.public.Close()
+	_ = a.ops.Close()
+}
+
+// tellURLs ends the start log with a line of what to open in a browser, when all else is said.
+func (v *service) tellURLs(serving context.Context) {
+	select {
+	case <-v.told:
+	case <-serving.Done():
+		return
+	case <-time.After(startWait): // the database is away
+	}
+	public := "http://" + reachable(v.addresses.public.Addr().String())
+	v.logger.InfoContext(serving, "readmark serves", "api", public+"/v1", "docs", public+"/docs",
+		"metrics", "http://"+reachable(v.addresses.ops.Addr().String())+"/metrics")
+}
