@@ -738,16 +738,21 @@ func (q *Queries) ListPositionsAt(ctx context.Context, db DBTX, arg ListPosition
 	return items, nil
 }
 
-const newestArrivalAfter = `-- name: NewestArrivalAfter :one
+const newestArrivalBetween = `-- name: NewestArrivalBetween :one
 SELECT coalesce(max(received_at), $1)::timestamptz AS newest
 FROM journal
-WHERE received_at > $1
+WHERE received_at > $1 AND received_at <= $2
 `
 
-// The newest arrival in the journal later than a moment; the moment itself
+type NewestArrivalBetweenParams struct {
+	Now    time.Time
+	Latest time.Time
+}
+
+// The newest arrival in the journal later than now and not later than a moment; now
 // when there is none.
-func (q *Queries) NewestArrivalAfter(ctx context.Context, db DBTX, moment time.Time) (time.Time, error) {
-	row := db.QueryRow(ctx, newestArrivalAfter, moment)
+func (q *Queries) NewestArrivalBetween(ctx context.Context, db DBTX, arg NewestArrivalBetweenParams) (time.Time, error) {
+	row := db.QueryRow(ctx, newestArrivalBetween, arg.Now, arg.Latest)
 	var newest time.Time
 	err := row.Scan(&newest)
 	return newest, err

@@ -31,23 +31,33 @@ func (q *Queries) GetHealth(ctx context.Context, db DBTX) (GetHealthRow, error) 
 	return i, err
 }
 
+const getTime = `-- name: GetTime :one
+SELECT clock_timestamp()::timestamptz AS now
+`
+
+// The database's clock.
+func (q *Queries) GetTime(ctx context.Context, db DBTX) (time.Time, error) {
+	row := db.QueryRow(ctx, getTime)
+	var now time.Time
+	err := row.Scan(&now)
+	return now, err
+}
+
 const serverVersion = `-- name: ServerVersion :one
 SELECT
     current_setting('server_version_num')::integer AS version_num,
-    current_setting('server_version')::text AS version,
-    clock_timestamp()::timestamptz AS clock
+    current_setting('server_version')::text AS version
 `
 
 type ServerVersionRow struct {
 	VersionNum int32
 	Version    string
-	Clock      time.Time
 }
 
-// PostgreSQL's version as a number, 150018 for 15.18, and its clock.
+// PostgreSQL's version as a number, 150018 for 15.18.
 func (q *Queries) ServerVersion(ctx context.Context, db DBTX) (ServerVersionRow, error) {
 	row := db.QueryRow(ctx, serverVersion)
 	var i ServerVersionRow
-	err := row.Scan(&i.VersionNum, &i.Version, &i.Clock)
+	err := row.Scan(&i.VersionNum, &i.Version)
 	return i, err
 }

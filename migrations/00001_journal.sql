@@ -99,7 +99,21 @@ COMMENT ON TABLE retention IS 'One row: how far back the journal reaches, and wh
 COMMENT ON COLUMN retention.dropped_until IS 'Rows of the journal that arrived before may have been dropped; null: none was.';
 COMMENT ON COLUMN retention.leased_by IS 'The process that drops what is old, until leased_until.';
 
+-- Events that were from the future: their arrivals are replaced, and when one comes again, from
+-- a spool, it is known by its old one. It names nobody.
+CREATE TABLE restamps (
+    id uuid NOT NULL,
+    received_at timestamptz NOT NULL,
+    restamped_at timestamptz NOT NULL,
+    CONSTRAINT restamps_pkey PRIMARY KEY (id, received_at)
+);
+
+COMMENT ON TABLE restamps IS 'Events whose arrival lay far ahead of the database''s clock, and was replaced.';
+COMMENT ON COLUMN restamps.received_at IS 'The arrival that they came with.';
+COMMENT ON COLUMN restamps.restamped_at IS 'The one that they have in the journal.';
+
 -- +goose Down
+DROP TABLE restamps;
 DROP TABLE retention;
 DROP TABLE journal;
 DROP TYPE event_kind;

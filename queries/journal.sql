@@ -214,12 +214,12 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS j;
 
--- name: NewestArrivalAfter :one
--- The newest arrival in the journal later than a moment; the moment itself
+-- name: NewestArrivalBetween :one
+-- The newest arrival in the journal later than now and not later than a moment; now
 -- when there is none.
-SELECT coalesce(max(received_at), @moment)::timestamptz AS newest
+SELECT coalesce(max(received_at), @now)::timestamptz AS newest
 FROM journal
-WHERE received_at > @moment;
+WHERE received_at > @now AND received_at <= @latest;
 
 -- name: EraseJournal :exec
 DELETE FROM journal WHERE user_id = @user_id AND group_id = @group_id::text;

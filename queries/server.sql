@@ -1,9 +1,12 @@
 -- name: ServerVersion :one
--- PostgreSQL's version as a number, 150018 for 15.18, and its clock.
+-- PostgreSQL's version as a number, 150018 for 15.18.
 SELECT
     current_setting('server_version_num')::integer AS version_num,
-    current_setting('server_version')::text AS version,
-    clock_timestamp()::timestamptz AS clock;
+    current_setting('server_version')::text AS version;
+
+-- name: GetTime :one
+-- The database's clock.
+SELECT clock_timestamp()::timestamptz AS now;
 
 -- name: GetHealth :one
 -- What is asked again and again, to notice trouble before somebody else does.

@@ -26,7 +26,7 @@ func newAPIAuth(c *config.Config, s *store.Store, registry prometheus.Registerer
 	a := &apiAuth{store: s, logger: logger}
 	options := guard.Options{Limit: c.RateLimit, Now: time.Now, Registry: registry, Logger: logger}
 	if c.AuthRequired {
-		a.keyring = keyring.New(s, time.Now, logger)
+		a.keyring = keyring.New(s, s.Clock().Now, logger)
 		options.Keys = a.keyring
 	}
 	a.guard = guard.New(options)
@@ -55,7 +55,7 @@ func (a *apiAuth) warnNoKeys(ctx context.Context) {
 	if err != nil {
 		return // the keyring says so
 	}
-	now := time.Now()
+	now := a.store.Clock().Now()
 	for i := range keys {
 		if !keys[i].Expired(now) {
 			return

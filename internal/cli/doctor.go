@@ -81,6 +81,7 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		}
 		asked = true
 		d.server(ctx, s)
+		d.clock(ctx, s)
 		d.restAPI(ctx, s)
 		d.callbacks(ctx, s)
 		d.lookups(ctx, s)
@@ -187,7 +188,7 @@ func (d *doctor) restAPI(ctx context.Context, s *store.Store) {
 }
 
 func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
-	version, skew, err := s.Check(ctx)
+	version, _, err := s.Check(ctx)
 	if err == nil {
 		err = schemaCurrent(ctx, s)
 	}
@@ -195,8 +196,6 @@ func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
 	case err != nil:
 		d.ill("database", "%v: run readmark migrate up", err)
 		return false
-	case skew.Abs() > skewWarning:
-		d.ill("database", "its clock is %v from this machine's: keep both by NTP", skew.Round(time.Millisecond))
 	default:
 		d.well("database", "PostgreSQL %s, the schema is current", version)
 	}
@@ -253,7 +252,7 @@ func (d *doctor) lookups(ctx context.Context, s *store.Store) {
 		d.ill("pending", "%v", err)
 	case waiting == 0:
 		d.well("pending", "nobody waits for an answer of OpenIM")
-	case time.Since(since) > pendingTooLong:
+	case s.Clock().Now().Sub(since) > pendingTooLong:
 		d.ill("pending", "%d wait for an answer of OpenIM, the oldest since %s: see OpenIM's REST API above, and raise READMARK_OPENIM_MAX_RPS "+
 			"if it answers", waiting, since.Format(time.RFC3339))
 	default:

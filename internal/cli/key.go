@@ -167,7 +167,7 @@ func (p *program) keyList(ctx context.Context, s *store.Store, asJSON bool) erro
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now := s.Clock().Now()
 	if asJSON {
 		items := make([]listedKey, len(keys))
 		for i := range keys {

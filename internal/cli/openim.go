@@ -30,7 +30,7 @@ const (
 func newClient(o *config.OpenIM, s *store.Store, registry prometheus.Registerer, logger *slog.Logger, outcome func(error)) *client.Client {
 	return client.New(client.Options{
 		URL: o.APIURL, AdminUserID: o.AdminUserID, Secret: o.Secret, MaxRPS: o.MaxRPS, Timeout: o.Timeout,
-		Registry: registry, Now: time.Now, Logger: logger, Tokens: s, Outcome: outcome,
+		Registry: registry, Now: s.Clock().Now, Logger: logger, Tokens: s, Outcome: outcome,
 	})
 }
 
@@ -48,7 +48,7 @@ func (v *service) newOpenIMSync() *openimSync {
 	}
 	c := newClient(o, v.store, v.registry, v.logger, openIMOutcome(v.board, time.Now))
 	all := openimsync.New(openimsync.Options{
-		Store: v.store, OpenIM: c, Interval: o.ReconcileInterval, Swept: v.swept, Now: time.Now, Logger: v.logger,
+		Store: v.store, OpenIM: c, Interval: o.ReconcileInterval, Swept: v.swept, Now: v.store.Clock().Now, Logger: v.logger,
 	})
 	all.Register(v.registry)
 	return &openimSync{client: c, sync: all}

@@ -82,7 +82,7 @@ func (p *program) reconcile(ctx context.Context, c *config.Config, s *store.Stor
 	defer client.Close()
 	sync := openimsync.New(openimsync.Options{
 		Store: s, OpenIM: client, CheckOnly: r.check, Interval: c.OpenIM.ReconcileInterval, MissingFor: p.MissingFor,
-		Now: time.Now, Logger: p.logger(c),
+		Now: s.Clock().Now, Logger: p.logger(c),
 	})
 	show, finish := p.reconcileProgress()
 	report, err := r.run(ctx, s, sync, show)

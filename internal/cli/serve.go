@@ -122,7 +122,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	if c.OpenIM.Configured() {
 		s.EnableLookups()
 	}
-	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Now: time.Now, Logger: logger})
+	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Clock: s.Clock(), Logger: logger})
 	v := &service{config: c, build: b, addresses: addresses, told: make(chan struct{}), store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
 	v.board = condition.New(time.Now, logger)
 	v.retired = lastSuccess("retention", "the hourly making and dropping of days")
@@ -175,6 +175,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 	background.Go(func() { v.board.Run(serving) })
 	background.Go(func() { v.watchConditions(serving) })
 	background.Go(func() { v.cache.Run(serving) })
+	background.Go(func() { v.store.Clock().Follow(serving, v.store.MeasureClock) })
 	if os.Getenv("GOMEMLIMIT") == "" {
 		background.Go(func() { v.limitMemory(serving) })
 	}
@@ -193,6 +194,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		if v.openim != nil {
 			background.Go(func() { v.openim.run(serving) })
 		}
+		background.Go(func() { v.keepFutureAway(serving) })
 		maintain(serving, v.logger, v.maintained, v.maintenance()...)
 	})
 	select {
@@ -330,7 +332,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 func (v *service) api() api.Options {
 	options := api.Options{
 		Reader: v.cache, Database: v.store, Eraser: v.store, Guard: v.guard, Retention: v.config.Retention,
-		Now: time.Now, AsOf: v.asOf, Logger: v.logger,
+		Now: v.store.Clock().Now, AsOf: v.asOf, Logger: v.logger,
 	}
 	if v.replica != nil {
 		options.Database, options.Unreadable = v.replica, v.replica.Unreadable
@@ -358,7 +360,7 @@ func (v *service) register() {
 		Name: "readmark_build_info", Help: "Always 1; the labels tell which Readmark this is.",
 	}, []string{"version", "commit", "goversion"})
 	info.WithLabelValues(v.build.Version, v.build.Commit, v.build.Go).Set(1)
-	registry.MustRegister(info, v.store.Collector(), v.spool.Collector(), collectors.NewGoCollector(),
+	registry.MustRegister(info, v.store.Collector(), v.store.Clock().Collector(), v.spool.Collector(), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	v.ingest.Register(registry)
 }

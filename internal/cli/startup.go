@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	// skewWarning is the difference of clocks above which order across
-	// replicas is in doubt.
+	// skewWarning is the difference of clocks that is worth a word.
 	skewWarning = time.Second
 	// reachTimeout bounds the first question to a database that may hang.
 	reachTimeout = 5 * time.Second
@@ -65,7 +64,7 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	}
 	p.logger.InfoContext(ctx, "database reached", "postgresql", version)
 	if skew.Abs() > skewWarning {
-		p.logger.WarnContext(ctx, "the database's clock differs from ours: receipts of several replicas may be misordered",
+		p.logger.WarnContext(ctx, "the database's clock differs from this machine's: receipts have the database's time",
 			"skew_ms", skew.Milliseconds())
 	}
 	if p.migrate {
@@ -78,7 +77,7 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	if err := p.store.MakeDaysAhead(ctx); err != nil {
 		return newest, err
 	}
-	return p.store.NewestArrival(ctx, time.Now())
+	return p.store.NewestArrival(ctx)
 }
 
 // condition is what /readyz tells: where callbacks go, and what is not well.

@@ -46,7 +46,7 @@ func (in *Ingest) drainUntilStopped(ctx context.Context) {
 // drainAll returns when the spool is empty; while stopping, also at the first
 // failure.
 func (in *Ingest) drainAll(ctx context.Context) {
-	probe, limit, moved, started := firstProbe, drainEvents, 0, in.options.Now()
+	probe, limit, moved, started := firstProbe, drainEvents, 0, time.Now()
 	for {
 		n, err := in.drain(ctx, limit)
 		if err != nil {
@@ -70,7 +70,7 @@ func (in *Ingest) drainAll(ctx context.Context) {
 		moved += n
 		if n == 0 && in.endSpooling() {
 			in.options.Logger.DebugContext(ctx, "spool is drained: callbacks go to the database again",
-				"callbacks", moved, "duration_ms", in.options.Now().Sub(started).Milliseconds())
+				"callbacks", moved, "duration_ms", time.Since(started).Milliseconds())
 			return
 		}
 	}
@@ -79,6 +79,9 @@ func (in *Ingest) drainAll(ctx context.Context) {
 // drain moves one batch. What was written before a failure is written again
 // next time, which changes nothing.
 func (in *Ingest) drain(ctx context.Context, limit int) (moved int, err error) {
+	if err := in.correctSpool(); err != nil {
+		return 0, fmt.Errorf("date spooled callbacks: %w", err)
+	}
 	batch, mark, err := in.options.Spool.Next(limit, drainBytes)
 	if err != nil {
 		return 0, err
@@ -94,6 +97,6 @@ func (in *Ingest) drain(ctx context.Context, limit int) (moved int, err error) {
 		return 0, fmt.Errorf("write spooled callbacks: %w", errors.Join(c.cause, ctx.Err()))
 	}
 	in.metrics.drained.Add(float64(batch.Len()))
-	in.recentDrains.add(&batch, in.options.Now())
+	in.recentDrains.add(&batch, in.options.Clock.Read().At)
 	return batch.Len(), in.options.Spool.Remove(mark)
 }

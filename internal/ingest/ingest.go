@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"readmark/internal/coalesce"
+	"readmark/internal/dbclock"
 	"readmark/internal/readstate"
 	"readmark/internal/spool"
 )
@@ -48,6 +49,7 @@ type Spool interface {
 	Len() int64
 	OldestQueued() time.Time
 	NewestArrival() time.Time
+	Correct(correction time.Duration, now time.Time) error
 }
 
 // Options is what an Ingest works with.
@@ -57,7 +59,7 @@ type Options struct {
 	// Budget is how long the database may take for a group before it goes to
 	// the spool.
 	Budget time.Duration
-	Now    func() time.Time // the machine's clock
+	Clock  Clock
 	Logger *slog.Logger
 }
 
@@ -66,6 +68,7 @@ type Options struct {
 type Ingest struct {
 	options Options
 	clock   clock
+	opened  dbclock.Reading // when New was called
 	metrics *metrics
 	batcher *coalesce.Batcher[*submission]
 	// inFlight has the first arrivals of the groups that are being written.
@@ -98,7 +101,9 @@ type submission struct {
 	events    []readstate.Event
 	rejection *readstate.Rejection
 	receipts  bool // nothing but receipts
-	err       error
+	// machineTime: arrivals are by the machine's clock.
+	machineTime bool
+	err         error
 }
 
 // outcome has what did not become durable, by identity, with the reason.
@@ -107,7 +112,7 @@ type outcome map[readstate.ID]error
 // New returns an Ingest that writes to the spool only, until Start.
 func New(options Options) *Ingest {
 	in := &Ingest{
-		options: options, clock: clock{now: options.Now}, metrics: newMetrics(),
+		options: options, clock: clock{source: options.Clock}, opened: options.Clock.Read(), metrics: newMetrics(),
 		wake: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}
 	in.batcher = coalesce.New(coalesce.Options[*submission]{
@@ -119,8 +124,8 @@ func New(options Options) *Ingest {
 	return in
 }
 
-// Start begins to use the database: what is spooled is drained, in the
-// background until Stop, and then events are written directly. newest is the
+// Start begins to use the database, whose clock has been measured: what is spooled is
+// drained, in the background until Stop, and then events are written directly. newest is the
 // newest arrival in the journal; every later one comes after it.
 func (in *Ingest) Start(ctx context.Context, newest time.Time) {
 	in.clock.advance(newest)
@@ -130,6 +135,9 @@ func (in *Ingest) Start(ctx context.Context, newest time.Time) {
 		return
 	}
 	in.down.Store(false)
+	if err := in.correctSpool(); err != nil {
+		in.options.Logger.WarnContext(ctx, "spooled events cannot be dated by the database's clock yet", "error", err)
+	}
 	in.endSpooling()
 	in.started.Store(true)
 	ctx, in.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -179,16 +187,38 @@ func identity() (readstate.ID, error) {
 
 // arrive gives arrivals, in the order in which submissions are written.
 func (in *Ingest) arrive(sub *submission) {
+	at, machineTime := in.clock.next(sub.weight())
+	sub.machineTime = machineTime
 	for i := range sub.events {
-		sub.events[i].At = in.clock.next()
+		sub.events[i].At = at.Add(time.Duration(i) * time.Microsecond)
 	}
 	if sub.rejection != nil {
-		sub.rejection.ReceivedAt = in.clock.next()
+		sub.rejection.ReceivedAt = at
 	}
 }
 
 // begin notes the first arrival of a group before any later group can reach the spool.
-func (in *Ingest) begin(group []*submission) { in.inFlight.add(arrivalOf(group)) }
+func (in *Ingest) begin(group []*submission) {
+	in.correct(group)
+	in.inFlight.add(arrivalOf(group))
+}
+
+// correct moves arrivals of a group by the machine's clock, if the database's has been
+// measured since: then all are by one clock.
+func (in *Ingest) correct(group []*submission) {
+	now := in.options.Clock.Read()
+	for _, sub := range group {
+		batch := readstate.Batch{Events: sub.events, MachineTime: sub.machineTime}
+		if sub.rejection != nil {
+			batch.Rejections = []readstate.Rejection{*sub.rejection}
+		}
+		correct(&batch, now)
+		sub.machineTime = batch.MachineTime
+		if sub.rejection != nil {
+			sub.rejection.ReceivedAt = batch.Rejections[0].ReceivedAt
+		}
+	}
+}
 
 // arrivalOf gives the first arrival of a group's events, zero where it has none.
 func arrivalOf(group []*submission) time.Time {
@@ -229,11 +259,14 @@ func onlyReceipts(group []*submission) bool {
 
 // run makes a group durable.
 func (in *Ingest) run(ctx context.Context, group []*submission) {
+	defer in.inFlight.remove(arrivalOf(group)) // as it was when it began
+	in.correct(group)
 	batch := readstate.Batch{Fresh: true}
 	if len(group) == 1 {
 		batch.Events = group[0].events // may be many: not copied
 	}
 	for _, sub := range group {
+		batch.MachineTime = sub.machineTime // all are by one clock
 		if len(group) > 1 {
 			batch.Events = append(batch.Events, sub.events...)
 		}
@@ -241,7 +274,6 @@ func (in *Ingest) run(ctx context.Context, group []*submission) {
 			batch.Rejections = append(batch.Rejections, *sub.rejection)
 		}
 	}
-	defer in.inFlight.remove(arrivalOf(group))
 	failed := in.persist(ctx, batch)
 	if len(failed) == 0 {
 		return

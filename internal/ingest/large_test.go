@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/dbclock"
 	"readmark/internal/ingest"
 	"readmark/internal/readstate"
 	"readmark/internal/spool"
@@ -141,7 +142,7 @@ func watch(t *testing.T, store ingest.Store, dir string) (*ingest.Ingest, *watch
 	require.NoError(t, err)
 	watched := &watchedSpool{Spool: queue}
 	in := ingest.New(ingest.Options{
-		Store: store, Spool: watched, Budget: 800 * time.Millisecond, Now: time.Now, Logger: discard(),
+		Store: store, Spool: watched, Budget: 800 * time.Millisecond, Clock: dbclock.Func(time.Now), Logger: discard(),
 	})
 	t.Cleanup(func() {
 		in.Stop(context.Background())

@@ -11,6 +11,8 @@ import (
 	"readmark/internal/readstate"
 )
 
+var errNotMeasured = fmt.Errorf("%w: the database's clock is not known yet", readstate.ErrUnavailable)
+
 const (
 	// retryPause is how long the first retry within the budget waits; each
 	// further one waits twice as long, with jitter.
@@ -23,7 +25,7 @@ const (
 func (in *Ingest) persist(ctx context.Context, batch readstate.Batch) outcome {
 	var failed outcome
 	for len(batch.Events) > maxGroup {
-		part := readstate.Batch{Events: batch.Events[:maxGroup:maxGroup], Fresh: batch.Fresh}
+		part := readstate.Batch{Events: batch.Events[:maxGroup:maxGroup], Fresh: batch.Fresh, MachineTime: batch.MachineTime}
 		batch.Events = batch.Events[maxGroup:]
 		failed = failed.with(in.persistPart(ctx, part))
 	}
@@ -42,12 +44,18 @@ func (o outcome) with(other outcome) outcome {
 func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch) outcome {
 	var spoolErr error
 	if in.spooling.Load() {
-		if spooled, err := in.spoolBehind(batch); spooled {
+		if spooled, err := in.spoolBehind(&batch); spooled {
 			return nil
 		} else if err != nil {
 			// The spool is full or broken: the database is the only hope left.
 			spoolErr = err
 		}
+	}
+	correct(&batch, in.options.Clock.Read())
+	if batch.MachineTime { // whoever reaches the database measures its clock first
+		c := commit{Ingest: in}
+		c.fail(batch, errors.Join(errNotMeasured, spoolErr))
+		return c.failed
 	}
 	committing, cancel := context.WithTimeout(ctx, in.options.Budget)
 	defer cancel()
@@ -61,7 +69,7 @@ func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch) outcom
 	}
 	if spoolErr == nil {
 		in.down.Store(true)
-		spoolErr = in.beginSpooling(ctx, c.left, c.cause)
+		spoolErr = in.beginSpooling(ctx, &c.left, c.cause)
 	}
 	if spoolErr != nil {
 		c.fail(c.left, errors.Join(c.cause, spoolErr))
@@ -71,7 +79,7 @@ func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch) outcom
 
 // spoolBehind queues a batch behind what is spooled. It reports false without
 // an error when spooling has ended meanwhile.
-func (in *Ingest) spoolBehind(batch readstate.Batch) (bool, error) {
+func (in *Ingest) spoolBehind(batch *readstate.Batch) (bool, error) {
 	in.order.Lock()
 	defer in.order.Unlock()
 	if !in.spooling.Load() {
@@ -85,14 +93,31 @@ func (in *Ingest) spoolBehind(batch readstate.Batch) (bool, error) {
 	return true, nil
 }
 
-// append queues a batch; in.order is held.
-func (in *Ingest) append(batch readstate.Batch) error {
-	return in.options.Spool.Append(batch, in.inFlight.oldest(firstArrival(&batch)), in.clock.newest())
+// append queues a batch; in.order is held, so that nothing by the machine's clock comes
+// behind a correction of what is spooled.
+func (in *Ingest) append(batch *readstate.Batch) error {
+	correct(batch, in.options.Clock.Read())
+	return in.options.Spool.Append(*batch, in.inFlight.oldest(firstArrival(batch)), in.clock.newest())
+}
+
+// correctSpool moves spooled arrivals by the machine's clock to the database's.
+func (in *Ingest) correctSpool() error {
+	in.order.Lock()
+	defer in.order.Unlock()
+	now := in.options.Clock.Read()
+	if !now.Measured {
+		return errNotMeasured
+	}
+	started := in.opened.At
+	if !in.opened.Measured {
+		started = started.Add(now.Correction)
+	}
+	return in.options.Spool.Correct(now.Correction, started)
 }
 
 // beginSpooling queues what the database did not take, and sends everything
 // that follows to the spool until it is empty again.
-func (in *Ingest) beginSpooling(ctx context.Context, batch readstate.Batch, cause error) error {
+func (in *Ingest) beginSpooling(ctx context.Context, batch *readstate.Batch, cause error) error {
 	in.order.Lock()
 	defer in.order.Unlock()
 	if err := in.append(batch); err != nil {
@@ -169,9 +194,9 @@ func (c *commit) write(ctx context.Context, batch readstate.Batch) {
 // time on the batch is not fresh.
 func (c *commit) attempt(ctx context.Context, batch *readstate.Batch) error {
 	for try := 0; ; try++ {
-		started := c.options.Now()
+		started := time.Now()
 		err := c.options.Store.Commit(ctx, *batch)
-		c.metrics.observe(batch.Len(), c.options.Now().Sub(started), err)
+		c.metrics.observe(batch.Len(), time.Since(started), err)
 		if !errors.Is(err, readstate.ErrRetry) || try == maxRetries || ctx.Err() != nil {
 			return err
 		}

@@ -11,16 +11,14 @@ import (
 const (
 	// maxDrains is how many batches are remembered one by one.
 	maxDrains = 1024
-	// maxSkew is what the clocks of this machine and the database may differ by: more is
-	// named in the log at start.
+	// maxSkew is above what the database's clock and what is known of it differ by.
 	maxSkew = time.Second
 )
 
 // Watermark gives until when the database has everything now: every event that this
 // process has acknowledged, and that arrived until then, is there. It never blocks.
 func (in *Ingest) Watermark() time.Time {
-	now := in.options.Now()
-	return before(now, in.options.Spool.OldestQueued())
+	return before(in.options.Clock.Read().At, in.options.Spool.OldestQueued())
 }
 
 // ReplicaWatermark is the Watermark of a replica that has what was committed until a

@@ -87,7 +87,7 @@ func (s *Sync) reconcile(ctx context.Context, pair readstate.Pair) (readstate.Di
 		return first.Difference, err
 	}
 	if first.doubted {
-		if err := sleep(ctx, first.at.Add(readstate.ReadConfirmation).Sub(s.now())); err != nil {
+		if err := sleep(ctx, readstate.ReadConfirmation-readstate.Age(s.now(), first.at)); err != nil {
 			return first.Difference, err
 		}
 	}

@@ -75,7 +75,7 @@ func (s *Sync) confirm(
 		return nil, err
 	}
 	if len(j.answers) == 0 && j.listed {
-		if err := sleep(ctx, before.At.Add(readstate.ReadConfirmation).Sub(s.now())); err != nil {
+		if err := sleep(ctx, readstate.ReadConfirmation-readstate.Age(s.now(), before.At)); err != nil {
 			return nil, err
 		}
 	}

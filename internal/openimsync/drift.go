@@ -48,7 +48,7 @@ func (l *driftLog) warn(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	if l.users == 0 || now.Sub(l.warnedAt) < driftWarnings {
+	if l.users == 0 || readstate.Age(now, l.warnedAt) < driftWarnings {
 		return
 	}
 	fields := []any{"users", l.users, "pairs", l.sum.Pairs, "off", l.sum.Off, "repaired", l.sum.Repaired, "largest", l.sum.Largest}

@@ -143,7 +143,7 @@ func (s *Sync) keepList(groupID string, list client.MemberList, fetchedAt time.T
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.members, func(_ string, list memberList) bool { return now.Sub(list.fetchedAt) >= reuseMembers })
+	maps.DeleteFunc(s.members, func(_ string, list memberList) bool { return readstate.Age(now, list.fetchedAt) >= reuseMembers })
 	s.members[groupID] = memberList{list, listed, fetchedAt}
 	return listed
 }
@@ -153,7 +153,7 @@ func (s *Sync) recentList(groupID string) (list memberList, found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list, found = s.members[groupID]
-	return list, found && s.now().Sub(list.fetchedAt) < reuseMembers
+	return list, found && readstate.Age(s.now(), list.fetchedAt) < reuseMembers
 }
 
 // without gives the IDs that are not in the set.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"readmark/internal/readstate"
 )
 
 const (
@@ -40,7 +42,10 @@ type sighting struct {
 
 // again counts one more look, unless it began too soon after the last one.
 func (l sighting) again(from, until time.Time, apart time.Duration) sighting {
-	if l.times > 0 && from.Sub(l.until) < apart {
+	switch {
+	case l.until.Sub(from) > readstate.MaxAhead: // the clock was set back: it waits anew
+		return sighting{until, l.times}
+	case l.times > 0 && from.Sub(l.until) < apart:
 		return l
 	}
 	return sighting{until, l.times + 1}
@@ -188,7 +193,7 @@ func (s *Sync) Settle(ctx context.Context) error {
 			return nil
 		}
 		s.options.Logger.InfoContext(ctx, "members are missing at openim, it is asked again in a while", "groups", groups)
-		timer := time.NewTimer(last.Sub(s.now()))
+		timer := time.NewTimer(min(last.Sub(s.now()), s.options.MissingFor))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -232,7 +237,7 @@ func (s *Sync) takeDue() (groupIDs []string) {
 	defer s.mu.Unlock()
 	now := s.now()
 	for groupID, d := range s.doubts {
-		if d.dueAt.After(now) {
+		if wait := d.dueAt.Sub(now); wait > 0 && wait <= s.options.MissingFor+readstate.MaxAhead {
 			continue
 		}
 		if d.looks++; d.looks > maxLooks {

@@ -49,7 +49,7 @@ func (m *mutes) due(userID string, now time.Time) bool {
 	at, _ := m.asked.Peek(userID) // zero where there is none
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return now.Sub(at) >= muteInterval && now.Sub(m.failed) >= mutePause
+	return readstate.Age(now, at) >= muteInterval && readstate.Age(now, m.failed) >= mutePause
 }
 
 // lookUpMutes asks OpenIM what a user has muted, if it is time to, and commits what has
@@ -148,7 +148,7 @@ func (s *Sync) askPath(what string, call func() error) (answered bool, err error
 	m.mu.Lock()
 	at, lacking := m.lacking[what]
 	m.mu.Unlock()
-	if now := s.now(); lacking && now.Sub(at) < lackingInterval {
+	if lacking && readstate.Age(s.now(), at) < lackingInterval {
 		return false, nil
 	}
 	err = call()

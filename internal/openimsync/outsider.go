@@ -125,7 +125,7 @@ func (s *Sync) comeback(
 // left may be back when the seqs move; who never was one is an admin, who goes on sending.
 func (s *Sync) isOutsider(e *readstate.Event, state *readstate.ReadState) bool {
 	known, found := s.outsiders.Get(e.Pair())
-	age := s.now().Sub(known.askedAt)
+	age := readstate.Age(s.now(), known.askedAt)
 	never := state.JoinedAt.IsZero() && state.ListedAt.IsZero() && state.Exact.SnapshotAt.IsZero()
 	same := known.maxSeq == e.MaxSeq && known.readSeq == e.ReadSeq
 	return found && (age < retryOutsider || age < reuseOutsider && (never || same))

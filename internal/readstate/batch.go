@@ -1,6 +1,9 @@
 package readstate
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Batch is what one transaction makes durable.
 type Batch struct {
@@ -9,6 +12,19 @@ type Batch struct {
 	// Fresh says that nobody has tried to write the batch before: none of it is in the
 	// journal.
 	Fresh bool
+	// MachineTime says that arrivals are by the machine's clock, since the database's is not
+	// known yet. They are moved before the batch is written to the database.
+	MachineTime bool
+}
+
+// MoveBy moves all arrivals.
+func (b *Batch) MoveBy(d time.Duration) {
+	for i := range b.Events {
+		b.Events[i].At = b.Events[i].At.Add(d)
+	}
+	for i := range b.Rejections {
+		b.Rejections[i].ReceivedAt = b.Rejections[i].ReceivedAt.Add(d)
+	}
 }
 
 // Len is the number of events and rejections.
@@ -31,7 +47,7 @@ func (b *Batch) Halves() (first, second Batch) {
 	middle := b.Len() / 2
 	e := min(len(b.Events), middle)
 	r := middle - e
-	first = Batch{Events: b.Events[:e], Rejections: b.Rejections[:r], Fresh: b.Fresh}
-	second = Batch{Events: b.Events[e:], Rejections: b.Rejections[r:], Fresh: b.Fresh}
+	first = Batch{Events: b.Events[:e], Rejections: b.Rejections[:r], Fresh: b.Fresh, MachineTime: b.MachineTime}
+	second = Batch{Events: b.Events[e:], Rejections: b.Rejections[r:], Fresh: b.Fresh, MachineTime: b.MachineTime}
 	return first, second
 }

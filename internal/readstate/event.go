@@ -5,6 +5,7 @@ package readstate
 
 import (
 	"bytes"
+	"math"
 	"time"
 )
 
@@ -141,6 +142,19 @@ type Event struct {
 	// SentAt is OpenIM's sendTime of a message, or its maxSeqTime (EventSnapshot): when the
 	// highest seq of the group was given out. UTC, whole milliseconds; zero when missing.
 	SentAt time.Time
+}
+
+// MaxAhead is how far ahead of the database's clock a moment may lie that some process has
+// noted. What lies further ahead is from a clock that was wrong.
+const MaxAhead = time.Minute
+
+// Age is how long ago a moment was. One that lies further ahead than [MaxAhead] is from before
+// a clock was set back: it counts as ages ago, so that nobody waits for it.
+func Age(now, moment time.Time) time.Duration {
+	if moment.Sub(now) > MaxAhead {
+		return math.MaxInt64
+	}
+	return now.Sub(moment)
 }
 
 // Pair names the user and the group.

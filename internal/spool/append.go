@@ -34,7 +34,7 @@ func (s *Spool) append(batch readstate.Batch, oldest, newest time.Time) error {
 // it was acknowledged last and is never written again: what a failed write or sync left
 // behind that place cannot be known.
 func (s *Spool) appendOnce(batch readstate.Batch, oldest, newest time.Time) error {
-	if s.active != nil && s.last().size >= s.options.segmentSize {
+	if s.active != nil && (s.last().size >= s.options.segmentSize || s.last().machineTime != batch.MachineTime) {
 		s.seal()
 	}
 	s.sweep()
@@ -55,7 +55,7 @@ func (s *Spool) appendOnce(batch readstate.Batch, oldest, newest time.Time) erro
 	}
 	fresh := s.active == nil
 	if fresh {
-		if err := s.begin(); err != nil {
+		if err := s.begin(dating{machineTime: batch.MachineTime}); err != nil {
 			return err
 		}
 	}
@@ -66,7 +66,7 @@ func (s *Spool) appendOnce(batch readstate.Batch, oldest, newest time.Time) erro
 	}
 	g.size += size
 	g.count += int64(batch.Len())
-	if newest.After(s.newest) {
+	if !batch.MachineTime && newest.After(s.newest) {
 		s.newest = newest
 	}
 	if len(s.segments) == 1 && g.count == int64(batch.Len()) {
@@ -100,7 +100,7 @@ func (s *Spool) write(g *segment, chunks [][]byte, size int64, fresh bool) error
 }
 
 // begin makes a new segment, the last one from now on.
-func (s *Spool) begin() error {
+func (s *Spool) begin(d dating) error {
 	failed := 0
 	for _, l := range s.leftovers {
 		if l.segment.count == 0 {
@@ -111,7 +111,7 @@ func (s *Spool) begin() error {
 		return fmt.Errorf("create segment: %d files of failed appends cannot be deleted", failed)
 	}
 	s.sequence++
-	g := &segment{sequence: s.sequence, written: true}
+	g := &segment{sequence: s.sequence, written: true, dating: d}
 	file, err := s.disk.create(g.name())
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", errVanished, err)

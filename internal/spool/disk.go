@@ -125,7 +125,7 @@ func (d *directory) remove(name string) error {
 
 func (d *directory) rename(from, to string) error {
 	if err := d.root.Rename(from, to); err != nil {
-		return fmt.Errorf("set segment aside: %w", err)
+		return fmt.Errorf("rename segment: %w", err)
 	}
 	return nil
 }

@@ -22,6 +22,12 @@ func (s *Spool) next(maxEvents int, maxBytes int64) (readstate.Batch, Mark, erro
 	at := s.head
 	for i := 0; i < len(s.segments) && !b.full; {
 		g := s.segments[i]
+		if g.machineTime {
+			if b.batch.Len() > 0 {
+				break
+			}
+			return readstate.Batch{}, Mark{}, errNotDated
+		}
 		err := s.readInto(b, g, at)
 		if err != nil && b.batch.Len() > 0 {
 			break // the next call meets it again

@@ -73,6 +73,8 @@ type frameReader struct {
 	file  io.ReaderAt
 	limit int64 // nothing is read at or behind it
 	place place // of the frame that comes next
+	// correction is added to all moments, see [Spool.Correct].
+	correction time.Duration
 
 	window []byte
 	start  int64 // of the window in the file
@@ -123,6 +125,7 @@ func (r *frameReader) header() (frameHeader, error) {
 	if !ok || h.ordinal < r.place.ordinal {
 		return h, errIllegible
 	}
+	h.oldest, h.newest = h.oldest.Add(r.correction), h.newest.Add(r.correction)
 	return h, nil
 }
 
@@ -152,6 +155,7 @@ func (r *frameReader) nextEntry() (h frameHeader, entry record, err error) {
 	if err == nil && json.Unmarshal(payload, &entry) != nil {
 		r.place, err = before, errIllegible
 	}
+	entry.At = entry.At.Add(r.correction)
 	return h, entry, err
 }
 

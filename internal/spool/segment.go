@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -22,6 +23,9 @@ const (
 	// maxFailed bounds the files of failed appends that a broken disk leaves behind.
 	maxFailed = 8
 
+	sequenceDigits = 16
+	// machineMark is in the name of a segment that is dated by the machine's clock.
+	machineMark   = "-machine"
 	segmentSuffix = ".log"
 	corruptMark   = ".corrupt-"
 )
@@ -35,18 +39,49 @@ type segment struct {
 	written  bool   // by this process: all of size was acknowledged
 	damaged  bool   // was noticed and logged
 	failures int    // reads in a row that failed
+	dating
 }
 
-func (g *segment) name() string { return fmt.Sprintf("%016x%s", g.sequence, segmentSuffix) }
+// dating says by which clock the moments in a segment are. It is a part of the file's name, so
+// that it changes for all of them at once, and durably.
+type dating struct {
+	machineTime bool          // by the machine's, and not corrected yet
+	correction  time.Duration // from what is written to the database's
+}
+
+func (g *segment) name() string {
+	mark := ""
+	switch {
+	case g.machineTime:
+		mark = machineMark
+	case g.correction != 0:
+		mark = fmt.Sprintf("%+d", g.correction.Microseconds())
+	}
+	return fmt.Sprintf("%016x%s%s", g.sequence, mark, segmentSuffix)
+}
 
 // parseName is the inverse of name.
-func parseName(name string) (sequence uint64, ok bool) {
+func parseName(name string) (sequence uint64, d dating, ok bool) {
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
-	if !ok || len(digits) != 16 {
-		return 0, false
+	if !ok || len(digits) < sequenceDigits {
+		return 0, d, false
 	}
+	digits, mark := digits[:sequenceDigits], digits[sequenceDigits:]
 	sequence, err := strconv.ParseUint(digits, 16, 62)
-	return sequence, err == nil
+	switch {
+	case err != nil:
+		return 0, d, false
+	case mark == "":
+	case mark == machineMark:
+		d.machineTime = true
+	default:
+		n, err := strconv.ParseInt(mark, 10, 64)
+		if err != nil || mark[0] != '+' && mark[0] != '-' {
+			return 0, d, false
+		}
+		d.correction = time.Duration(n) * time.Microsecond
+	}
+	return sequence, d, true
 }
 
 // leftover is a drained file that has to go yet.
@@ -64,8 +99,8 @@ func (s *Spool) load() error {
 	for name, size := range files {
 		if strings.Contains(name, corruptMark) {
 			s.damaged = append(s.damaged, name)
-		} else if sequence, ok := parseName(name); ok {
-			s.segments = append(s.segments, &segment{sequence: sequence, size: size})
+		} else if sequence, d, ok := parseName(name); ok {
+			s.segments = append(s.segments, &segment{sequence: sequence, size: size, dating: d})
 			s.sequence = max(s.sequence, sequence)
 		}
 	}
@@ -78,7 +113,7 @@ func (s *Spool) load() error {
 		}
 		if found {
 			g.count = last.ordinal + 1
-			if last.newest.After(s.newest) {
+			if !g.machineTime && last.newest.After(s.newest) {
 				s.newest = last.newest
 			}
 			continue
@@ -122,7 +157,7 @@ func (s *Spool) read(g *segment, at place, chunk int) (*frameReader, func(), err
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &frameReader{file: file, limit: g.size, place: at, chunk: chunk}
+	r := &frameReader{file: file, limit: g.size, place: at, chunk: chunk, correction: g.correction}
 	if g.failures >= readTries {
 		r.file = lenient{file}
 	}

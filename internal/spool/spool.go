@@ -94,7 +94,8 @@ func Open(options Options) (*Spool, error) {
 // blocks until the file is synced. oldest: no event that is appended later arrived
 // before it; newest: no arrival that was given so far is later. Both are kept with the
 // entries. On an error, [ErrFull] among them, nothing of the batch is queued; after a
-// failed write or sync some of it may come back with the next process.
+// failed write or sync some of it may come back with the next process. A batch by the
+// machine's clock stays until Correct has been called.
 func (s *Spool) Append(batch readstate.Batch, oldest, newest time.Time) error {
 	if batch.Len() == 0 {
 		return nil
@@ -155,7 +156,7 @@ func (s *Spool) Len() int64 {
 // queued. It never blocks.
 func (s *Spool) OldestQueued() time.Time { return s.view.Load().stats.Oldest }
 
-// NewestArrival is the latest arrival that was ever seen in the spool by this process;
+// NewestArrival is the latest arrival by the database's clock that was ever seen in the spool by this process;
 // zero when there was none. It never blocks.
 func (s *Spool) NewestArrival() time.Time { return s.view.Load().newest }
 

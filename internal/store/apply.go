@@ -26,9 +26,6 @@ const (
 	sentSkew           = 5 * time.Minute
 	// witnesses is among how many members the one is chosen who is asked about a group.
 	witnesses = 8
-	// clockSkew is how far ahead of this clock the arrivals of other processes may lie, but
-	// for a clock that is wrong.
-	clockSkew = 5 * time.Minute
 )
 
 // commitEvents writes a batch of any events: it locks the positions of their groups,
@@ -181,6 +178,9 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 	// With the positions locked, a group's rows are recorded in the order in which they
 	// moved its position.
 	t.recordedAt = t.Store.recordedAt()
+	if err := t.dropRestamped(ctx); err != nil {
+		return err
+	}
 	return t.loadFuture(ctx)
 }
 

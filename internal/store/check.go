@@ -202,11 +202,12 @@ type CallbackStat struct {
 	FirstAt, LastAt  time.Time
 }
 
-// AddCallbackStats adds what a process has counted.
+// AddCallbackStats adds what a process has counted, by the machine's clock.
 func (s *Store) AddCallbackStats(ctx context.Context, list []CallbackStat) error {
+	offset := s.clock.Offset()
 	for _, h := range list {
 		err := s.queries.AddCallbackStat(ctx, s.pool, db.AddCallbackStatParams{
-			Command: h.Command, Dialect: h.Dialect, Callbacks: h.Count, FirstAt: h.FirstAt, LastAt: h.LastAt,
+			Command: h.Command, Dialect: h.Dialect, Callbacks: h.Count, FirstAt: h.FirstAt.Add(offset), LastAt: h.LastAt.Add(offset),
 		})
 		if err != nil {
 			return fmt.Errorf("add callback stats: %w", translate(err))

@@ -32,7 +32,7 @@ func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 }
 
 func (s *Store) commit(ctx context.Context, batch *readstate.Batch) (err error) {
-	alone := batch.OnlyReceipts()
+	alone := batch.OnlyReceipts() && !s.hasFuture(batch)
 	if alone {
 		err = s.commitReceipts(ctx, batch)
 	}
@@ -106,7 +106,7 @@ func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch) erro
 }
 
 func (s *Store) holdErasures(ctx context.Context, queue db.DBTX, batch *readstate.Batch) error {
-	return s.queries.HoldErasures(ctx, queue, db.HoldErasuresParams{LockKey: eraseLock, Oldest: oldest(batch)})
+	return s.queries.HoldErasures(ctx, queue, db.HoldErasuresParams{LockKey: eraseLock, Oldest: s.oldest(batch)})
 }
 
 func (s *Store) insertRejections(ctx context.Context, conn db.DBTX, rejections []readstate.Rejection) (err error) {

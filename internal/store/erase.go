@@ -70,6 +70,14 @@ func (s *Store) erase(
 ) (e readstate.Erased, err error) {
 	ctx, cancel := context.WithTimeout(ctx, eraseTimeout)
 	defer cancel()
+	// What is from the future came before now, too.
+	if ahead, err := s.CountFutureEvents(ctx); err != nil {
+		return e, err
+	} else if ahead.Count > 0 {
+		if _, err := s.RestampFutureEvents(ctx); err != nil {
+			return e, err
+		}
+	}
 	err = s.withToday(ctx, func() (err error) {
 		e.At, err = s.writeTombstone(ctx, kind, id)
 		return err
@@ -154,7 +162,7 @@ func (s *Store) writeTombstone(ctx context.Context, kind, id string) (at time.Ti
 		if err != nil {
 			return err
 		}
-		if at = moment(known); s.recordedAt().After(at) {
+		if at = moment(known); s.recordedAt().After(at) || at.After(s.latest()) {
 			at = s.recordedAt()
 		}
 		hash := key.hash(kind, id)

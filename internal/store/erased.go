@@ -14,9 +14,13 @@ import (
 	"readmark/internal/readstate"
 )
 
-// oldest is the arrival of the oldest event of a batch; nil where OpenIM's answers are
-// among them, which may be about somebody who was erased at any time.
-func oldest(batch *readstate.Batch) *time.Time {
+// oldest is the arrival of the oldest event of a batch; nil where one may be older: OpenIM's
+// answers may be about somebody who was erased at any time, and an event from the future may
+// have come at any time.
+func (s *Store) oldest(batch *readstate.Batch) *time.Time {
+	if s.hasFuture(batch) {
+		return nil
+	}
 	var first time.Time
 	earlier := func(at time.Time) {
 		if first.IsZero() || at.Before(first) {
@@ -36,19 +40,28 @@ func oldest(batch *readstate.Batch) *time.Time {
 }
 
 // tombstones has the moments at which users and groups were erased.
-type tombstones struct{ users, groups map[string]time.Time }
+type tombstones struct {
+	users, groups map[string]time.Time
+	// latest is the latest moment that can be true; what came later may have come before
+	// the erasure. Zero: any can.
+	latest time.Time
+}
 
 func (t *tombstones) empty() bool { return len(t.users)+len(t.groups) == 0 }
 
 // user reports whether what arrived at a moment of a user is erased.
 func (t *tombstones) user(id string, at time.Time) bool {
 	erasedAt, found := t.users[id]
-	return found && !at.After(erasedAt)
+	return found && t.before(at, erasedAt)
 }
 
 func (t *tombstones) group(id string, at time.Time) bool {
 	erasedAt, found := t.groups[id]
-	return found && !at.After(erasedAt)
+	return found && t.before(at, erasedAt)
+}
+
+func (t *tombstones) before(at, erasedAt time.Time) bool {
+	return !at.After(erasedAt) || !t.latest.IsZero() && at.After(t.latest)
 }
 
 // findTombstones finds the tombstones of users and groups, each of which is given once.
@@ -106,6 +119,7 @@ func (t *transaction) filterErased(ctx context.Context, queue *pipeline) error {
 	if err != nil || found.empty() {
 		return err
 	}
+	found.latest = t.latest()
 	unseen, err := t.unseenSinceErasure(ctx, t.conn, &found)
 	if err != nil {
 		return err

@@ -92,7 +92,7 @@ func (t *transaction) askJournal(ctx context.Context, queue *pipeline) {
 // partition alone, if that has them all. Shortly before midnight, another process may
 // have begun the next day.
 func (s *Store) journalSince(conn db.DBTX, oldest time.Time) db.DBTX {
-	if t := s.current(oldest); t != nil && day(s.now().Add(clockSkew)).Equal(t.day) {
+	if t := s.current(oldest); t != nil && day(s.now().Add(readstate.MaxAhead)).Equal(t.day) {
 		return partitioned{conn, t}
 	}
 	return conn

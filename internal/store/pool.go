@@ -58,7 +58,9 @@ type poolOptions struct {
 }
 
 // newPool prepares a pool; it does not connect.
-func newPool(o *poolOptions) (*pool, error) {
+func newPool(options *poolOptions) (*pool, error) {
+	own := *options
+	o := &own
 	config, err := poolConfig(o)
 	if err != nil {
 		return nil, err

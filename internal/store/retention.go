@@ -59,7 +59,8 @@ func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err
 	}
 	result.Ran = true
 	defer r.release(ctx)
-	now := s.now()
+	// A clock that is ahead, this machine's or the database's, must not drop anything.
+	now := s.clock.Earlier()
 	var errs []error
 	if keep.Journal > 0 {
 		limit := now.Add(-keep.Journal)
@@ -71,7 +72,7 @@ func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err
 		errs = append(errs, fmt.Errorf("forget changes of another server: %w", translate(err)))
 	}
 	if keep.Changes > 0 {
-		dropped, err := r.retireChanges(ctx, now, now.Add(-keep.Changes))
+		dropped, err := r.retireChanges(ctx, s.now(), now.Add(-keep.Changes))
 		result.Days = append(result.Days, dropped...)
 		errs = append(errs, err)
 	}

@@ -11,6 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"readmark/db"
+	"readmark/internal/dbclock"
 	"readmark/internal/readstate"
 )
 
@@ -25,8 +29,10 @@ type Store struct {
 	pool   *pool // of writes and housekeeping
 	url    string
 	logger *slog.Logger
-	now    func() time.Time
+	clock  *dbclock.Clock
 	today  atomic.Pointer[today]
+	// looks counts calls of RestampFutureEvents.
+	looks atomic.Int64
 	// canLookUp: OpenIM's REST API can be asked.
 	canLookUp bool
 	onChange  func(*readstate.Change) // see OnChange; nil: nobody asks
@@ -54,17 +60,20 @@ func Open(options Options) (*Store, error) {
 	total := cmp.Or(options.MaxConns, defaultMaxConns)
 	writes := max(1, total*2/5)
 	o := poolOptions{url: options.URL, current: options.CurrentURL, size: writes, primary: true}
+	s := &Store{url: options.URL, logger: options.Logger, clock: dbclock.New(dbclock.System()), lateRows: lateRows}
+	o.admit = func(ctx context.Context, conn *pgx.Conn) error { return s.measureClock(ctx, conn) }
 	pool, err := newPool(&o)
 	if err != nil {
 		return nil, err
 	}
-	o.size = total - writes
+	o.size, o.admit = total-writes, nil
 	reads, err := newPool(&o)
 	if err != nil {
 		pool.Close()
 		return nil, err
 	}
-	return &Store{Reader: newReader(reads), pool: pool, url: options.URL, logger: options.Logger, now: time.Now, lateRows: lateRows}, nil
+	s.Reader, s.pool = newReader(reads), pool
+	return s, nil
 }
 
 // EnableLookups has events ask for lookups at OpenIM also where they tell a count,
@@ -78,16 +87,17 @@ func (s *Store) Close() {
 }
 
 // Check reaches the database and reports whether Readmark can run on it: its
-// version, and how far its clock is from ours (positive: the database is
+// version, and how far its clock is from the machine's (positive: the database is
 // ahead).
 func (s *Store) Check(ctx context.Context) (version string, skew time.Duration, err error) {
-	before := s.now()
 	row, err := s.queries.ServerVersion(ctx, s.pool)
 	if err != nil {
 		return "", 0, fmt.Errorf("ask server version: %w", translate(err))
 	}
-	after := s.now()
-	return row.Version, row.Clock.Sub(before.Add(after.Sub(before) / 2)), nil
+	if err := s.MeasureClock(ctx); err != nil {
+		return row.Version, 0, err
+	}
+	return row.Version, s.clock.Offset(), nil
 }
 
 // Ping reports whether the database answers.
@@ -98,11 +108,15 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// NewestArrival gives the later of the moment and the newest arrival in the
-// journal: where a process's arrival clock starts, so that a clock set back
-// harms nothing.
-func (s *Store) NewestArrival(ctx context.Context, moment time.Time) (time.Time, error) {
-	newest, err := s.queries.NewestArrivalAfter(ctx, s.pool, moment)
+// NewestArrival gives the later of now and the newest arrival in the journal: where a
+// process's arrivals begin, so that a clock set back harms nothing. An arrival that lies
+// further ahead than [readstate.MaxAhead] is from a clock that was wrong, and does not count:
+// see [Store.RestampFutureEvents].
+func (s *Store) NewestArrival(ctx context.Context) (time.Time, error) {
+	now := s.now()
+	newest, err := s.queries.NewestArrivalBetween(ctx, s.pool, db.NewestArrivalBetweenParams{
+		Now: now, Latest: now.Add(readstate.MaxAhead),
+	})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask newest arrival: %w", translate(err))
 	}
