@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"slices"
 
 	"readmark/internal/condition"
 	"readmark/internal/store"
@@ -23,5 +24,9 @@ func replicaProblem(err error) (condition.Reason, string) {
 	if errors.As(err, &misfit) {
 		return condition.Reason(misfit.Reason), misfit.Text
 	}
-	return condition.Failed, "it does not answer, so that reads are answered 503: " + err.Error()
+	reason, text := store.Diagnose(err)
+	if slices.Contains([]condition.Reason{condition.ReadOnly, condition.Full}, reason) { // of a primary
+		reason = condition.Failed
+	}
+	return reason, "the replica does not answer as it should: " + text
 }
