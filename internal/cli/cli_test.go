@@ -112,6 +112,12 @@ func serve(t testing.TB, environment map[string]string) *service {
 // launch does not wait for the database.
 func launch(t testing.TB, environment map[string]string) *service {
 	t.Helper()
+	return launchArgs(t, environment, "serve")
+}
+
+// launchArgs is launch with flags.
+func launchArgs(t testing.TB, environment map[string]string, args ...string) *service {
+	t.Helper()
 	merged := map[string]string{
 		"READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0", "READMARK_LOG_LEVEL": "debug",
 		// A slow machine must not look like a database that is away.
@@ -128,7 +134,7 @@ func launch(t testing.TB, environment map[string]string) *service {
 	s := &service{t: t, log: newLogWatch(), stop: stop, exitStatus: make(chan int, 1), client: newClient(t)}
 	go s.log.follow(reader)
 	go func() {
-		s.exitStatus <- cli.Run(ctx, []string{"serve"}, cli.Environment{Lookup: lookup(merged), Stdout: io.Discard, Stderr: writer})
+		s.exitStatus <- cli.Run(ctx, args, cli.Environment{Lookup: lookup(merged), Stdout: io.Discard, Stderr: writer})
 		_ = writer.Close()
 	}()
 	t.Cleanup(func() {

@@ -79,6 +79,8 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		if !d.schema(ctx, s) {
 			return nil
 		}
+		d.privileges(ctx, s)
+		d.days(ctx, s)
 		asked = true
 		d.server(ctx, s)
 		d.clock(ctx, s)
@@ -185,21 +187,6 @@ func (d *doctor) restAPI(ctx context.Context, s *store.Store) {
 			"add a user of Readmark's own to imAdminUserID in OpenIM's share.yml (newer servers: to userIDs and nicknames of imAdminUser), "+
 			"restart OpenIM, and name it in READMARK_OPENIM_ADMIN_USER_ID", o.AdminUserID)
 	}
-}
-
-func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
-	version, _, err := s.Check(ctx)
-	if err == nil {
-		err = schemaCurrent(ctx, s)
-	}
-	switch {
-	case err != nil:
-		d.ill("database", "%v: run readmark migrate up", err)
-		return false
-	default:
-		d.well("database", "PostgreSQL %s, the schema is current", version)
-	}
-	return true
 }
 
 // callbacks says which dialect arrives, and which callbacks never did.

@@ -15,23 +15,34 @@ import (
 const healthcheckTimeout = 5 * time.Second
 
 func (p *program) healthcheckCommand() *cobra.Command {
+	var purpose string
 	command := &cobra.Command{
 		Use: "healthcheck", Short: "Ask the running readmark whether it is ready; exit status 1 when it is not",
 		Args: noArgs,
-		RunE: func(command *cobra.Command, _ []string) error { return p.healthcheck(command.Context()) },
+		RunE: func(command *cobra.Command, _ []string) error {
+			if command.Flags().Changed("for") && purpose != "reads" {
+				return fmt.Errorf("--for must be reads, not %q", purpose)
+			}
+			return p.healthcheck(command.Context(), purpose)
+		},
 	}
+	command.Flags().StringVar(&purpose, "for", "", "reads: whether reads are answered; none given: whether receipts become durable")
 	p.variableFlag(command, "ops-addr", "READMARK_OPS_ADDR", "host:port of health and metrics")
 	return command
 }
 
-func (p *program) healthcheck(ctx context.Context) error {
+func (p *program) healthcheck(ctx context.Context, purpose string) error {
 	c, err := p.config(ctx)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(c.OpsAddr)+"/readyz", nil)
+	address := "http://" + reachable(c.OpsAddr) + "/readyz"
+	if purpose != "" {
+		address += "?for=" + purpose
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}

@@ -89,7 +89,7 @@ func expiry(value string, now time.Time) (time.Time, error) {
 
 func (p *program) keyCreate(ctx context.Context, s *store.Store, key auth.Key) error {
 	if err := schemaCurrent(ctx, s); err != nil {
-		return fmt.Errorf("%w: run readmark migrate up first", err)
+		return err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -161,7 +161,7 @@ func listed(key *auth.Key, now time.Time) listedKey {
 
 func (p *program) keyList(ctx context.Context, s *store.Store, asJSON bool) error {
 	if err := schemaCurrent(ctx, s); err != nil {
-		return fmt.Errorf("%w: run readmark migrate up first", err)
+		return err
 	}
 	keys, err := s.Keys(ctx)
 	if err != nil {
@@ -202,7 +202,7 @@ func (p *program) keyRevokeCommand() *cobra.Command {
 
 func (p *program) keyRevoke(ctx context.Context, s *store.Store, name string) error {
 	if err := schemaCurrent(ctx, s); err != nil {
-		return fmt.Errorf("%w: run readmark migrate up first", err)
+		return err
 	}
 	err := s.RevokeKey(ctx, name)
 	if errors.Is(err, readstate.ErrUnknown) {

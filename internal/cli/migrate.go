@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,23 +20,25 @@ func (p *program) migrateCommand() *cobra.Command {
 	var asJSON bool
 	for _, sub := range []struct {
 		name, short string
-		run         func(context.Context, *store.Store) error
-		with        func(context.Context, func(context.Context, *store.Store) error) error
+		run         func(context.Context, *store.Migrator, *store.Store) error
 	}{
-		{"up", "Apply every migration that is missing", p.migrateUp, p.withNewStore},
-		{"down", "Take the newest migration back, and the data that it holds", p.migrateDown, p.withStore},
-		{"status", "List the migrations", func(ctx context.Context, s *store.Store) error { return p.migrateStatus(ctx, s, asJSON) }, p.withStore},
-		{"version", "Print the schema version of the database", p.migrateVersion, p.withStore},
+		{"up", "Apply every migration that is missing", p.migrateUp},
+		{"down", "Take the newest migration back, and the data that it holds", p.migrateDown},
+		{"status", "List the migrations", func(ctx context.Context, m *store.Migrator, _ *store.Store) error {
+			return p.migrateStatus(ctx, m, asJSON)
+		}},
+		{"version", "Print the schema version of the database", p.migrateVersion},
 	} {
 		child := &cobra.Command{
 			Use: sub.name, Short: sub.short, Args: noArgs,
-			RunE: func(command *cobra.Command, _ []string) error { return sub.with(command.Context(), sub.run) },
+			RunE: func(command *cobra.Command, _ []string) error {
+				return p.withMigrator(command.Context(), sub.name == "up", sub.run)
+			},
 		}
 		if sub.name == "status" {
 			child.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 		}
-		p.variableFlag(child, "database-url", "READMARK_DATABASE_URL", "PostgreSQL to migrate")
-		p.variableFlag(child, "data-dir", "READMARK_DATA_DIR", "directory of the embedded database")
+		p.ownerFlags(child)
 		command.AddCommand(child)
 	}
 	return command
@@ -43,36 +47,55 @@ func (p *program) migrateCommand() *cobra.Command {
 // withStore opens the configured database for the time of one call, the embedded one where
 // none is configured and serve has made it.
 func (p *program) withStore(ctx context.Context, use func(context.Context, *store.Store) error) error {
+	return p.open(ctx, false, func(_ *config.Config, url string) string { return url },
+		func(ctx context.Context, s *store.Store, _ string) error { return use(ctx, s) })
+}
+
+// withOwner is withStore, but where migrations connect: as the owner of the tables. It may make
+// the embedded database where there is none yet.
+func (p *program) withOwner(ctx context.Context, mayMake bool, use func(ctx context.Context, s *store.Store, url string) error) error {
+	return p.open(ctx, mayMake, func(c *config.Config, url string) string { return cmp.Or(c.MigrateURL, url) }, use)
+}
+
+// withMigrator opens where migrations connect for the time of one call.
+func (p *program) withMigrator(
+	ctx context.Context, mayMake bool, use func(context.Context, *store.Migrator, *store.Store) error,
+) error {
+	c, err := p.config(ctx)
+	if err != nil {
+		return err
+	}
+	return p.withOwner(ctx, mayMake, func(ctx context.Context, s *store.Store, url string) error {
+		m, err := store.OpenMigrator(url, p.logger(&c))
+		if err != nil {
+			return fmt.Errorf("open database: %w", err)
+		}
+		defer m.Close()
+		return use(ctx, m, s)
+	})
+}
+
+// open opens the database at the URL that is chosen.
+func (p *program) open(
+	ctx context.Context, mayMake bool, choose func(c *config.Config, url string) string,
+	use func(ctx context.Context, s *store.Store, url string) error,
+) (err error) {
 	c, err := p.config(ctx)
 	if err != nil {
 		return err
 	}
 	if c.DatabaseURL == "" {
-		if err := checkCluster(c.DataDir); err != nil {
+		check := checkCluster
+		if mayMake {
+			check = checkDataDir
+		}
+		if err := check(c.DataDir); err != nil {
 			return err
 		}
 	}
-	return p.open(ctx, &c, use)
-}
-
-// withNewStore is withStore, and makes the embedded database where there is none yet.
-func (p *program) withNewStore(ctx context.Context, use func(context.Context, *store.Store) error) error {
-	c, err := p.config(ctx)
-	if err != nil {
-		return err
-	}
-	if c.DatabaseURL == "" {
-		if err := checkDataDir(c.DataDir); err != nil {
-			return err
-		}
-	}
-	return p.open(ctx, &c, use)
-}
-
-func (p *program) open(ctx context.Context, c *config.Config, use func(context.Context, *store.Store) error) (err error) {
-	logger := p.logger(c)
+	logger := p.logger(&c)
 	p.warnUnknown(ctx, logger)
-	url, stop, err := database(ctx, c, logger)
+	url, stop, err := database(ctx, &c, logger)
 	if errors.Is(err, embeddedpg.ErrInUse) { // a running serve's
 		stop = func() error { return nil }
 		url, err = embeddedpg.Attach(c.DataDir)
@@ -81,7 +104,12 @@ func (p *program) open(ctx context.Context, c *config.Config, use func(context.C
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	s, err := store.Open(store.Options{URL: url, CurrentURL: currentURL(c), MaxConns: c.DatabaseMaxConns, Logger: logger})
+	url = choose(&c, url)
+	current := currentURL(&c)
+	if url != c.DatabaseURL {
+		current = nil
+	}
+	s, err := store.Open(store.Options{URL: url, CurrentURL: current, MaxConns: c.DatabaseMaxConns, Logger: logger})
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
@@ -89,22 +117,25 @@ func (p *program) open(ctx context.Context, c *config.Config, use func(context.C
 	if _, _, err := s.Check(ctx); err != nil {
 		return err
 	}
-	return use(ctx, s)
+	return use(ctx, s, url)
 }
 
-func (p *program) migrateUp(ctx context.Context, s *store.Store) error {
-	applied, err := s.MigrateUp(ctx)
+func (p *program) migrateUp(ctx context.Context, m *store.Migrator, s *store.Store) error {
+	applied, err := m.Up(ctx)
 	for _, migration := range applied {
 		_, _ = fmt.Fprintf(p.Stdout, "applied %s\n", migration.Name)
 	}
-	if err == nil && len(applied) == 0 {
-		_, err = fmt.Fprintln(p.Stdout, "nothing to apply: the schema is current")
+	if err != nil {
+		return err
 	}
-	return err
+	if len(applied) == 0 {
+		_, _ = fmt.Fprintln(p.Stdout, "nothing to apply: the schema is current")
+	}
+	return p.makeDays(ctx, s, time.Time{}, ownersDays)
 }
 
-func (p *program) migrateDown(ctx context.Context, s *store.Store) error {
-	undone, err := s.MigrateDown(ctx)
+func (p *program) migrateDown(ctx context.Context, m *store.Migrator, _ *store.Store) error {
+	undone, err := m.Down(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,8 +147,8 @@ func (p *program) migrateDown(ctx context.Context, s *store.Store) error {
 	return err
 }
 
-func (p *program) migrateStatus(ctx context.Context, s *store.Store, asJSON bool) error {
-	list, err := s.Migrations(ctx)
+func (p *program) migrateStatus(ctx context.Context, m *store.Migrator, asJSON bool) error {
+	list, err := m.List(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,11 +171,11 @@ func (p *program) migrateStatus(ctx context.Context, s *store.Store, asJSON bool
 	return table.Flush()
 }
 
-func (p *program) migrateVersion(ctx context.Context, s *store.Store) error {
-	current, _, err := s.SchemaVersion(ctx)
+func (p *program) migrateVersion(ctx context.Context, m *store.Migrator, _ *store.Store) error {
+	schema, err := m.Schema(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(p.Stdout, current)
+	_, err = fmt.Fprintln(p.Stdout, schema.Version)
 	return err
 }

@@ -76,7 +76,7 @@ func (p *program) reconcileCommand() *cobra.Command {
 
 func (p *program) reconcile(ctx context.Context, c *config.Config, s *store.Store, r *reconciling) error {
 	if err := schemaCurrent(ctx, s); err != nil {
-		return fmt.Errorf("%w: run readmark migrate up first", err)
+		return err
 	}
 	client := newClient(&c.OpenIM, s, nil, p.logger(c), nil)
 	defer client.Close()

@@ -66,7 +66,7 @@ func moment(flag, value string) (time.Time, error) {
 
 func (p *program) replay(ctx context.Context, s *store.Store, replay store.Replay, asJSON bool) error {
 	if err := schemaCurrent(ctx, s); err != nil {
-		return fmt.Errorf("%w: run readmark migrate up first", err)
+		return err
 	}
 	show, finish := p.replayProgress(p.Terminal && !asJSON)
 	result, err := s.Replay(ctx, replay, show)

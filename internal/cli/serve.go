@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,7 +139,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	defer closeCache()
 	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
 	v.openim = v.newOpenIMSync()
-	return v.run(ctx, &startup{store: s, migrate: migrate, logger: logger})
+	return v.run(ctx, &startup{store: s, migrate: migrate, migrateURL: cmp.Or(c.MigrateURL, url), logger: logger})
 }
 
 // service is a serving readmark.
@@ -269,13 +270,26 @@ func (v *service) maintained(err error) {
 
 // retire drops what is older than its retention.
 func (v *service) retire(ctx context.Context) error {
-	retired, err := v.store.Retire(ctx, store.Retention{
-		Journal: v.config.Retention, Changes: v.config.ChangesRetention, Rejections: rejectionRetention, MaxRejections: maxRejections,
-	})
+	keep := retention(v.config)
+	may, err := v.store.MayMakeDays(ctx)
+	if err != nil {
+		return err
+	}
+	if !may { // the owner of the tables does, by readmark partitions
+		keep.Journal, keep.Changes = 0, 0
+	}
+	retired, err := v.store.Retire(ctx, keep)
 	if len(retired.Days) > 0 || retired.Rejections > 0 {
 		v.logger.InfoContext(ctx, "old rows dropped", "days", retired.Days, "rejected_callbacks", retired.Rejections)
 	}
 	return err
+}
+
+// retention is how long things are kept.
+func retention(c *config.Config) store.Retention {
+	return store.Retention{
+		Journal: c.Retention, Changes: c.ChangesRetention, Rejections: rejectionRetention, MaxRejections: maxRejections,
+	}
 }
 
 // listen serves both listeners until serving ends, and stops gracefully.

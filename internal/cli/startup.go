@@ -11,6 +11,7 @@ import (
 	"readmark/internal/readstate"
 	"readmark/internal/server"
 	"readmark/internal/store"
+	"readmark/internal/webhook"
 )
 
 const (
@@ -27,15 +28,24 @@ const (
 
 // startup makes the database fit to write to, whenever it comes.
 type startup struct {
-	store   *store.Store
-	migrate bool
-	logger  *slog.Logger
+	store      *store.Store
+	migrate    bool
+	migrateURL string // where migrations connect
+	logger     *slog.Logger
 }
 
 // run blocks until the database is prepared, and gives the newest arrival in
 // its journal. It fails when the database answers that it never will be, or the
 // context ends.
 func (p *startup) run(ctx context.Context) (newest time.Time, err error) {
+	err = p.store.TellWaits(ctx, func(ctx context.Context) error {
+		newest, err = p.attempts(ctx)
+		return err
+	})
+	return newest, err
+}
+
+func (p *startup) attempts(ctx context.Context) (newest time.Time, err error) {
 	var reminded time.Time
 	for wait := firstStartupPause; ; wait = min(2*wait, maxStartupPause) {
 		newest, err = p.attempt(ctx)
@@ -67,23 +77,50 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 		p.logger.WarnContext(ctx, "the database's clock differs from this machine's: receipts have the database's time",
 			"skew_ms", skew.Milliseconds())
 	}
-	if p.migrate {
-		applied, err := p.store.MigrateUp(ctx)
-		if err != nil {
-			return newest, err
-		}
-		p.logger.InfoContext(ctx, "schema is current", "applied", len(applied))
+	if err := p.prepareSchema(ctx); err != nil {
+		return newest, err
 	}
-	if err := p.store.MakeDaysAhead(ctx); err != nil {
+	err = p.store.MakeDaysAhead(ctx)
+	if errors.Is(err, store.ErrMayNotMakeDays) { // somebody else has to, and may have made today's
+		p.logger.WarnContext(ctx, "days of the journal end soon", "error", err)
+	} else if err != nil {
 		return newest, err
 	}
 	return p.store.NewestArrival(ctx)
 }
 
+// prepareSchema migrates what is missing, or waits for whoever does.
+func (p *startup) prepareSchema(ctx context.Context) error {
+	schema, err := p.store.Schema(ctx)
+	if err != nil {
+		return err
+	}
+	if schema.Current() || !p.migrate {
+		return schema.NeedCurrent()
+	}
+	m, err := store.OpenMigrator(p.migrateURL, p.logger)
+	if err != nil {
+		return fmt.Errorf("open database to migrate: %w", err)
+	}
+	defer m.Close()
+	applied, err := m.Up(ctx)
+	if err != nil {
+		return err
+	}
+	p.logger.InfoContext(ctx, "schema is current", "applied", len(applied))
+	if schema, err = p.store.Schema(ctx); err != nil {
+		return err
+	}
+	if !schema.Current() {
+		return fmt.Errorf("READMARK_MIGRATE_URL leads to another schema than %s, which READMARK_DATABASE_URL leads to", schema.Name)
+	}
+	return nil
+}
+
 // condition is what /readyz tells: where callbacks go, and what is not well.
 func (v *service) condition(ctx context.Context) server.Condition {
 	status, stats := v.ingest.Status(), v.spool.Stats()
-	result := server.Condition{Status: server.Ready}
+	result := server.Condition{Status: server.Ready, Reads: v.readsWork(ctx)}
 	// While callbacks go to the spool, its drainer asks the database all the
 	// time; else nobody may have asked since it failed.
 	away := status.Down
@@ -111,7 +148,10 @@ func (v *service) condition(ctx context.Context) server.Condition {
 
 // schemaCurrent reports whether the database can be used, and notes why not.
 func (v *service) schemaCurrent(ctx context.Context) bool {
-	err := schemaCurrent(ctx, v.store)
+	current, newest, err := v.store.SchemaVersion(ctx) // probes ask no more
+	if err == nil && current < newest {
+		err = fmt.Errorf("schema version is %d, %d is needed: run readmark migrate up", current, newest)
+	}
 	switch {
 	case err == nil:
 		v.board.Clear(condition.Schema)
@@ -124,14 +164,26 @@ func (v *service) schemaCurrent(ctx context.Context) bool {
 }
 
 // schemaCurrent reports whether the database answers and has the schema that
-// this binary needs, or a newer one.
+// this binary needs, or a newer one, and no other application's.
 func schemaCurrent(ctx context.Context, s *store.Store) error {
-	current, newest, err := s.SchemaVersion(ctx)
+	schema, err := s.Schema(ctx)
 	if err != nil {
 		return err
 	}
-	if current < newest {
-		return fmt.Errorf("schema version is %d, %d is needed", current, newest)
+	return schema.NeedCurrent()
+}
+
+// readsWork asks as the read API does for a state that nobody has.
+func (v *service) readsWork(ctx context.Context) error {
+	if v.asOf().IsZero() {
+		if v.replica != nil {
+			return errors.New("the replica has not answered yet")
+		}
+		return errors.New("the database is not prepared yet")
 	}
-	return nil
+	_, _, err := v.cache.State(ctx, readstate.Pair{UserID: webhook.ProbeUserID, GroupID: webhook.ProbeUserID})
+	if errors.Is(err, readstate.ErrUnknown) {
+		return nil
+	}
+	return err
 }

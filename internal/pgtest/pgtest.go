@@ -63,10 +63,6 @@ func Main(m *testing.M, cleanups ...func()) {
 		cleanup()
 	}
 	if started.Load() {
-		if b, err := bouncer(); os.Getenv(variableBouncer) != "" && err == nil {
-			fmt.Println("pgtest: through PgBouncer in transaction mode")
-			b.stop()
-		}
 		if server, err := shared(); err == nil {
 			fmt.Println("pgtest: used", server.Name)
 			if note := server.Stop(anyKept()); note != "" {
@@ -138,18 +134,14 @@ func create(t testing.TB, from string) string {
 		}
 		kept.Delete(name)
 	})
-	database, err := bounce(withDatabase(server.URL, name))
-	if err != nil {
-		t.Fatalf("pgtest: %v", err)
-	}
-	return database
+	return withDatabase(server.URL, name)
 }
 
-// Connect opens a connection for a test's own questions, past a pooler; the test's end closes
+// Connect opens a connection for a test's own questions; the test's end closes
 // it.
 func Connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(context.Background(), unbounce(url))
+	conn, err := pgx.Connect(context.Background(), url)
 	if err != nil {
 		t.Fatalf("pgtest: connect: %v", err)
 	}
@@ -195,12 +187,12 @@ func makeTemplate(ctx context.Context, serverURL string) (string, error) {
 }
 
 func migrate(ctx context.Context, url string) error {
-	s, err := store.Open(store.Options{URL: url, Logger: slog.New(slog.DiscardHandler)})
+	m, err := store.OpenMigrator(url, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	_, err = s.MigrateUp(ctx)
+	defer m.Close()
+	_, err = m.Up(ctx)
 	return err
 }
 

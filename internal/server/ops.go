@@ -33,10 +33,13 @@ const (
 // Condition is the answer to a probe: a status, and further lines for people.
 type Condition struct {
 	Status Status
-	Notes  []string
+	// Reads says why reads are answered 503; nil: they are not.
+	Reads error
+	Notes []string
 }
 
-// Readiness answers /readyz: whether callbacks can be made durable.
+// Readiness answers /readyz: whether callbacks can be made durable, and with ?for=reads whether
+// reads are answered.
 type Readiness struct {
 	check func(ctx context.Context) Condition
 	// stopping is set when the process is about to end.
@@ -64,14 +67,38 @@ func (r *Readiness) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	ctx, cancel := context.WithTimeout(request.Context(), readyTimeout)
 	defer cancel()
 	condition := r.check(ctx)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if what := request.URL.Query(); what.Has("for") {
+		answerFor(w, what.Get("for"), &condition)
+		return
+	}
 	if was := r.last.Swap(condition.Status); was != condition.Status {
 		r.logger.WarnContext(ctx, "readiness changed", "now", string(condition.Status), "notes", condition.Notes)
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if condition.Status == NotReady {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = fmt.Fprintln(w, strings.Join(append([]string{string(condition.Status)}, condition.Notes...), "\n"))
+	lines := []string{string(condition.Status)}
+	if condition.Reads != nil {
+		lines = append(lines, readsLine(condition.Reads))
+	}
+	_, _ = fmt.Fprintln(w, strings.Join(append(lines, condition.Notes...), "\n"))
+}
+
+// answerFor answers whether one purpose is served.
+func answerFor(w http.ResponseWriter, purpose string, condition *Condition) {
+	switch {
+	case purpose != "reads":
+		http.Error(w, "for must be reads", http.StatusBadRequest)
+	case condition.Reads != nil:
+		http.Error(w, readsLine(condition.Reads), http.StatusServiceUnavailable)
+	default:
+		_, _ = fmt.Fprintln(w, Ready)
+	}
+}
+
+func readsLine(err error) string {
+	return "reads: answered 503, " + strings.Join(strings.Fields(err.Error()), " ")
 }
 
 // NewOps returns the handler of the ops listener: /livez, /readyz, /metrics

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -50,9 +51,30 @@ func TestOps(t *testing.T) {
 		require.Equal(t, c.status, status)
 		require.Equal(t, c.body, body)
 	}
+	away := errors.New("the database\nis away")
+	for _, c := range []struct {
+		condition server.Condition
+		query     string
+		status    int
+		body      string
+	}{
+		{server.Condition{Status: server.Degraded, Reads: away, Notes: []string{"a"}}, "", 200, "degraded\nreads: answered 503, the database is away\na\n"},
+		{server.Condition{Status: server.Degraded, Reads: away, Notes: []string{"a"}}, "?for=reads", 503, "reads: answered 503, the database is away\n"},
+		{server.Condition{Status: server.NotReady}, "?for=reads", 200, "ready\n"},
+		{server.Condition{Status: server.Ready}, "?for=reads", 200, "ready\n"},
+		{server.Condition{Status: server.Ready}, "?for=", 400, "for must be reads\n"},
+		{server.Condition{Status: server.Ready}, "?for=read", 400, "for must be reads\n"},
+	} {
+		told <- c.condition
+		status, body = get(t, ops.URL+"/readyz"+c.query)
+		require.Equal(t, c.status, status, c.query)
+		require.Equal(t, c.body, body, c.query)
+	}
 	readiness.Stop()
-	status, _ = get(t, ops.URL+"/readyz")
-	require.Equal(t, 503, status)
+	for _, path := range []string{"/readyz", "/readyz?for=reads"} {
+		status, _ = get(t, ops.URL+path)
+		require.Equal(t, 503, status)
+	}
 	status, _ = get(t, ops.URL+"/debug/pprof/goroutine?debug=1")
 	require.Equal(t, 200, status)
 }

@@ -20,6 +20,7 @@ import (
 const (
 	stateCheckViolation       = "23514" // also: no partition of relation found for row
 	stateUndefinedTable       = "42P01" // also: today's partition is not there yet
+	statePermission           = "42501"
 	stateDuplicateTable       = "42P07"
 	stateSerializationFailure = "40001"
 	stateDeadlock             = "40P01"

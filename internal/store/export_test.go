@@ -2,13 +2,81 @@ package store
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
 
 	"readmark/db"
 	"readmark/internal/readstate"
+	"readmark/migrations"
 )
 
 // EraseLock is the number of a lock that tests hold.
 const EraseLock = int64(eraseLock)
+
+// MigrateLock is the number of a lock that tests hold.
+const MigrateLock = int64(migrateLock)
+
+// SetWaits has waits told after a time, and again after as long.
+func (s *Store) SetWaits(after time.Duration) { s.waits = waitTimings{after, after, time.Millisecond} }
+
+// SetTimings has waits told after a time, and again after as long, and the lock of a holder that gives no
+// sign of life expire.
+func (m *Migrator) SetTimings(after, expiry time.Duration) {
+	m.timings = lockTimings{try: time.Millisecond, keep: 10 * time.Millisecond, expiry: expiry, waits: waitTimings{after, after, time.Millisecond}}
+}
+
+// DefaultWaits gives when waits are told.
+func DefaultWaits() (first, again time.Duration) {
+	timings := defaultWaitTimings()
+	return timings.first, timings.again
+}
+
+// HoldLock takes the migration lock and gives no sign of life; release gives it back.
+func (m *Migrator) HoldLock(ctx context.Context) (release func(), err error) {
+	tx, err := m.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }, nil
+}
+
+// ApplyVersion applies one migration as the plain goose CLI does.
+func (m *Migrator) ApplyVersion(ctx context.Context, version int64) error {
+	return m.withGoose(func(provider *goose.Provider) error {
+		_, err := provider.ApplyVersion(ctx, version, true)
+		return err
+	})
+}
+
+// MakeVersionTable makes goose's own table and nothing else.
+func (m *Migrator) MakeVersionTable(ctx context.Context) error {
+	return m.withGoose(func(provider *goose.Provider) error {
+		_, err := provider.GetDBVersion(ctx)
+		return err
+	})
+}
+
+func (m *Migrator) withGoose(use func(*goose.Provider) error) (err error) {
+	database := stdlib.OpenDBFromPool(m.pool.Pool)
+	defer func() { err = errors.Join(err, database.Close()) }()
+	provider, err := goose.NewProvider(goose.DialectPostgres, database, migrations.FS, goose.WithSlog(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return err
+	}
+	return use(provider)
+}
+
+// Objects lists what is in the schema public.
+func (m *Migrator) Objects(ctx context.Context) (map[string]string, error) {
+	return listObjects(ctx, m.pool, "public", nil)
+}
+
+// SchemaObjects is what the binary knows of them.
+func SchemaObjects() string { return schemaObjects }
 
 // SetLateRows sets how many rows are applied anew at once after a late event. It must be
 // called before the first Commit.

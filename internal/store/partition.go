@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,14 +39,84 @@ const dayLayout = "20060102"
 
 // MakeDaysAhead makes the partitions of the journal from yesterday to a week ahead, and those of
 // changes for today and tomorrow, as far as they are missing. It never waits long for a lock that ingest
-// holds; the next call makes what this one could not.
+// holds; the next call makes what this one could not. Where the role may not make any, the error is a
+// [DaysError] when those that somebody else has made end soon.
 func (s *Store) MakeDaysAhead(ctx context.Context) error {
 	today := day(s.now())
-	days := make([]time.Time, 0, daysAhead+2)
-	for offset := -1; offset <= daysAhead; offset++ {
-		days = append(days, today.AddDate(0, 0, offset))
+	err := errors.Join(
+		s.makeDays(ctx, journalTable, daysBetween(today.AddDate(0, 0, -1), today.AddDate(0, 0, daysAhead))),
+		s.makeDays(ctx, changesTable, daysBetween(today, today.AddDate(0, 0, 1))))
+	if errors.Is(err, ErrMayNotMakeDays) {
+		return s.checkDaysAhead(ctx)
 	}
-	return errors.Join(s.makeDays(ctx, journalTable, days), s.makeDays(ctx, changesTable, []time.Time{today, today.AddDate(0, 0, 1)}))
+	return err
+}
+
+// MakeDays makes the partitions of all days from one to another, as far as they are missing: for
+// a serve whose role may not make them.
+func (s *Store) MakeDays(ctx context.Context, from, until time.Time) error {
+	days := daysBetween(day(from), day(until))
+	return errors.Join(s.makeDays(ctx, journalTable, days), s.makeDays(ctx, changesTable, daysBetween(day(s.now()), day(until))))
+}
+
+func daysBetween(first, last time.Time) (days []time.Time) {
+	for d := first; !d.After(last); d = d.AddDate(0, 0, 1) {
+		days = append(days, d)
+	}
+	return days
+}
+
+// ErrMayNotMakeDays says that the role may not make partitions: whoever owns the tables has to.
+var ErrMayNotMakeDays = errors.New("the role may not make partitions: run readmark partitions as the owner of the tables")
+
+// DaysError says that partitions end soon, and that the role may not make more. It is an
+// [ErrMayNotMakeDays].
+type DaysError struct {
+	Until time.Time // end of the last day that is made
+}
+
+// Error implements error.
+func (e *DaysError) Error() string {
+	return fmt.Sprintf("partitions are made until %s only: %v, at least daily", e.Until.Format("2006-01-02 15:04Z07:00"), ErrMayNotMakeDays)
+}
+
+// Unwrap implements what errors.Is asks.
+func (e *DaysError) Unwrap() error { return ErrMayNotMakeDays }
+
+// DaysLeft is for how much time, at least, days have to be there when the role may not make them.
+const DaysLeft = 24 * time.Hour
+
+func (s *Store) checkDaysAhead(ctx context.Context) error {
+	until, err := s.DaysUntil(ctx)
+	if err != nil {
+		return err
+	}
+	if until.Sub(s.now()) < DaysLeft {
+		return &DaysError{Until: until}
+	}
+	return nil
+}
+
+// DaysUntil gives the moment until when days are made from today on, today's beginning when today
+// itself is not.
+func (s *Store) DaysUntil(ctx context.Context) (until time.Time, err error) {
+	for _, table := range dayTables() {
+		list, err := table.partitions(ctx, s.pool, "")
+		if err != nil {
+			return until, fmt.Errorf("list partitions: %w", translate(err))
+		}
+		end := day(s.now())
+		for made := true; made; {
+			made = slices.ContainsFunc(list, func(p partition) bool { return p.state == attached && p.day.Equal(end) })
+			if made {
+				end = end.AddDate(0, 0, 1)
+			}
+		}
+		if until.IsZero() || end.Before(until) {
+			until = end
+		}
+	}
+	return until, nil
 }
 
 // day is the UTC midnight at which the partition of a moment begins.
@@ -57,6 +128,9 @@ func (s *Store) makeDays(ctx context.Context, table dayTable, days []time.Time) 
 	var errs []error
 	for _, d := range days {
 		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return table.makeDay(ctx, tx, d) })
+		if hasState(err, statePermission) { // so for all others
+			return fmt.Errorf("make partition %s: %w: %w", table.partition(d), ErrMayNotMakeDays, translate(err))
+		}
 		if err != nil && !hasState(err, stateDuplicateTable) {
 			errs = append(errs, fmt.Errorf("make partition %s: %w", table.partition(d), translate(err)))
 		}
@@ -111,6 +185,30 @@ func (t dayTable) makeDay(ctx context.Context, tx pgx.Tx, d time.Time) error {
 		t, name, d.Format(layout), d.AddDate(0, 0, 1).Format(layout)))
 	for _, statement := range statements {
 		if _, err := tx.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return t.grantAlike(ctx, tx, t.partition(d))
+}
+
+// grantAlike gives a partition the privileges of its table: today's is written to by its name, and
+// who makes it may not be who has been granted the default privileges.
+func (t dayTable) grantAlike(ctx context.Context, tx pgx.Tx, name string) error {
+	rows, err := tx.Query(ctx, `
+		SELECT format('GRANT %s ON %I TO %s', string_agg(a.privilege_type, ', '), $2::text,
+			CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+		FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+		WHERE c.oid = to_regclass($1::text) AND a.grantee NOT IN (c.relowner, (SELECT p.relowner FROM pg_class AS p WHERE p.oid = to_regclass(quote_ident($2::text))))
+		GROUP BY a.grantee`, string(t), name)
+	if err != nil {
+		return err
+	}
+	grants, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, grant := range grants {
+		if _, err := tx.Exec(ctx, grant); err != nil {
 			return err
 		}
 	}

@@ -55,6 +55,8 @@ type poolOptions struct {
 	primary bool
 	// admit may refuse the server at the other end of a new connection; nil admits all.
 	admit func(ctx context.Context, conn *pgx.Conn) error
+	// migrates has the connections named after the process, for who waits for it.
+	migrates bool
 }
 
 // newPool prepares a pool; it does not connect.
@@ -113,6 +115,9 @@ func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
 	c := config.ConnConfig
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "readmark"
+	}
+	if o.migrates {
+		c.RuntimeParams["application_name"] = migratorName(c.RuntimeParams["application_name"])
 	}
 	for _, s := range startupSettings {
 		c.RuntimeParams[s.name] = s.value

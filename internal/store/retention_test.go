@@ -262,14 +262,15 @@ func TestForgetOtherServersChanges(t *testing.T) {
 // and server: nothing that was read before holds.
 func TestTablesMadeAnew(t *testing.T) {
 	t.Parallel()
-	s := open(t, pgtest.New(t))
+	url := pgtest.New(t)
+	s := open(t, url)
 	poller := s.Poller()
 	defer poller.Close()
 	first, err := poller.Poll(t.Context(), nil, readstate.Load{})
 	require.NoError(t, err)
-	_, err = s.MigrateDown(t.Context())
+	_, err = migrator(t, url).Down(t.Context())
 	require.NoError(t, err)
-	_, err = s.MigrateUp(t.Context())
+	_, err = migrator(t, url).Up(t.Context())
 	require.NoError(t, err)
 	again, err := poller.Poll(t.Context(), &first.Revision, readstate.Load{})
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
+	"readmark/internal/store"
 )
 
 func tables(t *testing.T, url string) (names []string) {
@@ -26,19 +28,28 @@ func tables(t *testing.T, url string) (names []string) {
 	return names
 }
 
+func migrator(t testing.TB, url string) *store.Migrator {
+	t.Helper()
+	m, err := store.OpenMigrator(url, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(m.Close)
+	return m
+}
+
 // Every down takes back exactly what its up made, also with data in it.
 func TestMigrateUpAndDown(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Empty(t)
-	s := open(t, url)
+	s, m := open(t, url), migrator(t, url)
 	ctx := t.Context()
 
-	list, err := s.Migrations(ctx)
+	list, err := m.List(ctx)
 	require.NoError(t, err)
 	require.NotEmpty(t, list)
-	empty := tables(t, url)
+	require.False(t, list[0].Applied)
+	require.Empty(t, tables(t, url), "nothing is written by asking")
 
-	applied, err := s.MigrateUp(ctx)
+	applied, err := m.Up(ctx)
 	require.NoError(t, err)
 	require.Len(t, applied, len(list))
 	full := tables(t, url)
@@ -49,19 +60,19 @@ func TestMigrateUpAndDown(t *testing.T) {
 	commit(t, s, documented("u", "g", 1, 1))
 
 	for range list {
-		undone, err := s.MigrateDown(ctx)
+		undone, err := m.Down(ctx)
 		require.NoError(t, err)
 		require.NotNil(t, undone)
 	}
-	undone, err := s.MigrateDown(ctx)
+	undone, err := m.Down(ctx)
 	require.NoError(t, err)
 	require.Nil(t, undone)
-	require.Equal(t, empty, tables(t, url))
+	require.Equal(t, []string{"goose_db_version", "goose_db_version_id_seq", "goose_db_version_pkey"}, tables(t, url))
 
-	_, err = s.MigrateUp(ctx)
+	_, err = m.Up(ctx)
 	require.NoError(t, err)
 	require.Equal(t, full, tables(t, url))
-	again, err := s.MigrateUp(ctx)
+	again, err := m.Up(ctx)
 	require.NoError(t, err)
 	require.Empty(t, again)
 }
@@ -74,9 +85,9 @@ func TestMigrateTogether(t *testing.T) {
 	var mu sync.Mutex
 	applied, errs := 0, []error{}
 	for range 4 {
-		s := open(t, url)
+		s, m := open(t, url), migrator(t, url)
 		group.Go(func() {
-			done, err := s.MigrateUp(t.Context())
+			done, err := m.Up(t.Context())
 			mu.Lock()
 			defer mu.Unlock()
 			applied += len(done)
@@ -90,7 +101,7 @@ func TestMigrateTogether(t *testing.T) {
 	}
 	group.Wait()
 	require.Empty(t, errs)
-	list, err := open(t, url).Migrations(t.Context())
+	list, err := migrator(t, url).List(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, len(list), applied)
 }

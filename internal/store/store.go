@@ -39,6 +39,7 @@ type Store struct {
 	// lateRows is how many rows of the journal are applied anew at once, after an event
 	// that comes late. It bounds memory.
 	lateRows int
+	waits    waitTimings
 }
 
 // Options is what a Store works with.
@@ -60,7 +61,7 @@ func Open(options Options) (*Store, error) {
 	total := cmp.Or(options.MaxConns, defaultMaxConns)
 	writes := max(1, total*2/5)
 	o := poolOptions{url: options.URL, current: options.CurrentURL, size: writes, primary: true}
-	s := &Store{url: options.URL, logger: options.Logger, clock: dbclock.New(dbclock.System()), lateRows: lateRows}
+	s := &Store{url: options.URL, logger: options.Logger, clock: dbclock.New(dbclock.System()), lateRows: lateRows, waits: defaultWaitTimings()}
 	o.admit = func(ctx context.Context, conn *pgx.Conn) error { return s.measureClock(ctx, conn) }
 	pool, err := newPool(&o)
 	if err != nil {
