@@ -27,6 +27,25 @@ func (q *Queries) CountLookups(ctx context.Context, db DBTX) (CountLookupsRow, e
 	return i, err
 }
 
+const countPendingUsers = `-- name: CountPendingUsers :one
+SELECT count(DISTINCT user_id) AS users, min(since)::timestamp with time zone AS since
+FROM lookups
+WHERE user_id <> ''
+`
+
+type CountPendingUsersRow struct {
+	Users int64
+	Since *time.Time
+}
+
+// The users about whom OpenIM is to be asked, and since when the one who waits longest waits.
+func (q *Queries) CountPendingUsers(ctx context.Context, db DBTX) (CountPendingUsersRow, error) {
+	row := db.QueryRow(ctx, countPendingUsers)
+	var i CountPendingUsersRow
+	err := row.Scan(&i.Users, &i.Since)
+	return i, err
+}
+
 const enqueueLookups = `-- name: EnqueueLookups :exec
 INSERT INTO lookups AS q (
     user_id, group_id, version, background, settles_at, due_at, since, asked_at, doubted_at, doubted_max_seq, doubted_read_seq

@@ -96,6 +96,12 @@ WHERE user_id = @user_id AND group_id = @group_id;
 SELECT count(*) AS lookups, min(since)::timestamp with time zone AS since
 FROM lookups;
 
+-- name: CountPendingUsers :one
+-- The users about whom OpenIM is to be asked, and since when the one who waits longest waits.
+SELECT count(DISTINCT user_id) AS users, min(since)::timestamp with time zone AS since
+FROM lookups
+WHERE user_id <> '';
+
 -- name: ListMembersWithoutState :many
 -- Of the given users those of whom no count in the group is shown: nothing is known of
 -- them, or that they left.

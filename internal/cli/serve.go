@@ -25,6 +25,7 @@ import (
 	"readmark/internal/server"
 	"readmark/internal/spool"
 	"readmark/internal/store"
+	"readmark/internal/tracing"
 	"readmark/internal/webhook"
 )
 
@@ -66,7 +67,12 @@ func (p *program) serveCommand() *cobra.Command {
 			}
 			logger := p.logger(&c)
 			p.warnUnknown(command.Context(), logger)
-			return serve(command.Context(), &c, !noMigrate, logger)
+			traces, err := tracing.Start(command.Context(), p.Lookup, buildInfo().Version, logger)
+			if err != nil {
+				return err
+			}
+			defer traces.Stop(command.Context())
+			return serve(command.Context(), &c, !noMigrate, traces, traces.Logger(logger))
 		},
 	}
 	command.Flags().BoolVar(&printConfig, "print-config", false, "print the effective configuration, without secrets, and exit")
@@ -83,7 +89,7 @@ func spoolDir(c *config.Config) string { return filepath.Join(c.DataDir, "spool"
 
 // serve runs until the context ends or a part of it fails, then stops in order:
 // callbacks, spool, database, embedded server.
-func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Logger) (err error) {
+func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.Tracing, logger *slog.Logger) (err error) {
 	b := buildInfo()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -115,7 +121,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 		return err
 	}
 	defer func() { err = errors.Join(err, stopDatabase()) }()
-	s, err := store.Open(store.Options{URL: url, CurrentURL: currentURL(c), MaxConns: c.DatabaseMaxConns, Logger: logger})
+	s, err := store.Open(store.Options{URL: url, CurrentURL: currentURL(c), MaxConns: c.DatabaseMaxConns, Tracing: traces.Provider(), Logger: logger})
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
@@ -123,8 +129,13 @@ func serve(ctx context.Context, c *config.Config, migrate bool, logger *slog.Log
 	if c.OpenIM.Configured() {
 		s.EnableLookups()
 	}
-	in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: c.CommitBudget, Clock: s.Clock(), Logger: logger})
-	v := &service{config: c, build: b, addresses: addresses, told: make(chan struct{}), store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(), logger: logger}
+	in := ingest.New(ingest.Options{
+		Store: s, Spool: queue, Budget: c.CommitBudget, Clock: s.Clock(), Logger: logger, Tracer: traces.Tracer("readmark/internal/ingest"),
+	})
+	v := &service{
+		config: c, build: b, addresses: addresses, told: make(chan struct{}), store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(),
+		traces: traces, logger: logger,
+	}
 	v.board = condition.New(time.Now, logger)
 	v.retired = lastSuccess("retention", "the hourly making and dropping of days")
 	v.registry.MustRegister(v.board.Collector(), v.retired)
@@ -159,6 +170,7 @@ type service struct {
 	board     *condition.Board
 	retired   prometheus.Gauge // when days were made and dropped last
 	readOnly  atomic.Bool      // the database is a standby, and reads may be old
+	traces    *tracing.Tracing
 	logger    *slog.Logger
 	*apiAuth
 }
@@ -220,7 +232,7 @@ func (v *service) openCache() (closeCache func()) {
 	poller := reader.Poller()
 	v.cache = readcache.New(readcache.Options{
 		Source: poller, Database: reader, MaxBytes: int(v.config.ReadCacheBytes), Staleness: v.config.ReadStaleness,
-		AsOf: v.asOf, Now: time.Now, Logger: v.logger,
+		AsOf: v.asOf, Now: time.Now, Logger: v.logger, Tracer: v.traces.Tracer("readmark/internal/readcache"),
 	})
 	if v.replica == nil { // a replica may not have it yet when it is written
 		v.store.OnChange(v.cache.Touch)
@@ -307,7 +319,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	}
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
-		API: v.api(), Unauthorized: v.unauthorized,
+		API: v.api(), Unauthorized: v.unauthorized, Tracing: v.traces.Provider(),
 	})
 	public := server.NewListener("public", v.addresses.public, handler, logger)
 	counting, stopCounting := context.WithCancel(context.WithoutCancel(ctx))
@@ -371,10 +383,11 @@ func (v *service) asOf() time.Time {
 func (v *service) register() {
 	registry := v.registry
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "readmark_build_info", Help: "Always 1; the labels tell which Readmark this is.",
+		Name: "readmark_build_info", Help: "Always 1. The labels tell which version of Readmark runs, and with which version of Go it was built.",
 	}, []string{"version", "commit", "goversion"})
 	info.WithLabelValues(v.build.Version, v.build.Commit, v.build.Go).Set(1)
-	registry.MustRegister(info, v.store.Collector(), v.store.Clock().Collector(), v.spool.Collector(), collectors.NewGoCollector(),
+	registry.MustRegister(info, v.store.Collector(), v.store.PendingCollector(), v.store.Clock().Collector(), v.spool.Collector(), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	v.ingest.Register(registry)
+	v.traces.Register(registry)
 }

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // ErrPanicked says that the batch with an item panicked while it ran.
@@ -35,6 +37,8 @@ type Options[T any] struct {
 	// Gather is called by the leader before its batch is closed: who comes meanwhile joins it.
 	// It must not block. nil: a batch is closed when it may run. With Gather, Begin must be nil.
 	Gather func()
+	// Tracing has callers and batches be spans.
+	Tracing Tracing
 }
 
 // Batcher collects items into batches. Its methods are safe for concurrent use.
@@ -53,6 +57,7 @@ type batch[T any] struct {
 	open   bool          // it may run, and others may still join
 	done   chan struct{} // closed when the batch has run
 	err    error         // set before done is closed
+	waits  []trace.Span  // of the callers that are traced
 }
 
 // New returns a Batcher without work.
@@ -70,7 +75,11 @@ func (b *Batcher[T]) Do(ctx context.Context, item T) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	own, lead := b.join(item)
+	wait := b.options.Tracing.wait(ctx)
+	if wait != nil {
+		defer wait.End()
+	}
+	own, lead := b.join(item, wait)
 	if lead {
 		b.lead(context.WithoutCancel(ctx), own)
 		return nil
@@ -88,7 +97,7 @@ func (b *Batcher[T]) Wait() { b.workers.Wait() }
 
 // join adds an item to the batch that is being collected, and reports whether the
 // caller has to run it.
-func (b *Batcher[T]) join(item T) (own *batch[T], lead bool) {
+func (b *Batcher[T]) join(item T, wait trace.Span) (own *batch[T], lead bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	weight := b.options.Weight(item)
@@ -102,6 +111,9 @@ func (b *Batcher[T]) join(item T) (own *batch[T], lead bool) {
 		b.waiting = append(b.waiting, own)
 	}
 	own.items, own.weight = append(own.items, item), own.weight+weight
+	if wait != nil {
+		own.waits = append(own.waits, wait)
+	}
 	if b.options.Join != nil {
 		b.options.Join(item)
 	}
@@ -161,6 +173,10 @@ func (b *Batcher[T]) run(ctx context.Context, own *batch[T]) {
 		b.mu.Lock()
 		own.open = false
 		b.mu.Unlock()
+	}
+	ctx, span := b.options.Tracing.run(ctx, own.waits, len(own.items))
+	if span != nil {
+		defer span.End()
 	}
 	b.options.Run(ctx, own.items)
 }

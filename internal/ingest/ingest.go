@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"readmark/internal/coalesce"
 	"readmark/internal/dbclock"
@@ -61,6 +62,7 @@ type Options struct {
 	Budget time.Duration
 	Clock  Clock
 	Logger *slog.Logger
+	Tracer trace.Tracer // nil: nothing is traced
 }
 
 // Ingest gives each event its identity and arrival, and groups events into
@@ -117,6 +119,7 @@ func New(options Options) *Ingest {
 	}
 	in.batcher = coalesce.New(coalesce.Options[*submission]{
 		Run: in.run, Limit: maxGroup, Weight: (*submission).weight, MayRun: mayRun, Join: in.arrive, Begin: in.begin,
+		Tracing: coalesce.Tracing{Tracer: options.Tracer, Wait: "commit", Run: "group commit"},
 	})
 	in.clock.advance(options.Spool.NewestArrival())
 	in.spooling.Store(true)

@@ -8,6 +8,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"readmark/internal/readstate"
 )
 
@@ -45,6 +48,7 @@ func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch) outcom
 	var spoolErr error
 	if in.spooling.Load() {
 		if spooled, err := in.spoolBehind(&batch); spooled {
+			noteSpooled(ctx)
 			return nil
 		} else if err != nil {
 			// The spool is full or broken: the database is the only hope left.
@@ -69,12 +73,21 @@ func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch) outcom
 	}
 	if spoolErr == nil {
 		in.down.Store(true)
-		spoolErr = in.beginSpooling(ctx, &c.left, c.cause)
+		if spoolErr = in.beginSpooling(ctx, &c.left, c.cause); spoolErr == nil {
+			noteSpooled(ctx)
+		}
 	}
 	if spoolErr != nil {
 		c.fail(c.left, errors.Join(c.cause, spoolErr))
 	}
 	return c.failed
+}
+
+// spooledKey is the attribute of a group's span that says whether it went to the spool.
+const spooledKey = attribute.Key("readmark.spooled")
+
+func noteSpooled(ctx context.Context) {
+	trace.SpanFromContext(ctx).SetAttributes(spooledKey.Bool(true))
 }
 
 // spoolBehind queues a batch behind what is spooled. It reports false without
@@ -196,7 +209,7 @@ func (c *commit) attempt(ctx context.Context, batch *readstate.Batch) error {
 	for try := 0; ; try++ {
 		started := time.Now()
 		err := c.options.Store.Commit(ctx, *batch)
-		c.metrics.observe(batch.Len(), time.Since(started), err)
+		c.metrics.observe(ctx, batch.Len(), time.Since(started), err)
 		if !errors.Is(err, readstate.ErrRetry) || try == maxRetries || ctx.Err() != nil {
 			return err
 		}

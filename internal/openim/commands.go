@@ -48,6 +48,8 @@ type command struct {
 	// callback is acknowledged and its body not looked at.
 	fields []field
 	events func(b *body) ([]readstate.Event, error)
+	// reports are the kinds of events that a read report may make.
+	reports []readstate.EventKind
 	// lists says that the body may list many users.
 	lists bool
 	// echoes are fields that the answer has to repeat: OpenIM puts the answer's values, also
@@ -62,11 +64,13 @@ var commands = []command{
 	// Reads
 	{
 		name: CommandAfterGroupMsgRead, older: []string{CommandGroupMsgRead}, events: (*body).readReport,
-		fields: []field{fieldCommand, fieldSendID, fieldReceiveID, fieldUnread, fieldContentType},
+		reports: []readstate.EventKind{readstate.EventReceipt, readstate.EventServerReceipt},
+		fields:  []field{fieldCommand, fieldSendID, fieldReceiveID, fieldUnread, fieldContentType},
 	},
 	{
 		name: CommandAfterSingleMsgRead, older: []string{"callbackSingleMsgRead"}, events: (*body).conversationRead,
-		fields: []field{fieldCommand, fieldConversationID, fieldUserID, fieldSeqs, fieldContentType},
+		reports: []readstate.EventKind{readstate.EventGroupRead},
+		fields:  []field{fieldCommand, fieldConversationID, fieldUserID, fieldSeqs, fieldContentType},
 	},
 	// Messages
 	{name: "callbackBeforeSendGroupMsgCommand"},
@@ -241,6 +245,30 @@ func CommandLabel(name string) string {
 		return "other"
 	}
 	return name
+}
+
+// Command describes one of the commands that OpenIM is known to send.
+type Command struct {
+	Name      string   // the newest spelling
+	Spellings []string // all
+	Used      bool     // the body is read, see [IsUsed]
+	Dialects  []string // of its events, see [readstate.EventKind.Dialect]; none where it is not used
+}
+
+// Commands describes all commands that OpenIM is known to send.
+func Commands() []Command {
+	list := make([]Command, len(commands))
+	for i := range commands {
+		c := &commands[i]
+		list[i] = Command{Name: c.name, Spellings: c.spellings(), Used: c.events != nil}
+		for _, kind := range c.reports {
+			list[i].Dialects = append(list[i].Dialects, kind.Dialect())
+		}
+		if c.events != nil && len(c.reports) == 0 {
+			list[i].Dialects = []string{readstate.EventMessage.Dialect()}
+		}
+	}
+	return list
 }
 
 // check holds the body's command, if there is one, against the path's.

@@ -3,6 +3,7 @@ package openimsync
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"readmark/internal/metric"
 	"readmark/internal/readstate"
 )
 
@@ -24,17 +25,17 @@ func newMetrics() *metrics {
 	m := &metrics{
 		lookupDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "readmark_lookup_duration_seconds",
-			Help:    "Time from queueing a lookup at OpenIM until its answer is stored, in seconds.",
-			Buckets: []float64{.05, .1, .2, .3, .5, 1, 2, 5, 10, 30, 60},
+			Help:    "Time in seconds from queueing a lookup at OpenIM until its answer is stored: for so long a count is pending.",
+			Buckets: metric.Durations(.05, 100),
 		}),
-		lookupFailures: counter("readmark_lookup_failures_total", "Lookups at OpenIM that failed and are tried again."),
-		users:          counter("readmark_reconcile_users_total", "Users whose counts were compared with OpenIM's."),
-		pairs:          counter("readmark_reconcile_pairs_total", "Counts compared with OpenIM's."),
-		off:            counter("readmark_reconcile_pairs_off_total", "Counts that differed from OpenIM's."),
-		repaired:       counter("readmark_reconcile_pairs_repaired_total", "Counts that differed from OpenIM's and were repaired."),
+		lookupFailures: counter("readmark_lookup_failures_total", "Lookups at OpenIM that failed. They stay queued and are tried again."),
+		users:          counter("readmark_reconcile_users_total", "Users all of whose counts were compared with OpenIM's by the sweep."),
+		pairs:          counter("readmark_reconcile_pairs_total", "Counts of a user in a group that were compared with OpenIM's."),
+		off:            counter("readmark_reconcile_pairs_off_total", "Counts of a user in a group that differed from OpenIM's when they were compared."),
+		repaired:       counter("readmark_reconcile_pairs_repaired_total", "Counts of a user in a group that differed from OpenIM's and were repaired."),
 		largest: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "readmark_reconcile_last_difference",
-			Help: "Largest difference between a count and OpenIM's in the comparison of the last user.",
+			Help: "Largest difference, in messages, between a count and OpenIM's in the comparison of the last user.",
 		}),
 		sweptAt: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "readmark_sweep_last_success_timestamp_seconds",
@@ -46,8 +47,8 @@ func newMetrics() *metrics {
 		}, []string{"reason"}),
 		memberListsDoubted: counter("readmark_member_list_doubted_total",
 			"Member lists of OpenIM that would have hidden more than a tenth of a group's known members, and were read once more first."),
-		muteLookups:        counter("readmark_mute_lookups_total", "Times that OpenIM was asked what a user has muted."),
-		muteLookupFailures: counter("readmark_mute_lookup_failures_total", "Of these, those that failed: what was known stays."),
+		muteLookups:        counter("readmark_mute_lookups_total", "How often OpenIM was asked which groups a user has muted."),
+		muteLookupFailures: counter("readmark_mute_lookup_failures_total", "How often OpenIM was asked which groups a user has muted and did not answer. What was known stays."),
 	}
 	for _, reason := range readstate.OffReasons() { // there from the start
 		m.drifts.WithLabelValues(string(reason))

@@ -1,9 +1,12 @@
 package readcache
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"readmark/internal/readstate"
 )
@@ -42,6 +45,7 @@ type largeLoad struct {
 	states   []readstate.ServedState
 	position readstate.ServedPosition
 	server   readstate.Server
+	span     trace.SpanContext // where it is traced
 }
 
 // loadLarge begins a load, and has the database answer the request meanwhile, unless one is under
@@ -62,7 +66,8 @@ func (c *Cache) loadLarge(r *request, key loadKey) {
 			key: key, done: make(chan struct{}), fits: true, pairs: map[string]bool{}, positions: map[string]bool{}, logged: c.logEnd,
 		}
 		c.loads[key] = one
-		c.loaders.Go(func() { c.runLoad(one) })
+		caller := r.caller // r is its caller's own again when the round has ended
+		c.loaders.Go(func() { c.runLoad(one, caller) })
 		r.direct = true
 		return
 	}
@@ -81,10 +86,12 @@ func (c *Cache) maxEntry() int { return c.options.MaxBytes / 4 }
 
 // runLoad loads until that is done or the cache is closed, a second time where the first failed for
 // a reason of the moment.
-func (c *Cache) runLoad(one *largeLoad) {
-	if c.readLarge(one); errors.Is(one.err, readstate.ErrRetry) {
+func (c *Cache) runLoad(one *largeLoad, caller trace.Span) {
+	ctx, end := c.traceLoad(one, caller)
+	defer end()
+	if c.readLarge(ctx, one); errors.Is(one.err, readstate.ErrRetry) {
 		one.table, one.states, one.fits = table{}, nil, true
-		c.readLarge(one)
+		c.readLarge(ctx, one)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,11 +109,11 @@ func (c *Cache) runLoad(one *largeLoad) {
 }
 
 // readLarge reads what is loaded.
-func (c *Cache) readLarge(one *largeLoad) {
+func (c *Cache) readLarge(ctx context.Context, one *largeLoad) {
 	var record []byte
 	size := 0
 	if one.key.isGroup {
-		one.position, one.server, one.err = c.options.Source.LoadGroup(c.loading, one.key.id, func(userID []byte, v *readstate.Served) {
+		one.position, one.server, one.err = c.options.Source.LoadGroup(ctx, one.key.id, func(userID []byte, v *readstate.Served) {
 			if one.fits = one.fits && one.table.size <= c.maxEntry(); one.fits {
 				record = appendRecord(record[:0], v)
 				one.table.push(userID, record)
@@ -115,7 +122,7 @@ func (c *Cache) readLarge(one *largeLoad) {
 		one.table.clip()
 		return
 	}
-	one.server, one.err = c.options.Source.LoadUser(c.loading, one.key.id, func(state *readstate.ServedState) {
+	one.server, one.err = c.options.Source.LoadUser(ctx, one.key.id, func(state *readstate.ServedState) {
 		size += slotOverhead + len(state.GroupID)
 		if one.fits = one.fits && size <= c.maxEntry(); one.fits {
 			one.states = append(one.states, *state)

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"readmark/internal/metric"
 )
 
 // The reasons for which all is forgotten.
@@ -27,20 +29,20 @@ type metrics struct {
 func newMetrics() *metrics {
 	m := &metrics{
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "readmark_read_cache_answers_total", Help: "Reads that were answered from memory, or by the database.",
+			Name: "readmark_read_cache_answers_total", Help: "Reads that were answered, by who answered them: memory or database. A large share of database means that memory is too small, or empty after a restart.",
 		}, []string{"by"}),
 		polls: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "readmark_read_cache_poll_seconds", Help: "How long asking the database for what has changed took.",
-			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+			Name: "readmark_read_cache_poll_seconds", Help: "Time in seconds of one question to the database for what has changed. Reads from memory wait for one.",
+			Buckets: metric.Durations(.0001, 5),
 		}),
 		drops: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "readmark_read_cache_drops_total", Help: "How often everything in memory was forgotten, by the reason.",
+			Name: "readmark_read_cache_drops_total", Help: "How often everything in memory was forgotten, by the reason: connection (a question failed), missed (changes may have been missed), everything (a writer has touched anything).",
 		}, []string{"reason"}),
 		bytes: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "readmark_read_cache_bytes", Help: "What is held in memory, about.",
+			Name: "readmark_read_cache_bytes", Help: "Size of the read states that are held in memory, in bytes, about. READMARK_READ_CACHE_BYTES bounds it.",
 		}),
-		users:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "readmark_read_cache_users", Help: "Users that are held in memory."}),
-		groups: prometheus.NewGauge(prometheus.GaugeOpts{Name: "readmark_read_cache_groups", Help: "Groups whose members are held in memory."}),
+		users:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "readmark_read_cache_users", Help: "Number of users whose read states are held in memory."}),
+		groups: prometheus.NewGauge(prometheus.GaugeOpts{Name: "readmark_read_cache_groups", Help: "Number of groups whose members are held in memory."}),
 	}
 	for _, reason := range []string{dropConnection, dropMissed, dropEverything} {
 		m.drops.WithLabelValues(reason)

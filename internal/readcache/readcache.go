@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"readmark/internal/coalesce"
 	"readmark/internal/readstate"
 )
@@ -71,6 +73,7 @@ type Options struct {
 	AsOf   func() time.Time
 	Now    func() time.Time // of the monotonic clock
 	Logger *slog.Logger
+	Tracer trace.Tracer // nil: nothing is traced
 }
 
 // Cache answers reads. It is safe for concurrent use.
@@ -115,7 +118,8 @@ type request struct {
 	done   bool
 	err    error
 	waits  []*largeLoad
-	direct bool // the database has to answer
+	direct bool       // the database has to answer
+	caller trace.Span // of who asks; nil: nothing is traced
 }
 
 // loading collects what a round loads.
@@ -156,9 +160,10 @@ func New(options Options) *Cache {
 	c.loading, c.endLoads = context.WithCancel(context.Background())
 	c.forget()
 	c.rounds = coalesce.New(coalesce.Options[*request]{
-		Limit:  maxRequests,
-		MayRun: func(_ []*request, running [][]*request) bool { return len(running) == 0 },
-		Run:    c.run,
+		Limit:   maxRequests,
+		MayRun:  func(_ []*request, running [][]*request) bool { return len(running) == 0 },
+		Run:     c.run,
+		Tracing: coalesce.Tracing{Tracer: options.Tracer, Wait: "read", Run: "poll"},
 		Gather: func() {
 			for range yields {
 				runtime.Gosched()
@@ -218,6 +223,9 @@ func (c *Cache) ask(ctx context.Context, r *request) (bool, error) {
 	if c.options.Staleness > 0 && c.askStale(r) {
 		return true, nil
 	}
+	if c.options.Tracer != nil {
+		r.caller = trace.SpanFromContext(ctx)
+	}
 	for range maxRounds {
 		r.waits, r.direct = nil, false
 		if err := c.rounds.Do(ctx, r); err != nil {
@@ -229,7 +237,10 @@ func (c *Cache) ask(ctx context.Context, r *request) (bool, error) {
 		if r.done || r.err != nil || r.direct {
 			break
 		}
-		if useful, err := r.wait(ctx); err != nil || !useful {
+		waited := c.traceWait(ctx, r.waits)
+		useful, err := r.wait(ctx)
+		waited()
+		if err != nil || !useful {
 			return false, err
 		}
 	}

@@ -35,6 +35,14 @@ const (
 	CodeNoRoom Code = 50302
 )
 
+// Codes gives the codes of all errors.
+func Codes() []Code {
+	return []Code{
+		CodeMalformedBody, CodeMissingField, CodeInvalidField, CodeCommandMismatch, CodeRefused, CodeUnauthorized, CodeOtherSite,
+		CodeUnknownPath, CodeBodyLate, CodeBodyTooLarge, CodeEncoding, CodeNotDurable, CodeNoRoom,
+	}
+}
+
 // InputError is a callback that was refused. Message and Detail are written
 // for the caller and never quote the body.
 type InputError struct {

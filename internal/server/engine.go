@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"readmark/internal/api"
 	"readmark/internal/body"
@@ -38,7 +39,9 @@ type Options struct {
 	// Unauthorized is called for each callback without the token; nil: nobody is told.
 	Unauthorized func()
 	Registry     prometheus.Registerer
-	Logger       *slog.Logger
+	// Tracing has requests be spans; nil: nothing is traced.
+	Tracing trace.TracerProvider
+	Logger  *slog.Logger
 }
 
 // Handler answers all requests of the public address.
@@ -64,12 +67,20 @@ func New(options Options) Handler {
 	engine.RedirectTrailingSlash = false
 	engine.RedirectFixedPath = false
 	engine.ForwardedByClientIP = false // who says so may lie; nothing asks for it
-	engine.Use(newMiddleware(&options).handle)
+	if options.Tracing != nil {
+		engine.Use(traced(options.Tracing))
+	}
+	all := newMiddleware(&options)
+	engine.Use(all.handle)
 
 	callbacks := webhook.New(options.Sink, options.CallbackToken, body.NewRoom(options.CallbackBodies), options.Registry, options.Logger)
 	callbacks.OnUnauthorized(options.Unauthorized)
+	if options.Tracing != nil {
+		callbacks.EnableExemplars()
+	}
 	callbacks.Register(engine)
 	api.Register(engine, options.API)
+	all.api.prepare(engine.Routes())
 
 	engine.NoRoute(func(c *gin.Context) {
 		if c.Request.Method == http.MethodPost {

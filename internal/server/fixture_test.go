@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"readmark/internal/api"
@@ -93,6 +95,14 @@ func newFixture(token string, authRequired bool, origins ...string) *fixture {
 		API: api.Options{Reader: reader{}, Guard: g, Now: time.Now, Logger: logger},
 	})
 	return f
+}
+
+// requireMetric checks that a line of the metrics is there.
+func (f *fixture) requireMetric(t *testing.T, line string) {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	promhttp.HandlerFor(f.registry, promhttp.HandlerOpts{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	require.Contains(t, strings.Split(recorder.Body.String(), "\n"), line)
 }
 
 func (f *fixture) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {

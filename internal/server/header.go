@@ -7,10 +7,16 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
+// apiPrefix is what all paths of the read API begin with.
+const apiPrefix = "/v1/"
+
+// isAPI reports whether a request's path is one of the read API.
+func isAPI(c *gin.Context) bool { return strings.HasPrefix(c.Request.URL.Path, apiPrefix) }
+
 // isCallback reports whether the webhook answers the request: every POST outside of
 // the read API's routes.
 func isCallback(c *gin.Context) bool {
-	return c.Request.Method == http.MethodPost && !strings.HasPrefix(c.FullPath(), "/v1/")
+	return c.Request.Method == http.MethodPost && !strings.HasPrefix(c.FullPath(), apiPrefix)
 }
 
 // secureOps sets the headers of the ops listener's answers: pprof's pages need their

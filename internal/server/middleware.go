@@ -23,6 +23,7 @@ const corsMaxAge = int(time.Hour / time.Second)
 // through it.
 type middleware struct {
 	logger *slog.Logger
+	api    *apiMetrics
 	cors   *cors.Cors // nil: no origins may use the read API
 	// Headers are assigned as they are, which costs less than Set; nobody changes them.
 	nosniff, policy, deny, noReferrer []string
@@ -30,7 +31,7 @@ type middleware struct {
 
 func newMiddleware(options *Options) *middleware {
 	m := &middleware{
-		logger: options.Logger, nosniff: []string{"nosniff"}, policy: []string{"default-src 'none'; frame-ancestors 'none'"},
+		logger: options.Logger, api: newAPIMetrics(options.Registry, options.Tracing != nil), nosniff: []string{"nosniff"}, policy: []string{"default-src 'none'; frame-ancestors 'none'"},
 		deny: []string{"DENY"}, noReferrer: []string{"no-referrer"},
 	}
 	if len(options.CORSOrigins) > 0 { // "*" alone is all
@@ -50,11 +51,14 @@ func newMiddleware(options *Options) *middleware {
 
 // handle has the request answered.
 func (m *middleware) handle(c *gin.Context) {
-	id, callback := uuid.NewString(), isCallback(c)
+	started, id, callback := time.Now(), uuid.NewString(), isCallback(c)
 	m.setHeaders(c, id, callback)
 	ctx := c.Request.Context()
 	if m.logger.Enabled(ctx, slog.LevelDebug) {
-		defer m.log(c, id, time.Now())
+		defer m.log(c, id, started)
+	}
+	if !callback && isAPI(c) {
+		defer m.api.observe(c, started)
 	}
 	defer m.recover(c, id)
 	if m.refuses(c, callback) {
@@ -83,7 +87,7 @@ func (m *middleware) setHeaders(c *gin.Context, id string, callback bool) {
 // refuses answers what need not go on: preflights, which carry no key, and paths that cannot be
 // decoded.
 func (m *middleware) refuses(c *gin.Context, callback bool) bool {
-	if m.cors != nil && !callback && strings.HasPrefix(c.Request.URL.Path, "/v1/") {
+	if m.cors != nil && !callback && isAPI(c) {
 		m.cors.HandlerFunc(c.Writer, c.Request)
 		if c.Request.Method == http.MethodOptions && c.GetHeader("Access-Control-Request-Method") != "" {
 			return true
@@ -121,7 +125,7 @@ func (m *middleware) recover(c *gin.Context, id string) {
 // that cannot be decoded, what is wrong in it would be left out otherwise, or that
 // says something twice.
 func unescape(c *gin.Context) bool {
-	if !strings.HasPrefix(c.FullPath(), "/v1/") {
+	if !strings.HasPrefix(c.FullPath(), apiPrefix) {
 		return true
 	}
 	if raw := c.Request.URL.RawQuery; raw != "" {

@@ -18,19 +18,19 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(
 			prometheus.NewDesc("readmark_spool_"+name, help, nil, nil), prometheus.GaugeValue, value)
 	}
-	gauge("callbacks", "Events and rejections that wait in the spool.", float64(stats.Events))
-	gauge("bytes", "Bytes that they take.", float64(stats.Bytes))
-	gauge("max_bytes", "READMARK_SPOOL_MAX_BYTES.", float64(stats.MaxBytes))
-	gauge("damaged_files", "Damaged spool files that lie in the data directory.", float64(len(stats.Damaged)))
-	gauge("recovered_callbacks", "Entries taken from damaged files by this process.", float64(stats.Recovered))
+	gauge("callbacks", "Callbacks (events and records of rejected ones) that wait in the spool for the database.", float64(stats.Events))
+	gauge("bytes", "Size of the spool in bytes: what waits for the database.", float64(stats.Bytes))
+	gauge("max_bytes", "The largest size of the spool in bytes, as READMARK_SPOOL_MAX_BYTES sets it.", float64(stats.MaxBytes))
+	gauge("damaged_files", "Damaged spool files that were set aside in the data directory and wait for somebody to look at them.", float64(len(stats.Damaged)))
+	gauge("recovered_callbacks", "Callbacks that this process has taken from damaged spool files.", float64(stats.Recovered))
 	oldest := 0.0
 	if !stats.Oldest.IsZero() {
 		oldest = float64(stats.Oldest.UnixMicro()) / 1e6
 	}
-	gauge("oldest_timestamp_seconds", "Arrival of the oldest event in the spool; 0 when it is empty.", oldest)
+	gauge("oldest_timestamp_seconds", "When the oldest callback in the spool arrived, in seconds since 1970; 0 while the spool is empty.", oldest)
 	fault := 0.0
 	if stats.Fault != nil {
 		fault = 1
 	}
-	gauge("unusable", "1 while the spool takes nothing: full, or its disk refuses.", fault)
+	gauge("unusable", "1 while the spool takes nothing, because it is full or its disk refuses, else 0. Callbacks are lost while the database is away, too.", fault)
 }

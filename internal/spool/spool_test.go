@@ -320,8 +320,8 @@ func TestCollector(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(s.Collector())
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(
-		"# HELP readmark_spool_callbacks Events and rejections that wait in the spool.\n"+
+		"# HELP readmark_spool_callbacks Callbacks (events and records of rejected ones) that wait in the spool for the database.\n"+
 			"# TYPE readmark_spool_callbacks gauge\nreadmark_spool_callbacks 3\n"+
-			"# HELP readmark_spool_unusable 1 while the spool takes nothing: full, or its disk refuses.\n"+
+			"# HELP readmark_spool_unusable 1 while the spool takes nothing, because it is full or its disk refuses, else 0. Callbacks are lost while the database is away, too.\n"+
 			"# TYPE readmark_spool_unusable gauge\nreadmark_spool_unusable 0\n"), "readmark_spool_callbacks", "readmark_spool_unusable"))
 }

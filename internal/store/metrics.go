@@ -25,15 +25,15 @@ func poolGauges() []poolGauge {
 		return poolGauge{prometheus.NewDesc("readmark_pool_"+name, help, nil, nil), prometheus.CounterValue, value}
 	}
 	return []poolGauge{
-		gauge("connections", "Database connections open.",
+		gauge("connections", "Number of database connections of this process's pool of writes that are open.",
 			func(s *pgxpool.Stat) float64 { return float64(s.TotalConns()) }),
-		gauge("connections_in_use", "Database connections in use.",
+		gauge("connections_in_use", "Number of database connections of this process's pool of writes that are in use.",
 			func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }),
-		gauge("connections_max", "The most database connections that the pool opens.",
+		gauge("connections_max", "The largest number of database connections that this process's pool of writes opens.",
 			func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) }),
-		counter("acquires_total", "Connections taken from the pool.",
+		counter("acquires_total", "How often a database connection was taken from this process's pool of writes.",
 			func(s *pgxpool.Stat) float64 { return float64(s.AcquireCount()) }),
-		counter("acquire_wait_seconds_total", "Time spent waiting for a connection.",
+		counter("acquire_wait_seconds_total", "Time in seconds spent waiting for a database connection of this process's pool of writes.",
 			func(s *pgxpool.Stat) float64 { return s.AcquireDuration().Seconds() }),
 	}
 }

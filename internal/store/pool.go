@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -57,6 +58,7 @@ type poolOptions struct {
 	admit func(ctx context.Context, conn *pgx.Conn) error
 	// migrates has the connections named after the process, for who waits for it.
 	migrates bool
+	tracing trace.TracerProvider // see Options
 }
 
 // newPool prepares a pool; it does not connect.
@@ -132,6 +134,7 @@ func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
 		return !endsConnection(err)
 	}
 	config.MaxConns, config.PingTimeout = o.size, pingTimeout
+	traceStatements(config, o.tracing)
 	return config, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/trace"
 
 	"readmark/db"
 	"readmark/internal/coalesce"
@@ -51,20 +52,21 @@ type question[K comparable, V any] struct {
 	err    error
 }
 
-func newReader(pool *pool) *Reader {
+func newReader(pool *pool, tracing trace.TracerProvider) *Reader {
 	r := &Reader{reads: pool, renewer: &renewer{pool: pool}, queries: db.New()}
-	r.states, r.badges = loader(statesTogether, r.loadStates), loader(badgesTogether, r.loadBadges)
+	r.states, r.badges = loader(statesTogether, tracing, r.loadStates), loader(badgesTogether, tracing, r.loadBadges)
 	return r
 }
 
 // loader asks the database for many callers together. What it asks begins after
 // everybody who shares it has come, so that an answer is never older than its request.
 func loader[K comparable, V any](
-	limit int, load func(ctx context.Context, keys []K) (map[K]V, error),
+	limit int, tracing trace.TracerProvider, load func(ctx context.Context, keys []K) (map[K]V, error),
 ) *coalesce.Batcher[*question[K, V]] {
 	return coalesce.New(coalesce.Options[*question[K, V]]{
-		Limit:  limit,
-		MayRun: func(_ []*question[K, V], running [][]*question[K, V]) bool { return len(running) < readsBeside },
+		Limit:   limit,
+		Tracing: traceLoads(tracing),
+		MayRun:  func(_ []*question[K, V], running [][]*question[K, V]) bool { return len(running) < readsBeside },
 		Run: func(ctx context.Context, questions []*question[K, V]) {
 			keys := make([]K, len(questions))
 			for i, q := range questions {

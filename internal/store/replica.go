@@ -78,11 +78,11 @@ func (s *Store) OpenReplica(url string, options ReplicaOptions) (*Replica, error
 	}
 	r.mu.Lock() // the pool may connect at once
 	defer r.mu.Unlock()
-	pool, err := newPool(&poolOptions{url: url, size: s.reads.Config().MaxConns, admit: r.admit})
+	pool, err := newPool(&poolOptions{url: url, size: s.reads.Config().MaxConns, admit: r.admit, tracing: s.tracing})
 	if err != nil {
 		return nil, fmt.Errorf("replica: %w", err)
 	}
-	r.Reader = newReader(pool)
+	r.Reader = newReader(pool, s.tracing)
 	r.source = r
 	return r, nil
 }
@@ -357,7 +357,7 @@ func (r *Replica) isPrimary() bool {
 func (r *Replica) Register(registry prometheus.Registerer) {
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "readmark_replica_lag_seconds",
-		Help: "How old what the replica answers may be; NaN until it has answered.",
+		Help: "For how many seconds what the replica answers may be out of date; NaN until it has answered.",
 	}, func() float64 {
 		reached := r.AsOf()
 		if reached.IsZero() {

@@ -217,7 +217,7 @@ func TestStartTellsWaits(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- s.TellWaits(t.Context(), func(ctx context.Context) error {
-			_, err := s.NewestArrival(ctx, time.Now())
+			_, err := s.NewestArrival(ctx)
 			return err
 		})
 	}()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/trace"
 
 	"readmark/db"
 	"readmark/internal/dbclock"
@@ -40,6 +41,7 @@ type Store struct {
 	// that comes late. It bounds memory.
 	lateRows int
 	waits    waitTimings
+	tracing  trace.TracerProvider // see Options
 }
 
 // Options is what a Store works with.
@@ -50,7 +52,10 @@ type Options struct {
 	CurrentURL func() (string, error)
 	// MaxConns bounds the connections, at least 2; 0: 10.
 	MaxConns int32
-	Logger   *slog.Logger
+	// Tracing has statements be spans within the traces of those who wait for them; nil: nothing is
+	// traced. Parameters of statements are in no span.
+	Tracing trace.TracerProvider
+	Logger  *slog.Logger
 }
 
 // defaultMaxConns is the number of connections where Options say none.
@@ -60,8 +65,11 @@ const defaultMaxConns = 10
 func Open(options Options) (*Store, error) {
 	total := cmp.Or(options.MaxConns, defaultMaxConns)
 	writes := max(1, total*2/5)
-	o := poolOptions{url: options.URL, current: options.CurrentURL, size: writes, primary: true}
-	s := &Store{url: options.URL, logger: options.Logger, clock: dbclock.New(dbclock.System()), lateRows: lateRows, waits: defaultWaitTimings()}
+	o := poolOptions{url: options.URL, current: options.CurrentURL, size: writes, primary: true, tracing: options.Tracing}
+	s := &Store{
+		url: options.URL, logger: options.Logger, clock: dbclock.New(dbclock.System()), lateRows: lateRows, waits: defaultWaitTimings(),
+		tracing: options.Tracing,
+	}
 	o.admit = func(ctx context.Context, conn *pgx.Conn) error { return s.measureClock(ctx, conn) }
 	pool, err := newPool(&o)
 	if err != nil {
@@ -73,7 +81,7 @@ func Open(options Options) (*Store, error) {
 		pool.Close()
 		return nil, err
 	}
-	s.Reader, s.pool = newReader(reads), pool
+	s.Reader, s.pool = newReader(reads, options.Tracing), pool
 	return s, nil
 }
 

@@ -1,12 +1,19 @@
 package webhook
 
 import (
+	"context"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"readmark/internal/metric"
 	"readmark/internal/openim"
+	"readmark/internal/readstate"
 )
+
+// otherCommand stands for all commands that a label does not tell apart.
+const otherCommand = "other"
 
 // noDialect is the dialect of what is no read callback.
 const noDialect = "none"
@@ -23,41 +30,123 @@ const (
 	resultFailed       result = "failed" // could not be made durable
 )
 
-// metrics counts callbacks and their latency.
+// metrics counts callbacks and their latency. All its series exist from the start, so that an
+// increase from 0 is seen.
 type metrics struct {
 	callbacks    *prometheus.CounterVec
 	duration     *prometheus.HistogramVec
+	errors       *prometheus.CounterVec
 	unattributed prometheus.Counter
 	unrecorded   prometheus.Counter
+
+	series map[string]map[outcome]series // by each spelling of a command
+	// exemplars: durations name the trace that they are from.
+	exemplars bool
+}
+
+// outcome is what became of a callback, with its dialect.
+type outcome struct {
+	dialect string
+	result  result
+}
+
+// series are those of one command and outcome.
+type series struct {
+	callbacks prometheus.Counter
+	duration  prometheus.Observer
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
 	m := &metrics{
 		callbacks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "readmark_callbacks_total",
-			Help: "Callbacks by command, dialect and what became of them.",
+			Help: "Callbacks of OpenIM that were answered, by command (its newest spelling), dialect of the read report, and what " +
+				"became of them: accepted and acknowledged were answered with success, failed is lost.",
 		}, []string{"command", "dialect", "result"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "readmark_callback_duration_seconds",
-			Help:    "Time from the request's header to the answer, by what became of the callback.",
-			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5},
+			Name: "readmark_callback_duration_seconds",
+			Help: "Time in seconds from the header of a callback to its answer, for which OpenIM waits, by command (other: all that " +
+				"are not used) and what became of it.",
+			Buckets: metric.Durations(.0005, 10),
 		}, []string{"command", "result"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "readmark_callback_errors_total",
+			Help: "Callbacks of OpenIM that were answered with an error, by the errCode of the answer: 40101 is a missing or wrong " +
+				"token, 50301 a receipt that is lost.",
+		}, []string{"code"}),
 		unattributed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "readmark_unattributed_receipts_total",
-			Help: "Receipts in the server dialect: journaled, their group not known yet.",
+			Help: "Read reports in the server dialect, which names no group: OpenIM is asked for the counts.",
 		}),
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "readmark_rejections_unrecorded_total",
-			Help: "Rejected callbacks whose record could not be stored.",
+			Help: "Rejected callbacks of which no record could be stored in the table rejected_callbacks.",
 		}),
+		series: map[string]map[outcome]series{},
 	}
-	registry.MustRegister(m.callbacks, m.duration, m.unattributed, m.unrecorded)
+	registry.MustRegister(m.callbacks, m.duration, m.errors, m.unattributed, m.unrecorded)
+	for _, command := range openim.Commands() {
+		prepared := m.prepare(command)
+		for _, spelling := range command.Spellings {
+			m.series[spelling] = prepared
+		}
+	}
+	m.series[otherCommand] = map[outcome]series{}
+	for _, r := range []result{resultAcknowledged, resultUnauthorized, resultUnknownPath} {
+		m.series[otherCommand][outcome{noDialect, r}] = m.one(otherCommand, otherCommand, outcome{noDialect, r})
+	}
+	for _, code := range readstate.Codes() {
+		m.errors.WithLabelValues(strconv.Itoa(int(code)))
+	}
 	return m
 }
 
+// prepare makes the series of a command: those of outcomes that it can have.
+func (m *metrics) prepare(command openim.Command) map[outcome]series {
+	timed, outcomes := otherCommand, []outcome{{noDialect, resultAcknowledged}}
+	if command.Used {
+		timed = command.Name
+		outcomes = append(outcomes, outcome{noDialect, resultRejected})
+		for _, dialect := range command.Dialects {
+			for _, r := range []result{resultAccepted, resultRejected, resultFailed} {
+				outcomes = append(outcomes, outcome{dialect, r})
+			}
+		}
+	}
+	prepared := map[outcome]series{}
+	for _, o := range outcomes {
+		prepared[o] = m.one(command.Name, timed, o)
+	}
+	return prepared
+}
+
+func (m *metrics) one(command, timed string, o outcome) series {
+	return series{
+		callbacks: m.callbacks.WithLabelValues(command, o.dialect, string(o.result)),
+		duration:  m.duration.WithLabelValues(timed, string(o.result)),
+	}
+}
+
 // observe counts a callback with its dialect.
-func (m *metrics) observe(command string, dialect string, r result, took time.Duration) {
-	label := openim.CommandLabel(command)
-	m.callbacks.WithLabelValues(label, dialect, string(r)).Inc()
-	m.duration.WithLabelValues(label, string(r)).Observe(took.Seconds())
+func (m *metrics) observe(ctx context.Context, command string, dialect string, r result, started time.Time) {
+	took, o := time.Since(started).Seconds(), outcome{dialect, r}
+	prepared, known := m.series[command]
+	if !known {
+		command, prepared = otherCommand, m.series[otherCommand]
+	}
+	one, known := prepared[o]
+	if !known {
+		one = m.one(openim.CommandLabel(command), otherCommand, o)
+	}
+	one.callbacks.Inc()
+	if m.exemplars {
+		metric.Observe(ctx, one.duration, took)
+	} else {
+		one.duration.Observe(took)
+	}
+}
+
+// failed counts the code of an answer that is an error.
+func (m *metrics) failed(code readstate.Code) {
+	m.errors.WithLabelValues(strconv.Itoa(int(code))).Inc()
 }

@@ -83,6 +83,10 @@ func New(sink Sink, secret string, room *body.Room, registry prometheus.Register
 // must not block.
 func (h *Handler) OnUnauthorized(f func()) { h.unauthorized = f }
 
+// EnableExemplars has the histogram of durations name traces. It must be called before the
+// first request.
+func (h *Handler) EnableExemplars() { h.metrics.exemplars = true }
+
 // Register adds the callbacks' routes.
 func (h *Handler) Register(routes gin.IRoutes) {
 	routes.POST("/:first", h.Serve)
@@ -98,23 +102,23 @@ func (h *Handler) Serve(c *gin.Context) {
 	case errors.Is(err, errUnauthorized):
 		h.fail(c, http.StatusUnauthorized, readstate.CodeUnauthorized, "callback token is missing or wrong",
 			"expected the token as first path segment or as password of HTTP Basic")
-		h.metrics.observe("", noDialect, resultUnauthorized, time.Since(started))
+		h.metrics.observe(c.Request.Context(), otherCommand, noDialect, resultUnauthorized, started)
 		if h.unauthorized != nil {
 			h.unauthorized()
 		}
 	case h.ownSite.Check(c.Request) != nil:
 		h.fail(c, http.StatusForbidden, readstate.CodeOtherSite, "callback comes from a web page of another site",
 			"expected OpenIM, which sends neither Origin nor Sec-Fetch-Site")
-		h.metrics.observe("", noDialect, resultUnauthorized, time.Since(started))
+		h.metrics.observe(c.Request.Context(), otherCommand, noDialect, resultUnauthorized, started)
 	case err != nil:
 		h.unknownPath(c)
-		h.metrics.observe("", noDialect, resultUnknownPath, time.Since(started))
+		h.metrics.observe(c.Request.Context(), otherCommand, noDialect, resultUnknownPath, started)
 	case openim.IsUsed(command):
 		dialect, r := h.callback(c, command)
-		h.metrics.observe(command, dialect, r, time.Since(started))
+		h.metrics.observe(c.Request.Context(), command, dialect, r, started)
 	default:
 		h.acknowledge(c, command)
-		h.metrics.observe(command, noDialect, resultAcknowledged, time.Since(started))
+		h.metrics.observe(c.Request.Context(), command, noDialect, resultAcknowledged, started)
 		h.stats.count(openim.CommandLabel(command), noDialect, started)
 	}
 }
@@ -275,6 +279,7 @@ func (h *Handler) succeed(c *gin.Context) {
 }
 
 func (h *Handler) fail(c *gin.Context, status int, code readstate.Code, message, detail string) {
+	h.metrics.failed(code)
 	c.JSON(status, openim.Failure(code, message, detail))
 }
 

@@ -15,9 +15,20 @@ import (
 const (
 	// summaryInterval is how often the log says who has used the API.
 	summaryInterval = time.Minute
-	// maxLabels bounds the names that metrics tell apart.
-	maxLabels = 1000
+	// maxLabels bounds the names that metrics tell apart: each has a series for each status.
+	maxLabels = 100
 )
+
+// statuses are the status codes of the read API's answers: each series of a key exists, with 0,
+// when the first one does.
+//
+//nolint:gochecknoglobals // constant
+var statuses = [...]int{
+	http.StatusOK, http.StatusNotModified, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+	http.StatusMethodNotAllowed, http.StatusRequestTimeout, http.StatusGone, http.StatusRequestEntityTooLarge,
+	http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, http.StatusTooManyRequests,
+	http.StatusInternalServerError, http.StatusServiceUnavailable,
+}
 
 // account is what a guard keeps of one key's name.
 type account struct {
@@ -49,13 +60,17 @@ func (g *Guard) account(name string) *account {
 	return a
 }
 
-// label gives the name that stands in metrics; the lock must be held.
+// label gives the name that stands in metrics, whose series exist then; the lock must be held.
 func (g *Guard) label(name string) string {
 	if !g.labels[name] && name != auth.NameNone {
-		if len(g.labels) >= maxLabels {
-			return auth.NameOther
+		if len(g.labels) < maxLabels {
+			g.labels[name] = true
+		} else {
+			name = auth.NameOther
 		}
-		g.labels[name] = true
+	}
+	for _, status := range statuses {
+		g.requests.WithLabelValues(name, strconv.Itoa(status))
 	}
 	return name
 }

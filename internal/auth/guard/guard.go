@@ -62,7 +62,8 @@ func New(options Options) *Guard {
 		burst: int(max(1, math.Ceil(options.Limit))), now: options.Now, logger: options.Logger,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "readmark_api_requests_total",
-			Help: "Requests to the read API by the name of their key and the status of the answer.",
+			Help: "Requests to /v1 that were answered, by the name of their API key (none: without a valid one; other: beyond " +
+				"the first 100 names) and the status code of the answer.",
 		}, []string{"key", "code"}),
 		accounts: map[string]*account{},
 		labels:   map[string]bool{},
@@ -70,6 +71,7 @@ func New(options Options) *Guard {
 	g.quota = []string{strconv.Itoa(g.burst)}
 	g.policy = []string{g.quota[0] + ";w=" + seconds(float64(g.burst)/g.limit)}
 	options.Registry.MustRegister(g.requests)
+	g.label(auth.NameNone)
 	return g
 }
 

@@ -39,8 +39,7 @@ func (c *Client) Conversations(ctx context.Context, userID string, ids ...string
 	if longer, found := c.timeouts.Get(userID); found {
 		timeout = longer
 	}
-	const path = "/msg/get_conversations_has_read_and_max_seq"
-	err := c.callWithin(ctx, timeout, path, map[string]any{"userID": userID, "conversationIDs": ids}, &data)
+	err := c.callWithin(ctx, timeout, pathConversations, map[string]any{"userID": userID, "conversationIDs": ids}, &data)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		c.timeouts.Add(userID, max(timeout, min(2*timeout, maxTimeout)))
 	}

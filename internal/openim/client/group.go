@@ -34,7 +34,7 @@ func (c *Client) GroupStatus(ctx context.Context, groupID string) (GroupStatus, 
 			Status  int    `json:"status"`
 		} `json:"groupInfos"`
 	}
-	err := c.call(ctx, "/group/get_groups_info", map[string]any{"groupIDs": []string{groupID}}, &data)
+	err := c.call(ctx, pathGroups, map[string]any{"groupIDs": []string{groupID}}, &data)
 	if err != nil && !IsUnknown(err) {
 		return GroupUnknown, err
 	}
@@ -69,7 +69,7 @@ func (c *Client) areMembers(ctx context.Context, groupID string, userIDs []strin
 			UserID string `json:"userID"`
 		} `json:"members"`
 	}
-	err := c.call(ctx, "/group/get_group_members_info", map[string]any{"groupID": groupID, "userIDs": userIDs}, &data)
+	err := c.call(ctx, pathMembersInfo, map[string]any{"groupID": groupID, "userIDs": userIDs}, &data)
 	switch {
 	case IsUnknown(err) && len(userIDs) == 1:
 		return nil

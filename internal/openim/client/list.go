@@ -50,7 +50,7 @@ func (c *Client) memberPage(ctx context.Context, groupID string, page pagination
 			RoleLevel int    `json:"roleLevel"`
 		} `json:"members"`
 	}
-	err = c.call(ctx, "/group/get_group_member_list", map[string]any{
+	err = c.call(ctx, pathMembers, map[string]any{
 		"groupID": groupID, "filter": 0, "keyword": "", "pagination": page,
 	}, &data)
 	list = make([]Member, len(data.Members))
@@ -84,7 +84,7 @@ func (c *Client) JoinedGroups(ctx context.Context, userID string) (groupIDs []st
 				GroupID string `json:"groupID"`
 			} `json:"groups"`
 		}
-		err := c.call(ctx, "/group/get_joined_group_list", map[string]any{"fromUserID": userID, "pagination": page}, &data)
+		err := c.call(ctx, pathJoined, map[string]any{"fromUserID": userID, "pagination": page}, &data)
 		list := make([]string, len(data.Groups))
 		for i := range data.Groups {
 			list[i] = data.Groups[i].GroupID

@@ -10,7 +10,7 @@ func (c *Client) MutedConversations(ctx context.Context, userID string) ([]strin
 	var data struct {
 		ConversationIDs []string `json:"conversationIDs"`
 	}
-	err := c.call(ctx, "/conversation/get_not_notify_conversation_ids", map[string]any{"userID": userID}, &data)
+	err := c.call(ctx, pathMuted, map[string]any{"userID": userID}, &data)
 	if err != nil && !IsUnknown(err) {
 		return nil, err
 	}
@@ -26,7 +26,7 @@ func (c *Client) MutesEverything(ctx context.Context, userID string) (bool, erro
 			Option int    `json:"globalRecvMsgOpt"`
 		} `json:"usersInfo"`
 	}
-	err := c.call(ctx, "/user/get_users_info", map[string]any{"userIDs": []string{userID}}, &data)
+	err := c.call(ctx, pathUsers, map[string]any{"userIDs": []string{userID}}, &data)
 	if err != nil && !IsUnknown(err) {
 		return false, err
 	}

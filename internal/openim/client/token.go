@@ -112,13 +112,13 @@ func (c *Client) newToken(ctx context.Context) (token, error) {
 	}
 	var err error
 	if !c.older {
-		err = c.post(ctx, c.options.Timeout, "/auth/get_admin_token", "", map[string]any{
+		err = c.post(ctx, c.options.Timeout, pathLogin, "", map[string]any{
 			"secret": c.options.Secret, "userID": c.options.AdminUserID,
 		}, &data)
 	}
 	if c.older || unknown(err) {
 		// Before v3.8.1.
-		err = c.post(ctx, c.options.Timeout, "/auth/user_token", "", map[string]any{
+		err = c.post(ctx, c.options.Timeout, pathOlderLogin, "", map[string]any{
 			"secret": c.options.Secret, "platformID": platformAdmin, "userID": c.options.AdminUserID,
 		}, &data)
 		// A server that has been upgraded since may know the newer path only.
