@@ -8,6 +8,7 @@ ARG GOPROXY
 WORKDIR /src
 # The modules are a layer of their own: a change of the code does not fetch them again.
 COPY go.mod go.sum ./
+COPY client/go.mod client/
 RUN go mod download
 COPY . .
 # Shown by `readmark version`; the context holds no .git to read them from.

@@ -65,3 +65,5 @@ require (
 )
 
 replace readmark => ../..
+
+replace readmark/client => ../../client
