@@ -57,6 +57,8 @@ func TestComposeServesCallbackAndReadAPI(t *testing.T) {
 	p.requireUnread(5)
 
 	require.Equal(t, "ready", strings.TrimSpace(p.docker("exec", readmark, "/readmark", "healthcheck")))
+
+	p.requireServesAsAnyUser(p.inspect(readmark).Image)
 }
 
 // project is one run of the compose file under a name and on ports of its own.
@@ -178,7 +180,12 @@ func (p *project) requireUnread(want int) {
 	p.t.Helper()
 	status, body := p.request(http.MethodGet, p.opsAddr+"/readyz", "")
 	require.Equal(p.t, http.StatusOK, status, body)
-	status, body = p.request(http.MethodGet, p.addr+"/v1/users/user123/groups/group789", "")
+	p.requireUnreadAt(p.addr, want)
+}
+
+func (p *project) requireUnreadAt(addr string, want int) {
+	p.t.Helper()
+	status, body := p.request(http.MethodGet, addr+"/v1/users/user123/groups/group789", "")
 	require.Equal(p.t, http.StatusOK, status, body)
 	var state struct{ UnreadCount int }
 	require.NoError(p.t, json.Unmarshal([]byte(body), &state))
@@ -209,13 +216,14 @@ func (p *project) requireNotRoot(container string) {
 	require.Equal(p.t, fmt.Sprintf("%d:%[1]d", nonroot), user, "the image's user")
 }
 
-// requireDataOwned reads the data directory's owner from outside, since the
-// runtime image has nothing to look with.
+// requireDataOwned reads the data directory's owner and mode from outside, since
+// the runtime image has nothing to look with.
 func (p *project) requireDataOwned(container string) {
 	p.t.Helper()
 	header, err := tar.NewReader(bytes.NewBufferString(p.docker("cp", container+":/data", "-"))).Next()
 	require.NoError(p.t, err)
-	require.Equal(p.t, []int{nonroot, nonroot}, []int{header.Uid, header.Gid}, "owner of /data")
+	require.Equal(p.t, []int{nonroot, 0}, []int{header.Uid, header.Gid}, "owner of /data")
+	require.EqualValues(p.t, 0o770, header.Mode&0o777, "mode of /data")
 }
 
 func (p *project) requireLoopbackOnly(container string, published int) {
