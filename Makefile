@@ -6,13 +6,16 @@ GO      ?= go
 # One PostgreSQL for the whole run, found by internal/pgtest.
 PGTEST  := $(GO) run ./internal/pgtest/run
 TOOL    := $(GO) tool -modfile=tools/go.mod
-GO_DIRS := client cmd db internal migrations tools/bench
+# Where make install puts things, as GNU's conventions have it.
+PREFIX  ?= /usr/local
+DESTDIR ?=
+GO_DIRS := client cmd db internal migrations tools/bench tools/release
 FUZZTIME ?= 30s
 # Go would spend most of the time on making inputs smaller.
 FUZZMIN := -fuzzminimizetime 1s
 
 .DEFAULT_GOAL := help
-.PHONY: run build test test-race test-docker bench fuzz lint govulncheck generate verify help
+.PHONY: run build completion install image release test test-race test-docker bench fuzz lint govulncheck generate verify help
 
 run: build ## build and serve on the embedded PostgreSQL, data in ./data
 	exec ./bin/readmark serve
@@ -22,6 +25,40 @@ run: build ## build and serve on the embedded PostgreSQL, data in ./data
 build: ## build bin/readmark
 	@vcs=false; if git status --porcelain >/dev/null 2>&1; then vcs=auto; fi; set -x; \
 	CGO_ENABLED=0 $(GO) build -buildvcs=$$vcs -trimpath -o bin/readmark ./cmd/readmark
+
+# For the shells that people use; packages and make install carry them.
+completion: build
+	mkdir -p bin/completion
+	./bin/readmark completion bash > bin/completion/readmark.bash
+	./bin/readmark completion zsh > bin/completion/_readmark
+	./bin/readmark completion fish > bin/completion/readmark.fish
+
+# Root often has no Go on its PATH: `sudo make install` installs what `make completion` left.
+install: ## install readmark and its completions below PREFIX (/usr/local), or DESTDIR/PREFIX
+	@if command -v $(GO) >/dev/null; then $(MAKE) completion; \
+	elif [ ! -d bin/completion ]; then echo "Go is not found here: run make completion as a user who has it, then make install again"; exit 1; fi
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+		"$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	install -m 0755 bin/readmark "$(DESTDIR)$(PREFIX)/bin/readmark"
+	install -m 0644 bin/completion/readmark.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/readmark"
+	install -m 0644 bin/completion/_readmark "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_readmark"
+	install -m 0644 bin/completion/readmark.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/readmark.fish"
+	@echo "installed: $(DESTDIR)$(PREFIX)/bin/readmark"
+	@[ -n "$(DESTDIR)" ] || case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "$(PREFIX)/bin is not on your PATH: add it, and readmark is found";; esac
+
+image: ## container image readmark:<version>, with the images and the GOPROXY that the environment names
+	version=$$(git describe --tags --always --dirty) && set -x && docker build -t "readmark:$$version" \
+		$${BUILD_IMAGE:+--build-arg BUILD_IMAGE="$$BUILD_IMAGE"} $${RUNTIME_IMAGE:+--build-arg RUNTIME_IMAGE="$$RUNTIME_IMAGE"} \
+		--build-arg GOPROXY="$$($(GO) env GOPROXY)" --build-arg VERSION="$$version" --build-arg COMMIT="$$(git rev-parse HEAD)" .
+
+# Only a tag on the commit and a token publish; all else is a snapshot, which is tested.
+release: completion ## archives, packages, SBOMs and checksums in ./dist; published where HEAD has a tag and GITHUB_TOKEN is set
+	$(GO) -C tools/release build -buildvcs=false -o ../../bin/ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+	$(GO) tool -modfile=tools/release/go.mod goreleaser release --snapshot --clean
+	$(GO) test -C tools/release -count=1 ./...
+	@if [ -n "$$GITHUB_TOKEN" ] && git describe --exact-match --tags HEAD >/dev/null 2>&1; then set -x; \
+		$(GO) tool -modfile=tools/release/go.mod goreleaser release --clean; \
+	else echo "a snapshot: nothing is published without a tag on this commit and GITHUB_TOKEN"; fi
 
 test: ## all tests but Docker's, on a real PostgreSQL (TEST_DATABASE_URL, Docker, local binaries or a download)
 	$(PGTEST) $(GO) test -timeout 15m ./...
@@ -55,6 +92,7 @@ lint: ## golangci-lint with the set of .golangci.yml
 	$(TOOL) golangci-lint run ./...
 	cd client && $(GO) tool -modfile=../tools/go.mod golangci-lint run ./...
 	cd tools/bench && $(GO) tool -modfile=../go.mod golangci-lint run ./...
+	cd tools/release && $(GO) tool -modfile=../go.mod golangci-lint run ./...
 
 govulncheck: ## known vulnerabilities in what is called (its database needs the open internet)
 	$(TOOL) govulncheck ./...
@@ -89,11 +127,14 @@ verify: ## generated code, migrations, modules and formatting are as they should
 	$(GO) -C client mod tidy -diff
 	$(GO) -C tools mod tidy -diff
 	$(GO) -C tools/bench mod tidy -diff
+	$(GO) -C tools/release mod tidy -diff
+	$(TOOL) actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	@unformatted=$$(gofmt -l $(GO_DIRS)) || exit 1; \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -C client ./...
 	$(GO) vet -C tools/bench ./...
+	$(GO) vet -C tools/release ./...
 	$(GO) vet -tags docker ./internal/smoke/
 
 help: ## this list

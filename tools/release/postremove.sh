@@ -1,0 +1,6 @@
+#!/bin/sh
+# After the package is removed: systemd forgets the unit.
+set -e
+if [ -d /run/systemd/system ]; then
+	systemctl daemon-reload
+fi
