@@ -104,7 +104,7 @@ func openRPM(t *testing.T, name string) files {
 			content, err := io.ReadAll(payload)
 			require.NoError(t, err)
 			list[info.Name()] = file{
-				fs.FileMode(mode & 0o7777),                     //nolint:gosec // twelve bits
+				fs.FileMode(mode & 0o7777),
 				content, info.Flags()&(1<<0|1<<4) == 1<<0|1<<4, // RPMFILE_CONFIG, RPMFILE_NOREPLACE
 			}
 		}

@@ -16,7 +16,7 @@ func TestInstall(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "with a space")
 	out, err := exec.Command("make", "-C", "../..", "install", "DESTDIR="+root, "PREFIX=/opt/readmark").CombinedOutput()
 	require.NoError(t, err, string(out))
-	program := filepath.Join(root, "opt/readmark/bin/readmark")
+	program := filepath.Join(root, "opt", "readmark", "bin", "readmark")
 	require.Contains(t, string(out), "installed: "+program+"\n")
 	require.NotContains(t, string(out), "PATH", "what is packaged is not used from there")
 
@@ -46,6 +46,6 @@ func TestInstall(t *testing.T) {
 	out, err = exec.Command("make", "-C", "../..", "install", "PREFIX="+home, "GO=/there/is/no/go").CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), home+"/bin is not on your PATH")
-	_, err = os.Stat(filepath.Join(home, "bin/readmark"))
+	_, err = os.Stat(filepath.Join(home, "bin", "readmark"))
 	require.NoError(t, err)
 }
