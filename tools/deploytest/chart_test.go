@@ -224,7 +224,7 @@ func TestChartAll(t *testing.T) {
 	for path, source := range files {
 		secret, key, _ := strings.Cut(source, "/")
 		if contents[path] = own.StringData[key]; secret != own.Name {
-			contents[path] = "postgres://db/readmark"
+			contents[path] = map[string]string{"url": "postgres://db/readmark", "owner-url": "postgres://owner/readmark"}[key]
 		}
 	}
 	require.Len(t, own.StringData, 3)
@@ -232,6 +232,7 @@ func TestChartAll(t *testing.T) {
 	require.Equal(t, "token", c.CallbackToken)
 	require.Equal(t, "openim123", c.OpenIM.Secret)
 	require.Equal(t, "postgres://replica/readmark", c.ReplicaURL)
+	require.Equal(t, "postgres://owner/readmark", c.MigrateURL)
 	require.Equal(t, "http://openim-api:10002", c.OpenIM.APIURL)
 	require.EqualValues(t, 64<<20, c.SpoolMaxBytes)
 	require.Contains(t, r.notes, "/<the callback token>")
