@@ -22,6 +22,14 @@ func currentURL(c *config.Config) func() (string, error) {
 	return c.CurrentDatabaseURL
 }
 
+// migrateURL gives where migrations connect, as it is now; url is that of the embedded database.
+func migrateURL(c *config.Config, url string) func() (string, error) {
+	if c.MigrateURL == "" {
+		return func() (string, error) { return url, nil }
+	}
+	return c.CurrentMigrateURL
+}
+
 // database gives the URL of the configured database, or of the embedded one,
 // which it starts. stop ends what it started.
 func database(ctx context.Context, c *config.Config, logger *slog.Logger) (url string, stop func() error, err error) {

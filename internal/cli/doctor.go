@@ -164,7 +164,7 @@ func (d *doctor) restAPI(ctx context.Context, s *store.Store) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	api := newClient(o, s, nil, d.logger(&d.config), nil)
+	api := newClient(&d.config, s, nil, d.logger(&d.config), nil)
 	defer api.Close()
 	err := api.Login(ctx)
 	if err == nil {

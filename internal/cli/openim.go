@@ -27,9 +27,10 @@ const (
 
 // newClient gives a client that shares its token, through the database, with all other
 // processes on it.
-func newClient(o *config.OpenIM, s *store.Store, registry prometheus.Registerer, logger *slog.Logger, outcome func(error)) *client.Client {
+func newClient(c *config.Config, s *store.Store, registry prometheus.Registerer, logger *slog.Logger, outcome func(error)) *client.Client {
+	o := &c.OpenIM
 	return client.New(client.Options{
-		URL: o.APIURL, AdminUserID: o.AdminUserID, Secret: o.Secret, MaxRPS: o.MaxRPS, Timeout: o.Timeout,
+		URL: o.APIURL, AdminUserID: o.AdminUserID, Secret: o.Secret, CurrentSecret: c.CurrentOpenIMSecret, MaxRPS: o.MaxRPS, Timeout: o.Timeout,
 		Registry: registry, Now: s.Clock().Now, Logger: logger, Tokens: s, Outcome: outcome,
 	})
 }
@@ -46,7 +47,7 @@ func (v *service) newOpenIMSync() *openimSync {
 	if !o.Configured() {
 		return nil
 	}
-	c := newClient(o, v.store, v.registry, v.logger, openIMOutcome(v.board, time.Now))
+	c := newClient(v.config, v.store, v.registry, v.logger, openIMOutcome(v.board, time.Now))
 	all := openimsync.New(openimsync.Options{
 		Store: v.store, OpenIM: c, Interval: o.ReconcileInterval, Swept: v.swept, Now: v.store.Clock().Now, Logger: v.logger,
 	})

@@ -78,7 +78,7 @@ func (p *program) reconcile(ctx context.Context, c *config.Config, s *store.Stor
 	if err := schemaCurrent(ctx, s); err != nil {
 		return err
 	}
-	client := newClient(&c.OpenIM, s, nil, p.logger(c), nil)
+	client := newClient(c, s, nil, p.logger(c), nil)
 	defer client.Close()
 	sync := openimsync.New(openimsync.Options{
 		Store: s, OpenIM: client, CheckOnly: r.check, Interval: c.OpenIM.ReconcileInterval, MissingFor: p.MissingFor,

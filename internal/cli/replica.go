@@ -8,9 +8,11 @@ import (
 	"readmark/internal/store"
 )
 
-// onBoard has a board say what is wrong with the replica.
-func onBoard(board *condition.Board) store.ReplicaOptions {
+// replicaOptions has the board say what is wrong with the replica.
+func (v *service) replicaOptions() store.ReplicaOptions {
+	board := v.board
 	return store.ReplicaOptions{
+		CurrentURL: v.config.CurrentReplicaURL,
 		Report: func(err error) {
 			reason, text := replicaProblem(err)
 			board.Report(condition.Replica, reason, text)

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,7 +139,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 	v.retired = lastSuccess("retention", "the hourly making and dropping of days")
 	v.registry.MustRegister(v.board.Collector(), v.retired)
 	if c.ReplicaURL != "" {
-		if v.replica, err = s.OpenReplica(c.ReplicaURL, onBoard(v.board)); err != nil {
+		if v.replica, err = s.OpenReplica(c.ReplicaURL, v.replicaOptions()); err != nil {
 			return fmt.Errorf("open replica: %w", err)
 		}
 		defer v.replica.Close()
@@ -150,7 +149,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 	defer closeCache()
 	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
 	v.openim = v.newOpenIMSync()
-	return v.run(ctx, &startup{store: s, migrate: migrate, migrateURL: cmp.Or(c.MigrateURL, url), logger: logger})
+	return v.run(ctx, &startup{store: s, migrate: migrate, migrateURL: migrateURL(c, url), logger: logger})
 }
 
 // service is a serving readmark.
@@ -319,7 +318,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	}
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
-		API: v.api(), Unauthorized: v.unauthorized, Tracing: v.traces.Provider(),
+		API: v.api(), CurrentToken: c.CurrentCallbackToken, Unauthorized: v.unauthorized, Tracing: v.traces.Provider(),
 	})
 	public := server.NewListener("public", v.addresses.public, handler, logger)
 	counting, stopCounting := context.WithCancel(context.WithoutCancel(ctx))

@@ -30,7 +30,7 @@ const (
 type startup struct {
 	store      *store.Store
 	migrate    bool
-	migrateURL string // where migrations connect
+	migrateURL func() (string, error) // where migrations connect
 	logger     *slog.Logger
 }
 
@@ -98,7 +98,11 @@ func (p *startup) prepareSchema(ctx context.Context) error {
 	if schema.Current() || !p.migrate {
 		return schema.NeedCurrent()
 	}
-	m, err := store.OpenMigrator(p.migrateURL, p.logger)
+	url, err := p.migrateURL()
+	if err != nil {
+		return err
+	}
+	m, err := store.OpenMigrator(url, p.logger)
 	if err != nil {
 		return fmt.Errorf("open database to migrate: %w", err)
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	// CORSOrigins are the origins whose pages may use the read API, in lower case, or
 	// "*" alone. None: browsers keep other origins' pages out.
 	CORSOrigins []string
+	// CurrentToken gives the token as it is now; nil: it stays the same.
+	CurrentToken func() (string, error)
 	// Unauthorized is called for each callback without the token; nil: nobody is told.
 	Unauthorized func()
 	Registry     prometheus.Registerer
@@ -75,6 +77,7 @@ func New(options Options) Handler {
 
 	callbacks := webhook.New(options.Sink, options.CallbackToken, body.NewRoom(options.CallbackBodies), options.Registry, options.Logger)
 	callbacks.OnUnauthorized(options.Unauthorized)
+	callbacks.OnUnknownToken(options.CurrentToken)
 	if options.Tracing != nil {
 		callbacks.EnableExemplars()
 	}

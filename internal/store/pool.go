@@ -58,7 +58,7 @@ type poolOptions struct {
 	admit func(ctx context.Context, conn *pgx.Conn) error
 	// migrates has the connections named after the process, for who waits for it.
 	migrates bool
-	tracing trace.TracerProvider // see Options
+	tracing  trace.TracerProvider // see Options
 }
 
 // newPool prepares a pool; it does not connect.

@@ -38,6 +38,8 @@ const (
 
 // ReplicaOptions configures a Replica.
 type ReplicaOptions struct {
+	// CurrentURL gives the URL at the time of connecting; nil: it stays the same.
+	CurrentURL func() (string, error)
 	// Report is told in each round what is wrong: a [Misfit], or that the replica does not answer.
 	// Clear is called when nothing is. Both must not block.
 	Report func(err error)
@@ -78,7 +80,7 @@ func (s *Store) OpenReplica(url string, options ReplicaOptions) (*Replica, error
 	}
 	r.mu.Lock() // the pool may connect at once
 	defer r.mu.Unlock()
-	pool, err := newPool(&poolOptions{url: url, size: s.reads.Config().MaxConns, admit: r.admit, tracing: s.tracing})
+	pool, err := newPool(&poolOptions{url: url, current: options.CurrentURL, size: s.reads.Config().MaxConns, admit: r.admit, tracing: s.tracing})
 	if err != nil {
 		return nil, fmt.Errorf("replica: %w", err)
 	}

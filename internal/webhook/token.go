@@ -5,6 +5,9 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"readmark/internal/openim"
 )
@@ -55,4 +58,34 @@ func (t token) redact(segment string) string {
 		segment = segment[:limit]
 	}
 	return segment
+}
+
+// rereader reads the token again, for a callback that is not let in by the one that is known.
+type rereader struct {
+	read  func() (string, error)
+	limit *rate.Limiter // others than OpenIM may send as much as they like
+}
+
+// OnUnknownToken has the token read again when a callback comes with another one, at most once a
+// second. It must be called before any callback comes. An error leaves the token as it is.
+func (h *Handler) OnUnknownToken(read func() (string, error)) {
+	if read != nil {
+		h.current = &rereader{read: read, limit: rate.NewLimiter(rate.Every(time.Second), 1)}
+	}
+}
+
+// command finds the callback command of a request.
+func (h *Handler) command(request *http.Request) (string, error) {
+	path := segments(request.URL)
+	command, err := h.token.Load().command(path, request)
+	if h.current == nil || !errors.Is(err, errUnauthorized) || !h.current.limit.Allow() {
+		return command, err
+	}
+	secret, readErr := h.current.read()
+	if readErr != nil {
+		h.logger.WarnContext(request.Context(), "the callbacks' token cannot be read again", "error", readErr)
+		return command, err
+	}
+	h.token.Store((*token)(&secret))
+	return h.token.Load().command(path, request)
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -44,8 +45,10 @@ const longLists = 2
 
 // Handler answers callbacks. It is safe for concurrent use.
 type Handler struct {
-	sink    Sink
-	token   token
+	sink  Sink
+	token atomic.Pointer[token]
+	// current gives the token as it is now, at most once a second; nil: it stays the same.
+	current *rereader
 	logger  *slog.Logger
 	metrics *metrics
 	// unknownLog lets one log line about unknown paths through a minute.
@@ -72,11 +75,13 @@ func New(sink Sink, secret string, room *body.Room, registry prometheus.Register
 	if err != nil {
 		panic(err) // five constant fields
 	}
-	return &Handler{
-		sink: sink, token: token(secret), logger: logger, metrics: newMetrics(registry), success: success,
+	h := &Handler{
+		sink: sink, logger: logger, metrics: newMetrics(registry), success: success,
 		room: room, longLists: semaphore.NewWeighted(longLists),
 		unknownLog: rate.NewLimiter(rate.Every(time.Minute), 1), ownSite: http.NewCrossOriginProtection(),
 	}
+	h.token.Store((*token)(&secret))
+	return h
 }
 
 // OnUnauthorized has a function called for each callback without the token, before any comes. It
@@ -97,7 +102,7 @@ func (h *Handler) Register(routes gin.IRoutes) {
 // OpenIM's shape.
 func (h *Handler) Serve(c *gin.Context) {
 	started := time.Now()
-	command, err := h.token.command(segments(c.Request.URL), c.Request)
+	command, err := h.command(c.Request)
 	switch {
 	case errors.Is(err, errUnauthorized):
 		h.fail(c, http.StatusUnauthorized, readstate.CodeUnauthorized, "callback token is missing or wrong",
@@ -266,7 +271,7 @@ func (h *Handler) unknownPath(c *gin.Context) {
 			last = parts[len(parts)-1]
 		}
 		h.logger.WarnContext(c.Request.Context(), "callback to an unknown path, check OpenIM's webhook url",
-			"last_segment", h.token.redact(last),
+			"last_segment", h.token.Load().redact(last),
 			"request_id", c.Writer.Header().Get(requestIDHeader), "operation_id", operationID(c))
 	}
 	h.fail(c, http.StatusNotFound, readstate.CodeUnknownPath, "the path names no callback command",

@@ -80,11 +80,14 @@ type Options struct {
 	URL         string // base URL of OpenIM's API; a trailing slash is fine
 	AdminUserID string
 	Secret      string
-	MaxRPS      float64               // requests per second, above zero
-	Timeout     time.Duration         // of one request; 0: 10 s
-	Registry    prometheus.Registerer // nil: no metrics
-	Transport   http.RoundTripper     // nil: connections of its own, which are reused
-	Now         func() time.Time      // nil: the machine's clock
+	// CurrentSecret gives the secret at the time of a login, which may have been changed; nil: it
+	// stays the same.
+	CurrentSecret func() (string, error)
+	MaxRPS        float64               // requests per second, above zero
+	Timeout       time.Duration         // of one request; 0: 10 s
+	Registry      prometheus.Registerer // nil: no metrics
+	Transport     http.RoundTripper     // nil: connections of its own, which are reused
+	Now           func() time.Time      // nil: the machine's clock
 	// Outcome is told how each request ended, after all attempts; nil: nobody is. It must not block.
 	Outcome func(err error)
 	Logger  *slog.Logger
@@ -104,6 +107,7 @@ type Client struct {
 	// timeouts are those of users whose answers took longer than Options.Timeout.
 	timeouts *lru.Cache[string, time.Duration]
 
+	secret atomic.Pointer[string]
 	shared *shared       // nil: tokens are not shared
 	tokens chan struct{} // a lock that a context can end; it guards the fields below
 	token  token
@@ -134,7 +138,7 @@ func New(o Options) *Client {
 		}
 	}
 	base := strings.TrimRight(o.URL, "/")
-	return &Client{
+	c := &Client{
 		options: o, base: base, shared: newShared(&o, base),
 		http: &http.Client{
 			Transport:     o.Transport,
@@ -145,6 +149,8 @@ func New(o Options) *Client {
 		metrics: newMetrics(o.Registry), timeouts: timeouts,
 		warnEnded: rate.Sometimes{Interval: endedReminder},
 	}
+	c.secret.Store(&o.Secret)
+	return c
 }
 
 // Close closes connections that are idle.
@@ -282,7 +288,7 @@ func (c *Client) send(ctx context.Context, timeout time.Duration, path, token st
 // redact removes the secret and the token from an error text, where a server may repeat
 // them.
 func (c *Client) redact(text, token string) string {
-	for _, secret := range []string{c.options.Secret, token} {
+	for _, secret := range []string{c.options.Secret, *c.secret.Load(), token} {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}

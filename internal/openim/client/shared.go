@@ -47,8 +47,8 @@ type TokenStore interface {
 type shared struct {
 	store TokenStore
 	name  [32]byte
-	about []byte // whose token it is; what is sealed for another is not opened
-	key   cipher.AEAD
+	about []byte      // whose token it is; what is sealed for another is not opened
+	key   cipher.AEAD // used and changed by who has the client's lock
 }
 
 // newShared returns nil where there is no store.
@@ -61,7 +61,12 @@ func newShared(o *Options, base string) *shared {
 		base = u.String()
 	}
 	about := []byte(base + "\x00" + o.AdminUserID)
-	key, err := hkdf.Key(sha256.New, []byte(o.Secret), nil, tokenKey, 32)
+	return &shared{store: o.Tokens, name: sha256.Sum256(about), about: about, key: sealingKey(o.Secret)}
+}
+
+// sealingKey derives from the secret what a token is encrypted with.
+func sealingKey(secret string) cipher.AEAD {
+	key, err := hkdf.Key(sha256.New, []byte(secret), nil, tokenKey, 32)
 	if err != nil {
 		panic(err) // 32 bytes can be derived
 	}
@@ -73,7 +78,7 @@ func newShared(o *Options, base string) *shared {
 	if err != nil {
 		panic(err) // the block is AES's
 	}
-	return &shared{store: o.Tokens, name: sha256.Sum256(about), about: about, key: aead}
+	return aead
 }
 
 // sealed is what is encrypted.

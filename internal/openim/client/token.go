@@ -89,6 +89,9 @@ func (c *Client) login(ctx context.Context, ended string) (text string, own bool
 // anotherToken takes the token that another process has stored, or logs in. Without the
 // store each process has a token of its own.
 func (c *Client) anotherToken(ctx context.Context, ended string) (t token, own bool, err error) {
+	if err := c.readSecret(); err != nil {
+		return t, false, err
+	}
 	if c.shared != nil {
 		t, own, err = c.sharedToken(ctx, ended)
 		if !errors.Is(err, errStore) {
@@ -104,6 +107,24 @@ func (c *Client) anotherToken(ctx context.Context, ended string) (t token, own b
 	return t, true, err
 }
 
+// readSecret takes over a secret that has been changed. The caller has the lock.
+func (c *Client) readSecret() error {
+	if c.options.CurrentSecret == nil {
+		return nil
+	}
+	secret, err := c.options.CurrentSecret()
+	if err != nil {
+		return fmt.Errorf("log in to openim: %w", err)
+	}
+	if secret != *c.secret.Load() {
+		c.secret.Store(&secret)
+		if c.shared != nil {
+			c.shared.key = sealingKey(secret)
+		}
+	}
+	return nil
+}
+
 // newToken logs in.
 func (c *Client) newToken(ctx context.Context) (token, error) {
 	var data struct {
@@ -113,13 +134,13 @@ func (c *Client) newToken(ctx context.Context) (token, error) {
 	var err error
 	if !c.older {
 		err = c.post(ctx, c.options.Timeout, pathLogin, "", map[string]any{
-			"secret": c.options.Secret, "userID": c.options.AdminUserID,
+			"secret": *c.secret.Load(), "userID": c.options.AdminUserID,
 		}, &data)
 	}
 	if c.older || unknown(err) {
 		// Before v3.8.1.
 		err = c.post(ctx, c.options.Timeout, pathOlderLogin, "", map[string]any{
-			"secret": c.options.Secret, "platformID": platformAdmin, "userID": c.options.AdminUserID,
+			"secret": *c.secret.Load(), "platformID": platformAdmin, "userID": c.options.AdminUserID,
 		}, &data)
 		// A server that has been upgraded since may know the newer path only.
 		c.older = err == nil || c.older && !unknown(err)
