@@ -15,7 +15,7 @@ FUZZTIME ?= 30s
 FUZZMIN := -fuzzminimizetime 1s
 
 .DEFAULT_GOAL := help
-.PHONY: run build completion install image release test test-race test-docker bench fuzz lint govulncheck generate verify help
+.PHONY: run build completion install image release test test-race test-pgbouncer test-docker bench fuzz lint govulncheck generate verify help
 
 run: build ## build and serve on the embedded PostgreSQL, data in ./data
 	exec ./bin/readmark serve
@@ -70,6 +70,12 @@ test-race: ## the same with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(PGTEST) $(GO) test -race -timeout 30m ./...
 	CGO_ENABLED=1 $(GO) test -C client -race ./...
 	CGO_ENABLED=1 $(GO) test -C tools/bench -race ./...
+
+# PgBouncer is a package of most systems, and refuses what a pooler in transaction mode cannot keep.
+test-pgbouncer: ## the tests of store and commands through PgBouncer in transaction mode (installs the package as root on Debian)
+	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || { apt-get update -q && apt-get install -qy pgbouncer; } || \
+		{ echo "there is no pgbouncer: install the package of that name"; exit 1; }
+	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 20m ./internal/store/... ./internal/cli/...
 
 test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Dockerfile and compose file
 	READMARK_TEST_POSTGRES=docker $(PGTEST) $(GO) test -timeout 20m ./internal/store/... ./internal/cli/...
