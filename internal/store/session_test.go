@@ -164,3 +164,42 @@ func TestOtherEncoding(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// Other clients of a pooler get sessions as they were: nothing is set in them, and no lock is left.
+func TestNothingIsLeftInSessions(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	ctx := t.Context()
+	for i := range 20 {
+		commit(t, s, documented(fmt.Sprint("u", i), "g", 1, i))
+		require.NoError(t, s.Commit(ctx, message("u1", "g", fmt.Sprint("m", i), int64(i+1), 100+i)))
+		_, err := s.State(ctx, readstate.Pair{UserID: "u1", GroupID: "g"})
+		require.NoError(t, err)
+		_, _, err = s.Snapshot(ctx, []readstate.Pair{{UserID: "u1", GroupID: "g"}}, []string{"u1"})
+		require.NoError(t, err)
+	}
+	_, err := s.Retire(ctx, store.Retention{Journal: 365 * aDay, Changes: aDay})
+	require.NoError(t, err)
+	poller := s.Poller()
+	defer poller.Close()
+	_, err = poller.Poll(ctx, nil, readstate.Load{Users: []string{"u1"}})
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig(url)
+	require.NoError(t, err)
+	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	other, err := pgx.ConnectConfig(ctx, config)
+	require.NoError(t, err)
+	defer other.Close(ctx)
+	for range 20 { // of any of the pooler's sessions
+		var changed []string
+		require.NoError(t, other.QueryRow(ctx, "SELECT coalesce(array_agg(name), '{}') FROM pg_settings WHERE source = 'session' "+
+			"AND name IN ('enable_seqscan', 'jit', 'synchronous_commit', 'lock_timeout', 'statement_timeout', 'transaction_isolation', 'bytea_output')").
+			Scan(&changed))
+		require.Empty(t, changed)
+		var locks int
+		require.NoError(t, other.QueryRow(ctx, "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database "+
+			"WHERE l.locktype = 'advisory' AND d.datname = current_database()").Scan(&locks))
+		require.Zero(t, locks)
+	}
+}
