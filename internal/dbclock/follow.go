@@ -45,6 +45,6 @@ func (c *Clock) Follow(ctx context.Context, measure func(ctx context.Context) er
 func (c *Clock) Collector() prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "readmark_clock_offset_seconds",
-		Help: "How far the database's clock is ahead of this machine's; 0 before it was measured.",
+		Help: "By how many seconds the database's clock is ahead of this machine's; 0 before it was measured.",
 	}, func() float64 { return c.Offset().Seconds() })
 }
