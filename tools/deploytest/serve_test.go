@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,25 +35,13 @@ type metric struct {
 	labels map[string]map[string]bool
 }
 
-// announced are metrics, and series of them, that parts of Readmark which are being built will
-// expose. Whoever builds them takes them off: a test fails where one is there.
-var announced = []string{
-	"readmark_api_request_duration_seconds_bucket",
-	`readmark_callbacks_total{result="failed"}`,
-	`readmark_commit_duration_seconds_count{result="failed"}`,
-	`readmark_openim_calls_total{result="refused"}`,
-	`readmark_openim_calls_total{result="unavailable"}`,
-	"readmark_pending_oldest_age_seconds",
-	"readmark_pending_users",
-}
-
 // serving is readmark serve as a process of its own.
 type serving struct {
 	t           testing.TB
 	public, ops string
 }
 
-// serve builds readmark once, starts it on free ports of this machine and waits until it listens.
+// serve starts the program on free ports of this machine and waits until it listens.
 func serve(t testing.TB, binary string, environment ...string) *serving {
 	t.Helper()
 	command := exec.Command(binary, "serve") // stopped below, when the test's context has ended
@@ -195,25 +182,4 @@ func exposed(t testing.TB) metrics {
 		m.labels["job"], m.labels["instance"] = map[string]bool{"readmark": true}, map[string]bool{}
 	}
 	return found
-}
-
-// requireAnnounced fails where something is announced that is there.
-func requireAnnounced(t testing.TB, found metrics) {
-	t.Helper()
-	require.True(t, slices.IsSorted(announced))
-	for _, one := range announced {
-		name, label, value := splitSeries(one)
-		if label == "" {
-			require.False(t, found[name].labels != nil, "%s is there: take it off the list of what is announced", one)
-			continue
-		}
-		require.False(t, found[name].labels[label][value], "%s is there: take it off the list of what is announced", one)
-	}
-}
-
-// splitSeries takes name{label="value"} apart.
-func splitSeries(text string) (name, label, value string) {
-	name, rest, _ := strings.Cut(text, "{")
-	label, rest, _ = strings.Cut(rest, `="`)
-	return name, label, strings.TrimSuffix(rest, `"}`)
 }
