@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,6 +21,17 @@ import (
 
 // variableBouncer has tests connect through PgBouncer in transaction mode.
 const variableBouncer = "READMARK_TEST_PGBOUNCER"
+
+// bounced is the PgBouncer of this process, if one runs.
+var bounced atomic.Pointer[pooler]
+
+// stopBouncer ends it.
+func stopBouncer() {
+	if b := bounced.Load(); b != nil {
+		fmt.Println("pgtest: through PgBouncer in transaction mode")
+		b.stop()
+	}
+}
 
 // bouncer is the PgBouncer of this process, started by the first test that asks.
 var bouncer = sync.OnceValues(func() (*pooler, error) {
@@ -128,6 +140,7 @@ log_pooler_errors = 0
 		b.stop()
 		return nil, fmt.Errorf("pgbouncer does not answer: %w", err)
 	}
+	bounced.Store(b)
 	return b, nil
 }
 

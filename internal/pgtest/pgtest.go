@@ -62,6 +62,7 @@ func Main(m *testing.M, cleanups ...func()) {
 	for _, cleanup := range cleanups {
 		cleanup()
 	}
+	stopBouncer()
 	if started.Load() {
 		if server, err := shared(); err == nil {
 			fmt.Println("pgtest: used", server.Name)
