@@ -135,14 +135,18 @@ func create(t testing.TB, from string) string {
 		}
 		kept.Delete(name)
 	})
-	return withDatabase(server.URL, name)
+	database, err := bounce(withDatabase(server.URL, name))
+	if err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	return database
 }
 
-// Connect opens a connection for a test's own questions; the test's end closes
+// Connect opens a connection for a test's own questions, past a pooler; the test's end closes
 // it.
 func Connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(context.Background(), url)
+	conn, err := pgx.Connect(context.Background(), unbounce(url))
 	if err != nil {
 		t.Fatalf("pgtest: connect: %v", err)
 	}
