@@ -119,7 +119,7 @@ func TestServeAsApplicationRole(t *testing.T) {
 			require.NotContains(t, log, "permission denied")
 			require.NotContains(t, log, "must be owner")
 			require.NotContains(t, log, `"level":"ERROR"`)
-			require.NotContains(t, log, "days of the journal end soon")
+			require.NotContains(t, log, `"part":"retention","reason":"permission"`)
 
 			status, out, _ = run(t, environment, "doctor", "--no-callback")
 			require.Equal(t, 1, status, "nobody serves any more")
@@ -181,7 +181,7 @@ func TestDaysEnd(t *testing.T) {
 	}
 	environment := map[string]string{"READMARK_DATABASE_URL": r.app}
 	s := serve(t, environment)
-	require.Contains(t, s.log.String(), "days of the journal end soon")
+	require.Contains(t, s.log.String(), `"part":"retention","reason":"permission"`)
 	require.Contains(t, s.log.String(), "run readmark partitions as the owner of the tables")
 	s.read("u", "g", 3)
 	_, out, _ := run(t, environment, "doctor", "--no-callback")

@@ -149,7 +149,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 	defer closeCache()
 	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
 	v.openim = v.newOpenIMSync()
-	return v.run(ctx, &startup{store: s, migrate: migrate, migrateURL: migrateURL(c, url), logger: logger})
+	return v.run(ctx, &startup{store: s, migrate: migrate, migrateURL: migrateURL(c, url), board: v.board, logger: logger})
 }
 
 // service is a serving readmark.
@@ -273,8 +273,8 @@ func (v *service) maintained(err error) {
 		return
 	}
 	reason := condition.Failed
-	if found, _ := store.Diagnose(err); found == condition.Permission {
-		reason = found
+	if found, _ := store.Diagnose(err); found == condition.Permission || errors.Is(err, store.ErrMayNotMakeDays) {
+		reason = condition.Permission
 	}
 	v.board.Report(condition.Retention, reason, "days are not made ahead, or old ones not dropped; it is tried again within the hour: "+oneLine(err.Error()))
 }

@@ -22,8 +22,6 @@ const (
 	// The pauses between attempts to reach a database that is away.
 	firstStartupPause = 100 * time.Millisecond
 	maxStartupPause   = 2 * time.Second
-	// startupReminder is how often the log says that the database is away.
-	startupReminder = time.Minute
 )
 
 // startup makes the database fit to write to, whenever it comes.
@@ -31,6 +29,7 @@ type startup struct {
 	store      *store.Store
 	migrate    bool
 	migrateURL func() (string, error) // where migrations connect
+	board      *condition.Board
 	logger     *slog.Logger
 }
 
@@ -46,22 +45,32 @@ func (p *startup) run(ctx context.Context) (newest time.Time, err error) {
 }
 
 func (p *startup) attempts(ctx context.Context) (newest time.Time, err error) {
-	var reminded time.Time
 	for wait := firstStartupPause; ; wait = min(2*wait, maxStartupPause) {
 		newest, err = p.attempt(ctx)
-		if err == nil || !errors.Is(err, readstate.ErrUnavailable) {
+		var unfit *store.UnfitError
+		if err == nil || !errors.Is(err, readstate.ErrUnavailable) || errors.As(err, &unfit) {
+			p.board.Clear(condition.Schema)
 			return newest, err
 		}
-		if time.Since(reminded) > startupReminder {
-			reminded = time.Now()
-			p.logger.WarnContext(ctx, "database is not there yet: receipts go to the spool, reads are answered with 503",
-				"error", err)
-		}
+		p.logger.DebugContext(ctx, "database is not prepared yet: receipts go to the spool, reads are answered 503", "error", err)
+		p.report(err)
 		select {
 		case <-ctx.Done():
 			return newest, ctx.Err()
 		case <-time.After(wait):
 		}
+	}
+}
+
+// report notes what keeps the schema from being prepared. That the database is away is noted by
+// who watches it.
+func (p *startup) report(err error) {
+	switch reason, text := store.Diagnose(err); reason {
+	case condition.Permission, condition.WrongSchema:
+		p.board.Report(condition.Schema, reason, text)
+	case condition.Failed:
+		p.board.Report(condition.Schema, condition.Failed, "it cannot be prepared: "+text)
+	default:
 	}
 }
 
@@ -82,7 +91,7 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	}
 	err = p.store.MakeDaysAhead(ctx)
 	if errors.Is(err, store.ErrMayNotMakeDays) { // somebody else has to, and may have made today's
-		p.logger.WarnContext(ctx, "days of the journal end soon", "error", err)
+		p.board.Report(condition.Retention, condition.Permission, oneLine(err.Error()))
 	} else if err != nil {
 		return newest, err
 	}
@@ -182,6 +191,9 @@ func (v *service) readsWork(ctx context.Context) error {
 	if v.asOf().IsZero() {
 		if v.replica != nil {
 			return errors.New("the replica has not answered yet")
+		}
+		if v.readOnly.Load() {
+			return errors.New("the database is a standby, or read only")
 		}
 		return errors.New("the database is not prepared yet")
 	}
