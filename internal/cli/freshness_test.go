@@ -18,7 +18,8 @@ func TestReadsWaitForPreparation(t *testing.T) {
 	status, _, errs := run(t, environment, "migrate", "up")
 	require.Equal(t, 0, status, errs)
 	conn := pgtest.Connect(t, environment["READMARK_DATABASE_URL"])
-	_, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE pg_class IN EXCLUSIVE MODE") // days cannot be made
+	missing := time.Now().UTC().AddDate(0, 0, 3).Format("journal_20060102")
+	_, err := conn.Exec(t.Context(), "DROP TABLE "+missing+"; BEGIN; LOCK TABLE pg_class IN EXCLUSIVE MODE") // the day cannot be made
 	require.NoError(t, err)
 	s := launch(t, environment)
 	s.read("u", "g", 5)

@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// maintenanceInterval is how often days are made ahead and old ones dropped.
-const maintenanceInterval = time.Hour
+// maintenanceInterval is how often days are made ahead and old ones dropped, maintenanceRetry how
+// long after a failure it is tried again.
+const (
+	maintenanceInterval = time.Hour
+	maintenanceRetry    = time.Minute
+)
 
 // maintenanceTask is done again and again while serving.
 type maintenanceTask struct {
@@ -17,28 +21,29 @@ type maintenanceTask struct {
 	do   func(ctx context.Context) error
 }
 
-// maintain does the tasks at once and every hour until the context ends, and has a function told how
-// they ended. One
-// failure is no harm: days are made a week ahead, a writer makes what it
-// misses, and what is too old is dropped an hour later.
+// maintain does the tasks at once and every hour until the context ends, a minute after a failure,
+// and has a function told how they ended. One failure is no harm: days are made a week ahead, a
+// writer makes what it misses, and what is too old is dropped later.
 func maintain(ctx context.Context, logger *slog.Logger, told func(err error), tasks ...maintenanceTask) {
-	ticker := time.NewTicker(maintenanceInterval)
-	defer ticker.Stop()
 	for {
 		var failed []error
 		for _, c := range tasks {
 			if err := c.do(ctx); err != nil && ctx.Err() == nil {
-				logger.DebugContext(ctx, "maintenance failed, trying again in an hour", "task", c.name, "error", err)
+				logger.DebugContext(ctx, "maintenance failed, trying again in a minute", "task", c.name, "error", err)
 				failed = append(failed, fmt.Errorf("%s: %w", c.name, err))
 			}
 		}
 		if ctx.Err() == nil {
 			told(errors.Join(failed...))
 		}
+		pause := maintenanceInterval
+		if len(failed) > 0 {
+			pause = maintenanceRetry
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
 	}
 }

@@ -60,7 +60,7 @@ func TestReplayRefuses(t *testing.T) {
 		{"migrate up", "--user", "u"},
 	} {
 		status, _, errs := run(t, environment, "replay", c.flag, c.value)
-		require.Equal(t, 1, status)
+		require.Positive(t, status)
 		require.Contains(t, errs, c.message)
 	}
 	status, _, errs := run(t, environment, "replay", "--from", "2026-01-02", "--to", "2026-01-01")

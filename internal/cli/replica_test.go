@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -69,13 +70,16 @@ func TestReplicaIsPromoted(t *testing.T) {
 	replica.Promote()
 	promoted := time.Now()
 	unread := func() (int, map[string]any) { return s.get("/v1/users/u/unread") }
-	require.Eventually(t, func() bool { status, _ := unread(); return status == http.StatusServiceUnavailable }, 30*time.Second, 10*time.Millisecond)
+	const reason = "it was promoted, or is no replica, and has a history of its own (timeline 2, the primary's is 1)"
+	require.Eventually(t, func() bool { // for a moment it is on its new timeline and still recovers
+		status, problem := unread()
+		return status == http.StatusServiceUnavailable && strings.Contains(fmt.Sprint(problem["detail"]), reason)
+	}, 30*time.Second, 10*time.Millisecond)
 	stop()
 	load.Wait()
 	last, err := time.Parse(time.RFC3339Nano, newest.Load().(string))
 	require.NoError(t, err)
 	require.True(t, last.Before(promoted.Add(time.Second)), "asOf stops with the heartbeat")
-	reason := "it was promoted, or is no replica, and has a history of its own (timeline 2, the primary's is 1)"
 	for _, path := range readRoutes() {
 		status, problem := s.get(path)
 		require.Equal(t, http.StatusServiceUnavailable, status, path)

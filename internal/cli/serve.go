@@ -21,6 +21,7 @@ import (
 	"readmark/internal/config"
 	"readmark/internal/ingest"
 	"readmark/internal/readcache"
+	"readmark/internal/readstate"
 	"readmark/internal/server"
 	"readmark/internal/spool"
 	"readmark/internal/store"
@@ -185,7 +186,6 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		background.Go(func() { v.replica.Follow(serving) })
 	}
 	background.Go(func() { v.board.Run(serving) })
-	background.Go(func() { v.watchConditions(serving) })
 	background.Go(func() { v.cache.Run(serving) })
 	background.Go(func() { v.store.Clock().Follow(serving, v.store.MeasureClock) })
 	if os.Getenv("GOMEMLIMIT") == "" {
@@ -201,6 +201,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		}
 		v.ingest.Start(serving, newest)
 		close(prepared)
+		background.Go(func() { v.watchConditions(serving) })
 		v.warnNoKeys(serving)
 		close(v.told)
 		if v.openim != nil {
@@ -272,11 +273,14 @@ func (v *service) maintained(err error) {
 		v.board.Clear(condition.Retention)
 		return
 	}
+	if errors.Is(err, readstate.ErrUnavailable) && !errors.Is(err, store.ErrMayNotMakeDays) {
+		return // the database is away, which is told elsewhere
+	}
 	reason := condition.Failed
 	if found, _ := store.Diagnose(err); found == condition.Permission || errors.Is(err, store.ErrMayNotMakeDays) {
 		reason = condition.Permission
 	}
-	v.board.Report(condition.Retention, reason, "days are not made ahead, or old ones not dropped; it is tried again within the hour: "+oneLine(err.Error()))
+	v.board.Report(condition.Retention, reason, "days are not made ahead, or old ones not dropped; it is tried again every minute: "+oneLine(err.Error()))
 }
 
 // retire drops what is older than its retention.

@@ -62,15 +62,15 @@ func (p *startup) attempts(ctx context.Context) (newest time.Time, err error) {
 	}
 }
 
-// report notes what keeps the schema from being prepared. That the database is away is noted by
-// who watches it.
+// report notes what keeps the database from being used, or its schema from being prepared.
 func (p *startup) report(err error) {
 	switch reason, text := store.Diagnose(err); reason {
-	case condition.Permission, condition.WrongSchema:
+	case condition.WrongSchema, condition.Permission:
 		p.board.Report(condition.Schema, reason, text)
 	case condition.Failed:
 		p.board.Report(condition.Schema, condition.Failed, "it cannot be prepared: "+text)
 	default:
+		p.board.Report(condition.Database, reason, text)
 	}
 }
 
@@ -81,6 +81,7 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	if err != nil {
 		return newest, err
 	}
+	p.board.Clear(condition.Database)
 	p.logger.InfoContext(ctx, "database reached", "postgresql", version)
 	if skew.Abs() > skewWarning {
 		p.logger.WarnContext(ctx, "the database's clock differs from this machine's: receipts have the database's time",
@@ -111,6 +112,7 @@ func (p *startup) prepareSchema(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.store.Disconnect() // a role may be allowed no more connections than migrating needs
 	m, err := store.OpenMigrator(url, p.logger)
 	if err != nil {
 		return fmt.Errorf("open database to migrate: %w", err)

@@ -18,6 +18,9 @@ func Diagnose(err error) (condition.Reason, string) {
 	if errors.As(err, &unfit) {
 		return unfit.Reason, unfit.Text
 	}
+	if errors.Is(err, errPermission) || errors.Is(err, ErrMayNotMakeDays) {
+		return condition.Permission, oneLine(err)
+	}
 	if errors.Is(err, errReadOnly) {
 		return condition.ReadOnly, readOnlyText
 	}
@@ -35,6 +38,9 @@ func Diagnose(err error) (condition.Reason, string) {
 		return condition.Failed, oneLine(err)
 	}
 }
+
+// errPermission says that the role lacks a permission, which is named behind it.
+var errPermission = errors.New("a permission is missing")
 
 const readOnlyText = "the server is a standby, or read only: it goes on when a primary answers at READMARK_DATABASE_URL, " +
 	"which may name several hosts"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -22,6 +23,8 @@ const (
 	connectTimeout = 2 * time.Second
 	// pingTimeout bounds asking a connection that was idle whether it still is one.
 	pingTimeout = time.Second
+	// cancelTimeout is how long a statement that was to end may still take.
+	cancelTimeout = time.Second
 	// resetPause is how long after a broken connection others break without all being made anew.
 	resetPause = 200 * time.Millisecond
 	// fullPause is how long a pool makes do with the connections that it has when the server gives
@@ -129,6 +132,11 @@ func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
 	}
 	if o.primary {
 		c.ValidateConnect = primaryOnly
+	}
+	// What takes too long is ended by the server, and the connection lives on. One that does not
+	// answer to that either is given up.
+	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelTimeout}
 	}
 	c.OnPgError = func(_ *pgconn.PgConn, err *pgconn.PgError) bool {
 		return !endsConnection(err)

@@ -35,8 +35,8 @@ func mayMigrate(ctx context.Context, conn querier, schema *Schema) error {
 	if !owns {
 		grant = fmt.Sprintf("GRANT %s TO %s", pgx.Identifier{owner}.Sanitize(), who)
 	}
-	return fmt.Errorf("%w: role %s may not migrate schema %s: run readmark migrate up as %s, set READMARK_MIGRATE_URL, or %s",
-		readstate.ErrUnavailable, user, schema.Name, owner, grant)
+	return fmt.Errorf("%w: %w: role %s may not migrate schema %s: run readmark migrate up as %s, set READMARK_MIGRATE_URL, or %s",
+		readstate.ErrUnavailable, errPermission, user, schema.Name, owner, grant)
 }
 
 // MissingPrivileges lists what the role of the store needs and does not have. It needs nothing

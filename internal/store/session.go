@@ -159,10 +159,11 @@ func (p *pool) execMode(config *pgx.ConnConfig) pgx.QueryExecMode {
 // primaryOnly refuses a server that cannot be written to, so that the next host of the URL is
 // tried, and a server that was demoted is left.
 func primaryOnly(ctx context.Context, conn *pgconn.PgConn) error {
-	if err := pgconn.ValidateConnectTargetSessionAttrsPrimary(ctx, conn); err != nil {
-		return fmt.Errorf("%w: %w", errReadOnly, err)
+	err := pgconn.ValidateConnectTargetSessionAttrsPrimary(ctx, conn)
+	if errors.Is(err, pgconn.ErrStandbyConnection) {
+		return errReadOnly
 	}
-	return nil
+	return err
 }
 
 // errReadOnly says that the server is a standby.

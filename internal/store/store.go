@@ -89,6 +89,13 @@ func Open(options Options) (*Store, error) {
 // because there is somebody who answers them. It must be called before the first Commit.
 func (s *Store) EnableLookups() { s.canLookUp = true }
 
+// Disconnect closes the connections, those in use when they come back. New ones are made when
+// they are needed.
+func (s *Store) Disconnect() {
+	s.reads.Reset()
+	s.pool.Reset()
+}
+
 // Close waits for the connections in use to come back and closes all.
 func (s *Store) Close() {
 	s.reads.Close()
