@@ -36,19 +36,27 @@ func newProcess(t testing.TB, url string, change func(*readcache.Options)) *proc
 	s, err := store.Open(store.Options{URL: url, Logger: logger})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
-	poller := s.Poller()
+	p := &process{Store: s}
+	p.read(t, s.Reader, change)
+	s.OnChange(p.cache.Touch)
+	s.EnableLookups()
+	return p
+}
+
+// read has a cache in front of a reader.
+func (p *process) read(t testing.TB, reader *store.Reader, change func(*readcache.Options)) {
+	t.Helper()
+	poller := reader.Poller()
 	t.Cleanup(poller.Close)
-	options := readcache.Options{Source: poller, Database: s, MaxBytes: 64 << 20, AsOf: time.Now, Now: time.Now, Logger: logger}
+	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	options := readcache.Options{Source: poller, Database: reader, MaxBytes: 64 << 20, AsOf: time.Now, Now: time.Now, Logger: logger}
 	if change != nil {
 		change(&options)
 	}
-	p := &process{Store: s, cache: readcache.New(options)}
+	p.cache = readcache.New(options)
 	t.Cleanup(p.cache.Close)
-	s.OnChange(p.cache.Touch)
-	s.EnableLookups()
 	options.MaxBytes = 0
 	p.direct = readcache.New(options)
-	return p
 }
 
 // writer writes what OpenIM's callbacks and answers tell, and all else that changes answers.

@@ -2,9 +2,11 @@ package readcache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
+	"readmark/internal/store"
 )
 
 // TestKilledServer: PostgreSQL is killed again and again, and comes back.
@@ -46,23 +49,14 @@ func TestAnotherServer(t *testing.T) {
 		p := newProcess(t, url, nil)
 		require.NoError(t, p.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{event(readstate.EventReceipt, pair, int64(i+1))}, Fresh: true}))
 	}
-	u, err := url.Parse(first)
-	require.NoError(t, err)
-	other, err := url.Parse(second)
-	require.NoError(t, err)
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	proxy := toxiproxy.NewProxy(server, "database", "127.0.0.1:0", u.Host)
-	require.NoError(t, proxy.Start())
-	t.Cleanup(proxy.Stop)
-	u.Host = proxy.Listen
-	p := newProcess(t, u.String(), nil)
+	through, move := movable(t, first)
+	p := newProcess(t, through, nil)
 	state, _, err := p.cache.State(t.Context(), pair)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, state.UnreadCount)
-	proxy.Stop()
-	proxy = toxiproxy.NewProxy(server, "database", u.Host, other.Host)
-	require.NoError(t, proxy.Start())
-	t.Cleanup(proxy.Stop)
+	move(second)
+	u, err := url.Parse(first)
+	require.NoError(t, err)
 	password, _ := u.User.Password()
 	_, err = pgtest.Connect(t, second).Exec(t.Context(), fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", u.User.Username(), password))
 	require.NoError(t, err)
@@ -72,13 +66,63 @@ func TestAnotherServer(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
+// movable gives a URL of a server that can be moved to another one.
+func movable(t testing.TB, to string) (through string, move func(to string)) {
+	t.Helper()
+	u, err := url.Parse(to)
+	require.NoError(t, err)
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	var proxy *toxiproxy.Proxy
+	start := func(listen, upstream string) {
+		proxy = toxiproxy.NewProxy(server, "database", listen, upstream)
+		require.NoError(t, proxy.Start())
+		t.Cleanup(proxy.Stop)
+	}
+	start("127.0.0.1:0", u.Host)
+	u.Host = proxy.Listen
+	return u.String(), func(to string) {
+		next, err := url.Parse(to)
+		require.NoError(t, err)
+		proxy.Stop()
+		start(u.Host, next.Host)
+	}
+}
+
+// newReplica is a process that reads from a replica of the database of another one.
+func newReplica(t testing.TB, primary *process, url string) *process {
+	t.Helper()
+	replica, err := primary.OpenReplica(url, store.ReplicaOptions{Report: func(error) {}, Clear: func() {}})
+	require.NoError(t, err)
+	t.Cleanup(replica.Close)
+	p := &process{}
+	p.read(t, replica.Reader, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	var following sync.WaitGroup
+	following.Go(func() { replica.Follow(ctx) })
+	t.Cleanup(func() { cancel(); following.Wait() })
+	return p
+}
+
+// readable blocks until a process answers, or until it does not.
+func (p *process) readable(t testing.TB, want bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, _, err := p.cache.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
+		return errors.Is(err, readstate.ErrUnavailable) != want
+	}, time.Minute, time.Millisecond)
+}
+
 // TestStandby: a process that reads from a standby answers what the standby has, also while
-// transactions are open on the primary, and goes on when the standby is promoted.
+// transactions are open on the primary, and nothing when the standby is promoted, until it is the
+// primary.
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	url, _ := pgtest.Own(t)
 	standby := pgtest.Standby(t, url)
-	primary, reader := newProcess(t, url, nil), newProcess(t, standby.URL, nil)
+	through, move := movable(t, url)
+	primary := newProcess(t, through, nil)
+	reader := newReplica(t, primary, standby.URL)
+	reader.readable(t, true)
 	w := newWriter(t, rand.Uint64(), primary)
 	replayed := func() { // all that is committed on the primary
 		var lsn string
@@ -105,7 +149,10 @@ func TestStandby(t *testing.T) {
 		require.Empty(t, difference)
 	}
 	standby.Promote()
-	w.to = []*process{reader}
+	reader.readable(t, false)
+	move(standby.URL)
+	reader.readable(t, true)
+	w.to = []*process{newProcess(t, standby.URL, nil)}
 	for range 10 {
 		w.write()
 		_, difference := w.compare(reader)
