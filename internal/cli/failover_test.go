@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -122,7 +123,7 @@ func TestDatabaseConditions(t *testing.T) {
 	role := conn.Config().Database // a role of the test's own
 	sql := func(format string, values ...any) {
 		t.Helper()
-		_, err := conn.Exec(t.Context(), fmt.Sprintf(format, values...))
+		_, err := conn.Exec(context.WithoutCancel(t.Context()), fmt.Sprintf(format, values...))
 		require.NoError(t, err)
 	}
 	sql("CREATE ROLE %s LOGIN PASSWORD 'right'", role)
@@ -162,7 +163,7 @@ func TestTwoConnections(t *testing.T) {
 		require.NoError(t, err)
 	}
 	t.Cleanup(func() {
-		_, err := conn.Exec(t.Context(), "DROP OWNED BY "+role+" CASCADE; DROP ROLE "+role)
+		_, err := conn.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+" CASCADE; DROP ROLE "+role)
 		require.NoError(t, err)
 	})
 	u, err := url.Parse(database)

@@ -64,6 +64,6 @@ func TestReplayRefuses(t *testing.T) {
 		require.Contains(t, errs, c.message)
 	}
 	status, _, errs := run(t, environment, "replay", "--from", "2026-01-02", "--to", "2026-01-01")
-	require.Equal(t, 1, status)
+	require.Positive(t, status)
 	require.Contains(t, errs, "--from must be before --to")
 }

@@ -96,6 +96,9 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	} else if err != nil {
 		return newest, err
 	}
+	if _, err := p.store.Health(reaching); err != nil { // reads have a connection before writes take all
+		return newest, err
+	}
 	return p.store.NewestArrival(ctx)
 }
 

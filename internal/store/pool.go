@@ -31,6 +31,8 @@ const (
 	// it no further one, and fullTick how often it looks for one of them meanwhile.
 	fullPause = 5 * time.Second
 	fullTick  = time.Millisecond
+	// takeOverTimeout bounds waiting for a connection of the other pool.
+	takeOverTimeout = time.Second
 )
 
 // pool is connections to one database. Whatever the server, the database, the role or a pooler
@@ -40,6 +42,7 @@ type pool struct {
 	*pgxpool.Pool
 
 	size   int32
+	other  *pool       // of the same process and server; nil: there is none
 	shared atomic.Bool // a pooler gives each transaction another session
 	known  atomic.Bool // shared is known
 
@@ -102,7 +105,7 @@ func newPool(options *poolOptions) (*pool, error) {
 	// A connection that broke tells that others have, too: the server was restarted, demoted or
 	// has moved. It is closed already then.
 	config.BeforeClose = func(conn *pgx.Conn) {
-		if conn.IsClosed() {
+		if conn.IsClosed() && conn.PgConn().CustomData()[givenKey] == nil {
 			go p.reset()
 		}
 	}
@@ -172,10 +175,8 @@ func (p *pool) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 		case err == nil:
 			return conn, nil
 		case errors.Is(err, errSessionKind): // made anew for what was found
-		case hasState(err, stateTooManyConnections) && p.Stat().TotalConns() > 0:
-			p.mu.Lock()
-			p.fullUntil = time.Now().Add(fullPause)
-			p.mu.Unlock()
+		case hasState(err, stateTooManyConnections) && (p.Stat().TotalConns() > 0 || p.takeOver(ctx)):
+			p.noteFull()
 		default:
 			return nil, err
 		}
@@ -196,6 +197,46 @@ func (p *pool) awaitIdle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// takeOver has the other pool close one of several connections, and reports whether one becomes
+// free: neither writes nor reads may take all that there are.
+func (p *pool) takeOver(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, takeOverTimeout)
+	defer cancel()
+	for p.other != nil && p.other.Stat().TotalConns() > 1 {
+		p.other.noteFull()
+		idle := p.other.AcquireAllIdle(ctx)
+		for i, conn := range idle {
+			if i == 0 {
+				conn.Conn().PgConn().CustomData()[givenKey] = true
+				_ = conn.Conn().Close(ctx)
+			}
+			conn.Release()
+		}
+		if len(idle) == 0 && ctx.Err() != nil {
+			return false
+		}
+		select { // the server takes a moment to notice
+		case <-ctx.Done():
+			return len(idle) > 0
+		case <-time.After(10 * fullTick):
+		}
+		if len(idle) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// givenKey marks connections that were closed for another pool.
+const givenKey = "readmark.given"
+
+// noteFull notes that the server gives no further connection.
+func (p *pool) noteFull() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fullUntil = time.Now().Add(fullPause)
 }
 
 // full reports whether the server has lately refused a further connection.

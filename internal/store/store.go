@@ -81,6 +81,7 @@ func Open(options Options) (*Store, error) {
 		pool.Close()
 		return nil, err
 	}
+	pool.other, reads.other = reads, pool
 	s.Reader, s.pool = newReader(reads, options.Tracing), pool
 	return s, nil
 }
