@@ -22,7 +22,7 @@ func (v *service) replicaOptions() store.ReplicaOptions {
 }
 
 func replicaProblem(err error) (condition.Reason, string) {
-	var misfit *store.Misfit
+	var misfit *store.MisfitError
 	if errors.As(err, &misfit) {
 		return condition.Reason(misfit.Reason), misfit.Text
 	}

@@ -40,7 +40,7 @@ const (
 type ReplicaOptions struct {
 	// CurrentURL gives the URL at the time of connecting; nil: it stays the same.
 	CurrentURL func() (string, error)
-	// Report is told in each round what is wrong: a [Misfit], or that the replica does not answer.
+	// Report is told in each round what is wrong: a [MisfitError], or that the replica does not answer.
 	// Clear is called when nothing is. Both must not block.
 	Report func(err error)
 	Clear  func()
@@ -61,14 +61,14 @@ type Replica struct {
 	count   int64      // heartbeats tried
 
 	mu       sync.Mutex
-	primary  *dbServer // as it was at the last heartbeat; nil: none was written yet
-	last     heartbeat // the last that the primary has taken
-	since    time.Time // when the first one was written
-	unseen   time.Time // when the oldest one was written that the replica has not shown; zero: it has all
-	required int64     // the number of the heartbeat that the replica must have
-	server   dbServer  // the replica, as it was when it fitted last
-	asOf     time.Time // what it had then
-	misfit   *Misfit   // nil: it may be read from
+	primary  *dbServer    // as it was at the last heartbeat; nil: none was written yet
+	last     heartbeat    // the last that the primary has taken
+	since    time.Time    // when the first one was written
+	unseen   time.Time    // when the oldest one was written that the replica has not shown; zero: it has all
+	required int64        // the number of the heartbeat that the replica must have
+	server   dbServer     // the replica, as it was when it fitted last
+	asOf     time.Time    // what it had then
+	misfit   *MisfitError // nil: it may be read from
 }
 
 // OpenReplica prepares a pool for the URL of a replica; it does not connect. Nothing is read
@@ -76,7 +76,7 @@ type Replica struct {
 func (s *Store) OpenReplica(url string, options ReplicaOptions) (*Replica, error) {
 	r := &Replica{
 		options: options, process: pgtype.UUID{Bytes: uuid.New(), Valid: true}, logger: s.logger, store: s,
-		misfit: &Misfit{MisfitLagging, "the replica has not answered yet"},
+		misfit: &MisfitError{MisfitLagging, "the replica has not answered yet"},
 	}
 	r.mu.Lock() // the pool may connect at once
 	defer r.mu.Unlock()
@@ -127,7 +127,7 @@ func (r *Replica) feeds(server readstate.Server) error {
 	case server.Same(r.server.Server):
 		return nil
 	case server.StartedAt.Equal(r.server.StartedAt):
-		return &Misfit{MisfitPromoted, "the replica was promoted just now"}
+		return &MisfitError{MisfitPromoted, "the replica was promoted just now"}
 	default:
 		return errMoved
 	}
@@ -155,7 +155,7 @@ func (r *Replica) admit(ctx context.Context, conn *pgx.Conn) error {
 
 // judge compares what a server has told with the primary. One that fits is read from, from then
 // on: connections to another one are closed.
-func (r *Replica) judge(state *replicaState) *Misfit {
+func (r *Replica) judge(state *replicaState) *MisfitError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	misfit := state.fits(r.primary, r.required, r.asOf)
@@ -228,7 +228,7 @@ func (r *Replica) round(ctx context.Context) error {
 		r.dropHeartbeats(ctx, pgtype.UUID{})
 	}
 	state, err := r.ask(ctx)
-	var misfit *Misfit
+	var misfit *MisfitError
 	switch {
 	case errors.As(err, &misfit): // a new connection was not admitted
 	case err != nil:
@@ -240,13 +240,13 @@ func (r *Replica) round(ctx context.Context) error {
 }
 
 // conclude takes over whether the replica fits.
-func (r *Replica) conclude(misfit *Misfit) error {
+func (r *Replica) conclude(misfit *MisfitError) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if misfit == nil {
 		r.misfit = nil
 		if lag := r.last.at.Sub(r.unseen); !r.unseen.IsZero() && lag > lagLimit {
-			return &Misfit{MisfitLagging, fmt.Sprintf("the replica has nothing of what was written on the primary in the last %v: "+
+			return &MisfitError{MisfitLagging, fmt.Sprintf("the replica has nothing of what was written on the primary in the last %v: "+
 				"answers are as old, and say so by asOf", lag.Round(time.Second))}
 		}
 		return nil

@@ -23,17 +23,17 @@ const (
 	MisfitLagging = "lagging"
 )
 
-// Misfit says why nothing is read from a replica. It is a [readstate.ErrUnavailable].
-type Misfit struct {
+// MisfitError says why nothing is read from a replica. It is a [readstate.ErrUnavailable].
+type MisfitError struct {
 	Reason string
 	Text   string // a sentence for people
 }
 
 // Error implements error.
-func (m *Misfit) Error() string { return m.Text }
+func (m *MisfitError) Error() string { return m.Text }
 
 // Unwrap gives what is told to whoever asks.
-func (m *Misfit) Unwrap() error { return &readstate.UnavailableError{Text: m.Text} }
+func (m *MisfitError) Unwrap() error { return &readstate.UnavailableError{Text: m.Text} }
 
 const behindBefore = "it is further behind than what was read before"
 
@@ -100,9 +100,9 @@ func askReplica(ctx context.Context, q *db.Queries, conn db.DBTX, process pgtype
 
 // fits compares a replica with its primary, nil where that was never reached, with the heartbeat
 // that it must have, and with the moment until which it must have all. Nil: it fits.
-func (s *replicaState) fits(primary *dbServer, required int64, asOf time.Time) *Misfit {
-	misfit := func(reason, format string, values ...any) *Misfit {
-		return &Misfit{reason, fmt.Sprintf("nothing is read from the replica: "+format, values...)}
+func (s *replicaState) fits(primary *dbServer, required int64, asOf time.Time) *MisfitError {
+	misfit := func(reason, format string, values ...any) *MisfitError {
+		return &MisfitError{reason, fmt.Sprintf("nothing is read from the replica: "+format, values...)}
 	}
 	if primary == nil {
 		switch {

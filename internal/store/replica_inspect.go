@@ -18,7 +18,7 @@ type ReplicaReport struct {
 	Lag         time.Duration // after how long it had what was written on the primary
 }
 
-// Inspect compares the replica with the primary, and fails with a [Misfit] or with what it cannot be
+// Inspect compares the replica with the primary, and fails with a [MisfitError] or with what it cannot be
 // asked for. It gives the replica some seconds for what was written. Follow must not run.
 func (r *Replica) Inspect(ctx context.Context) (report ReplicaReport, err error) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
@@ -33,7 +33,7 @@ func (r *Replica) Inspect(ctx context.Context) (report ReplicaReport, err error)
 				err = misfit
 			}
 		}
-		var misfit *Misfit
+		var misfit *MisfitError
 		switch {
 		case err == nil:
 			return ReplicaReport{

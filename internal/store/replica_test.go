@@ -130,7 +130,7 @@ func (f *following) fits(count int64) {
 // misfits blocks until nothing is read, for a reason that is told to everybody.
 func (f *following) misfits(reason, text string) {
 	f.t.Helper()
-	var misfit *store.Misfit
+	var misfit *store.MisfitError
 	eventually(f.t, "it is told: "+reason+", "+text, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -297,7 +297,7 @@ func TestReplicaThatLags(t *testing.T) {
 	require.Eventually(t, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		var misfit *store.Misfit
+		var misfit *store.MisfitError
 		return errors.As(f.told, &misfit) && misfit.Reason == store.MisfitLagging
 	}, time.Minute, 10*time.Millisecond, "it is told")
 	count, err := f.state()

@@ -81,6 +81,7 @@ func TestFirstReadAfterRestart(t *testing.T) {
 	t.Parallel()
 	for name, restart := range map[string]func(t *testing.T) (url string, restart func()){
 		"terminated": func(t *testing.T) (string, func()) {
+			t.Helper()
 			url := pgtest.New(t)
 			return url, func() {
 				_, err := pgtest.Connect(t, url).Exec(t.Context(),
@@ -89,11 +90,13 @@ func TestFirstReadAfterRestart(t *testing.T) {
 			}
 		},
 		"cut": func(t *testing.T) (string, func()) {
+			t.Helper()
 			url := pgtest.New(t)
 			name := newAddress(t, url)
 			return name.URL, func() { name.move(url) }
 		},
 		"killed": func(t *testing.T) (string, func()) {
+			t.Helper()
 			url, kill := pgtest.Own(t)
 			return url, func() {
 				before := startedAt(t, url)
