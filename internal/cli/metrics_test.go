@@ -42,11 +42,11 @@ func own(families map[string]*dto.MetricFamily) map[string]*dto.MetricFamily {
 func seriesOf(families map[string]*dto.MetricFamily) (names []string) {
 	for name, family := range families {
 		for _, metric := range family.GetMetric() {
-			labels := ""
+			var labels strings.Builder
 			for _, label := range metric.GetLabel() {
-				labels += fmt.Sprintf("%s=%q ", label.GetName(), label.GetValue())
+				fmt.Fprintf(&labels, "%s=%q ", label.GetName(), label.GetValue())
 			}
-			names = append(names, name+" "+labels)
+			names = append(names, name+" "+labels.String())
 		}
 	}
 	slices.Sort(names)

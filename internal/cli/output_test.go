@@ -54,10 +54,10 @@ func TestDoctorJSON(t *testing.T) {
 	require.Contains(t, out, `"level":"fail","topic":"serve"`)
 	require.Contains(t, errs, "not all is well")
 
-	_, out, errs = runWith(t, environment, []string{"READMARK_ADRESS=hunter"}, "doctor", "--json")
-	require.Contains(t, out, `"level":"note","topic":"configuration","text":"there is no variable READMARK_ADRESS, it has no effect: is READMARK_ADDR meant?"`)
+	_, out, errs = runWith(t, environment, []string{"READMARK_ADDRR=hunter"}, "doctor", "--json")
+	require.Contains(t, out, `"level":"note","topic":"configuration","text":"there is no variable READMARK_ADDRR, it has no effect: is READMARK_ADDR meant?"`)
 	require.NotContains(t, out+errs, "hunter")
-	require.NotContains(t, errs, "READMARK_ADRESS", "it is said once")
+	require.NotContains(t, errs, "READMARK_ADDRR", "it is said once")
 
 	environment["READMARK_ADDR"] = "nowhere"
 	status, out, _ = run(t, environment, "doctor", "--json")
@@ -92,7 +92,7 @@ func TestExitStatus(t *testing.T) {
 		{2, "readmark key needs a command", "key"},
 		{2, "readmark serve takes no arguments", "serve postgres://u:hunter@h/db"},
 		{2, "readmark has no command", "postgres://u:hunter@h/db"},
-		{2, "there is no such flag --datbase-url: did you mean --database-url?", "serve --datbase-url=postgres://u:hunter@h/db"},
+		{2, "there is no such flag --database-ur: did you mean --database-url?", "serve --database-ur=postgres://u:hunter@h/db"},
 		{2, "flags begin with two dashes", "serve -database-url=postgres://u:hunter@h/db"},
 		{2, "the flag --database-url needs a value", "serve --database-url"},
 		{2, "the flag --no-migrate does not take this value, but a bool", "serve --no-migrate=hunter"},
@@ -199,17 +199,17 @@ func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	database := pgtest.New(t)
 	for format, want := range map[string]string{"": "level=WARN msg=", "json": `"level":"WARN"`, "text": "level=WARN"} {
-		status, _, errs := runWith(t, map[string]string{"DATABASE_URL": database, "READMARK_LOG_FORMAT": format}, []string{"READMARK_ADRESS=hunter"}, "key", "list")
+		status, _, errs := runWith(t, map[string]string{"DATABASE_URL": database, "READMARK_LOG_FORMAT": format}, []string{"READMARK_ADDRR=hunter"}, "key", "list")
 		require.Equal(t, 0, status, errs)
 		require.Contains(t, errs, want)
 		require.Contains(t, errs, "READMARK_ADDR")
-		require.Equal(t, 1, strings.Count(errs, "READMARK_ADRESS"), "it is said once")
+		require.Equal(t, 1, strings.Count(errs, "READMARK_ADDRR"), "it is said once")
 		require.NotContains(t, errs, "hunter")
 	}
 	status, _, errs := runWith(t, map[string]string{"READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0", "READMARK_DATA_DIR": "/proc/none"},
-		[]string{"READMARK_ADRESS=hunter", "READMARK_PORT=tcp://10.0.0.1:8080"}, "serve")
+		[]string{"READMARK_ADDRR=hunter", "READMARK_PORT=tcp://10.0.0.1:8080"}, "serve")
 	require.Equal(t, 1, status)
-	require.Contains(t, errs, `"level":"WARN","msg":"there is no such variable: it has no effect","variable":"READMARK_ADRESS","nearest":"READMARK_ADDR"`)
+	require.Contains(t, errs, `"level":"WARN","msg":"there is no such variable: it has no effect","variable":"READMARK_ADDRR","nearest":"READMARK_ADDR"`)
 	require.NotContains(t, errs, "READMARK_PORT")
 	require.Contains(t, errs, "READMARK_DATA_DIR: /proc/none cannot be written to: ")
 }

@@ -41,7 +41,7 @@ func TestStartTellsURLs(t *testing.T) {
 func TestUnwritableDataDir(t *testing.T) {
 	t.Parallel()
 	binary := built(t)
-	require.NoError(t, os.Chmod(filepath.Dir(binary), 0o755)) //nolint:gosec // another user runs it
+	require.NoError(t, os.Chmod(filepath.Dir(binary), 0o755))
 	command := exec.CommandContext(t.Context(), binary, "serve")
 	command.Dir = "/"
 	command.Env = []string{"READMARK_ADDR=127.0.0.1:0", "READMARK_OPS_ADDR=127.0.0.1:0", "PATH=" + os.Getenv("PATH")}

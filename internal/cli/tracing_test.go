@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -165,8 +166,8 @@ func TestTraces(t *testing.T) {
 	callbacks := requests(spans, "POST callbackAfterGroupMsgReadCommand")
 	require.Len(t, callbacks, 3)
 	for _, callback := range callbacks {
-		require.Equal(t, parentTrace, fmt.Sprintf("%x", callback.GetTraceId()))
-		require.Equal(t, parentSpan, fmt.Sprintf("%x", callback.GetParentSpanId()))
+		require.Equal(t, parentTrace, hex.EncodeToString(callback.GetTraceId()))
+		require.Equal(t, parentSpan, hex.EncodeToString(callback.GetParentSpanId()))
 		require.Subset(t, below(spans, callback), []string{"commit", "commit/group commit", "commit/group commit/batch start"})
 	}
 	require.Contains(t, below(spans, callbacks[0]), "commit/group commit/batch start/UpsertState")

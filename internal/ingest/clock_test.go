@@ -2,7 +2,6 @@ package ingest_test
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -179,7 +178,7 @@ func TestTwoClocksProperty(t *testing.T) {
 			p := &process{ahead: offsets.Draw(r, name)}
 			p.clock = dbclock.New(dbclock.Machine{Wall: func() time.Time { return w.now().Add(p.ahead) }, Elapsed: w.since})
 			in, _, end := begin(r, store, dirs+"/"+rapid.StringMatching(`[a-z]{16}`).Draw(r, "dir")+name, p.clock)
-			defer end()
+			r.Cleanup(end)
 			p.in = in
 			w.measure(r, p.clock)
 			in.Start(context.Background(), w.now())
@@ -217,7 +216,7 @@ func TestNothingIsWrittenUnmeasured(t *testing.T) {
 	broken := &brokenSpool{Spool: queue, broken: true}
 	in := ingest.New(ingest.Options{Store: store, Spool: broken, Budget: time.Second, Clock: w.clock(years), Logger: discard()})
 	err := submit(t.Context(), in, "a")
-	require.True(t, errors.Is(err, readstate.ErrUnavailable), "%v", err)
+	require.ErrorIs(t, err, readstate.ErrUnavailable)
 	require.Empty(t, store.order)
 	in.Stop(t.Context())
 	require.NoError(t, queue.Close())

@@ -98,7 +98,7 @@ func startBouncer(serverURL string) (*pooler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find a port: %w", err)
 	}
-	addr := listener.Addr().(*net.TCPAddr) //nolint:forcetypeassert // of a TCP listener
+	addr, _ := listener.Addr().(*net.TCPAddr)
 	_ = listener.Close()
 	dir, err := os.MkdirTemp("", "readmark-pgbouncer-")
 	if err != nil {
@@ -123,10 +123,10 @@ log_pooler_errors = 0
 		text += "user = nobody\n"
 	}
 	file := filepath.Join(dir, "pgbouncer.ini")
-	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil { //nolint:gosec // another user reads it
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
 		return nil, fmt.Errorf("write its configuration: %w", err)
 	}
-	command := exec.Command(program, file) //nolint:gosec // a program of the system
+	command := exec.Command(program, file)
 	command.Stdout, command.Stderr = io.Discard, io.Discard
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("start pgbouncer: %w", err)

@@ -159,7 +159,7 @@ func (s *Store) restampGroup(ctx context.Context, groupID string) (restamped int
 		}
 		return err
 	})
-	if err = errors.Join(err, queue.send(ctx, conn)); err != nil {
+	if err := errors.Join(err, queue.send(ctx, conn)); err != nil {
 		return 0, err
 	}
 	t.recordedAt = s.recordedAt()

@@ -61,12 +61,16 @@ func TestForeignSchema(t *testing.T) {
 	}{
 		"another application's versions": {sql: gooseTable + `; INSERT INTO goose_db_version (version_id, is_applied) VALUES (1, true), (2, true), (3, true);
 			CREATE TABLE users (id bigint)`, text: "is missing"},
-		"as many versions as ours": {sql: gooseTable + `; INSERT INTO goose_db_version (version_id, is_applied) SELECT n, true FROM generate_series(1, 10) AS n`,
-			text: "is missing"},
+		"as many versions as ours": {
+			sql:  gooseTable + `; INSERT INTO goose_db_version (version_id, is_applied) SELECT n, true FROM generate_series(1, 10) AS n`,
+			text: "is missing",
+		},
 		"versions beyond ours": {sql: gooseTable + `; INSERT INTO goose_db_version (version_id, is_applied) VALUES (20240101120000, true);
 			CREATE TABLE users (id bigint)`, text: "goose_db_version has version 20240101120000 without 1"},
-		"all of ours and more": {sql: gooseTable + `; INSERT INTO goose_db_version (version_id, is_applied) SELECT n, true FROM generate_series(1, 40) AS n`,
-			text: "and"},
+		"all of ours and more": {
+			sql:  gooseTable + `; INSERT INTO goose_db_version (version_id, is_applied) SELECT n, true FROM generate_series(1, 40) AS n`,
+			text: "and",
+		},
 		"a table of versions that is not goose's": {sql: "CREATE TABLE goose_db_version (version text)", text: "column goose_db_version."},
 		"a view of versions":                      {sql: "CREATE VIEW goose_db_version AS SELECT 1 AS id, 1::bigint AS version_id, true AS is_applied, NULL::timestamp AS tstamp", text: "view goose_db_version should be table"},
 		"another journal":                         {sql: "CREATE TABLE journal (id bigint PRIMARY KEY, entry text); INSERT INTO journal VALUES (1, 'x')", text: "there is table journal already"},
@@ -86,8 +90,10 @@ func TestForeignSchema(t *testing.T) {
 		"a version without the one before":        {migrated: true, sql: "DELETE FROM goose_db_version WHERE version_id = 4", text: "without 4"},
 		"a version that was not gone back":        {migrated: true, sql: "DELETE FROM goose_db_version WHERE version_id = 10", text: "there is partitioned table changes already"},
 		"tables without their versions":           {migrated: true, sql: "DROP TABLE goose_db_version", text: "there is"},
-		"our tables behind another schema": {migrated: true, sql: "CREATE SCHEMA other", path: "other,public", is: store.ErrNoSchema,
-			text: "Readmark's tables are in schema public, but the search_path"},
+		"our tables behind another schema": {
+			migrated: true, sql: "CREATE SCHEMA other", path: "other,public", is: store.ErrNoSchema,
+			text: "Readmark's tables are in schema public, but the search_path",
+		},
 		"no such schema":         {path: "readmark", is: store.ErrNoSchema, text: `schema readmark, to which the search_path leads, does not exist in database`},
 		"no such schema, quoted": {path: `"Read, mark"`, is: store.ErrNoSchema, text: `CREATE SCHEMA "Read, mark" AUTHORIZATION`},
 		"PostgreSQL's schema":    {path: "pg_catalog", is: store.ErrNoSchema, text: "PostgreSQL's own schema"},

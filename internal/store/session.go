@@ -89,7 +89,7 @@ type UnfitError struct {
 func (e *UnfitError) Error() string { return e.Text }
 
 // Is makes it a fault of the store, and not of what was to be written.
-func (e *UnfitError) Is(target error) bool { return target == readstate.ErrUnavailable } //nolint:errorlint // by identity
+func (e *UnfitError) Is(target error) bool { return target == readstate.ErrUnavailable }
 
 // errSessionKind says that a connection is of another kind than was expected: a pooler has come
 // or gone. The next one is made for what was found.
