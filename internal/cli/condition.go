@@ -59,11 +59,15 @@ func (v *service) reportDatabase(health *store.Health, err error) {
 	}
 	v.readOnly.Store(false)
 	v.board.Clear(condition.Database)
+	reportSettings(v.board, health)
+}
+
+func reportSettings(board *condition.Board, health *store.Health) {
 	if len(health.NotDurable) == 0 {
-		v.board.Clear(condition.Settings)
+		board.Clear(condition.Settings)
 		return
 	}
-	v.board.Report(condition.Settings, condition.NotDurable, fmt.Sprintf("PostgreSQL runs with %s = off: it may lose what Readmark has "+
+	board.Report(condition.Settings, condition.NotDurable, fmt.Sprintf("PostgreSQL runs with %s = off: it may lose what Readmark has "+
 		"acknowledged, and more, when its machine fails. Set it to on", strings.Join(health.NotDurable, " = off and ")))
 }
 

@@ -96,9 +96,11 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	} else if err != nil {
 		return newest, err
 	}
-	if _, err := p.store.Health(reaching); err != nil { // reads have a connection before writes take all
+	health, err := p.store.Health(reaching) // reads have a connection before writes take all
+	if err != nil {
 		return newest, err
 	}
+	reportSettings(p.board, &health)
 	return p.store.NewestArrival(ctx)
 }
 

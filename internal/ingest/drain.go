@@ -12,6 +12,8 @@ const (
 	// transaction.
 	drainEvents = 5000
 	drainBytes  = 4 << 20
+	// fewQueued is how many events may be left for new ones to wait while they are drained.
+	fewQueued = 256
 	// drainTimeout bounds such a transaction: longer than the budget, since
 	// nobody waits for it.
 	drainTimeout = 10 * time.Second
@@ -66,9 +68,15 @@ func (in *Ingest) drainAll(ctx context.Context) {
 			continue
 		}
 		in.down.Store(false)
+		in.cause.Store(nil)
 		probe, limit = firstProbe, min(2*limit, drainEvents)
 		moved += n
-		if n == 0 && in.endSpooling() {
+		last, ended := 0, n == 0 && in.endSpooling()
+		if !ended {
+			last, ended = in.drainLast(ctx)
+			moved += last
+		}
+		if ended {
 			in.options.Logger.DebugContext(ctx, "spool is drained: callbacks go to the database again",
 				"callbacks", moved, "duration_ms", time.Since(started).Milliseconds())
 			return
@@ -76,12 +84,46 @@ func (in *Ingest) drainAll(ctx context.Context) {
 	}
 }
 
+// drainLast moves what is left, if that is little, while new events wait for it, and ends
+// spooling: under steady load there is always another event, and a database whose commits take as
+// long as the disk's syncs would never catch up. It gives up after half of the budget, so that those who wait
+// still have the other half.
+func (in *Ingest) drainLast(ctx context.Context) (moved int, ended bool) {
+	in.order.Lock()
+	defer in.order.Unlock()
+	if in.options.Spool.Len() > fewQueued {
+		return 0, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.options.Budget/2)
+	defer cancel()
+	if in.correctSpool() != nil {
+		return 0, false // the next attempt tells why
+	}
+	for in.options.Spool.Len() > 0 {
+		n, err := in.move(ctx, drainEvents)
+		if err != nil || n == 0 {
+			return moved, false
+		}
+		moved += n
+	}
+	in.spooling.Store(false)
+	return moved, true
+}
+
 // drain moves one batch. What was written before a failure is written again
 // next time, which changes nothing.
 func (in *Ingest) drain(ctx context.Context, limit int) (moved int, err error) {
-	if err := in.correctSpool(); err != nil {
-		return 0, fmt.Errorf("date spooled callbacks: %w", err)
+	in.order.Lock()
+	err = in.correctSpool()
+	in.order.Unlock()
+	if err != nil {
+		return 0, err
 	}
+	return in.move(ctx, limit)
+}
+
+// move is drain where all that is spooled has the database's time.
+func (in *Ingest) move(ctx context.Context, limit int) (moved int, err error) {
 	batch, mark, err := in.options.Spool.Next(limit, drainBytes)
 	if err != nil {
 		return 0, err

@@ -82,7 +82,7 @@ type Ingest struct {
 
 	// order holds the queue's order: whoever appends to the spool, or ends
 	// spooling, holds it.
-	order sync.Mutex
+	order lock
 	// spooling sends groups to the spool without asking the database: the
 	// circuit breaker. It is on while the spool holds anything.
 	spooling     atomic.Bool
@@ -96,6 +96,16 @@ type Ingest struct {
 	stopping chan struct{} // closed by Stop
 	drainer  sync.WaitGroup
 }
+
+// lock is a mutex that is held while the database is waited for. It is a channel, so that tests
+// which let time pass see who waits for it.
+type lock chan struct{}
+
+// Lock takes the lock.
+func (l lock) Lock() { l <- struct{}{} }
+
+// Unlock gives it back.
+func (l lock) Unlock() { <-l }
 
 // submission is what one caller brings: the events of a callback, or the record of a
 // rejected one.
@@ -115,7 +125,7 @@ type outcome map[readstate.ID]error
 func New(options Options) *Ingest {
 	in := &Ingest{
 		options: options, clock: clock{source: options.Clock}, opened: options.Clock.Read(), metrics: newMetrics(),
-		wake: make(chan struct{}, 1), stopping: make(chan struct{}),
+		order: make(lock, 1), wake: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}
 	in.batcher = coalesce.New(coalesce.Options[*submission]{
 		Run: in.run, Limit: maxGroup, Weight: (*submission).weight, MayRun: mayRun, Join: in.arrive, Begin: in.begin,

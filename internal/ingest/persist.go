@@ -113,19 +113,20 @@ func (in *Ingest) append(batch *readstate.Batch) error {
 	return in.options.Spool.Append(*batch, in.inFlight.oldest(firstArrival(batch)), in.clock.newest())
 }
 
-// correctSpool moves spooled arrivals by the machine's clock to the database's.
+// correctSpool moves spooled arrivals by the machine's clock to the database's; in.order is held.
 func (in *Ingest) correctSpool() error {
-	in.order.Lock()
-	defer in.order.Unlock()
 	now := in.options.Clock.Read()
 	if !now.Measured {
-		return errNotMeasured
+		return fmt.Errorf("date spooled callbacks: %w", errNotMeasured)
 	}
 	started := in.opened.At
 	if !in.opened.Measured {
 		started = started.Add(now.Correction)
 	}
-	return in.options.Spool.Correct(now.Correction, started)
+	if err := in.options.Spool.Correct(now.Correction, started); err != nil {
+		return fmt.Errorf("date spooled callbacks: %w", err)
+	}
+	return nil
 }
 
 // beginSpooling queues what the database did not take, and sends everything
