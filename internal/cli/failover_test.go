@@ -76,8 +76,10 @@ func TestFailoverOfAName(t *testing.T) {
 	promoted := time.Now()
 	s.settled()
 	t.Logf("healed %v after the promotion", time.Since(promoted).Round(10*time.Millisecond))
-	status, _ = s.get("/v1/users/u-0-0/unread")
-	require.Equal(t, 200, status)
+	require.Eventually(t, func() bool { // reads wait until the database was asked how it is
+		status, _ := s.get("/v1/users/u-0-0/unread")
+		return status == 200
+	}, time.Minute, 10*time.Millisecond)
 	l.end()
 	s.settled()
 	verify(t, standby.URL, l)
