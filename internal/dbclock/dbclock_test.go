@@ -3,6 +3,7 @@ package dbclock_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,29 +125,28 @@ func TestMeasureProperty(t *testing.T) {
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var set time.Duration
+		var set, measured atomic.Int64
 		start := time.Now()
 		c := dbclock.New(dbclock.Machine{
-			Wall: func() time.Time { return time.Now().Add(set) }, Elapsed: func() time.Duration { return time.Since(start) },
+			Wall: func() time.Time { return time.Now().Add(time.Duration(set.Load())) }, Elapsed: func() time.Duration { return time.Since(start) },
 		})
-		measured := 0
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			c.Follow(ctx, func(context.Context) error { measured++; return nil })
+			c.Follow(ctx, func(context.Context) error { measured.Add(1); return nil })
 		}()
 		pass := func(d time.Duration) {
 			time.Sleep(d) //nolint:forbidigo // the bubble's clock
 			synctest.Wait()
 		}
 		pass(30500 * time.Millisecond)
-		require.Equal(t, 3, measured)
-		set = -time.Hour
+		require.EqualValues(t, 3, measured.Load())
+		set.Store(int64(-time.Hour))
 		pass(time.Second)
-		require.Equal(t, 4, measured)
+		require.EqualValues(t, 4, measured.Load())
 		pass(5 * time.Second)
-		require.Equal(t, 4, measured)
+		require.EqualValues(t, 4, measured.Load())
 		cancel()
 		<-done
 	})
