@@ -71,10 +71,10 @@ func (in *Ingest) drainAll(ctx context.Context) {
 		in.cause.Store(nil)
 		probe, limit = firstProbe, min(2*limit, drainEvents)
 		moved += n
-		last, ended := 0, n == 0 && in.endSpooling()
+		ended := n == 0 && in.endSpooling()
 		if !ended {
-			last, ended = in.drainLast(ctx)
-			moved += last
+			n, ended = in.drainLast(ctx)
+			moved += n
 		}
 		if ended {
 			in.options.Logger.DebugContext(ctx, "spool is drained: callbacks go to the database again",
