@@ -15,6 +15,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
 )
 
 // load sends callbacks from several clients, each with pairs of its own and
@@ -131,9 +133,7 @@ func (l *load) finish() { l.done.Wait() }
 // state of each pair is its last receipt.
 func verify(t testing.TB, databaseURL string, loads ...*load) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), databaseURL)
-	require.NoError(t, err)
-	defer conn.Close(context.Background())
+	conn := pgtest.Connect(t, databaseURL)
 	journal := map[ackedReceipt]int{}
 	var user string
 	var unread int64
