@@ -18,7 +18,7 @@ RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath \
       -ldflags "-s -w -X readmark/internal/cli.version=${VERSION} -X readmark/internal/cli.commit=${COMMIT}" \
       -o /out/readmark ./cmd/readmark \
     && go clean -cache \
-    && mkdir /out/root && mkdir -m 0770 /out/root/data
+    && mkdir /out/files && mkdir -m 0770 /out/files/data
 
 FROM ${RUNTIME_IMAGE}
 COPY --from=build /out/readmark /readmark
@@ -26,7 +26,7 @@ COPY --from=build /out/readmark /readmark
 # and a new named volume on it takes its owner over. The group is root's, without any
 # of root's rights: a platform that chooses the user by chance runs it in that group.
 # Within a directory, because COPY gives a mode of its own to what it copies into.
-COPY --from=build --chown=65532:0 /out/root/ /
+COPY --from=build --chown=65532:0 /out/files/ /
 USER 65532:65532
 # All addresses of the container: what is published is the host's decision.
 ENV READMARK_ADDR=0.0.0.0:8080 \
