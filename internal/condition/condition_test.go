@@ -1,11 +1,9 @@
 package condition_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,33 +12,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/condition"
+	"readmark/internal/logtest"
 )
 
-// logBuffer is a buffer that several goroutines write to.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// lines takes the log's lines, without their times.
-func lines(log *logBuffer) []string {
-	log.mu.Lock()
-	defer log.mu.Unlock()
-	defer log.text.Reset()
-	text := strings.TrimSpace(log.text.String())
+// lines takes the log's lines.
+func lines(log *logtest.Log) []string {
+	text := strings.TrimSpace(log.Take())
 	if text == "" {
 		return nil
 	}
 	return strings.Split(text, "\n")
 }
 
-func board(log *logBuffer) *condition.Board {
+func board(log *logtest.Log) *condition.Board {
 	return condition.New(time.Now, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
@@ -55,7 +39,7 @@ func board(log *logBuffer) *condition.Board {
 func TestWhatIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
+		var log logtest.Log
 		b := board(&log)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -90,7 +74,7 @@ func TestWhatIsTold(t *testing.T) {
 func TestReportFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
+		var log logtest.Log
 		b := board(&log)
 		for range 3 {
 			b.ReportFor(time.Minute, condition.CallbackToken, condition.WrongToken, "401")

@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"readmark/internal/logtest"
 )
 
 const (
@@ -99,9 +101,9 @@ func enterable(t *testing.T) string {
 }
 
 // options returns those of a test, with a data directory to be made.
-func options(t *testing.T) (Options, *journal) {
+func options(t *testing.T) (Options, *logtest.Log) {
 	t.Helper()
-	log := new(journal)
+	log := new(logtest.Log)
 	return Options{
 		DataDir:  filepath.Join(enterable(t), "data"),
 		Settings: fast(),
@@ -114,7 +116,7 @@ func templateRoot() string {
 }
 
 // prepared returns options whose data directory holds a cluster already.
-func prepared(t *testing.T) (Options, *journal) {
+func prepared(t *testing.T) (Options, *logtest.Log) {
 	t.Helper()
 	opts, log := options(t)
 	dir, err := template()
@@ -167,24 +169,6 @@ func local(t *testing.T) Installation {
 
 // alive says whether a process runs, or waits to be reaped.
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
-
-// journal collects log output.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(line []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(line)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
 
 // glob returns the names in a directory that match a pattern.
 func glob(t *testing.T, parts ...string) []string {

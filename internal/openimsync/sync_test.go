@@ -1,11 +1,9 @@
 package openimsync_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"readmark/internal/logtest"
 	"readmark/internal/openim/client"
 	"readmark/internal/openimsync"
 	"readmark/internal/readstate"
@@ -26,8 +25,8 @@ var (
 )
 
 // newSync gives a Sync over the fakes with a registry of its metrics and its log.
-func newSync(s *fakeStore, o *fakeOpenIM, change ...func(*openimsync.Options)) (*openimsync.Sync, *prometheus.Registry, *buffer) {
-	log, registry := &buffer{}, prometheus.NewRegistry()
+func newSync(s *fakeStore, o *fakeOpenIM, change ...func(*openimsync.Options)) (*openimsync.Sync, *prometheus.Registry, *logtest.Log) {
+	log, registry := &logtest.Log{}, prometheus.NewRegistry()
 	options := openimsync.Options{
 		Store: s, OpenIM: o, Interval: time.Hour, Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -63,23 +62,6 @@ func value(t *testing.T, registry *prometheus.Registry, name string) int {
 	}
 	require.Fail(t, "no such metric", name)
 	return 0
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func pairOf(userID, groupID string) readstate.Pair {

@@ -1,51 +1,23 @@
 package store_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"log/slog"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/logtest"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
 )
 
-// logBook keeps what is logged.
-type logBook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// lines gives the lines with a message.
-func (l *logBook) lines(message string) (found []map[string]any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for text := range strings.Lines(l.text.String()) {
-		var line map[string]any
-		if json.Unmarshal([]byte(text), &line) == nil && line["msg"] == message {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
-func loggingMigrator(t testing.TB, url string) (*store.Migrator, *logBook) {
+func loggingMigrator(t testing.TB, url string) (*store.Migrator, *logtest.Log) {
 	t.Helper()
-	book := &logBook{}
+	book := &logtest.Log{}
 	m, err := store.OpenMigrator(url, slog.New(slog.NewJSONHandler(book, nil)))
 	require.NoError(t, err)
 	t.Cleanup(m.Close)
@@ -75,8 +47,8 @@ func TestMigratingWaits(t *testing.T) {
 		_, err := m.Up(t.Context())
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return len(book.lines(waitsForMigrator)) >= 2 }, time.Minute, time.Millisecond)
-	line := book.lines(waitsForMigrator)[1]
+	require.Eventually(t, func() bool { return len(book.Lines(waitsForMigrator)) >= 2 }, time.Minute, time.Millisecond)
+	line := book.Lines(waitsForMigrator)[1]
 	require.Equal(t, "WARN", line["level"])
 	host, err := os.Hostname()
 	require.NoError(t, err)
@@ -102,7 +74,7 @@ func TestMigratingWaitsNoLongerThanItsContext(t *testing.T) {
 		_, err := m.Up(ctx)
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return len(book.lines(waitsForMigrator)) > 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return len(book.Lines(waitsForMigrator)) > 0 }, time.Minute, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 }
@@ -174,8 +146,8 @@ func TestLostMigrationLock(t *testing.T) {
 		done <- err
 	}()
 	const waits = "migrating waits for a lock"
-	require.Eventually(t, func() bool { return len(book.lines(waits)) > 0 }, time.Minute, time.Millisecond)
-	require.Contains(t, book.lines(waits)[0]["held_by"], "PostgreSQL process "+dump(t, other, "SELECT pg_backend_pid()::text")[0]+" (")
+	require.Eventually(t, func() bool { return len(book.Lines(waits)) > 0 }, time.Minute, time.Millisecond)
+	require.Contains(t, book.Lines(waits)[0]["held_by"], "PostgreSQL process "+dump(t, other, "SELECT pg_backend_pid()::text")[0]+" (")
 
 	_, err = pgtest.Connect(t, url).Exec(t.Context(), "SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) "+
 		"WHERE l.locktype = 'advisory' AND l.objid::bigint = $1 & 4294967295 AND a.datname = current_database()", store.MigrateLock)
@@ -204,7 +176,7 @@ func TestMigratingKeepsNoSession(t *testing.T) {
 func TestStartTellsWaits(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	book := &logBook{}
+	book := &logtest.Log{}
 	s, err := store.Open(store.Options{URL: url, Logger: slog.New(slog.NewJSONHandler(book, nil))})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
@@ -222,8 +194,8 @@ func TestStartTellsWaits(t *testing.T) {
 		})
 	}()
 	const waits = "the start waits for a lock in the database"
-	require.Eventually(t, func() bool { return len(book.lines(waits)) > 0 }, time.Minute, time.Millisecond)
-	require.Contains(t, book.lines(waits)[0]["held_by"], "PostgreSQL process "+dump(t, other, "SELECT pg_backend_pid()::text")[0]+" (")
+	require.Eventually(t, func() bool { return len(book.Lines(waits)) > 0 }, time.Minute, time.Millisecond)
+	require.Contains(t, book.Lines(waits)[0]["held_by"], "PostgreSQL process "+dump(t, other, "SELECT pg_backend_pid()::text")[0]+" (")
 	require.NoError(t, tx.Rollback(t.Context()))
 	require.NoError(t, <-done)
 }

@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/logtest"
 	"readmark/internal/openim/client"
 	"readmark/internal/pgtest"
 	"readmark/internal/store"
@@ -65,24 +65,6 @@ func (s *singleToken) loginCount() int {
 	return s.logins
 }
 
-// logBuffer keeps the log of many clients.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 func openStore(t *testing.T, url string) *store.Store {
 	t.Helper()
 	s, err := store.Open(store.Options{URL: url, Logger: slog.New(slog.DiscardHandler)})
@@ -92,7 +74,7 @@ func openStore(t *testing.T, url string) *store.Store {
 }
 
 // replica gives a client as a process of its own has it.
-func replica(t *testing.T, tokens client.TokenStore, openIM *singleToken, log *logBuffer, change ...func(*client.Options)) *client.Client {
+func replica(t *testing.T, tokens client.TokenStore, openIM *singleToken, log *logtest.Log, change ...func(*client.Options)) *client.Client {
 	t.Helper()
 	o := client.Options{
 		URL: "http://any:hidden@openim.test/", AdminUserID: "readmark", Secret: secret, MaxRPS: 1e6, Transport: openIM,
@@ -130,7 +112,7 @@ func read(t *testing.T, n int, clients ...*client.Client) {
 // after a restart not at all. None of it is worth a warning, and nothing shows the token.
 func TestOneLoginForAllReplicas(t *testing.T) {
 	t.Parallel()
-	url, openIM, log := pgtest.New(t), newSingleToken(), &logBuffer{}
+	url, openIM, log := pgtest.New(t), newSingleToken(), &logtest.Log{}
 	var clients []*client.Client
 	for range 3 {
 		clients = append(clients, replica(t, openStore(t, url), openIM, log))
@@ -164,7 +146,7 @@ func TestOneLoginForAllReplicas(t *testing.T) {
 // A token is renewed before it expires, by one process for all, without a warning.
 func TestSharedTokenIsRenewedOnce(t *testing.T) {
 	t.Parallel()
-	url, openIM, log := pgtest.New(t), newSingleToken(), &logBuffer{}
+	url, openIM, log := pgtest.New(t), newSingleToken(), &logtest.Log{}
 	openIM.seconds = 600
 	var later atomic.Int64
 	start := time.Now()
@@ -185,7 +167,7 @@ func TestSharedTokenIsRenewedOnce(t *testing.T) {
 // What was sealed with another secret counts as no token. A wrong secret harms nobody.
 func TestSharedTokenOfAnotherSecret(t *testing.T) {
 	t.Parallel()
-	url, openIM, log := pgtest.New(t), newSingleToken(), &logBuffer{}
+	url, openIM, log := pgtest.New(t), newSingleToken(), &logtest.Log{}
 	first := replica(t, openStore(t, url), openIM, log)
 	read(t, 5, first)
 	changed := func(o *client.Options) { o.Secret = "changed" }
@@ -214,7 +196,7 @@ func TestSharedTokenOfAnotherSecret(t *testing.T) {
 // could not be stored is used all the same.
 func TestTokenStoreAway(t *testing.T) {
 	t.Parallel()
-	openIM, log := newSingleToken(), &logBuffer{}
+	openIM, log := newSingleToken(), &logtest.Log{}
 	c := replica(t, openStore(t, "postgres://nobody@127.0.0.1:1/none"), openIM, log)
 	read(t, 50, c)
 	require.Equal(t, 1, openIM.loginCount())
@@ -242,7 +224,7 @@ func (*failingSave) SaveOpenIMToken(context.Context, [32]byte, [16]byte, []byte)
 // gone away, and gives up with its own context.
 func TestWaitForAnotherProcess(t *testing.T) {
 	t.Parallel()
-	url, openIM, log := pgtest.New(t), newSingleToken(), &logBuffer{}
+	url, openIM, log := pgtest.New(t), newSingleToken(), &logtest.Log{}
 	s := openStore(t, url)
 	conn := pgtest.Connect(t, url)
 	read(t, 1, replica(t, s, openIM, log))
@@ -272,7 +254,7 @@ func TestWaitForAnotherProcess(t *testing.T) {
 // A login that fails frees the lease: the next try need not wait for its end.
 func TestFailedLoginFreesLease(t *testing.T) {
 	t.Parallel()
-	openIM, log := newSingleToken(), &logBuffer{}
+	openIM, log := newSingleToken(), &logtest.Log{}
 	openIM.secret = "changed"
 	s := openStore(t, pgtest.New(t))
 	for range 3 {
