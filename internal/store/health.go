@@ -18,7 +18,7 @@ func (s *Store) Health(ctx context.Context) (health Health, err error) {
 	for _, pool := range []*pool{s.pool, s.reads} {
 		row, err := s.queries.GetHealth(ctx, pool)
 		if err == nil && row.InRecovery { // a pooler that leads elsewhere now
-			pool.reset()
+			pool.renew(pool.generation.Load())
 			err = errReadOnly
 		}
 		if err != nil {

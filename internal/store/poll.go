@@ -318,7 +318,7 @@ func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error)
 			return server, err
 		}
 	}
-	before := r.renewer.count.Load()
+	generation := r.reads.generation.Load()
 	err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
 		var queue pipeline
 		queue.ask(func(conn db.DBTX) error {
@@ -332,6 +332,6 @@ func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error)
 		}
 		return queue.send(ctx, tx)
 	})
-	r.renewer.again(ctx, before, err) // it is for the caller to ask again: some has been passed
+	r.reads.again(ctx, generation, err) // it is for the caller to ask again: some has been passed
 	return server, err
 }

@@ -25,8 +25,6 @@ const (
 	pingTimeout = time.Second
 	// cancelTimeout is how long a statement that was to end may still take.
 	cancelTimeout = time.Second
-	// resetPause is how long after a broken connection others break without all being made anew.
-	resetPause = 200 * time.Millisecond
 	// fullPause is how long a pool makes do with the connections that it has when the server gives
 	// it no further one, and fullTick how often it looks for one of them meanwhile.
 	fullPause = 5 * time.Second
@@ -45,9 +43,10 @@ type pool struct {
 	other  *pool       // of the same process and server; nil: there is none
 	shared atomic.Bool // a pooler gives each transaction another session
 	known  atomic.Bool // shared is known
+	// generation counts how often all connections were made anew.
+	generation atomic.Int64
 
 	mu        sync.Mutex
-	resetAt   time.Time // when all connections were made anew last
 	fullUntil time.Time
 }
 
@@ -105,8 +104,8 @@ func newPool(options *poolOptions) (*pool, error) {
 	// A connection that broke tells that others have, too: the server was restarted, demoted or
 	// has moved. It is closed already then.
 	config.BeforeClose = func(conn *pgx.Conn) {
-		if conn.IsClosed() && conn.PgConn().CustomData()[givenKey] == nil {
-			go p.reset()
+		if generation, ok := conn.PgConn().CustomData()[generationKey].(int64); ok && conn.IsClosed() {
+			p.renew(generation)
 		}
 	}
 	if p.Pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
@@ -149,18 +148,37 @@ func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// reset has all connections made anew: those in use when they come back.
-func (p *pool) reset() {
-	p.mu.Lock()
-	now := time.Now()
-	soon := now.Sub(p.resetAt) < resetPause
-	if !soon {
-		p.resetAt = now
-	}
-	p.mu.Unlock()
-	if !soon {
+// generationKey has the generation of a connection.
+const generationKey = "readmark.generation"
+
+// renew has all connections made anew, those in use when they come back, unless that was done
+// since a generation: of many that break together, the first one does it.
+func (p *pool) renew(generation int64) {
+	if p.generation.CompareAndSwap(generation, generation+1) {
 		p.Reset()
 	}
+}
+
+// retry asks a question, and a second time where the first failed for a reason of the moment: a
+// conflict, or a broken connection. The context bounds both. The question is asked on a connection
+// of its own each time, and must not have done anything where it fails.
+func (p *pool) retry(ctx context.Context, ask func() error) error {
+	generation := p.generation.Load()
+	err := ask()
+	if !p.again(ctx, generation, err) {
+		return err
+	}
+	return ask()
+}
+
+// again has connections made anew where a question failed for a broken one, and reports whether to
+// ask once more. The generation is that from before the question.
+func (p *pool) again(ctx context.Context, generation int64, err error) bool {
+	broken := brokenConnection(err)
+	if broken { // at once: the next one that lies idle has most likely broken as well
+		p.renew(generation)
+	}
+	return (broken || conflict(err)) && ctx.Err() == nil
 }
 
 // acquire takes a connection, and blocks until there is one. Where the server has no connection
@@ -209,7 +227,7 @@ func (p *pool) takeOver(ctx context.Context) bool {
 		idle := p.other.AcquireAllIdle(ctx)
 		for i, conn := range idle {
 			if i == 0 {
-				conn.Conn().PgConn().CustomData()[givenKey] = true
+				delete(conn.Conn().PgConn().CustomData(), generationKey) // it did not break
 				_ = conn.Conn().Close(ctx)
 			}
 			conn.Release()
@@ -228,9 +246,6 @@ func (p *pool) takeOver(ctx context.Context) bool {
 	}
 	return false
 }
-
-// givenKey marks connections that were closed for another pool.
-const givenKey = "readmark.given"
 
 // noteFull notes that the server gives no further connection.
 func (p *pool) noteFull() {

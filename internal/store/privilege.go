@@ -107,7 +107,19 @@ func askPrivileges(ctx context.Context, tx pgx.Tx, privileges []string) ([]Missi
 			}
 		}
 	}
-	lacks := map[string][]string{} // privileges → relations
+	lacks := map[string][]string{} // privileges → relations and functions
+	find := func(sql string, args ...any) error {
+		rows, err := tx.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		var lacking, name string
+		_, err = pgx.ForEachRow(rows, []any{&lacking, &name}, func() error {
+			lacks[lacking] = append(lacks[lacking], name)
+			return nil
+		})
+		return err
+	}
 	const ask = `
 		SELECT array_to_string(array_agg(p ORDER BY o), ', '), c.relname::text
 		FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace CROSS JOIN unnest($3::text[]) WITH ORDINALITY AS u (p, o)
@@ -118,31 +130,16 @@ func askPrivileges(ctx context.Context, tx pgx.Tx, privileges []string) ([]Missi
 		parts = append(parts, struct{ names, privileges []string }{days, []string{"SELECT", "INSERT"}})
 	}
 	for _, part := range parts {
-		rows, err := tx.Query(ctx, ask, at.schema, part.names, part.privileges)
-		if err != nil {
-			return nil, err
-		}
-		var lacking, name string
-		if _, err = pgx.ForEachRow(rows, []any{&lacking, &name}, func() error {
-			lacks[lacking] = append(lacks[lacking], name)
-			return nil
-		}); err != nil {
+		if err := find(ask, at.schema, part.names, part.privileges); err != nil {
 			return nil, err
 		}
 	}
-	rows, err := tx.Query(ctx, `
+	err = find(`
 		SELECT 'EXECUTE', p.proname || '(' || oidvectortypes(p.proargtypes) || ')'
 		FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
 		WHERE n.nspname = $1 AND p.proname || '(' || oidvectortypes(p.proargtypes) || ')' = ANY ($2::text[])
 			AND NOT has_function_privilege(current_user, p.oid, 'EXECUTE')`, at.schema, functions)
 	if err != nil {
-		return nil, err
-	}
-	var lacking, name string
-	if _, err = pgx.ForEachRow(rows, []any{&lacking, &name}, func() error {
-		lacks[lacking] = append(lacks[lacking], name)
-		return nil
-	}); err != nil {
 		return nil, err
 	}
 	return grants(lacks, at.schema, at.user), nil

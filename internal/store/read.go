@@ -28,8 +28,7 @@ const (
 
 // Reader answers the questions of the read API. It is safe for concurrent use.
 type Reader struct {
-	reads   *pool // reads that hang must not keep receipts from a connection
-	renewer *renewer
+	reads   *pool  // reads that hang must not keep receipts from a connection
 	source  source // nil: whatever server answers
 	queries *db.Queries
 	states  *coalesce.Batcher[*question[readstate.Pair, readstate.State]]
@@ -53,7 +52,7 @@ type question[K comparable, V any] struct {
 }
 
 func newReader(pool *pool, tracing trace.TracerProvider) *Reader {
-	r := &Reader{reads: pool, renewer: &renewer{pool: pool}, queries: db.New()}
+	r := &Reader{reads: pool, queries: db.New()}
 	r.states, r.badges = loader(statesTogether, tracing, r.loadStates), loader(badgesTogether, tracing, r.loadBadges)
 	return r
 }
@@ -91,6 +90,23 @@ func ask[K comparable, V any](ctx context.Context, b *coalesce.Batcher[*question
 		q.err = readstate.ErrUnknown
 	}
 	return q.answer, q.err
+}
+
+// read asks a question of the read API, and once more where that may help, within the read timeout.
+func (r *Reader) read(ctx context.Context, ask func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return r.retry(ctx, func() error { return ask(ctx) })
+}
+
+// retry asks a question once more where that may help, of a server that may be read from.
+func (r *Reader) retry(ctx context.Context, ask func() error) error {
+	if r.source != nil {
+		if err := r.source.usable(); err != nil {
+			return err
+		}
+	}
+	return r.reads.retry(ctx, ask)
 }
 
 // State gives the state of one pair, or [readstate.ErrUnknown].

@@ -163,7 +163,7 @@ func (r *Replica) judge(state *replicaState) *MisfitError {
 		return misfit
 	}
 	if !r.server.StartedAt.IsZero() && !state.Same(r.server.Server) {
-		r.renewer.renew()
+		r.reads.renew(r.reads.generation.Load())
 	}
 	if r.primary == nil {
 		r.asOf = state.newest
@@ -262,7 +262,7 @@ func (r *Replica) conclude(misfit *MisfitError) error {
 func (r *Replica) ask(ctx context.Context) (state replicaState, err error) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	err = r.renewer.retry(ctx, func() error {
+	err = r.reads.retry(ctx, func() error {
 		conn, err := r.reads.acquire(ctx)
 		if err != nil {
 			return err
@@ -272,7 +272,7 @@ func (r *Replica) ask(ctx context.Context) (state replicaState, err error) {
 		return err
 	})
 	if pgconn.Timeout(err) { // the others may lead nowhere, too
-		r.renewer.renew()
+		r.reads.renew(r.reads.generation.Load())
 	}
 	if err != nil {
 		return state, fmt.Errorf("ask replica: %w", translate(err))

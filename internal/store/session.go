@@ -102,6 +102,7 @@ const sessionFacts = `SELECT pg_backend_pid()::text, current_setting('server_enc
 
 // settle makes a new connection fit for use, or refuses it.
 func (p *pool) settle(ctx context.Context, conn *pgx.Conn) error {
+	conn.PgConn().CustomData()[generationKey] = p.generation.Load()
 	ctx, cancel := context.WithTimeout(ctx, conn.Config().ConnectTimeout)
 	defer cancel()
 	results, err := conn.PgConn().Exec(ctx, sessionFacts).ReadAll()
