@@ -208,7 +208,7 @@ func TestReconcileCommand(t *testing.T) {
 	require.EqualValues(t, 2, count("b"))
 	for _, wrong := range [][]string{{}, {"--all", "--user", "b"}, {"--user", "\n"}} {
 		status, _, errs := run(t, environment, append([]string{"reconcile"}, wrong...)...)
-		require.Positive(t, status, "%v", wrong)
+		require.Equal(t, 2, status, "%v", wrong)
 		require.NotEmpty(t, errs)
 	}
 	status, _, errs := run(t, map[string]string{"DATABASE_URL": environment["DATABASE_URL"]}, "reconcile", "--all")

@@ -21,7 +21,7 @@ func (p *program) healthcheckCommand() *cobra.Command {
 		Args: noArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if command.Flags().Changed("for") && purpose != "reads" {
-				return fmt.Errorf("--for must be reads, not %q", purpose)
+				return usage("--for must be reads, not %q", purpose)
 			}
 			return p.healthcheck(command.Context(), purpose)
 		},

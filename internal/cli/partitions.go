@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -24,7 +23,7 @@ func (p *program) partitionsCommand() *cobra.Command {
 		Short: "Make the partitions of days ahead and drop old ones: daily, where the role of serve may not",
 		RunE: func(command *cobra.Command, _ []string) error {
 			if days < 1 || days > 366 {
-				return errors.New("--days must be from 1 to 366")
+				return usage("--days must be from 1 to 366")
 			}
 			first, err := moment("--from", from)
 			if err != nil {

@@ -54,16 +54,19 @@ func TestReplayRestoresStates(t *testing.T) {
 func TestReplayRefuses(t *testing.T) {
 	t.Parallel()
 	environment := map[string]string{"READMARK_DATABASE_URL": pgtest.Empty(t)}
-	for _, c := range []struct{ message, flag, value string }{
-		{"--from must be a time", "--from", "yesterday"},
-		{"--to must be a time", "--to", "2026-13-01"},
-		{"migrate up", "--user", "u"},
+	for _, c := range []struct {
+		status               int
+		message, flag, value string
+	}{
+		{2, "--from must be a time", "--from", "yesterday"},
+		{2, "--to must be a time", "--to", "2026-13-01"},
+		{1, "migrate up", "--user", "u"},
 	} {
 		status, _, errs := run(t, environment, "replay", c.flag, c.value)
-		require.Positive(t, status)
+		require.Equal(t, c.status, status)
 		require.Contains(t, errs, c.message)
 	}
 	status, _, errs := run(t, environment, "replay", "--from", "2026-01-02", "--to", "2026-01-01")
-	require.Positive(t, status)
+	require.Equal(t, 2, status)
 	require.Contains(t, errs, "--from must be before --to")
 }

@@ -119,7 +119,7 @@ func TestReadyForReads(t *testing.T) {
 	status, _ = s.do(http.MethodGet, s.Ops+"/readyz?for=writes", "")
 	require.Equal(t, http.StatusBadRequest, status)
 	code, _, errs = run(t, healthcheck, "healthcheck", "--for", "writes")
-	require.Equal(t, 1, code)
+	require.Equal(t, 2, code)
 	require.Contains(t, errs, "--for must be reads")
 
 	code, _, errs = run(t, environment, "migrate", "up")
