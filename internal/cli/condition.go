@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"readmark/internal/condition"
 	"readmark/internal/openim/client"
-	"readmark/internal/readstate"
 	"readmark/internal/spool"
 	"readmark/internal/store"
 )
@@ -24,24 +22,20 @@ const (
 	watchTimeout  = 3 * time.Second
 	// tokenQuiet is how long no callback may come without the token until that is over.
 	tokenQuiet = 5 * time.Minute
-	// openIMQuiet is how long OpenIM must not have failed until it is well: some requests may
-	// fail and others not.
-	openIMQuiet = 5 * time.Second
+	// openIMQuiet is how long no call of OpenIM may fail until it is well: some may fail and others not.
+	openIMQuiet = time.Minute
 )
 
-// watchConditions looks after database and spool until the context ends.
+// watchConditions looks after the spool, the database and the clock until the context ends: after
+// the database as soon as it is prepared, before that the start tells how it is.
 func (v *service) watchConditions(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
-		asking, cancel := context.WithTimeout(ctx, watchTimeout)
-		health, err := v.store.Health(asking)
-		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-		v.reportDatabase(&health, err)
 		v.reportSpool()
+		if v.ingest.Started() {
+			v.look(ctx)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -50,25 +44,58 @@ func (v *service) watchConditions(ctx context.Context) {
 	}
 }
 
-func (v *service) reportDatabase(health *store.Health, err error) {
-	if err != nil {
-		reason, text := store.Diagnose(err)
-		v.readOnly.Store(reason == condition.ReadOnly)
-		v.board.Report(condition.Database, reason, text)
+// look asks the database how it is.
+func (v *service) look(ctx context.Context) {
+	asking, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	health, err := v.store.Health(asking)
+	if ctx.Err() != nil {
 		return
 	}
-	v.readOnly.Store(false)
-	v.board.Clear(condition.Database)
-	reportSettings(v.board, health)
+	v.unusable.Store(err != nil)
+	reason := condition.Reason("")
+	if err != nil {
+		reason = reportDatabase(v.board, err, condition.Database)
+	} else {
+		v.board.Clear(condition.Database)
+		v.board.Clear(condition.Schema)
+		v.ingest.Answered()
+		reportSettings(v.board, &health)
+	}
+	v.readOnly.Store(reason == condition.ReadOnly)
+	if skew := v.store.Clock().Offset(); skew.Abs() > skewWarning {
+		v.board.Report(condition.Clock, condition.Skewed, fmt.Sprintf("the database's clock is %v ahead of this machine's. Receipts have the database's "+
+			"time all the same. Keep both by NTP, since no day of the journal is dropped before both say that it is old", skew.Round(time.Millisecond)))
+	} else {
+		v.board.Clear(condition.Clock)
+	}
+}
+
+// reportDatabase notes why the database cannot be used: because of the server, or of what is in
+// it. What has another reason belongs to a part.
+func reportDatabase(board *condition.Board, err error, other condition.Part) condition.Reason {
+	reason, text := store.Diagnose(err, store.DatabaseVariable)
+	part := condition.Database
+	switch reason {
+	case condition.WrongSchema, condition.Permission:
+		part = condition.Schema
+	case condition.Failed:
+		part = other
+	default:
+	}
+	if part == condition.Schema { // the server itself answers
+		board.Clear(condition.Database)
+	}
+	board.Report(part, reason, text)
+	return reason
 }
 
 func reportSettings(board *condition.Board, health *store.Health) {
-	if len(health.NotDurable) == 0 {
+	if risk := health.Risk(); risk != "" {
+		board.Report(condition.Settings, condition.NotDurable, risk)
+	} else {
 		board.Clear(condition.Settings)
-		return
 	}
-	board.Report(condition.Settings, condition.NotDurable, fmt.Sprintf("PostgreSQL runs with %s = off: it may lose what Readmark has "+
-		"acknowledged, and more, when its machine fails. Set it to on", strings.Join(health.NotDurable, " = off and ")))
 }
 
 func (v *service) reportSpool() {
@@ -85,7 +112,7 @@ func (v *service) reportSpool() {
 	case stats.Events > 0 && status.Spooling:
 		text := fmt.Sprintf("%d events wait, %d of %d bytes", stats.Events, stats.Bytes, stats.MaxBytes)
 		if status.Cause != nil {
-			_, why := store.Diagnose(status.Cause)
+			_, why := store.Diagnose(status.Cause, store.DatabaseVariable)
 			text += ", since the database did not take them: " + why
 		}
 		v.board.Report(condition.Spool, condition.Queued, text)
@@ -97,50 +124,58 @@ func (v *service) reportSpool() {
 // unauthorized notes a callback without the token.
 func (v *service) unauthorized() {
 	v.board.ReportFor(tokenQuiet, condition.CallbackToken, condition.WrongToken, "callbacks come without the token, or with another one, "+
-		"and are refused: their receipts are lost. OpenIM's webhooks.url must end with /READMARK_CALLBACK_TOKEN")
+		"and are refused: their receipts are lost. OpenIM's webhooks.url must end with / and the value of READMARK_CALLBACK_TOKEN")
 }
 
-// openIMOutcome gives a function that notes how requests to OpenIM end.
-func openIMOutcome(board *condition.Board, now func() time.Time) func(err error) {
-	var mu sync.Mutex
-	var failedAt time.Time
+// openIMOutcome gives a function that notes how calls of OpenIM end.
+func openIMOutcome(board *condition.Board) func(err error) {
 	return func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if reason, failed := openIMFailure(err); failed {
-			failedAt = now()
-			board.Report(condition.OpenIM, reason, "its REST API fails: "+oneLine(err.Error())+
+		if reason := openIMFailure(err); reason != "" {
+			board.ReportFor(openIMQuiet, condition.OpenIM, reason, "its REST API fails: "+oneLine(err.Error())+
 				". Counts stay as they are meanwhile. Check READMARK_OPENIM_API_URL and READMARK_OPENIM_SECRET")
-		} else if now().Sub(failedAt) >= openIMQuiet {
-			board.Clear(condition.OpenIM)
 		}
 	}
 }
 
-func openIMFailure(err error) (condition.Reason, bool) {
+// openIMFailure gives what is wrong with OpenIM, "" where an answer was one: it may refuse a
+// call for what it is about.
+func openIMFailure(err error) condition.Reason {
 	var refused *client.Error
 	switch {
-	case err == nil || errors.Is(err, context.Canceled):
-		return "", false
+	case err == nil:
+		return ""
+	case errors.Is(err, client.ErrTokenEnded):
+		return condition.Denied
 	case errors.As(err, &refused):
-		return condition.Denied, refused.IsLogin()
+		if refused.IsLogin() {
+			return condition.Denied
+		}
+		return ""
 	case errors.Is(err, context.DeadlineExceeded):
-		return condition.Timeout, true
+		return condition.Timeout
 	case errors.Is(err, client.ErrUnavailable):
-		return condition.Refused, true
+		return condition.Refused
 	default:
-		return condition.Failed, true
+		return condition.Failed
 	}
 }
 
-// swept notes how a round of the sweep ended. What fails with the database or OpenIM is noted
-// there.
+// isAway reports whether something failed because the database or OpenIM is away, which is told
+// elsewhere.
+func isAway(err error) bool {
+	if errors.Is(err, client.ErrUnavailable) {
+		return true
+	}
+	reason, _ := store.Diagnose(err, store.DatabaseVariable)
+	return store.IsAway(reason)
+}
+
+// swept notes how the sweep's last checks ended.
 func (v *service) swept(err error) {
 	switch {
 	case err == nil:
 		v.board.Clear(condition.Sweep)
-	case errors.Is(err, client.ErrUnavailable) || errors.Is(err, readstate.ErrUnavailable):
-	default:
+	case !isAway(err):
 		v.board.Report(condition.Sweep, condition.Failed, "a check failed, and comes again: "+oneLine(err.Error()))
 	}
 }

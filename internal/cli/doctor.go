@@ -103,10 +103,10 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 	case errors.Is(err, errNoData):
 		d.ill("database", "%v", err)
 	default:
-		reason, text := store.Diagnose(err)
+		reason, text := store.Diagnose(err, store.DatabaseVariable)
 		d.ill("database", "it cannot be used (%s): %s", reason, text)
 	}
-	d.replica(ctx)
+	d.replicas(ctx)
 	if !asked && d.config.OpenIM.Configured() {
 		d.note(topicRESTAPI, "it is not asked: the token for it is shared through the database, and a login beside that would end it")
 	}

@@ -10,25 +10,31 @@ import (
 
 const topicReplica = "replica"
 
-// replica says what is behind READMARK_REPLICA_URL: whether it answers, is a replica of the
+// replicas says what is behind READMARK_REPLICA_URL: whether each answers, is a replica of the
 // database, and how far behind.
-func (d *doctor) replica(ctx context.Context) {
+func (d *doctor) replicas(ctx context.Context) {
 	switch {
-	case d.config.ReplicaURL == "":
+	case len(d.config.ReplicaURLs) == 0:
 		return
 	case d.config.DatabaseURL == "":
 		d.note(topicReplica, "it is not compared with the embedded database: set READMARK_DATABASE_URL to that of its primary")
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
 	s, err := store.Open(store.Options{URL: d.config.DatabaseURL, MaxConns: d.config.DatabaseMaxConns, Logger: d.logger(&d.config)})
 	if err != nil {
 		d.ill(topicReplica, "%v. Check READMARK_DATABASE_URL", err)
 		return
 	}
 	defer s.Close()
-	replica, err := s.OpenReplica(d.config.ReplicaURL, store.ReplicaOptions{})
+	for _, url := range d.config.ReplicaURLs {
+		d.replica(ctx, s, url)
+	}
+}
+
+func (d *doctor) replica(ctx context.Context, s *store.Store, url string) {
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	replica, err := s.OpenReplica([]string{url}, store.ReplicaOptions{})
 	if err != nil {
 		d.ill(topicReplica, "%v. Check READMARK_REPLICA_URL", err)
 		return

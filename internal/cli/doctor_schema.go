@@ -10,7 +10,7 @@ import (
 
 // schema reports whether the database can be used, and what to do where it cannot.
 func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
-	version, skew, err := s.Check(ctx)
+	version, _, err := s.Check(ctx)
 	if err == nil {
 		err = schemaCurrent(ctx, s)
 	}
@@ -21,8 +21,6 @@ func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
 	case err != nil: // it names what helps, if anything does
 		d.ill("database", "%v", err)
 		return false
-	case skew.Abs() > skewWarning:
-		d.ill("database", "its clock is %v from this machine's: keep both by NTP", skew.Round(time.Millisecond))
 	default:
 		d.well("database", "PostgreSQL %s, the schema is current", version)
 	}
@@ -50,7 +48,7 @@ func (d *doctor) days(ctx context.Context, s *store.Store) {
 	if err == nil {
 		until, err = s.DaysUntil(ctx)
 	}
-	left := time.Until(until)
+	left := until.Sub(s.Clock().Now())
 	switch {
 	case err != nil:
 		d.ill(topicPartitions, "%v", err)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"strings"
 
 	"readmark/internal/store"
 )
@@ -13,7 +12,7 @@ func (d *doctor) server(ctx context.Context, s *store.Store) {
 	defer cancel()
 	found, err := s.Inspect(ctx)
 	if err != nil {
-		reason, text := store.Diagnose(err)
+		reason, text := store.Diagnose(err, store.DatabaseVariable)
 		d.ill("database server", "it could not be asked how it is set up (%s): %s", reason, text)
 		return
 	}
@@ -22,9 +21,8 @@ func (d *doctor) server(ctx context.Context, s *store.Store) {
 		d.note("pooler", "connections go through a pooler that gives each transaction another session: statements are not prepared, which costs "+
 			"the server some of its time. Where the pooler takes prepared statements, add default_query_exec_mode=cache_statement to the URL")
 	}
-	if len(found.NotDurable) > 0 {
-		d.note("durability", "PostgreSQL runs with %s = off: it may lose what Readmark has acknowledged, and more, when its machine fails. "+
-			"ALTER SYSTEM SET each TO on, then restart PostgreSQL", strings.Join(found.NotDurable, " = off and "))
+	if risk := found.Risk(); risk != "" {
+		d.note("durability", "%s", risk)
 	} else {
 		d.well("durability", "fsync and full_page_writes are on")
 	}

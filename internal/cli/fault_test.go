@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,7 +165,7 @@ func proxied(t testing.TB, databaseURL string) (*toxiproxy.Proxy, string) {
 	u, err := url.Parse(databaseURL)
 	require.NoError(t, err)
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	proxy := toxiproxy.NewProxy(server, "database", "127.0.0.1:0", u.Host)
+	proxy := toxiproxy.NewProxy(server, "database", pgtest.Listen(), u.Host)
 	require.NoError(t, proxy.Start())
 	t.Cleanup(proxy.Stop)
 	u.Host = proxy.Listen
@@ -253,7 +254,7 @@ func TestFaultSpoolDisk(t *testing.T) {
 			status, action := p.attempt("x", 1)
 			require.Equal(t, 503, status)
 			require.EqualValues(t, 1, action)
-			require.Equal(t, "not ready", p.ready())
+			require.Equal(t, "not ready", p.ready(), "it is known without asking")
 			_, metrics := p.do(http.MethodGet, p.Ops+"/metrics", "")
 			require.Contains(t, metrics, "readmark_spool_unusable 1\n")
 			require.Equal(t, kind == "full", during.acked.Load() > 0)
@@ -314,8 +315,10 @@ func TestFaultDamagedSpool(t *testing.T) {
 	s := serve(t, map[string]string{"READMARK_DATABASE_URL": through, "READMARK_DATA_DIR": dir, "READMARK_LOG_LEVEL": "info"})
 	s.settled()
 	verify(t, database, whole)
-	_, body := s.do(http.MethodGet, s.Ops+"/readyz", "")
-	require.Regexp(t, `0{15}1\S*\.log\.corrupt-`, body)
+	require.Eventually(t, func() bool {
+		_, body := s.do(http.MethodGet, s.Ops+"/readyz", "")
+		return regexp.MustCompile(`spool: damaged .*0{15}1\S*\.log\.corrupt-`).MatchString(body)
+	}, 30*time.Second, 10*time.Millisecond)
 	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
 	require.Contains(t, metrics, "readmark_spool_damaged_files 1\n")
 	require.Contains(t, s.log.String(), "spool segment is damaged")

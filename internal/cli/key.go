@@ -35,7 +35,7 @@ func (p *program) keyCreateCommand() *cobra.Command {
 		Long: "Make an API key and print it, alone on one line of standard output. Only its hash is stored: it cannot be " +
 			"shown again. It is good at once on every replica.",
 		RunE: func(command *cobra.Command, _ []string) error {
-			key := auth.Key{Grant: auth.Grant{Name: name, UserPrefix: users, GroupPrefix: groups}, CreatedAt: time.Now().UTC()}
+			key := auth.Key{Grant: auth.Grant{Name: name, UserPrefix: users, GroupPrefix: groups}}
 			if err := auth.CheckName(name); err != nil {
 				return usage("--name %w", err)
 			}
@@ -49,12 +49,18 @@ func (p *program) keyCreateCommand() *cobra.Command {
 					return usage("--%s %w", flag, err)
 				}
 			}
-			if command.Flags().Changed("expires") {
-				if key.ExpiresAt, err = expiry(expires, key.CreatedAt); err != nil {
+			if command.Flags().Changed("expires") { // by this machine's clock, before the database is asked for its own
+				if _, err = expiry(expires, time.Now().UTC()); err != nil {
 					return err
 				}
 			}
 			return p.withStore(command.Context(), func(ctx context.Context, s *store.Store) error {
+				key.CreatedAt = s.Clock().Now()
+				if command.Flags().Changed("expires") {
+					if key.ExpiresAt, err = expiry(expires, key.CreatedAt); err != nil {
+						return err
+					}
+				}
 				return p.keyCreate(ctx, s, key)
 			})
 		},

@@ -47,7 +47,7 @@ func (v *service) newOpenIMSync() *openimSync {
 	if !o.Configured() {
 		return nil
 	}
-	c := newClient(v.config, v.store, v.registry, v.logger, openIMOutcome(v.board, time.Now))
+	c := newClient(v.config, v.store, v.registry, v.logger, openIMOutcome(v.board))
 	all := openimsync.New(openimsync.Options{
 		Store: v.store, OpenIM: c, Interval: o.ReconcileInterval, Swept: v.swept, Now: v.store.Clock().Now, Logger: v.logger,
 	})

@@ -68,12 +68,15 @@ func (p *program) partitions(ctx context.Context, s *store.Store, from time.Time
 	if len(retired.Days) > 0 {
 		_, _ = fmt.Fprintf(p.Stdout, "dropped %s\n", strings.Join(retired.Days, ", "))
 	}
+	if err == nil && !retired.Ran {
+		_, err = fmt.Fprintln(p.Stdout, "another process is dropping old days: nothing was dropped")
+	}
 	return err
 }
 
 // makeDays makes days from yesterday, or an earlier day, on.
 func (p *program) makeDays(ctx context.Context, s *store.Store, from time.Time, days int) error {
-	now := time.Now().UTC()
+	now := s.Clock().Now()
 	if yesterday := now.AddDate(0, 0, -1); from.IsZero() || from.After(yesterday) {
 		from = yesterday
 	}

@@ -64,8 +64,8 @@ func (p *program) reconcileCommand() *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringSliceVar(&r.users, "user", nil, "this user, in all groups (may be repeated)")
-	flags.StringSliceVar(&r.groups, "group", nil, "this group, all its members (may be repeated)")
+	flags.StringArrayVar(&r.users, "user", nil, "this user, in all groups (may be repeated)")
+	flags.StringArrayVar(&r.groups, "group", nil, "this group, all its members (may be repeated)")
 	flags.BoolVar(&r.all, "all", false, "every group and every user that is known")
 	flags.BoolVar(&r.check, "check", false, "change nothing; list the counts that differ, with exit status 1")
 	flags.BoolVar(&r.json, "json", false, "report as JSON")

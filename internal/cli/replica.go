@@ -12,7 +12,7 @@ import (
 func (v *service) replicaOptions() store.ReplicaOptions {
 	board := v.board
 	return store.ReplicaOptions{
-		CurrentURL: v.config.CurrentReplicaURL,
+		CurrentURLs: v.config.CurrentReplicaURLs,
 		Report: func(err error) {
 			reason, text := replicaProblem(err)
 			board.Report(condition.Replica, reason, text)
@@ -24,9 +24,9 @@ func (v *service) replicaOptions() store.ReplicaOptions {
 func replicaProblem(err error) (condition.Reason, string) {
 	var misfit *store.MisfitError
 	if errors.As(err, &misfit) {
-		return condition.Reason(misfit.Reason), misfit.Text
+		return misfit.Reason, misfit.Text
 	}
-	reason, text := store.Diagnose(err)
+	reason, text := store.Diagnose(err, store.ReplicaVariable)
 	if slices.Contains([]condition.Reason{condition.ReadOnly, condition.Full}, reason) { // of a primary
 		reason = condition.Failed
 	}

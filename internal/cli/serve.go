@@ -21,7 +21,6 @@ import (
 	"readmark/internal/config"
 	"readmark/internal/ingest"
 	"readmark/internal/readcache"
-	"readmark/internal/readstate"
 	"readmark/internal/server"
 	"readmark/internal/spool"
 	"readmark/internal/store"
@@ -139,8 +138,8 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 	v.board = condition.New(time.Now, logger)
 	v.retired = lastSuccess("retention", "the hourly making and dropping of days")
 	v.registry.MustRegister(v.board.Collector(), v.retired)
-	if c.ReplicaURL != "" {
-		if v.replica, err = s.OpenReplica(c.ReplicaURL, v.replicaOptions()); err != nil {
+	if len(c.ReplicaURLs) > 0 {
+		if v.replica, err = s.OpenReplica(c.ReplicaURLs, v.replicaOptions()); err != nil {
 			return fmt.Errorf("open replica: %w", err)
 		}
 		defer v.replica.Close()
@@ -169,6 +168,7 @@ type service struct {
 	registry  *prometheus.Registry
 	board     *condition.Board
 	retired   prometheus.Gauge // when days were made and dropped last
+	unusable  atomic.Bool      // the database or its schema, when it was last asked
 	readOnly  atomic.Bool      // the database is a standby, and reads may be old
 	traces    *tracing.Tracing
 	logger    *slog.Logger
@@ -182,14 +182,18 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer fail(nil)
+	// What answers depend on is watched until the last one is given.
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
 	if v.replica != nil {
-		background.Go(func() { v.replica.Follow(serving) })
+		background.Go(func() { v.replica.Follow(watching) })
 	}
-	background.Go(func() { v.board.Run(serving) })
-	background.Go(func() { v.cache.Run(serving) })
-	background.Go(func() { v.store.Clock().Follow(serving, v.store.MeasureClock) })
+	background.Go(func() { v.board.Run(watching) })
+	background.Go(func() { v.watchConditions(watching) })
+	background.Go(func() { v.cache.Run(watching) })
+	background.Go(func() { v.store.Clock().Follow(watching, v.store.MeasureClock) })
 	if os.Getenv("GOMEMLIMIT") == "" {
-		background.Go(func() { v.limitMemory(serving) })
+		background.Go(func() { v.limitMemory(watching) })
 	}
 	background.Go(func() {
 		newest, err := p.run(serving)
@@ -201,7 +205,6 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		}
 		v.ingest.Start(serving, newest)
 		close(prepared)
-		background.Go(func() { v.watchConditions(serving) })
 		v.warnNoKeys(serving)
 		close(v.told)
 		if v.openim != nil {
@@ -273,12 +276,12 @@ func (v *service) maintained(err error) {
 		v.board.Clear(condition.Retention)
 		return
 	}
-	if errors.Is(err, readstate.ErrUnavailable) && !errors.Is(err, store.ErrMayNotMakeDays) {
-		return // the database is away, which is told elsewhere
+	if isAway(err) {
+		return
 	}
 	reason := condition.Failed
-	if found, _ := store.Diagnose(err); found == condition.Permission || errors.Is(err, store.ErrMayNotMakeDays) {
-		reason = condition.Permission
+	if found, _ := store.Diagnose(err, store.DatabaseVariable); found == condition.Permission {
+		reason = found
 	}
 	v.board.Report(condition.Retention, reason, "days are not made ahead, or old ones not dropped; it is tried again every minute: "+oneLine(err.Error()))
 }
@@ -312,9 +315,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	c, logger := v.config, v.logger
 	v.register()
 	registry := v.registry
-	readiness := server.NewReadiness(func(ctx context.Context) server.Condition {
-		return v.condition(ctx)
-	}, logger)
+	readiness := server.NewReadiness(v.condition, logger)
 	ops := server.NewListener("ops", v.addresses.ops, server.NewOps(readiness, registry), logger)
 	var sink webhook.Sink = v.ingest
 	if v.openim == nil {

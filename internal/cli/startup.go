@@ -31,6 +31,7 @@ type startup struct {
 	migrateURL func() (string, error) // where migrations connect
 	board      *condition.Board
 	logger     *slog.Logger
+	reached    bool // and that was told
 }
 
 // run blocks until the database is prepared, and gives the newest arrival in
@@ -49,11 +50,12 @@ func (p *startup) attempts(ctx context.Context) (newest time.Time, err error) {
 		newest, err = p.attempt(ctx)
 		var unfit *store.UnfitError
 		if err == nil || !errors.Is(err, readstate.ErrUnavailable) || errors.As(err, &unfit) {
+			p.board.Clear(condition.Database)
 			p.board.Clear(condition.Schema)
 			return newest, err
 		}
 		p.logger.DebugContext(ctx, "database is not prepared yet: receipts go to the spool, reads are answered 503", "error", err)
-		p.report(err)
+		reportDatabase(p.board, err, condition.Schema)
 		select {
 		case <-ctx.Done():
 			return newest, ctx.Err()
@@ -62,30 +64,16 @@ func (p *startup) attempts(ctx context.Context) (newest time.Time, err error) {
 	}
 }
 
-// report notes what keeps the database from being used, or its schema from being prepared.
-func (p *startup) report(err error) {
-	switch reason, text := store.Diagnose(err); reason {
-	case condition.WrongSchema, condition.Permission:
-		p.board.Report(condition.Schema, reason, text)
-	case condition.Failed:
-		p.board.Report(condition.Schema, condition.Failed, "it cannot be prepared: "+text)
-	default:
-		p.board.Report(condition.Database, reason, text)
-	}
-}
-
 func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	reaching, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	version, skew, err := p.store.Check(reaching)
+	version, _, err := p.store.Check(reaching)
 	if err != nil {
 		return newest, err
 	}
-	p.board.Clear(condition.Database)
-	p.logger.InfoContext(ctx, "database reached", "postgresql", version)
-	if skew.Abs() > skewWarning {
-		p.logger.WarnContext(ctx, "the database's clock differs from this machine's: receipts have the database's time",
-			"skew_ms", skew.Milliseconds())
+	if !p.reached {
+		p.reached = true
+		p.logger.InfoContext(ctx, "database reached", "postgresql", version)
 	}
 	if err := p.prepareSchema(ctx); err != nil {
 		return newest, err
@@ -96,7 +84,9 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	} else if err != nil {
 		return newest, err
 	}
-	health, err := p.store.Health(reaching) // reads have a connection before writes take all
+	asking, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	health, err := p.store.Health(asking) // reads have a connection before writes take all
 	if err != nil {
 		return newest, err
 	}
@@ -115,7 +105,7 @@ func (p *startup) prepareSchema(ctx context.Context) error {
 	}
 	url, err := p.migrateURL()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", readstate.ErrUnavailable, err)
 	}
 	p.store.Disconnect() // a role may be allowed no more connections than migrating needs
 	m, err := store.OpenMigrator(url, p.logger)
@@ -141,19 +131,13 @@ func (p *startup) prepareSchema(ctx context.Context) error {
 func (v *service) condition(ctx context.Context) server.Condition {
 	status, stats := v.ingest.Status(), v.spool.Stats()
 	result := server.Condition{Status: server.Ready, Reads: v.readsWork(ctx)}
-	// While callbacks go to the spool, its drainer asks the database all the
-	// time; else nobody may have asked since it failed.
-	away := status.Down
-	if !status.Spooling || stats.Fault != nil {
-		away = !v.schemaCurrent(ctx)
-	}
+	away := status.Down || v.unusable.Load()
 	if away || status.Spooling {
 		result.Status = server.Degraded
 		if stats.Fault != nil && away {
 			result.Status = server.NotReady
 		}
 	}
-	v.reportSpool()
 	now := time.Now()
 	problems := v.board.Problems()
 	for i := range problems {
@@ -164,23 +148,6 @@ func (v *service) condition(ctx context.Context) server.Condition {
 		result.Notes = append(result.Notes, fmt.Sprintf("%s: %s for %v: %s", p.Part, p.Reason, p.Age(now), p.Text))
 	}
 	return result
-}
-
-// schemaCurrent reports whether the database can be used, and notes why not.
-func (v *service) schemaCurrent(ctx context.Context) bool {
-	current, newest, err := v.store.SchemaVersion(ctx) // probes ask no more
-	if err == nil && current < newest {
-		err = fmt.Errorf("schema version is %d, %d is needed: run readmark migrate up", current, newest)
-	}
-	switch {
-	case err == nil:
-		v.board.Clear(condition.Schema)
-	case errors.Is(err, readstate.ErrUnavailable):
-		v.reportDatabase(nil, err)
-	default:
-		v.board.Report(condition.Schema, condition.WrongSchema, oneLine(err.Error()))
-	}
-	return err == nil
 }
 
 // schemaCurrent reports whether the database answers and has the schema that

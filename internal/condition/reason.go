@@ -23,39 +23,37 @@ const (
 
 // The reasons.
 const (
-	Refused            Reason = "refused"     // nothing accepts connections, or the name is unknown
-	Timeout            Reason = "timeout"     // no answer in time
-	Password           Reason = "password"    // the user or password is refused
-	MissingDatabase    Reason = "missing"     // the database does not exist
-	Permission         Reason = "permission"  // the role may not do something that is needed
-	ReadOnly           Reason = "read_only"   // a standby, or a database that is set to read only
-	Encoding           Reason = "encoding"    // not UTF-8
-	TooManyConnections Reason = "connections" // the server, database or role has no connection left
-	TooOld             Reason = "too_old"     // a version that is not supported
-	WrongSchema        Reason = "schema"      // not there, not current, or somebody else's
-	Waiting            Reason = "waiting"     // another process has the lock
-	Starting           Reason = "starting"    // it starts, stops or recovers
-	Full               Reason = "full"        // no room left
-	Queued             Reason = "queued"      // it holds receipts that wait
-	Damaged            Reason = "damaged"     // a file cannot be read or written
-	NotDurable         Reason = "not_durable" // fsync or full_page_writes is off
-	Foreign            Reason = "foreign"     // another database's
-	Promoted           Reason = "promoted"    // no longer a replica
-	Lagging            Reason = "lagging"     // does not follow
-	WrongToken         Reason = "wrong_token" // callbacks come without the token, or with another one
-	Denied             Reason = "denied"      // it answers with a refusal
-	Skewed             Reason = "skewed"      // the clocks differ
-	FutureRows         Reason = "future_rows" // rows from a clock that was ahead
-	Failed             Reason = "failed"      // any other failure
+	Refused            Reason = "refused"      // nothing accepts connections, or the name is unknown
+	Timeout            Reason = "timeout"      // no answer in time
+	Password           Reason = "password"     // the user or password is refused
+	MissingDatabase    Reason = "missing"      // the database does not exist
+	Permission         Reason = "permission"   // the role may not do something that is needed
+	ReadOnly           Reason = "read_only"    // a standby, or a database that is set to read only
+	Encoding           Reason = "encoding"     // not UTF-8
+	TooManyConnections Reason = "connections"  // the server, database or role has no connection left
+	TooOld             Reason = "too_old"      // a version that is not supported
+	WrongSchema        Reason = "wrong_schema" // not there, not current, or somebody else's
+	Starting           Reason = "starting"     // it starts, stops or recovers
+	Full               Reason = "full"         // no room left
+	Queued             Reason = "queued"       // it holds receipts that wait
+	Damaged            Reason = "damaged"      // a file cannot be read or written
+	NotDurable         Reason = "not_durable"  // fsync or full_page_writes is off
+	Foreign            Reason = "foreign"      // another database's
+	Promoted           Reason = "promoted"     // no longer a replica
+	Lagging            Reason = "lagging"      // does not follow
+	WrongToken         Reason = "wrong_token"  // callbacks come without the token, or with another one
+	Denied             Reason = "denied"       // it answers with a refusal
+	Skewed             Reason = "skewed"       // the clocks differ
+	Failed             Reason = "failed"       // any other failure
 )
 
 // reasons has what can be wrong with each part.
 var reasons = map[Part][]Reason{ //nolint:gochecknoglobals // a constant table
 	Database: {
-		Refused, Timeout, Password, MissingDatabase, Permission, ReadOnly, Encoding, TooManyConnections, TooOld, WrongSchema, Starting, Full, Failed,
+		Refused, Timeout, Password, MissingDatabase, ReadOnly, Encoding, TooManyConnections, TooOld, Starting, Full, Failed,
 	},
 	Settings:      {NotDurable},
-	Schema:        {Waiting, WrongSchema, Permission, Failed},
+	Schema:        {WrongSchema, Permission, Failed},
 	Spool:         {Queued, Full, Damaged},
 	OpenIM:        {Refused, Timeout, Denied, Failed},
 	CallbackToken: {WrongToken},
@@ -64,5 +62,5 @@ var reasons = map[Part][]Reason{ //nolint:gochecknoglobals // a constant table
 	},
 	Retention: {Permission, Failed},
 	Sweep:     {Failed},
-	Clock:     {Skewed, FutureRows},
+	Clock:     {Skewed},
 }

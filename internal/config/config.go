@@ -27,8 +27,8 @@ type Lookup func(name string) (value string, found bool)
 type Config struct {
 	// DatabaseURL is empty when the embedded PostgreSQL is wanted.
 	DatabaseURL string
-	// ReplicaURL is a streaming replica that answers the read API; empty: there is none.
-	ReplicaURL string
+	// ReplicaURLs are streaming replicas, one of which answers the read API; empty: there is none.
+	ReplicaURLs []string
 	// MigrateURL is where migrations connect, the database's URL unless configured otherwise.
 	MigrateURL string
 	// DatabaseMaxConns is how many connections to the database a process may have, in all.
@@ -105,7 +105,7 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 		return Config{}, fmt.Errorf("read the environment: %w", err)
 	}
 	config := Config{
-		DatabaseURL: cmp.Or(v.DatabaseURL, v.AnyDatabaseURL), ReplicaURL: v.ReplicaURL, DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
+		DatabaseURL: cmp.Or(v.DatabaseURL, v.AnyDatabaseURL), ReplicaURLs: splitURLs(v.ReplicaURL), DataDir: v.DataDir, Addr: v.Addr, OpsAddr: v.OpsAddr,
 		CallbackToken: v.CallbackToken, PGBin: v.PGBin, LogFormat: v.LogFormat, files: files.paths,
 	}
 	if v.DatabaseURL != "" {
@@ -259,7 +259,7 @@ func (c *Config) Print(w io.Writer) error {
 	}
 	lines := []struct{ name, value string }{
 		{"READMARK_DATABASE_URL", show(c.DatabaseURL)},
-		{"READMARK_REPLICA_URL", showAll(c.ReplicaURL)},
+		{"READMARK_REPLICA_URL", showAll(c.ReplicaURLs)},
 		{"READMARK_MIGRATE_URL", show(c.MigrateURL)},
 		{"READMARK_DATABASE_MAX_CONNS", strconv.FormatInt(int64(c.DatabaseMaxConns), 10)},
 		{"READMARK_DATA_DIR", c.DataDir},

@@ -85,9 +85,14 @@ func (c *Config) CurrentDatabaseURL() (string, error) {
 	return c.current(name, c.DatabaseURL, checkDatabaseURL)
 }
 
-// CurrentReplicaURL is ReplicaURL, read again where it is from a file.
-func (c *Config) CurrentReplicaURL() (string, error) {
-	return c.current("READMARK_REPLICA_URL", c.ReplicaURL, checkDatabaseURLs)
+// CurrentReplicaURLs is ReplicaURLs, read again where they are from a file.
+func (c *Config) CurrentReplicaURLs() ([]string, error) {
+	const name = "READMARK_REPLICA_URL"
+	if _, fromFile := c.files[name]; !fromFile {
+		return c.ReplicaURLs, nil
+	}
+	list, err := c.current(name, "", checkDatabaseURLs)
+	return splitURLs(list), err
 }
 
 // CurrentMigrateURL is MigrateURL, read again where it is from a file.

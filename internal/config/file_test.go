@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,7 +26,7 @@ func TestCurrentFiles(t *testing.T) {
 	}{
 		{"READMARK_DATABASE_URL", usable, "postgres://u:hunter3@h/db", "mysql://hunter4@h", (*config.Config).CurrentDatabaseURL},
 		{"DATABASE_URL", usable, "postgres://u:hunter3@h/db", "hunter4", (*config.Config).CurrentDatabaseURL},
-		{"READMARK_REPLICA_URL", usable, "postgres://u:hunter3@h/db", "hunter4", (*config.Config).CurrentReplicaURL},
+		{"READMARK_REPLICA_URL", usable, "postgres://u:hunter3@h/db", "hunter4", firstReplica},
 		{"READMARK_MIGRATE_URL", usable, "postgres://u:hunter3@h/db", "hunter4", (*config.Config).CurrentMigrateURL},
 		{"READMARK_CALLBACK_TOKEN", "hunter2", "hunter3", "hunter/4", (*config.Config).CurrentCallbackToken},
 		{"READMARK_OPENIM_SECRET", "hunter2", "hunter3", "", (*config.Config).CurrentOpenIMSecret},
@@ -76,7 +77,7 @@ func TestCurrentWithoutFiles(t *testing.T) {
 	})
 	require.NoError(t, err)
 	for want, current := range map[string]func() (string, error){
-		"postgres://h/db": c.CurrentDatabaseURL, "postgres://replica/db": c.CurrentReplicaURL, "token": c.CurrentCallbackToken, "": c.CurrentOpenIMSecret,
+		"postgres://h/db": c.CurrentDatabaseURL, "postgres://replica/db": func() (string, error) { return firstReplica(&c) }, "token": c.CurrentCallbackToken, "": c.CurrentOpenIMSecret,
 	} {
 		value, err := current()
 		require.NoError(t, err)
@@ -130,4 +131,9 @@ func TestMaxConns(t *testing.T) {
 		_, err := load(t, map[string]string{"READMARK_DATABASE_MAX_CONNS": value})
 		require.ErrorContains(t, err, "READMARK_DATABASE_MAX_CONNS must be a number of connections from 2 to 10000", value)
 	}
+}
+
+func firstReplica(c *config.Config) (string, error) {
+	urls, err := c.CurrentReplicaURLs()
+	return strings.Join(urls, " "), err
 }

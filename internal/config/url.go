@@ -90,18 +90,22 @@ func show(text string) string {
 }
 
 // showAll is show for several URLs.
-func showAll(text string) string {
-	list := splitURLs(text)
-	for i := range list {
-		list[i] = show(list[i])
+func showAll(urls []string) string {
+	shown := make([]string, len(urls))
+	for i, url := range urls {
+		shown[i] = show(url)
 	}
-	return strings.Join(list, ",")
+	return strings.Join(shown, ",")
 }
 
 var nextURL = regexp.MustCompile(`\s*,\s*(postgres(?:ql)?://)`)
 
-// splitURLs takes a list of database URLs apart. A comma within one stands between hosts.
+// splitURLs takes a list of database URLs apart, nil where there is none. A comma within one stands
+// between hosts.
 func splitURLs(text string) []string {
+	if text == "" {
+		return nil
+	}
 	return strings.Split(nextURL.ReplaceAllString(text, "\x00$1"), "\x00")
 }
 

@@ -326,6 +326,14 @@ func (in *Ingest) Stop(ctx context.Context) {
 // Started reports whether Start has been called: the database is prepared.
 func (in *Ingest) Started() bool { return in.started.Load() }
 
+// Answered takes note that the database has answered somebody else. While events are drained from the
+// spool, only the drainer's answers count.
+func (in *Ingest) Answered() {
+	if !in.spooling.Load() || in.options.Spool.Len() == 0 {
+		in.down.Store(false)
+	}
+}
+
 // Status says where events go at the moment.
 type Status struct {
 	Spooling bool // to the spool, which also holds what came before

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -97,16 +96,15 @@ func (s *Sync) runLookup(ctx context.Context, l readstate.LeasedLookup) {
 		err = s.options.Store.FinishLookup(ctx, l, fetchedAt)
 	}
 	if err == nil {
-		s.metrics.lookupDuration.Observe(s.options.Now().Sub(l.Since).Seconds())
+		s.metrics.lookupDuration.Observe(max(0, s.options.Now().Sub(l.Since).Seconds()))
 		return
 	}
 	s.metrics.lookupFailures.Inc()
-	level := slog.LevelDebug
+	s.options.Logger.DebugContext(ctx, "lookup failed, it is tried again", "error", err)
 	var refused *client.Error
-	if errors.As(err, &refused) && !errors.Is(err, client.ErrTokenEnded) { // of which the client warns
-		level = slog.LevelWarn
+	if errors.As(err, &refused) && !refused.IsLogin() && !errors.Is(err, client.ErrTokenEnded) { // of these others tell
+		s.warnRefused.Do(func() { s.options.Logger.WarnContext(ctx, "openim refuses a lookup, it is tried again", "error", err) })
 	}
-	s.options.Logger.Log(ctx, level, "lookup failed, it is tried again", "error", err)
 	s.giveBack(ctx, l)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"readmark/internal/openim/client"
@@ -31,13 +30,14 @@ func (s *Sync) Sweep(ctx context.Context) {
 	poll := min(max(interval/100, minPoll), maxPoll)
 	seed := min(max(interval/4, minSeed), maxSeed)
 	var seededAt, countedAt time.Time
+	checksFailed := false // those that came last
 	for {
 		var failed error
 		fail := func(err error) {
-			failed = err
+			failed = errors.Join(failed, err)
 			s.logSweepError(ctx, err)
 		}
-		if now := s.options.Now(); now.Sub(seededAt) >= seed {
+		if now := s.options.Now(); readstate.Age(now, seededAt) >= seed {
 			seededAt = now
 			if err := s.options.Store.SeedChecks(ctx, interval); err != nil {
 				fail(err)
@@ -56,13 +56,15 @@ func (s *Sync) Sweep(ctx context.Context) {
 			fail(err)
 		}
 		s.drifts.warn(ctx)
-		if now := s.options.Now(); err == nil && now.Sub(countedAt) >= driftCounts {
+		if now := s.options.Now(); err == nil && readstate.Age(now, countedAt) >= driftCounts {
 			countedAt = now
 			if err := s.countDrifts(ctx); err != nil {
 				fail(err)
 			}
 		}
-		if ctx.Err() == nil {
+		// A check that failed is due again an interval later: rounds without checks say nothing of it.
+		if ctx.Err() == nil && (failed != nil || len(due) > 0 || !checksFailed) {
+			checksFailed = failed != nil
 			s.swept(failed)
 		}
 		if len(due) == sweepChecks && ctx.Err() == nil {
@@ -124,12 +126,7 @@ func (s *Sync) countDrifts(ctx context.Context) error {
 	return nil
 }
 
-// logSweepError logs a failed check. That OpenIM or the database is away is logged
-// elsewhere, too, so it is a detail here.
+// logSweepError logs a failed check. [Options.Swept] tells people.
 func (s *Sync) logSweepError(ctx context.Context, err error) {
-	level := slog.LevelWarn
-	if ctx.Err() != nil || errors.Is(err, client.ErrUnavailable) || errors.Is(err, readstate.ErrUnavailable) {
-		level = slog.LevelDebug
-	}
-	s.options.Logger.Log(ctx, level, "check by the sweep failed, it is due again an interval later", "error", err)
+	s.options.Logger.DebugContext(ctx, "check by the sweep failed, it is due again an interval later", "error", err)
 }

@@ -2,7 +2,9 @@ package openimsync_test
 
 import (
 	"context"
+	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -125,14 +127,12 @@ func TestSweepDrift(t *testing.T) {
 	})
 }
 
-// A check that fails stops no other, and is not saved. Only what is no outage is a warning.
+// A check that fails stops no other, and is not saved. That is told until checks have succeeded:
+// rounds that check nothing say nothing.
 func TestSweepFailures(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		err  error
-		warn bool
-	}{
-		"openim away": {client.ErrUnavailable, false}, "database away": {readstate.ErrUnavailable, false}, "refused": {&client.Error{Code: 1002}, true},
+	for name, failure := range map[string]error{
+		"openim away": client.ErrUnavailable, "database away": readstate.ErrUnavailable, "refused": &client.Error{Code: 1002},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -142,20 +142,26 @@ func TestSweepFailures(t *testing.T) {
 				var mended atomic.Bool
 				o.hook = func(_ context.Context, id string, _ int) error {
 					if !mended.Load() && (id == "u0005" || id == "members of g") {
-						return test.err
+						return failure
 					}
 					return nil
 				}
-				sync, _, log := newSync(s, o)
+				var told []error
+				sync, _, log := newSync(s, o, func(o *openimsync.Options) { o.Swept = func(err error) { told = append(told, err) } })
 				end := start(t, sync.Sweep)
 				wait(time.Hour + time.Minute)
 				saved := s.results()
 				require.Len(t, saved, 60)
 				require.NotContains(t, saved, readstate.Pair{UserID: "u0005"})
-				require.Equal(t, test.warn, strings.Contains(log.String(), "level=WARN"))
+				failed := func(err error) bool { return errors.Is(err, failure) }
+				require.True(t, slices.ContainsFunc(told, failed))
 				mended.Store(true)
+				told = nil
 				wait(time.Hour)
 				end()
+				require.NotEmpty(t, told)
+				require.False(t, slices.ContainsFunc(told, failed))
+				require.NotContains(t, log.String(), "level=WARN", "who is told says it")
 				require.Contains(t, s.results(), readstate.Pair{UserID: "u0005"}, "due again an interval later")
 			})
 		})

@@ -19,6 +19,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
@@ -124,6 +125,8 @@ type Sync struct {
 	outsiders *lru.Cache[readstate.Pair, outsider]
 	fetching  singleflight.Group // of lists
 	mutes     *mutes
+	// warnRefused lets one line a minute through.
+	warnRefused rate.Sometimes
 
 	mu      sync.Mutex
 	members map[string]memberList // by group ID, the newest lists
@@ -144,7 +147,7 @@ func New(o Options) *Sync {
 	}
 	return &Sync{
 		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders, mutes: newMutes(),
-		members: map[string]memberList{}, doubts: map[string]*doubt{},
+		members: map[string]memberList{}, doubts: map[string]*doubt{}, warnRefused: rate.Sometimes{Interval: time.Minute},
 	}
 }
 

@@ -307,6 +307,9 @@ func TestChangesAreNeeded(t *testing.T) {
 			for range 100 {
 				w.write()
 			}
+			for _, userID := range w.users { // that some are there to be answered
+				require.NoError(t, a.EnqueueLookups(t.Context(), []readstate.Pair{{UserID: userID}}))
+			}
 			_, difference := w.compare(b)
 			require.Empty(t, difference)
 			conn := pgtest.Connect(t, url)

@@ -78,7 +78,7 @@ func movable(t testing.TB, to string) (through string, move func(to string)) {
 		require.NoError(t, proxy.Start())
 		t.Cleanup(proxy.Stop)
 	}
-	start("127.0.0.1:0", u.Host)
+	start(pgtest.Listen(), u.Host)
 	u.Host = proxy.Listen
 	return u.String(), func(to string) {
 		next, err := url.Parse(to)
@@ -91,7 +91,7 @@ func movable(t testing.TB, to string) (through string, move func(to string)) {
 // newReplica is a process that reads from a replica of the database of another one.
 func newReplica(t testing.TB, primary *process, url string) *process {
 	t.Helper()
-	replica, err := primary.OpenReplica(url, store.ReplicaOptions{Report: func(error) {}, Clear: func() {}})
+	replica, err := primary.OpenReplica([]string{url}, store.ReplicaOptions{Report: func(error) {}, Clear: func() {}})
 	require.NoError(t, err)
 	t.Cleanup(replica.Close)
 	p := &process{}

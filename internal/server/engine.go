@@ -75,12 +75,10 @@ func New(options Options) Handler {
 	all := newMiddleware(&options)
 	engine.Use(all.handle)
 
-	callbacks := webhook.New(options.Sink, options.CallbackToken, body.NewRoom(options.CallbackBodies), options.Registry, options.Logger)
-	callbacks.OnUnauthorized(options.Unauthorized)
-	callbacks.OnUnknownToken(options.CurrentToken)
-	if options.Tracing != nil {
-		callbacks.EnableExemplars()
-	}
+	callbacks := webhook.New(&webhook.Options{
+		Sink: options.Sink, Token: options.CallbackToken, CurrentToken: options.CurrentToken, Unauthorized: options.Unauthorized,
+		Room: body.NewRoom(options.CallbackBodies), Registry: options.Registry, Exemplars: options.Tracing != nil, Logger: options.Logger,
+	})
 	callbacks.Register(engine)
 	api.Register(engine, options.API)
 	all.api.prepare(engine.Routes())

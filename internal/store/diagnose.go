@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -11,32 +12,44 @@ import (
 	"readmark/internal/condition"
 )
 
-// Diagnose says in one word why a database could not be used, and in a sentence what mends that.
-// The sentence holds no secret.
-func Diagnose(err error) (condition.Reason, string) {
+// The variables whose databases are diagnosed.
+const (
+	DatabaseVariable = "READMARK_DATABASE_URL"
+	ReplicaVariable  = "READMARK_REPLICA_URL"
+)
+
+// Diagnose says in one word why the database of a variable could not be used, and in a sentence
+// what mends that. The sentence holds no secret.
+func Diagnose(err error, variable string) (condition.Reason, string) {
 	var unfit *UnfitError
-	if errors.As(err, &unfit) {
-		return unfit.Reason, unfit.Text
-	}
-	if errors.Is(err, errPermission) || errors.Is(err, ErrMayNotMakeDays) {
-		return condition.Permission, oneLine(err)
-	}
-	if errors.Is(err, errReadOnly) {
-		return condition.ReadOnly, readOnlyText
-	}
 	var answered *pgconn.PgError
-	if errors.As(err, &answered) {
-		return diagnoseAnswer(err, answered)
-	}
 	var connect *pgconn.ConnectError
 	switch {
+	case errors.As(err, &unfit):
+		return unfit.Reason, unfit.Text
+	case errors.Is(err, errPermission), errors.Is(err, ErrMayNotMakeDays):
+		return condition.Permission, oneLine(err)
+	case errors.Is(err, errNotCurrent):
+		return condition.WrongSchema, oneLine(err)
+	case errors.Is(err, errReadOnly):
+		return condition.ReadOnly, readOnlyText
+	case errors.As(err, &answered):
+		return diagnoseAnswer(err, answered, variable)
 	case errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err):
 		return condition.Timeout, "it does not answer in time: " + oneLine(err)
-	case errors.As(err, &connect):
+	case errors.As(err, &connect) || brokenConnection(err):
 		return condition.Refused, "it cannot be reached: " + oneLine(withoutUser(err))
 	default:
 		return condition.Failed, oneLine(err)
 	}
+}
+
+// IsAway reports whether a reason is that the server cannot be asked at all, whatever it is asked.
+func IsAway(reason condition.Reason) bool {
+	return slices.Contains([]condition.Reason{
+		condition.Refused, condition.Timeout, condition.Starting, condition.ReadOnly, condition.Password, condition.MissingDatabase,
+		condition.TooManyConnections, condition.Encoding, condition.TooOld,
+	}, reason)
 }
 
 // errPermission says that the role lacks a permission, which is named behind it.
@@ -45,15 +58,19 @@ var errPermission = errors.New("a permission is missing")
 const readOnlyText = "the server is a standby, or read only: it goes on when a primary answers at READMARK_DATABASE_URL, " +
 	"which may name several hosts"
 
-func diagnoseAnswer(err error, answered *pgconn.PgError) (condition.Reason, string) {
+func diagnoseAnswer(err error, answered *pgconn.PgError, variable string) (condition.Reason, string) {
 	says := func(what string) string { return what + ": PostgreSQL says: " + answered.Message }
+	replica := variable == ReplicaVariable
 	switch answered.Code {
 	case "28P01", "28000":
-		return condition.Password, says("PostgreSQL refuses the user, and waiting does not heal that. Correct user and password in READMARK_DATABASE_URL " +
-			"(or the file of READMARK_DATABASE_URL_FILE), or run ALTER ROLE … PASSWORD …, or mend pg_hba.conf")
+		return condition.Password, says("PostgreSQL refuses the user, and waiting does not heal that. Correct user and password in " + variable +
+			" (or the file of " + variable + "_FILE), or run ALTER ROLE … PASSWORD …, or mend pg_hba.conf")
 	case "3D000":
+		if replica {
+			return condition.MissingDatabase, says("the database does not exist there. Correct its name in " + variable)
+		}
 		return condition.MissingDatabase, says("the database does not exist, and waiting does not make it. Run " + createDatabase(err))
-	case "42501":
+	case statePermission:
 		return condition.Permission, says("the role may not do what is needed, and waiting does not heal that. " +
 			"Run readmark doctor, which names each GRANT")
 	case stateReadOnly:
@@ -64,14 +81,21 @@ func diagnoseAnswer(err error, answered *pgconn.PgError) (condition.Reason, stri
 	case "53100":
 		return condition.Full, says("the disk of the database is full")
 	case stateUndefinedTable, "42703", "3F000", "42883":
+		if replica {
+			return condition.WrongSchema, says("the schema is not there, or not current. See whether search_path in " + variable + " is right")
+		}
 		return condition.WrongSchema, says("the schema is not there, or not current. Run readmark migrate up, and see whether search_path is right")
 	case stateQueryCanceled:
 		return condition.Timeout, says("a statement took too long")
 	}
-	if strings.HasPrefix(answered.Code, "57P") {
+	switch {
+	case strings.HasPrefix(answered.Code, "57P"):
 		return condition.Starting, says("the server starts, stops or recovers")
+	case strings.HasPrefix(answered.Code, "08"):
+		return condition.Refused, says("it cannot be reached")
+	default:
+		return condition.Failed, oneLine(err)
 	}
-	return condition.Failed, oneLine(err)
 }
 
 // createDatabase gives the statement that makes the database of a failed connection.

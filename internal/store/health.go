@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // Health is what the database says of itself.
@@ -12,8 +13,17 @@ type Health struct {
 	NotDurable []string
 }
 
-// Health asks the database for what writes and reads need, on a connection of each pool. What
-// fails then would fail for callbacks and readers, too.
+// Risk says what NotDurable risks, "" where it names nothing.
+func (h *Health) Risk() string {
+	if len(h.NotDurable) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("PostgreSQL runs with %s = off: it may lose what Readmark has acknowledged, and more, when its machine fails. "+
+		"ALTER SYSTEM SET each to on, then restart PostgreSQL", strings.Join(h.NotDurable, " = off and "))
+}
+
+// Health asks the database for what writes and reads need, on a connection of each pool, and whether
+// the schema is current. What fails then would fail for callbacks and readers, too.
 func (s *Store) Health(ctx context.Context) (health Health, err error) {
 	for _, pool := range []*pool{s.pool, s.reads} {
 		row, err := s.queries.GetHealth(ctx, pool)
@@ -32,5 +42,9 @@ func (s *Store) Health(ctx context.Context) (health Health, err error) {
 			health.NotDurable = append(health.NotDurable, "full_page_writes")
 		}
 	}
-	return health, nil
+	current, newest, err := s.SchemaVersion(ctx)
+	if err == nil && current < newest {
+		err = notCurrent(current, newest)
+	}
+	return health, err
 }

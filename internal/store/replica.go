@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"readmark/db"
+	"readmark/internal/condition"
 	"readmark/internal/readstate"
 )
 
@@ -38,17 +40,18 @@ const (
 
 // ReplicaOptions configures a Replica.
 type ReplicaOptions struct {
-	// CurrentURL gives the URL at the time of connecting; nil: it stays the same.
-	CurrentURL func() (string, error)
+	// CurrentURLs gives the URLs at the time of connecting; nil: they stay the same.
+	CurrentURLs func() ([]string, error)
 	// Report is told in each round what is wrong: a [MisfitError], or that the replica does not answer.
 	// Clear is called when nothing is. Both must not block.
 	Report func(err error)
 	Clear  func()
 }
 
-// Replica answers the questions of the read API from a streaming replica of a store's database.
-// What it answers may be older than the store's; AsOf tells. Where the server is not a replica of
-// that database, or not any more, nothing is read. It is safe for concurrent use.
+// Replica answers the questions of the read API from a streaming replica of a store's database, the
+// next of several where one does not answer or fit. What it answers may be older than the store's;
+// AsOf tells. Where the server is not a replica of that database, or not any more, nothing is
+// read. It is safe for concurrent use.
 type Replica struct {
 	*Reader
 
@@ -56,6 +59,8 @@ type Replica struct {
 	process pgtype.UUID
 	logger  *slog.Logger
 	store   *Store
+	urls    []string
+	next    atomic.Int64 // of the URLs, the one to connect to
 
 	beating sync.Mutex // held while a heartbeat is written
 	count   int64      // heartbeats tried
@@ -69,24 +74,45 @@ type Replica struct {
 	server   dbServer     // the replica, as it was when it fitted last
 	asOf     time.Time    // what it had then
 	misfit   *MisfitError // nil: it may be read from
+	lags     bool         // it was told to lag
 }
 
-// OpenReplica prepares a pool for the URL of a replica; it does not connect. Nothing is read
-// before Follow has found that it fits. Close releases it, before the store.
-func (s *Store) OpenReplica(url string, options ReplicaOptions) (*Replica, error) {
+// OpenReplica prepares a pool for the URLs of replicas, of which there must be one; it does not
+// connect. Nothing is read before Follow has found that one fits. Close releases it, before the store.
+func (s *Store) OpenReplica(urls []string, options ReplicaOptions) (*Replica, error) {
 	r := &Replica{
-		options: options, process: pgtype.UUID{Bytes: uuid.New(), Valid: true}, logger: s.logger, store: s,
-		misfit: &MisfitError{MisfitLagging, "the replica has not answered yet"},
+		options: options, urls: urls, process: pgtype.UUID{Bytes: uuid.New(), Valid: true}, logger: s.logger, store: s,
+		misfit: &MisfitError{condition.Lagging, "the replica has not answered yet"},
 	}
 	r.mu.Lock() // the pool may connect at once
 	defer r.mu.Unlock()
-	pool, err := newPool(&poolOptions{url: url, current: options.CurrentURL, size: s.reads.Config().MaxConns, admit: r.admit, tracing: s.tracing})
+	pool, err := newPool(&poolOptions{url: urls[0], current: r.url, size: s.reads.Config().MaxConns, admit: r.admit, tracing: s.tracing})
 	if err != nil {
 		return nil, fmt.Errorf("replica: %w", err)
 	}
 	r.Reader = newReader(pool, s.tracing)
 	r.source = r
 	return r, nil
+}
+
+// url gives the URL to connect to.
+func (r *Replica) url() (url string, err error) {
+	urls := r.urls
+	if r.options.CurrentURLs != nil {
+		urls, err = r.options.CurrentURLs()
+	}
+	if err != nil || len(urls) == 0 {
+		return "", err
+	}
+	return urls[int(r.next.Load())%len(urls)], nil
+}
+
+// turn has the next of several replicas read from.
+func (r *Replica) turn() {
+	if len(r.urls) > 1 {
+		r.next.Add(1)
+		r.reads.renew(r.reads.generation.Load())
+	}
 }
 
 // Close waits for the connections in use to come back and closes all.
@@ -127,7 +153,7 @@ func (r *Replica) feeds(server readstate.Server) error {
 	case server.Same(r.server.Server):
 		return nil
 	case server.StartedAt.Equal(r.server.StartedAt):
-		return &MisfitError{MisfitPromoted, "the replica was promoted just now"}
+		return &MisfitError{condition.Promoted, "the replica was promoted just now"}
 	default:
 		return errMoved
 	}
@@ -232,11 +258,16 @@ func (r *Replica) round(ctx context.Context) error {
 	switch {
 	case errors.As(err, &misfit): // a new connection was not admitted
 	case err != nil:
+		r.turn()
 		return err
 	default:
 		misfit = r.judge(&state)
 	}
-	return r.conclude(misfit)
+	err = r.conclude(misfit)
+	if r.usable() != nil {
+		r.turn()
+	}
+	return err
 }
 
 // conclude takes over whether the replica fits.
@@ -245,13 +276,18 @@ func (r *Replica) conclude(misfit *MisfitError) error {
 	defer r.mu.Unlock()
 	if misfit == nil {
 		r.misfit = nil
-		if lag := r.last.at.Sub(r.unseen); !r.unseen.IsZero() && lag > lagLimit {
-			return &MisfitError{MisfitLagging, fmt.Sprintf("the replica has nothing of what was written on the primary in the last %v: "+
+		limit := lagLimit
+		if r.lags { // a lag about the limit is one condition, not many
+			limit /= 2
+		}
+		lag := r.last.at.Sub(r.unseen)
+		if r.lags = !r.unseen.IsZero() && lag > limit; r.lags {
+			return &MisfitError{condition.Lagging, fmt.Sprintf("the replica has nothing of what was written on the primary in the last %v: "+
 				"answers are as old, and say so by asOf", lag.Round(time.Second))}
 		}
 		return nil
 	}
-	if r.misfit == nil && misfit.Reason == MisfitLagging && r.last.at.Sub(r.since) < proofPatience {
+	if r.misfit == nil && misfit.Reason == condition.Lagging && r.last.at.Sub(r.since) < proofPatience {
 		return nil
 	}
 	r.misfit = misfit

@@ -10,22 +10,15 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"readmark/db"
+	"readmark/internal/condition"
 	"readmark/internal/readstate"
-)
-
-// Why a replica does not fit its primary.
-const (
-	// MisfitForeign is a server of another cluster, database or timeline.
-	MisfitForeign = "foreign"
-	// MisfitPromoted is a server that is no replica, or not any more.
-	MisfitPromoted = "promoted"
-	// MisfitLagging is a replica that does not have what it has to.
-	MisfitLagging = "lagging"
 )
 
 // MisfitError says why nothing is read from a replica. It is a [readstate.ErrUnavailable].
 type MisfitError struct {
-	Reason string
+	// Reason is Foreign (another cluster, database or timeline), Promoted (no replica, or not any
+	// more) or Lagging (it does not have what it has to).
+	Reason condition.Reason
 	Text   string // a sentence for people
 }
 
@@ -101,37 +94,37 @@ func askReplica(ctx context.Context, q *db.Queries, conn db.DBTX, process pgtype
 // fits compares a replica with its primary, nil where that was never reached, with the heartbeat
 // that it must have, and with the moment until which it must have all. Nil: it fits.
 func (s *replicaState) fits(primary *dbServer, required int64, asOf time.Time) *MisfitError {
-	misfit := func(reason, format string, values ...any) *MisfitError {
+	misfit := func(reason condition.Reason, format string, values ...any) *MisfitError {
 		return &MisfitError{reason, fmt.Sprintf("nothing is read from the replica: "+format, values...)}
 	}
 	if primary == nil {
 		switch {
 		case !s.InRecovery:
-			return misfit(MisfitPromoted, "it is not in recovery, and the primary cannot be asked whether it is the same server")
+			return misfit(condition.Promoted, "it is not in recovery, and the primary cannot be asked whether it is the same server")
 		case s.newest.IsZero():
-			return misfit(MisfitLagging, "it has no heartbeat of a primary yet, and the primary cannot be reached")
+			return misfit(condition.Lagging, "it has no heartbeat of a primary yet, and the primary cannot be reached")
 		case s.newest.Before(asOf):
-			return misfit(MisfitLagging, behindBefore)
+			return misfit(condition.Lagging, behindBefore)
 		}
 		return nil
 	}
 	switch {
 	case s.system != primary.system && s.system != 0 && primary.system != 0:
-		return misfit(MisfitForeign, "it is of another database cluster (system identifier %d) than the primary (%d)", s.system, primary.system)
+		return misfit(condition.Foreign, "it is of another database cluster (system identifier %d) than the primary (%d)", s.system, primary.system)
 	case s.database != primary.database:
-		return misfit(MisfitForeign, "it is database %q, and the primary's is %q", s.database, primary.database)
+		return misfit(condition.Foreign, "it is database %q, and the primary's is %q", s.database, primary.database)
 	case !s.InRecovery && !s.StartedAt.Equal(primary.StartedAt):
-		return misfit(MisfitPromoted, "it was promoted, or is no replica, and has a history of its own (timeline %d, the primary's is %d)",
+		return misfit(condition.Promoted, "it was promoted, or is no replica, and has a history of its own (timeline %d, the primary's is %d)",
 			s.dbServer.timeline, primary.timeline)
 	case s.dbServer.timeline > primary.timeline && primary.timeline != 0:
-		return misfit(MisfitForeign, "it follows another server than the primary (timeline %d, the primary's is %d)",
+		return misfit(condition.Foreign, "it follows another server than the primary (timeline %d, the primary's is %d)",
 			s.dbServer.timeline, primary.timeline)
 	case s.number > 0 && s.heartbeat.timeline != primary.timeline && s.heartbeat.timeline != 0 && primary.timeline != 0:
-		return misfit(MisfitForeign, "it has not followed the primary to timeline %d yet, and is on %d", primary.timeline, s.heartbeat.timeline)
+		return misfit(condition.Foreign, "it has not followed the primary to timeline %d yet, and is on %d", primary.timeline, s.heartbeat.timeline)
 	case s.number == 0:
-		return misfit(MisfitLagging, "it has not got anything that was written on the primary since Readmark started")
+		return misfit(condition.Lagging, "it has not got anything that was written on the primary since Readmark started")
 	case s.number < required:
-		return misfit(MisfitLagging, behindBefore)
+		return misfit(condition.Lagging, behindBefore)
 	default:
 		return nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"readmark/internal/condition"
 )
 
 // inspectTimeout is how long Inspect waits.
@@ -39,7 +41,7 @@ func (r *Replica) Inspect(ctx context.Context) (report ReplicaReport, err error)
 			return ReplicaReport{
 				Version: state.version, IsPrimary: r.isPrimary(), PrimaryAway: away != nil, AsOf: r.AsOf(), Lag: time.Since(began),
 			}, nil
-		case !errors.As(err, &misfit) || misfit.Reason != MisfitLagging || ctx.Err() != nil:
+		case !errors.As(err, &misfit) || misfit.Reason != condition.Lagging || ctx.Err() != nil:
 			return report, err
 		}
 		select {

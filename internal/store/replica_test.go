@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/condition"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
@@ -29,7 +30,7 @@ type address struct {
 func newAddress(t testing.TB, to string) *address {
 	t.Helper()
 	a := &address{t: t}
-	a.lead("127.0.0.1:0", to)
+	a.lead(pgtest.Listen(), to)
 	t.Cleanup(func() { a.proxy.Stop() })
 	u, err := url.Parse(to)
 	require.NoError(t, err)
@@ -74,7 +75,7 @@ type following struct {
 	told error // nil: all is well
 }
 
-func follow(t testing.TB, s *store.Store, url string) *following {
+func follow(t testing.TB, s *store.Store, urls ...string) *following {
 	t.Helper()
 	f := &following{t: t}
 	tell := func(err error) {
@@ -83,7 +84,7 @@ func follow(t testing.TB, s *store.Store, url string) *following {
 		f.told = err
 	}
 	var err error
-	f.Replica, err = s.OpenReplica(url, store.ReplicaOptions{Report: tell, Clear: func() { tell(nil) }})
+	f.Replica, err = s.OpenReplica(urls, store.ReplicaOptions{Report: tell, Clear: func() { tell(nil) }})
 	require.NoError(t, err)
 	t.Cleanup(f.Close)
 	f.poller = f.Poller()
@@ -128,10 +129,10 @@ func (f *following) fits(count int64) {
 }
 
 // misfits blocks until nothing is read, for a reason that is told to everybody.
-func (f *following) misfits(reason, text string) {
+func (f *following) misfits(reason condition.Reason, text string) {
 	f.t.Helper()
 	var misfit *store.MisfitError
-	eventually(f.t, "it is told: "+reason+", "+text, func() bool {
+	eventually(f.t, "it is told: "+string(reason)+", "+text, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return errors.As(f.told, &misfit) && misfit.Reason == reason
@@ -178,14 +179,14 @@ func TestReplicaThatMoves(t *testing.T) {
 			require.EqualValues(t, 3, count)
 		}
 	}
-	f.misfits(store.MisfitForeign, "it is of another database cluster (system identifier ")
+	f.misfits(condition.Foreign, "it is of another database cluster (system identifier ")
 	name.move(replica.URL)
 	f.fits(3)
 
 	_, err := pgtest.Connect(t, primary).Exec(t.Context(), "CREATE DATABASE other")
 	require.NoError(t, err)
 	f2 := follow(t, s, withPath(t, replica.URL, "/postgres"))
-	f2.misfits(store.MisfitForeign, `it is database "postgres", and the primary's is `)
+	f2.misfits(condition.Foreign, `it is database "postgres", and the primary's is `)
 
 	name.move(primary) // right, but useless
 	commit(t, s, documented("u", "g", 4, 2))
@@ -195,6 +196,27 @@ func TestReplicaThatMoves(t *testing.T) {
 	require.True(t, report.IsPrimary)
 	name.move(replica.URL)
 	f.fits(4)
+}
+
+// Of several replicas one is read from that answers and fits, and then stays the one.
+func TestSeveralReplicas(t *testing.T) {
+	t.Parallel()
+	primary, _ := pgtest.Own(t)
+	first, second := pgtest.Standby(t, primary), pgtest.Standby(t, primary)
+	foreign, _ := pgtest.Own(t)
+	samePassword(t, foreign, primary)
+	s := open(t, primary)
+	commit(t, s, documented("u", "g", 3, 1))
+	f := follow(t, s, "postgres://127.0.0.1:1/nobody", foreign, first.URL, second.URL)
+	f.fits(3)
+	first.Promote()
+	commit(t, s, documented("u", "g", 4, 2))
+	f.fits(4)
+	commit(t, s, documented("u", "g", 5, 3))
+	f.fits(5)
+	report, err := f.Inspect(t.Context())
+	require.NoError(t, err)
+	require.False(t, report.IsPrimary)
 }
 
 func withPath(t testing.TB, databaseURL, path string) string {
@@ -221,12 +243,12 @@ func TestReplicaAfterFailover(t *testing.T) {
 	}
 
 	promoted.Promote() // the old one is still the primary
-	first.misfits(store.MisfitPromoted, "it was promoted, or is no replica, and has a history of its own (timeline 2, the primary's is 1)")
+	first.misfits(condition.Promoted, "it was promoted, or is no replica, and has a history of its own (timeline 2, the primary's is 1)")
 	third.fits(3)
 
 	primary.move(promoted.URL)
 	first.fits(3) // it is the primary now
-	third.misfits(store.MisfitForeign, "it has not followed the primary to timeline 2 yet, and is on 1")
+	third.misfits(condition.Foreign, "it has not followed the primary to timeline 2 yet, and is on 1")
 	commitSoon(t, s, documented("u", "g", 5, 2))
 	first.fits(5)
 	second.fits(5) // it has followed
@@ -293,12 +315,12 @@ func TestReplicaThatLags(t *testing.T) {
 	paused := time.Now()
 	commit(t, s, documented("u", "g", 4, 2))
 	never := follow(t, s, replica.URL)
-	never.misfits(store.MisfitLagging, "it has not got anything that was written on the primary since Readmark started")
+	never.misfits(condition.Lagging, "it has not got anything that was written on the primary since Readmark started")
 	require.Eventually(t, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		var misfit *store.MisfitError
-		return errors.As(f.told, &misfit) && misfit.Reason == store.MisfitLagging
+		return errors.As(f.told, &misfit) && misfit.Reason == condition.Lagging
 	}, time.Minute, 10*time.Millisecond, "it is told")
 	count, err := f.state()
 	require.NoError(t, err)
@@ -331,5 +353,5 @@ func TestReplicaWithoutPrivileges(t *testing.T) {
 	f := follow(t, open(t, as(primary)), as(replica.URL))
 	f.fits(3)
 	replica.Promote()
-	f.misfits(store.MisfitPromoted, "it was promoted")
+	f.misfits(condition.Promoted, "it was promoted")
 }

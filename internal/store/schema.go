@@ -108,7 +108,7 @@ func readSchema(ctx context.Context, tx querier) (Schema, error) {
 		}
 		schema.applied, err = readVersions(ctx, tx, at.schema)
 		if hasState(err, statePermission) {
-			return schema, fmt.Errorf("%w: role %s may not read %s: GRANT SELECT ON %[3]s TO %[4]s", readstate.ErrUnavailable,
+			return schema, fmt.Errorf("%w: %w: role %s may not read %s: GRANT SELECT ON %[4]s TO %[5]s", readstate.ErrUnavailable, errPermission,
 				at.user, versionTable, pgx.Identifier{at.user}.Sanitize())
 		} else if err != nil {
 			return schema, err
@@ -312,5 +312,12 @@ func (s *Schema) NeedCurrent() error {
 	if s.Current() {
 		return nil
 	}
-	return fmt.Errorf("%w: schema version is %d, %d is needed: run readmark migrate up", readstate.ErrUnavailable, s.Version, s.Newest)
+	return notCurrent(s.Version, s.Newest)
+}
+
+// errNotCurrent says that migrations are missing.
+var errNotCurrent = errors.New("the schema is not current")
+
+func notCurrent(current, newest int64) error {
+	return fmt.Errorf("%w: %w: schema version is %d, %d is needed: run readmark migrate up", readstate.ErrUnavailable, errNotCurrent, current, newest)
 }

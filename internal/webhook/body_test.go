@@ -25,7 +25,7 @@ import (
 func listen(t *testing.T, bounds body.Bounds) (f *fixture, addr string) {
 	t.Helper()
 	f = &fixture{sink: &sink{}, engine: gin.New()}
-	f.handler = New(f.sink, "", body.NewRoom(bounds), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	f.handler = New(&Options{Sink: f.sink, Token: "", Room: body.NewRoom(bounds), Registry: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
 	f.handler.Register(f.engine)
 	s := httptest.NewServer(f.engine)
 	t.Cleanup(s.Close)

@@ -60,32 +60,50 @@ func (t token) redact(segment string) string {
 	return segment
 }
 
-// rereader reads the token again, for a callback that is not let in by the one that is known.
+// rereader reads the token again: once a second while callbacks come, and for a callback that is
+// refused, since OpenIM does not send it again.
 type rereader struct {
-	read  func() (string, error)
-	limit *rate.Limiter // others than OpenIM may send as much as they like
+	read    func() (string, error)
+	due     *rate.Limiter
+	refused *rate.Limiter  // others than OpenIM may send as much as they like
+	warn    rate.Sometimes // that it cannot be read
 }
 
-// OnUnknownToken has the token read again when a callback comes with another one, at most once a
-// second. It must be called before any callback comes. An error leaves the token as it is.
-func (h *Handler) OnUnknownToken(read func() (string, error)) {
-	if read != nil {
-		h.current = &rereader{read: read, limit: rate.NewLimiter(rate.Every(time.Second), 1)}
+// refusedBurst is for how many refused callbacks the token is read again at once.
+const refusedBurst = 10
+
+func newRereader(read func() (string, error)) *rereader {
+	if read == nil {
+		return nil
 	}
+	return &rereader{
+		read: read, due: rate.NewLimiter(rate.Every(time.Second), 1), refused: rate.NewLimiter(rate.Every(time.Second), refusedBurst),
+		warn: rate.Sometimes{Interval: time.Minute},
+	}
+}
+
+// readToken reads the token again. Where that fails it stays as it is.
+func (h *Handler) readToken() {
+	secret, err := h.current.read()
+	if err != nil {
+		h.current.warn.Do(func() {
+			h.logger.Warn("the callbacks' token cannot be read again: the last one stays good", "error", err)
+		})
+		return
+	}
+	h.token.Store((*token)(&secret))
 }
 
 // command finds the callback command of a request.
 func (h *Handler) command(request *http.Request) (string, error) {
+	if h.current != nil && h.current.due.Allow() {
+		h.readToken()
+	}
 	path := segments(request.URL)
 	command, err := h.token.Load().command(path, request)
-	if h.current == nil || !errors.Is(err, errUnauthorized) || !h.current.limit.Allow() {
+	if h.current == nil || !errors.Is(err, errUnauthorized) || !h.current.refused.Allow() {
 		return command, err
 	}
-	secret, readErr := h.current.read()
-	if readErr != nil {
-		h.logger.WarnContext(request.Context(), "the callbacks' token cannot be read again", "error", readErr)
-		return command, err
-	}
-	h.token.Store((*token)(&secret))
+	h.readToken()
 	return h.token.Load().command(path, request)
 }

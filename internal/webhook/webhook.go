@@ -45,10 +45,9 @@ const longLists = 2
 
 // Handler answers callbacks. It is safe for concurrent use.
 type Handler struct {
-	sink  Sink
-	token atomic.Pointer[token]
-	// current gives the token as it is now, at most once a second; nil: it stays the same.
-	current *rereader
+	sink    Sink
+	token   atomic.Pointer[token]
+	current *rereader // nil: the token stays the same
 	logger  *slog.Logger
 	metrics *metrics
 	// unknownLog lets one log line about unknown paths through a minute.
@@ -62,35 +61,42 @@ type Handler struct {
 	// ownSite refuses what a browser sends for a page of another site: without a
 	// token such a page could make up receipts on an address that only its reader
 	// can reach.
-	ownSite *http.CrossOriginProtection
-	// unauthorized is called for each callback without the token.
-	unauthorized func()
+	ownSite      *http.CrossOriginProtection
+	unauthorized func() // see Options
 }
 
-// New returns a handler whose callbacks must carry the token; an empty token
-// lets every callback in. Large bodies share the room. Metrics are registered with the
-// registry.
-func New(sink Sink, secret string, room *body.Room, registry prometheus.Registerer, logger *slog.Logger) *Handler {
+// Options is what a Handler works with.
+type Options struct {
+	Sink Sink
+	// Token is the callbacks' secret; empty lets every callback in.
+	Token string
+	// CurrentToken gives the token as it is now; nil: it stays the same.
+	CurrentToken func() (string, error)
+	// Unauthorized is called when a callback is refused for its token; nil: nobody is told. It must
+	// not block.
+	Unauthorized func()
+	Room         *body.Room // that large bodies share
+	Registry     prometheus.Registerer
+	// Exemplars has the histogram of durations name traces.
+	Exemplars bool
+	Logger    *slog.Logger
+}
+
+// New returns a handler of callbacks.
+func New(o *Options) *Handler {
 	success, err := json.Marshal(openim.Success())
 	if err != nil {
 		panic(err) // five constant fields
 	}
 	h := &Handler{
-		sink: sink, logger: logger, metrics: newMetrics(registry), success: success,
-		room: room, longLists: semaphore.NewWeighted(longLists),
+		sink: o.Sink, logger: o.Logger, metrics: newMetrics(o.Registry), success: success, unauthorized: o.Unauthorized,
+		current: newRereader(o.CurrentToken), room: o.Room, longLists: semaphore.NewWeighted(longLists),
 		unknownLog: rate.NewLimiter(rate.Every(time.Minute), 1), ownSite: http.NewCrossOriginProtection(),
 	}
-	h.token.Store((*token)(&secret))
+	h.token.Store((*token)(&o.Token))
+	h.metrics.exemplars = o.Exemplars
 	return h
 }
-
-// OnUnauthorized has a function called for each callback without the token, before any comes. It
-// must not block.
-func (h *Handler) OnUnauthorized(f func()) { h.unauthorized = f }
-
-// EnableExemplars has the histogram of durations name traces. It must be called before the
-// first request.
-func (h *Handler) EnableExemplars() { h.metrics.exemplars = true }
 
 // Register adds the callbacks' routes.
 func (h *Handler) Register(routes gin.IRoutes) {
@@ -108,7 +114,7 @@ func (h *Handler) Serve(c *gin.Context) {
 		h.fail(c, http.StatusUnauthorized, readstate.CodeUnauthorized, "callback token is missing or wrong",
 			"expected the token as first path segment or as password of HTTP Basic")
 		h.metrics.observe(c.Request.Context(), otherCommand, noDialect, resultUnauthorized, started)
-		if h.unauthorized != nil {
+		if path := segments(c.Request.URL); h.unauthorized != nil && len(path) > 0 && openim.IsCommand(path[len(path)-1]) {
 			h.unauthorized()
 		}
 	case h.ownSite.Check(c.Request) != nil:

@@ -55,7 +55,7 @@ type fixture struct {
 
 func newFixture(token string) *fixture {
 	f := &fixture{sink: &sink{}, engine: gin.New()}
-	f.handler = New(f.sink, token, body.NewRoom(body.Bounds{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	f.handler = New(&Options{Sink: f.sink, Token: token, Room: body.NewRoom(body.Bounds{}), Registry: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
 	f.handler.Register(f.engine)
 	return f
 }
@@ -265,7 +265,7 @@ func TestBeforeCallbacks(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	f := &fixture{sink: &sink{}, engine: gin.New()}
-	f.handler = New(f.sink, "", body.NewRoom(body.Bounds{}), prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	f.handler = New(&Options{Sink: f.sink, Token: "", Room: body.NewRoom(body.Bounds{}), Registry: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	f.handler.Register(f.engine)
 	answer := func(command, asked string) string {
 		recorder := httptest.NewRecorder()

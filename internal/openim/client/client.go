@@ -88,7 +88,7 @@ type Options struct {
 	Registry      prometheus.Registerer // nil: no metrics
 	Transport     http.RoundTripper     // nil: connections of its own, which are reused
 	Now           func() time.Time      // nil: the machine's clock
-	// Outcome is told how each request ended, after all attempts; nil: nobody is. It must not block.
+	// Outcome is told how each call ended whose context has not; nil: nobody is. It must not block.
 	Outcome func(err error)
 	Logger  *slog.Logger
 	// Tokens shares the token among processes; nil: this client logs in for itself. A new
@@ -173,6 +173,14 @@ func (c *Client) call(ctx context.Context, path string, request, data any) error
 
 // callWithin is call with a bound of its own for each request.
 func (c *Client) callWithin(ctx context.Context, timeout time.Duration, path string, request, data any) error {
+	err := c.callAgain(ctx, timeout, path, request, data)
+	if c.options.Outcome != nil && ctx.Err() == nil {
+		c.options.Outcome(err)
+	}
+	return err
+}
+
+func (c *Client) callAgain(ctx context.Context, timeout time.Duration, path string, request, data any) error {
 	token, _, err := c.login(ctx, "")
 	if err != nil {
 		return err
@@ -200,14 +208,6 @@ func (c *Client) callWithin(ctx context.Context, timeout time.Duration, path str
 // post sends a request until it is answered, all attempts have failed, or the context
 // ends.
 func (c *Client) post(ctx context.Context, timeout time.Duration, path, token string, request, data any) error {
-	err := c.postAgain(ctx, timeout, path, token, request, data)
-	if c.options.Outcome != nil && ctx.Err() == nil {
-		c.options.Outcome(err)
-	}
-	return err
-}
-
-func (c *Client) postAgain(ctx context.Context, timeout time.Duration, path, token string, request, data any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("encode request of %s: %w", path, err)
@@ -234,9 +234,9 @@ func (c *Client) attempt(ctx context.Context, timeout time.Duration, path, token
 		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, err)
 	}
 	defer c.limiter.release()
-	started := c.options.Now()
+	started := time.Now()
 	err := c.send(ctx, timeout, path, token, body, data)
-	c.metrics.observe(path, err, c.options.Now().Sub(started))
+	c.metrics.observe(path, err, time.Since(started))
 	return err
 }
 

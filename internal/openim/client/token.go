@@ -114,7 +114,7 @@ func (c *Client) readSecret() error {
 	}
 	secret, err := c.options.CurrentSecret()
 	if err != nil {
-		return fmt.Errorf("log in to openim: %w", err)
+		return fmt.Errorf("%w: log in to openim: %w", ErrUnavailable, err)
 	}
 	if secret != *c.secret.Load() {
 		c.secret.Store(&secret)
