@@ -51,6 +51,16 @@ func (q *Queries) CountFutureEventsOfGroup(ctx context.Context, db DBTX, arg Cou
 	return count, err
 }
 
+const dropRestamps = `-- name: DropRestamps :exec
+DELETE FROM restamps WHERE restamped_at < $1
+`
+
+// Forgets what was given another arrival before a moment.
+func (q *Queries) DropRestamps(ctx context.Context, db DBTX, restampedBefore time.Time) error {
+	_, err := db.Exec(ctx, dropRestamps, restampedBefore)
+	return err
+}
+
 const listFutureGroups = `-- name: ListFutureGroups :many
 SELECT DISTINCT j.group_id::text AS group_id
 FROM journal AS j
@@ -111,7 +121,7 @@ func (q *Queries) ListRestamped(ctx context.Context, db DBTX, ids []pgtype.UUID)
 	return items, nil
 }
 
-const restampCallbackStats = `-- name: RestampCallbackStats :execrows
+const restampCallbackStats = `-- name: RestampCallbackStats :exec
 UPDATE callback_stats SET first_at = least(first_at, $1::timestamptz), last_at = least(last_at, $1) WHERE last_at > $2
 `
 
@@ -120,15 +130,12 @@ type RestampCallbackStatsParams struct {
 	Latest time.Time
 }
 
-func (q *Queries) RestampCallbackStats(ctx context.Context, db DBTX, arg RestampCallbackStatsParams) (int64, error) {
-	result, err := db.Exec(ctx, restampCallbackStats, arg.Now, arg.Latest)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) RestampCallbackStats(ctx context.Context, db DBTX, arg RestampCallbackStatsParams) error {
+	_, err := db.Exec(ctx, restampCallbackStats, arg.Now, arg.Latest)
+	return err
 }
 
-const restampChanges = `-- name: RestampChanges :execrows
+const restampChanges = `-- name: RestampChanges :exec
 UPDATE changes SET recorded_at = $1 WHERE recorded_at > $2
 `
 
@@ -138,15 +145,12 @@ type RestampChangesParams struct {
 }
 
 // Rows keep their transaction: who polls has seen them, or sees them.
-func (q *Queries) RestampChanges(ctx context.Context, db DBTX, arg RestampChangesParams) (int64, error) {
-	result, err := db.Exec(ctx, restampChanges, arg.Now, arg.Latest)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) RestampChanges(ctx context.Context, db DBTX, arg RestampChangesParams) error {
+	_, err := db.Exec(ctx, restampChanges, arg.Now, arg.Latest)
+	return err
 }
 
-const restampChecks = `-- name: RestampChecks :execrows
+const restampChecks = `-- name: RestampChecks :exec
 UPDATE checks SET due_at = $1::timestamptz, checked_at = least(checked_at, $1)
 WHERE checked_at > $2::timestamptz OR due_at > $3::timestamptz
 `
@@ -157,15 +161,12 @@ type RestampChecksParams struct {
 	DueLatest time.Time
 }
 
-func (q *Queries) RestampChecks(ctx context.Context, db DBTX, arg RestampChecksParams) (int64, error) {
-	result, err := db.Exec(ctx, restampChecks, arg.Now, arg.Latest, arg.DueLatest)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) RestampChecks(ctx context.Context, db DBTX, arg RestampChecksParams) error {
+	_, err := db.Exec(ctx, restampChecks, arg.Now, arg.Latest, arg.DueLatest)
+	return err
 }
 
-const restampDrifts = `-- name: RestampDrifts :execrows
+const restampDrifts = `-- name: RestampDrifts :exec
 UPDATE drifts SET checked_at = $1 WHERE checked_at > $2
 `
 
@@ -174,15 +175,12 @@ type RestampDriftsParams struct {
 	Latest time.Time
 }
 
-func (q *Queries) RestampDrifts(ctx context.Context, db DBTX, arg RestampDriftsParams) (int64, error) {
-	result, err := db.Exec(ctx, restampDrifts, arg.Now, arg.Latest)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) RestampDrifts(ctx context.Context, db DBTX, arg RestampDriftsParams) error {
+	_, err := db.Exec(ctx, restampDrifts, arg.Now, arg.Latest)
+	return err
 }
 
-const restampErasures = `-- name: RestampErasures :execrows
+const restampErasures = `-- name: RestampErasures :exec
 UPDATE erasures SET erased_at = $1 WHERE erased_at > $2
 `
 
@@ -191,12 +189,9 @@ type RestampErasuresParams struct {
 	Latest time.Time
 }
 
-func (q *Queries) RestampErasures(ctx context.Context, db DBTX, arg RestampErasuresParams) (int64, error) {
-	result, err := db.Exec(ctx, restampErasures, arg.Now, arg.Latest)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) RestampErasures(ctx context.Context, db DBTX, arg RestampErasuresParams) error {
+	_, err := db.Exec(ctx, restampErasures, arg.Now, arg.Latest)
+	return err
 }
 
 const restampFutureEvents = `-- name: RestampFutureEvents :many
@@ -259,7 +254,7 @@ func (q *Queries) RestampFutureEvents(ctx context.Context, db DBTX, arg RestampF
 	return items, nil
 }
 
-const restampLookups = `-- name: RestampLookups :execrows
+const restampLookups = `-- name: RestampLookups :exec
 UPDATE lookups SET
     due_at = least(due_at, $1::timestamptz), since = least(since, $1), asked_at = least(asked_at, $1),
     settles_at = least(settles_at, $1), leased_until = least(leased_until, $1), doubted_at = least(doubted_at, $1)
@@ -272,15 +267,12 @@ type RestampLookupsParams struct {
 }
 
 // What was asked for behind a moment is due now.
-func (q *Queries) RestampLookups(ctx context.Context, db DBTX, arg RestampLookupsParams) (int64, error) {
-	result, err := db.Exec(ctx, restampLookups, arg.Now, arg.Latest)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) RestampLookups(ctx context.Context, db DBTX, arg RestampLookupsParams) error {
+	_, err := db.Exec(ctx, restampLookups, arg.Now, arg.Latest)
+	return err
 }
 
-const restampRejections = `-- name: RestampRejections :execrows
+const restampRejections = `-- name: RestampRejections :exec
 UPDATE rejected_callbacks SET received_at = $1 WHERE received_at > $2
 `
 
@@ -289,12 +281,9 @@ type RestampRejectionsParams struct {
 	Latest time.Time
 }
 
-func (q *Queries) RestampRejections(ctx context.Context, db DBTX, arg RestampRejectionsParams) (int64, error) {
-	result, err := db.Exec(ctx, restampRejections, arg.Now, arg.Latest)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) RestampRejections(ctx context.Context, db DBTX, arg RestampRejectionsParams) error {
+	_, err := db.Exec(ctx, restampRejections, arg.Now, arg.Latest)
+	return err
 }
 
 const takeStates = `-- name: TakeStates :many

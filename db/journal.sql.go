@@ -419,17 +419,24 @@ func (q *Queries) InsertReceipts(ctx context.Context, db DBTX, arg InsertReceipt
 const leaseRetention = `-- name: LeaseRetention :execrows
 UPDATE retention SET leased_by = $1::uuid, leased_until = $2::timestamptz
 WHERE leased_by = $1::uuid OR leased_until IS NULL OR leased_until < $3::timestamptz
+    OR leased_until > $4::timestamptz
 `
 
 type LeaseRetentionParams struct {
 	LeasedBy    pgtype.UUID
 	LeasedUntil time.Time
 	Moment      time.Time
+	Longest     time.Time
 }
 
 // Makes a process the one that drops what is old, or keeps it so.
 func (q *Queries) LeaseRetention(ctx context.Context, db DBTX, arg LeaseRetentionParams) (int64, error) {
-	result, err := db.Exec(ctx, leaseRetention, arg.LeasedBy, arg.LeasedUntil, arg.Moment)
+	result, err := db.Exec(ctx, leaseRetention,
+		arg.LeasedBy,
+		arg.LeasedUntil,
+		arg.Moment,
+		arg.Longest,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -759,9 +766,11 @@ func (q *Queries) NewestArrivalBetween(ctx context.Context, db DBTX, arg NewestA
 }
 
 const releaseRetention = `-- name: ReleaseRetention :exec
+
 UPDATE retention SET leased_by = NULL, leased_until = NULL WHERE leased_by = $1::uuid
 `
 
+// given by a clock that was wrong
 func (q *Queries) ReleaseRetention(ctx context.Context, db DBTX, leasedBy pgtype.UUID) error {
 	_, err := db.Exec(ctx, releaseRetention, leasedBy)
 	return err

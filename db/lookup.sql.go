@@ -193,21 +193,22 @@ const leaseLookups = `-- name: LeaseLookups :many
 WITH due AS MATERIALIZED (
     SELECT o.user_id, o.group_id
     FROM lookups AS o
-    WHERE o.background = $3 AND o.due_at <= $2::timestamptz
-      AND (o.leased_until IS NULL OR o.leased_until <= $2::timestamptz)
+    WHERE o.background = $4 AND o.due_at <= $2::timestamptz
+      AND (o.leased_until IS NULL OR o.leased_until NOT BETWEEN $2::timestamptz AND $3::timestamptz)
     ORDER BY o.due_at
-    LIMIT $4
+    LIMIT $5
 )
 UPDATE lookups AS q SET leased_until = $1::timestamptz
 FROM due
 WHERE q.user_id = due.user_id AND q.group_id = due.group_id
-  AND (q.leased_until IS NULL OR q.leased_until <= $2::timestamptz) -- another process may have been faster
+  AND (q.leased_until IS NULL OR q.leased_until NOT BETWEEN $2::timestamptz AND $3::timestamptz) -- another process may have been faster
 RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at, q.doubted_max_seq, q.doubted_read_seq
 `
 
 type LeaseLookupsParams struct {
 	LeasedUntil time.Time
 	Moment      time.Time
+	Longest     time.Time
 	Background  bool
 	MaxRows     int32
 }
@@ -223,11 +224,13 @@ type LeaseLookupsRow struct {
 	DoubtedReadSeq *int64
 }
 
-// Takes some of what is due and nobody else has taken, the oldest first.
+// Takes some of what is due and nobody else has taken, the oldest first. A lease beyond the longest
+// one was given by a clock that was wrong.
 func (q *Queries) LeaseLookups(ctx context.Context, db DBTX, arg LeaseLookupsParams) ([]LeaseLookupsRow, error) {
 	rows, err := db.Query(ctx, leaseLookups,
 		arg.LeasedUntil,
 		arg.Moment,
+		arg.Longest,
 		arg.Background,
 		arg.MaxRows,
 	)

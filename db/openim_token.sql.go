@@ -27,7 +27,7 @@ INSERT INTO openim_tokens AS t (name, leased_by, leased_until)
 VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
 ON CONFLICT (name) DO UPDATE SET leased_by = excluded.leased_by, leased_until = excluded.leased_until
 WHERE t.sealed IS NOT DISTINCT FROM $4::bytea
-  AND (t.leased_until IS NULL OR t.leased_until <= clock_timestamp())
+  AND (t.leased_until IS NULL OR t.leased_until NOT BETWEEN clock_timestamp() AND excluded.leased_until)
 `
 
 type LeaseOpenIMTokenParams struct {

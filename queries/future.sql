@@ -61,29 +61,33 @@ RETURNING s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.
     s.unmuted_at,
     s.updated_at;
 
--- name: RestampLookups :execrows
+-- name: RestampLookups :exec
 -- What was asked for behind a moment is due now.
 UPDATE lookups SET
     due_at = least(due_at, @now::timestamptz), since = least(since, @now), asked_at = least(asked_at, @now),
     settles_at = least(settles_at, @now), leased_until = least(leased_until, @now), doubted_at = least(doubted_at, @now)
 WHERE greatest(since, asked_at, doubted_at) > @latest::timestamptz;
 
--- name: RestampChecks :execrows
+-- name: RestampChecks :exec
 UPDATE checks SET due_at = @now::timestamptz, checked_at = least(checked_at, @now)
 WHERE checked_at > @latest::timestamptz OR due_at > @due_latest::timestamptz;
 
--- name: RestampDrifts :execrows
+-- name: RestampDrifts :exec
 UPDATE drifts SET checked_at = @now WHERE checked_at > @latest;
 
--- name: RestampErasures :execrows
+-- name: RestampErasures :exec
 UPDATE erasures SET erased_at = @now WHERE erased_at > @latest;
 
--- name: RestampRejections :execrows
+-- name: RestampRejections :exec
 UPDATE rejected_callbacks SET received_at = @now WHERE received_at > @latest;
 
--- name: RestampCallbackStats :execrows
+-- name: RestampCallbackStats :exec
 UPDATE callback_stats SET first_at = least(first_at, @now::timestamptz), last_at = least(last_at, @now) WHERE last_at > @latest;
 
--- name: RestampChanges :execrows
+-- name: RestampChanges :exec
 -- Rows keep their transaction: who polls has seen them, or sees them.
 UPDATE changes SET recorded_at = @now WHERE recorded_at > @latest;
+
+-- name: DropRestamps :exec
+-- Forgets what was given another arrival before a moment.
+DELETE FROM restamps WHERE restamped_at < @restamped_before;

@@ -227,7 +227,8 @@ DELETE FROM journal WHERE user_id = @user_id AND group_id = @group_id::text;
 -- name: LeaseRetention :execrows
 -- Makes a process the one that drops what is old, or keeps it so.
 UPDATE retention SET leased_by = @leased_by::uuid, leased_until = @leased_until::timestamptz
-WHERE leased_by = @leased_by::uuid OR leased_until IS NULL OR leased_until < @moment::timestamptz;
+WHERE leased_by = @leased_by::uuid OR leased_until IS NULL OR leased_until < @moment::timestamptz
+    OR leased_until > @longest::timestamptz; -- given by a clock that was wrong
 
 -- name: ReleaseRetention :exec
 UPDATE retention SET leased_by = NULL, leased_until = NULL WHERE leased_by = @leased_by::uuid;

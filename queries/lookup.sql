@@ -31,19 +31,20 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     doubted_read_seq = coalesce(excluded.doubted_read_seq, q.doubted_read_seq);
 
 -- name: LeaseLookups :many
--- Takes some of what is due and nobody else has taken, the oldest first.
+-- Takes some of what is due and nobody else has taken, the oldest first. A lease beyond the longest
+-- one was given by a clock that was wrong.
 WITH due AS MATERIALIZED (
     SELECT o.user_id, o.group_id
     FROM lookups AS o
     WHERE o.background = @background AND o.due_at <= @moment::timestamptz
-      AND (o.leased_until IS NULL OR o.leased_until <= @moment::timestamptz)
+      AND (o.leased_until IS NULL OR o.leased_until NOT BETWEEN @moment::timestamptz AND @longest::timestamptz)
     ORDER BY o.due_at
     LIMIT @max_rows
 )
 UPDATE lookups AS q SET leased_until = @leased_until::timestamptz
 FROM due
 WHERE q.user_id = due.user_id AND q.group_id = due.group_id
-  AND (q.leased_until IS NULL OR q.leased_until <= @moment::timestamptz) -- another process may have been faster
+  AND (q.leased_until IS NULL OR q.leased_until NOT BETWEEN @moment::timestamptz AND @longest::timestamptz) -- another process may have been faster
 RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at, q.doubted_max_seq, q.doubted_read_seq;
 
 -- name: FinishLookup :one

@@ -7,7 +7,7 @@ INSERT INTO openim_tokens AS t (name, leased_by, leased_until)
 VALUES (@name, @leased_by, clock_timestamp() + make_interval(secs => @lease_seconds))
 ON CONFLICT (name) DO UPDATE SET leased_by = excluded.leased_by, leased_until = excluded.leased_until
 WHERE t.sealed IS NOT DISTINCT FROM sqlc.narg(seen)::bytea
-  AND (t.leased_until IS NULL OR t.leased_until <= clock_timestamp());
+  AND (t.leased_until IS NULL OR t.leased_until NOT BETWEEN clock_timestamp() AND excluded.leased_until);
 
 -- name: SaveOpenIMToken :execrows
 -- Saves a new token and ends the lease, if it still is the caller's.

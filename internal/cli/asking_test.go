@@ -316,7 +316,7 @@ func TestFaultOutageWithMessages(t *testing.T) {
 		if round == 1 {
 			_, metrics := first.do(http.MethodGet, first.Ops+"/metrics", "")
 			require.Contains(t, metrics, "readmark_spooling 1")
-			require.NoError(t, proxy.Start())
+			pgtest.ListenAgain(t, proxy.Start)
 		}
 	}
 	for _, s := range []*service{first, second} {

@@ -79,7 +79,7 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		if !d.schema(ctx, s) {
 			return nil
 		}
-		d.privileges(ctx, s)
+		d.privileges(ctx, "privileges", s.MissingPrivileges)
 		d.days(ctx, s)
 		asked = true
 		d.server(ctx, s)

@@ -56,6 +56,7 @@ func (d *doctor) replica(ctx context.Context, s *store.Store, url string) {
 		d.well(topicReplica, "PostgreSQL %s follows the primary, and had what was written there after %v", found.Version,
 			found.Lag.Round(time.Millisecond))
 	}
+	d.privileges(ctx, topicReplica+" privileges", replica.MissingPrivileges)
 }
 
 // replicaAdvice says what to do about a replica.

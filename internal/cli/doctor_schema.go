@@ -27,17 +27,17 @@ func (d *doctor) schema(ctx context.Context, s *store.Store) bool {
 	return true
 }
 
-// privileges names what the role lacks, and the statement that grants it.
-func (d *doctor) privileges(ctx context.Context, s *store.Store) {
-	missing, err := s.MissingPrivileges(ctx)
+// privileges names what a role lacks, and the statement that grants it.
+func (d *doctor) privileges(ctx context.Context, topic string, ask func(context.Context) ([]store.MissingPrivilege, error)) {
+	missing, err := ask(ctx)
 	switch {
 	case err != nil:
-		d.ill("privileges", "%v", err)
+		d.ill(topic, "%v", err)
 	case len(missing) == 0:
-		d.well("privileges", "the role has all it needs")
+		d.well(topic, "the role has all it needs")
 	}
 	for _, m := range missing {
-		d.ill("privileges", "the role lacks %s. As the owner of the tables: %s;", m.Text, m.Grant)
+		d.ill(topic, "the role lacks %s. As the owner of the tables: %s;", m.Text, m.Grant)
 	}
 }
 

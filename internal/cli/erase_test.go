@@ -47,7 +47,7 @@ func TestErase(t *testing.T) {
 	require.Equal(t, "gone", answer["groupID"])
 	require.InDelta(t, 1, answer["states"], 0)
 
-	require.NoError(t, proxy.Start())
+	pgtest.ListenAgain(t, proxy.Start)
 	cutOff.settled()
 	require.Eventually(t, func() bool {
 		_, state := other.get("/v1/users/v/groups/g")

@@ -63,7 +63,7 @@ func TestFailoverOfAName(t *testing.T) {
 	require.NoError(t, err)
 	proxy.Stop()
 	proxy.Upstream = u.Host
-	require.NoError(t, proxy.Start())
+	pgtest.ListenAgain(t, proxy.Start)
 	s.awaitNote("database: read_only for ")
 	status, _ := s.get("/v1/users/u-0-0/unread")
 	require.Equal(t, 503, status)
@@ -152,7 +152,7 @@ func TestDatabaseConditions(t *testing.T) {
 	s.end()
 }
 
-// A role that may open two connections is enough: one for writes, one for reads.
+// A role that may open two connections is enough: one for writes, one for reads, and to migrate.
 func TestTwoConnections(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Empty(t)
@@ -171,6 +171,9 @@ func TestTwoConnections(t *testing.T) {
 	u, err := url.Parse(database)
 	require.NoError(t, err)
 	u.User = url.UserPassword(role, "right")
+	status, out, errs := run(t, map[string]string{"READMARK_DATABASE_URL": u.String()}, "migrate", "up")
+	require.Equal(t, 0, status, errs)
+	require.Contains(t, out, "applied ")
 	for _, most := range []string{"2", "10"} { // 10: more than there are
 		s := serve(t, map[string]string{"READMARK_DATABASE_URL": u.String(), "READMARK_DATABASE_MAX_CONNS": most})
 		l := startLoad(t, "most"+most, 8, 400, func() string { return s.URL })

@@ -86,7 +86,7 @@ func TestFaultLateReceipt(t *testing.T) {
 				}
 				status, _ := b.get("/v1/users/u/groups/g")
 				require.Equal(t, 404, status)
-				require.NoError(t, proxy.Start())
+				pgtest.ListenAgain(t, proxy.Start)
 				a.settled()
 				ten := func() {
 					t.Helper()

@@ -71,6 +71,7 @@ func (p *program) withMigrator(
 			return fmt.Errorf("open database: %w", err)
 		}
 		defer m.Close()
+		s.Disconnect() // a role may be allowed no more connections than migrating needs
 		return use(ctx, m, s)
 	})
 }
@@ -131,6 +132,7 @@ func (p *program) migrateUp(ctx context.Context, m *store.Migrator, s *store.Sto
 	if len(applied) == 0 {
 		_, _ = fmt.Fprintln(p.Stdout, "nothing to apply: the schema is current")
 	}
+	m.Close()
 	return p.makeDays(ctx, s, time.Time{}, ownersDays)
 }
 

@@ -150,7 +150,7 @@ func TestReadyForReadsFollowsTheReplica(t *testing.T) {
 	proxy.Stop()
 	require.Eventually(t, func() bool { return ask("?for=reads") == http.StatusServiceUnavailable }, time.Minute, 10*time.Millisecond)
 	require.Equal(t, http.StatusOK, ask(""))
-	require.NoError(t, proxy.Start())
+	pgtest.ListenAgain(t, proxy.Start)
 	require.Eventually(t, func() bool { return ask("?for=reads") == http.StatusOK }, time.Minute, 10*time.Millisecond)
 	s.end()
 }

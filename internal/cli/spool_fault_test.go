@@ -94,7 +94,7 @@ func TestFaultManyKicked(t *testing.T) {
 	taking := p.peak()
 	require.EqualValues(t, groups*users, p.metric("readmark_spool_callbacks"))
 	p.forgetPeak()
-	require.NoError(t, proxy.Start())
+	pgtest.ListenAgain(t, proxy.Start)
 	began := time.Now()
 	for ticker := time.NewTicker(100 * time.Millisecond); ; <-ticker.C {
 		_, body := p.do(http.MethodGet, p.Ops+"/readyz", "")
@@ -135,7 +135,7 @@ func TestFaultStartWithFullSpool(t *testing.T) {
 	}
 	require.NoError(t, p.command.Process.Kill())
 	require.Error(t, p.wait())
-	require.NoError(t, proxy.Start())
+	pgtest.ListenAgain(t, proxy.Start)
 	p = start(t, binary, environment...)
 	t.Log("listening after", p.log.between(t, "readmark starts", "listening"))
 	require.Less(t, p.log.between(t, "readmark starts", "listening"), 3*time.Second)
@@ -181,7 +181,7 @@ func TestFaultSecondServe(t *testing.T) {
 	second := start(t, binary, environment...)
 	require.Equal(t, "degraded", second.ready())
 	require.EqualValues(t, 80, second.metric("readmark_spool_callbacks"))
-	require.NoError(t, proxy.Start())
+	pgtest.ListenAgain(t, proxy.Start)
 	second.settled()
 	verify(t, database, before, after)
 	for _, p := range []*process{first, second} {
@@ -223,7 +223,7 @@ func TestFaultRemovedSpool(t *testing.T) {
 			require.Contains(t, p.log.String(), "spool files vanished")
 			require.NoError(t, p.command.Process.Kill())
 			require.Error(t, p.wait())
-			require.NoError(t, proxy.Start())
+			pgtest.ListenAgain(t, proxy.Start)
 			p = start(t, binary, environment...)
 			p.settled()
 			verify(t, database, kept)

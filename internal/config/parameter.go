@@ -48,7 +48,7 @@ func parameters() []parameter {
 		{"default_query_exec_mode", "", oneOf("cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol")},
 		{"statement_cache_capacity", "", pool},
 		{"description_cache_capacity", "", pool},
-		{"pool_max_conns", "", whole(1)},
+		{"pool_max_conns", "", notUsed("READMARK_DATABASE_MAX_CONNS bounds the connections of a process")},
 		{"pool_min_conns", "", pool},
 		{"pool_min_idle_conns", "", pool},
 	}
@@ -65,6 +65,11 @@ func parameters() []parameter {
 		list = append(list, parameter{name, "", anything})
 	}
 	return list
+}
+
+// notUsed refuses a parameter that would do nothing.
+func notUsed(instead string) func(string) error {
+	return func(string) error { return errors.New("is not used: " + instead) }
 }
 
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.$]*$`)

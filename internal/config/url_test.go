@@ -135,7 +135,7 @@ func TestParameters(t *testing.T) {
 		{"max_protocol_version", "PGMAXPROTOCOLVERSION", "4", "must be 3.0, 3.2 or latest"},
 		{"default_query_exec_mode", "", "x", "must be cache_statement"},
 		{"statement_cache_capacity", "", "many", "must be a number from 0"},
-		{"pool_max_conns", "", "0", "must be a number from 1"},
+		{"pool_max_conns", "", "5", "is not used: READMARK_DATABASE_MAX_CONNS bounds"},
 		{"pool_max_conn_lifetime", "", "1 hour", "must be a duration"},
 	} {
 		_, err := load(t, map[string]string{"DATABASE_URL": "postgres://u:hunter@h/db?" + url.Values{wrong.name: {wrong.value}}.Encode()})

@@ -34,7 +34,7 @@ func System() Machine {
 // Clock tells the time of a database. It is safe for concurrent use.
 type Clock struct {
 	machine Machine
-	mu      sync.Mutex // of who measures
+	mu      sync.Mutex // held while a measurement is taken over
 	line    atomic.Pointer[line]
 }
 
@@ -108,8 +108,6 @@ func (c *Clock) Earlier() time.Time {
 // Measure asks the database for its time, by ask, some times, and takes the answer that came
 // fastest: its clock read that half of the round trip ago. It blocks as long as ask does.
 func (c *Clock) Measure(ctx context.Context, ask func(ctx context.Context) (time.Time, error)) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	var best line
 	for i := range trips {
 		before := c.machine.Elapsed()
@@ -128,9 +126,14 @@ func (c *Clock) Measure(ctx context.Context, ask func(ctx context.Context) (time
 	return nil
 }
 
-// take follows a measurement, unless what is known already is better and agrees with it.
+// take follows a measurement, unless what is known already is newer, or better and agrees with it.
 func (c *Clock) take(l line) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	old := c.line.Load()
+	if old.measured && l.elapsed < old.elapsed {
+		return
+	}
 	l.measured, l.correction = true, old.correction
 	expected := old.at.Add(l.elapsed - old.elapsed)
 	if !old.measured {

@@ -72,6 +72,28 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// A database that does not answer keeps nobody else from measuring.
+func TestMeasureBesideAHang(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	c := dbclock.New(w.machine())
+	asking, ended := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(ended)
+		_ = c.Measure(ctx, func(ctx context.Context) (time.Time, error) {
+			close(asking)
+			<-ctx.Done()
+			return time.Time{}, ctx.Err()
+		})
+	}()
+	<-asking
+	require.NoError(t, c.Measure(t.Context(), w.ask))
+	require.Equal(t, w.now(), c.Now())
+	cancel()
+	<-ended
+}
+
 // The fastest answer counts, and a worse measurement that agrees with a better one changes
 // nothing.
 func TestBestOfSeveral(t *testing.T) {

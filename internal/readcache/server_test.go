@@ -75,7 +75,7 @@ func movable(t testing.TB, to string) (through string, move func(to string)) {
 	var proxy *toxiproxy.Proxy
 	start := func(listen, upstream string) {
 		proxy = toxiproxy.NewProxy(server, "database", listen, upstream)
-		require.NoError(t, proxy.Start())
+		pgtest.ListenAgain(t, proxy.Start)
 		t.Cleanup(proxy.Stop)
 	}
 	start(pgtest.Listen(), u.Host)

@@ -71,6 +71,11 @@ func (s *Store) commitEventsOf(ctx context.Context, batch *readstate.Batch, filt
 	if err := t.load(ctx, &queue); err != nil {
 		return err
 	}
+	return t.applyAll(ctx)
+}
+
+// applyAll applies what was loaded, and what of the journal comes behind it, and commits.
+func (t *transaction) applyAll(ctx context.Context) error {
 	for {
 		// 2. apply
 		more, err := t.apply(ctx)
@@ -84,10 +89,10 @@ func (s *Store) commitEventsOf(ctx context.Context, batch *readstate.Batch, filt
 		}
 		if !more {
 			_, _ = queue.Exec(ctx, "commit")
-			if err := queue.send(ctx, conn); err != nil {
+			if err := queue.send(ctx, t.conn); err != nil {
 				return err
 			}
-			s.touched(&t.change)
+			t.touched(&t.change)
 			return nil
 		}
 		if err := t.loadNext(ctx, &queue); err != nil {

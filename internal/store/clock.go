@@ -34,7 +34,10 @@ func (s *Store) MeasureClock(ctx context.Context) error {
 }
 
 // measureClock is called with every new connection of the pool of writes, so that nothing is
-// ever written by a clock that was not measured.
+// ever written by a clock that was not measured. It does not wait for long: who waits for the
+// connection does.
 func (s *Store) measureClock(ctx context.Context, conn db.DBTX) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	return s.clock.Measure(ctx, func(ctx context.Context) (time.Time, error) { return s.queries.GetTime(ctx, conn) })
 }

@@ -33,6 +33,13 @@ func (s *Store) Commit(ctx context.Context, batch readstate.Batch) error {
 
 func (s *Store) commit(ctx context.Context, batch *readstate.Batch) (err error) {
 	alone := batch.OnlyReceipts() && !s.hasFuture(batch)
+	if alone && !batch.Fresh { // what has come before may have another arrival now
+		restamped, err := s.listRestamped(ctx, s.pool, batch.Events)
+		if err != nil {
+			return err
+		}
+		alone = len(restamped) == 0
+	}
 	if alone {
 		err = s.commitReceipts(ctx, batch)
 	}

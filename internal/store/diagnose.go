@@ -59,13 +59,17 @@ const readOnlyText = "the server is a standby, or read only: it goes on when a p
 	"which may name several hosts"
 
 func diagnoseAnswer(err error, answered *pgconn.PgError, variable string) (condition.Reason, string) {
+	code := answered.Code
+	if code == stateProtocolViolation && strings.Contains(answered.Message, "authentication failed") { // as PgBouncer says it
+		code = stateWrongPassword
+	}
 	says := func(what string) string { return what + ": PostgreSQL says: " + answered.Message }
 	replica := variable == ReplicaVariable
-	switch answered.Code {
-	case "28P01", "28000":
+	switch code {
+	case stateWrongPassword, stateWrongUser:
 		return condition.Password, says("PostgreSQL refuses the user, and waiting does not heal that. Correct user and password in " + variable +
 			" (or the file of " + variable + "_FILE), or run ALTER ROLE … PASSWORD …, or mend pg_hba.conf")
-	case "3D000":
+	case stateNoDatabase:
 		if replica {
 			return condition.MissingDatabase, says("the database does not exist there. Correct its name in " + variable)
 		}
@@ -78,9 +82,9 @@ func diagnoseAnswer(err error, answered *pgconn.PgError, variable string) (condi
 	case stateTooManyConnections:
 		return condition.TooManyConnections, says("no connection is left. Lower READMARK_DATABASE_MAX_CONNS, or raise max_connections, " +
 			"ALTER ROLE … CONNECTION LIMIT or ALTER DATABASE … CONNECTION LIMIT")
-	case "53100":
+	case stateDiskFull:
 		return condition.Full, says("the disk of the database is full")
-	case stateUndefinedTable, "42703", "3F000", "42883":
+	case stateUndefinedTable, stateUndefinedColumn, stateNoSchema, stateUndefinedFunction:
 		if replica {
 			return condition.WrongSchema, says("the schema is not there, or not current. See whether search_path in " + variable + " is right")
 		}

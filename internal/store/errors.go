@@ -28,6 +28,14 @@ const (
 	stateQueryCanceled        = "57014"
 	stateReadOnly             = "25006"
 	stateTooManyConnections   = "53300"
+	stateDiskFull             = "53100"
+	stateWrongPassword        = "28P01"
+	stateWrongUser            = "28000"
+	stateProtocolViolation    = "08P01"
+	stateNoDatabase           = "3D000"
+	stateNoSchema             = "3F000"
+	stateUndefinedColumn      = "42703"
+	stateUndefinedFunction    = "42883"
 
 	// What Readmark's own functions refuse with, see migrations.
 	stateErased = "RM001"

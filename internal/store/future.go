@@ -169,10 +169,7 @@ func (s *Store) restampGroup(ctx context.Context, groupID string) (restamped int
 		err = t.rewind(ctx, &locked, users, first)
 	}
 	if err == nil {
-		err = t.applyAnew(ctx)
-	}
-	if err == nil {
-		s.touched(&t.change)
+		err = t.applyAll(ctx)
 	}
 	return int64(len(users)), err
 }
@@ -237,46 +234,22 @@ func (t *transaction) rewind(ctx context.Context, locked *readstate.GroupPositio
 	return queue.send(ctx, t.conn)
 }
 
-// applyAnew applies what was loaded of the journal, and all behind it, and commits.
-func (t *transaction) applyAnew(ctx context.Context) error {
-	for len(t.loaded.Journal) > 0 {
-		more, err := t.apply(ctx)
-		if err != nil {
-			return err
-		}
-		var queue pipeline
-		if err := t.write(ctx, &queue, !more); err != nil {
-			return err
-		}
-		if more {
-			if err := t.loadNext(ctx, &queue); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := queue.send(ctx, t.conn); err != nil {
-			return err
-		}
-		break
+// listRestamped gives those of some events that have come before, with an arrival that was replaced
+// since.
+func (s *Store) listRestamped(ctx context.Context, conn db.DBTX, events []readstate.Event) ([]pgtype.UUID, error) {
+	ids := make([]pgtype.UUID, len(events))
+	for i := range events {
+		ids[i] = identity(events[i].ID)
 	}
-	_, err := t.conn.Exec(ctx, "commit")
-	return err
+	return s.queries.ListRestamped(ctx, conn, ids)
 }
 
-// dropRestamped leaves out events that have come before, with an arrival that was replaced
-// since. The groups are locked.
+// dropRestamped leaves out what listRestamped gives. The groups are locked.
 func (t *transaction) dropRestamped(ctx context.Context) error {
-	var ids []pgtype.UUID
-	latest := t.latest()
-	for i := range t.left {
-		if t.left[i].At.After(latest) {
-			ids = append(ids, identity(t.left[i].ID))
-		}
-	}
-	if len(ids) == 0 {
+	if t.batch.Fresh || len(t.left) == 0 {
 		return nil
 	}
-	known, err := t.queries.ListRestamped(ctx, t.conn, ids)
+	known, err := t.listRestamped(ctx, t.conn, t.left)
 	t.left = slices.DeleteFunc(t.left, func(e readstate.Event) bool { return slices.Contains(known, identity(e.ID)) })
 	return err
 }
@@ -292,34 +265,16 @@ func (s *Store) restampRest(ctx context.Context) error {
 	now, latest := s.recordedAt(), s.latest()
 	return s.withToday(ctx, func() error {
 		return s.besideErasures(ctx, func(tx pgx.Tx) error {
-			for _, restamp := range []func() (int64, error){
-				func() (int64, error) {
-					return s.queries.RestampLookups(ctx, tx, db.RestampLookupsParams{Now: now, Latest: latest})
-				},
-				func() (int64, error) {
-					return s.queries.RestampChecks(ctx, tx, db.RestampChecksParams{Now: now, Latest: latest, DueLatest: now.Add(checksAhead)})
-				},
-				func() (int64, error) {
-					return s.queries.RestampDrifts(ctx, tx, db.RestampDriftsParams{Now: now, Latest: latest})
-				},
-				func() (int64, error) {
-					return s.queries.RestampErasures(ctx, tx, db.RestampErasuresParams{Now: now, Latest: latest})
-				},
-				func() (int64, error) {
-					return s.queries.RestampRejections(ctx, tx, db.RestampRejectionsParams{Now: now, Latest: latest})
-				},
-				func() (int64, error) {
-					return s.queries.RestampCallbackStats(ctx, tx, db.RestampCallbackStatsParams{Now: now, Latest: latest})
-				},
-				func() (int64, error) {
-					return s.queries.RestampChanges(ctx, tx, db.RestampChangesParams{Now: now, Latest: latest})
-				},
-			} {
-				if _, err := restamp(); err != nil {
-					return err
-				}
-			}
-			return nil
+			var queue pipeline
+			err := errors.Join(
+				s.queries.RestampLookups(ctx, &queue, db.RestampLookupsParams{Now: now, Latest: latest}),
+				s.queries.RestampChecks(ctx, &queue, db.RestampChecksParams{Now: now, Latest: latest, DueLatest: now.Add(checksAhead)}),
+				s.queries.RestampDrifts(ctx, &queue, db.RestampDriftsParams{Now: now, Latest: latest}),
+				s.queries.RestampErasures(ctx, &queue, db.RestampErasuresParams{Now: now, Latest: latest}),
+				s.queries.RestampRejections(ctx, &queue, db.RestampRejectionsParams{Now: now, Latest: latest}),
+				s.queries.RestampCallbackStats(ctx, &queue, db.RestampCallbackStatsParams{Now: now, Latest: latest}),
+				s.queries.RestampChanges(ctx, &queue, db.RestampChangesParams{Now: now, Latest: latest}))
+			return errors.Join(err, queue.send(ctx, tx))
 		})
 	})
 }

@@ -67,10 +67,22 @@ func TestFutureReceipt(t *testing.T) {
 	commit(t, s, ahead) // drained again
 	require.EqualValues(t, 3, unread(t, s, "u", "g"))
 	require.Equal(t, 5, journalRows(t, url))
+	commit(t, s, dated(ahead, s.Clock().Now())) // drained again, with an arrival that was corrected
+	commit(t, s, dated(ahead, s.Clock().Now()), dated(documented("u", "g", 4, 0), s.Clock().Now()))
+	require.Equal(t, 6, journalRows(t, url))
+	require.EqualValues(t, 4, unread(t, s, "u", "g"))
 	done, err = s.RestampFutureEvents(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, done.Count)
 	unchanged(t, s)
+
+	conn, left := pgtest.Connect(t, url), 0
+	_, err = conn.Exec(t.Context(), "UPDATE restamps SET restamped_at = restamped_at - interval '4 days' WHERE id = $1", ahead.ID)
+	require.NoError(t, err)
+	_, err = s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+	require.NoError(t, err)
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM restamps").Scan(&left))
+	require.Equal(t, 1, left, "it is forgotten with the journal")
 }
 
 // Whatever comes in whatever order, from clocks that are ten years ahead or days behind: after

@@ -61,7 +61,7 @@ func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) erro
 func (s *Store) LeaseLookups(ctx context.Context, background bool, limit int32, lease time.Duration) ([]readstate.LeasedLookup, error) {
 	now := s.now().UTC()
 	rows, err := s.queries.LeaseLookups(ctx, s.pool, db.LeaseLookupsParams{
-		LeasedUntil: now.Add(lease), Moment: now, MaxRows: limit, Background: background,
+		LeasedUntil: now.Add(lease), Longest: now.Add(max(lease, longestLease)), Moment: now, MaxRows: limit, Background: background,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease lookups: %w", translate(err))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,6 +97,8 @@ func newPool(options *poolOptions) (*pool, error) {
 			if err := p.settle(ctx, conn); err != nil {
 				return err
 			}
+			ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+			defer cancel()
 			return o.admit(ctx, conn)
 		}
 	}
@@ -129,7 +130,7 @@ func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
 	for _, s := range startupSettings {
 		c.RuntimeParams[s.name] = s.value
 	}
-	if !strings.Contains(o.url, "connect_timeout=") {
+	if c.ConnectTimeout == 0 { // neither the URL nor PGCONNECT_TIMEOUT has one
 		c.ConnectTimeout = connectTimeout
 	}
 	if o.primary {
@@ -172,13 +173,13 @@ func (p *pool) retry(ctx context.Context, ask func() error) error {
 }
 
 // again has connections made anew where a question failed for a broken one, and reports whether to
-// ask once more. The generation is that from before the question.
+// ask once more: also where somebody has ended the statement. The generation is that from before the question.
 func (p *pool) again(ctx context.Context, generation int64, err error) bool {
 	broken := brokenConnection(err)
 	if broken { // at once: the next one that lies idle has most likely broken as well
 		p.renew(generation)
 	}
-	return (broken || conflict(err)) && ctx.Err() == nil
+	return (broken || conflict(err) || hasState(err, stateQueryCanceled)) && ctx.Err() == nil
 }
 
 // acquire takes a connection, and blocks until there is one. Where the server has no connection
@@ -225,12 +226,13 @@ func (p *pool) takeOver(ctx context.Context) bool {
 	for p.other != nil && p.other.Stat().TotalConns() > 1 {
 		p.other.noteFull()
 		idle := p.other.AcquireAllIdle(ctx)
-		for i, conn := range idle {
-			if i == 0 {
-				delete(conn.Conn().PgConn().CustomData(), generationKey) // it did not break
-				_ = conn.Conn().Close(ctx)
-			}
+		for _, conn := range idle[min(1, len(idle)):] {
 			conn.Release()
+		}
+		if len(idle) > 0 {
+			delete(idle[0].Conn().PgConn().CustomData(), generationKey) // it did not break
+			_ = idle[0].Conn().Close(ctx)
+			idle[0].Release()
 		}
 		if len(idle) == 0 && ctx.Err() != nil {
 			return false
@@ -264,16 +266,6 @@ func (p *pool) full() bool {
 // spare reports whether one connection may be kept for a purpose.
 func (p *pool) spare() bool { return p.size > 1 && !p.full() && !p.shared.Load() }
 
-// Ping reports whether the database answers.
-func (p *pool) Ping(ctx context.Context) error {
-	conn, err := p.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	return conn.Ping(ctx)
-}
-
 // Exec runs one statement.
 func (p *pool) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
 	conn, err := p.acquire(ctx)
@@ -297,23 +289,10 @@ func (p *pool) execAlone(ctx context.Context, sql string, limit time.Duration) e
 		return err
 	}
 	defer conn.Release()
-	done, canceled := make(chan struct{}), false
-	var canceling sync.WaitGroup
-	canceling.Go(func() {
-		select {
-		case <-done:
-		case <-time.After(limit):
-			canceled = true
-			_ = conn.Conn().PgConn().CancelRequest(ctx) // the connection is closed in any case
-		}
-	})
-	_, err = conn.Exec(ctx, sql)
-	close(done)
-	canceling.Wait()
-	if canceled { // the request may come late, and end the next statement
-		_ = conn.Conn().Close(ctx)
-	}
-	if hasState(err, stateQueryCanceled) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, err = conn.Exec(limited, sql)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return &pgconn.PgError{Severity: "ERROR", Code: stateLockNotAvailable, Message: "not done in time"}
 	}
 	return err

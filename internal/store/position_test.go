@@ -218,7 +218,8 @@ func TestMembership(t *testing.T) {
 // ends only what had been asked for before.
 func TestLookups(t *testing.T) {
 	t.Parallel()
-	a := newAsserting(t)
+	url := pgtest.New(t)
+	a := asserting{t, open(t, url)}
 	server := func(ct int64, µs int) readstate.Batch {
 		return readstate.Batch{Events: []readstate.Event{{
 			ID: identity(), At: at(µs), Kind: readstate.EventServerReceipt, UserID: "u", ReadSeq: 5, ContentType: ct,
@@ -250,6 +251,9 @@ func TestLookups(t *testing.T) {
 	more, err := a.LeaseLookups(t.Context(), false, 10, time.Hour)
 	require.NoError(t, err)
 	require.Empty(t, more, "it is another's")
+	_, err = pgtest.Connect(t, url).Exec(t.Context(), "UPDATE lookups SET leased_until = leased_until + interval '1 day'")
+	require.NoError(t, err)
+	require.Equal(t, taken, lease(), "a clock that was wrong gave the lease")
 	a.tell(server(3, 7)) // while OpenIM is being asked
 	require.NoError(t, a.FinishLookup(t.Context(), taken[0], time.Now()))
 	pending(true)

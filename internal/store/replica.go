@@ -351,16 +351,11 @@ func (r *Replica) beat(ctx context.Context) (first bool, err error) {
 }
 
 func (r *Replica) writeBeat(ctx context.Context, next *heartbeat) (primary dbServer, err error) {
-	conn, err := r.store.pool.acquire(ctx)
-	if err != nil {
-		return primary, err
-	}
-	defer conn.Release()
-	if primary, err = askServer(ctx, r.queries, conn); err != nil {
+	if primary, err = askServer(ctx, r.queries, r.store.pool); err != nil {
 		return primary, err
 	}
 	next.timeline = primary.timeline
-	next.at, err = r.queries.Beat(ctx, conn, db.BeatParams{
+	next.at, err = r.queries.Beat(ctx, r.store.pool, db.BeatParams{
 		ProcessID: r.process, Number: next.number, Timeline: when(next.timeline != 0, next.timeline),
 	})
 	return primary, err

@@ -45,7 +45,7 @@ func (a *address) lead(listen, to string) {
 	require.NoError(a.t, err)
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 	a.proxy = toxiproxy.NewProxy(server, "database", listen, u.Host)
-	require.NoError(a.t, a.proxy.Start())
+	pgtest.ListenAgain(a.t, a.proxy.Start)
 }
 
 // move leads to another server.

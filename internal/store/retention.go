@@ -15,6 +15,9 @@ import (
 )
 
 const (
+	// longestLease is above any lease and what clocks may differ by: one that ends later was given by
+	// a clock that was wrong, and counts no more.
+	longestLease = time.Hour
 	// retireAttempts is how often one step is tried when a lock is not given.
 	retireAttempts = 3
 	// changesMarkedFor is how long rows of changes are marked as dropped before they are.
@@ -77,7 +80,13 @@ func (s *Store) Retire(ctx context.Context, keep Retention) (result Retired, err
 		errs = append(errs, err)
 	}
 	result.Rejections, err = s.trimRejections(ctx, s.pool, now, keep)
-	return result, errors.Join(append(errs, err)...)
+	errs = append(errs, err)
+	if keep.Journal > 0 {
+		if err := s.queries.DropRestamps(ctx, s.pool, now.Add(-keep.Journal)); err != nil {
+			errs = append(errs, fmt.Errorf("forget restamped events: %w", translate(err)))
+		}
+	}
+	return result, errors.Join(errs...)
 }
 
 // retirement is a call of Retire.
@@ -93,7 +102,7 @@ var errLeased = errors.New("another process has the lease")
 func (r *retirement) lease(ctx context.Context) error {
 	now := r.now().UTC()
 	rows, err := r.queries.LeaseRetention(ctx, r.pool, db.LeaseRetentionParams{
-		LeasedBy: r.holder, LeasedUntil: now.Add(retirementLease), Moment: now,
+		LeasedBy: r.holder, LeasedUntil: now.Add(retirementLease), Longest: now.Add(longestLease), Moment: now,
 	})
 	if err == nil && rows == 0 {
 		err = errLeased

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/dbclock"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
@@ -106,6 +107,30 @@ func TestRetireLeftovers(t *testing.T) {
 	require.ElementsMatch(t, []string{partitionOf(5), partitionOf(6)}, result.Days)
 }
 
+// A day is dropped when the database's clock and the machine's both say that it is old.
+func TestRetireWaitsForBothClocks(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.New(t))
+	commit(t, s, onDay(5, 1))
+	machine := dbclock.System()
+	behind := machine
+	behind.Wall = func() time.Time { return time.Now().Add(-5 * aDay) }
+	ahead := machine
+	ahead.Wall = func() time.Time { return time.Now().Add(50 * aDay) }
+	for _, c := range []struct {
+		machine dbclock.Machine
+		keep    time.Duration
+		dropped int
+	}{{behind, 3 * aDay, 0}, {ahead, 20 * aDay, 0}, {ahead, 3 * aDay, 1}} {
+		clock := dbclock.New(c.machine)
+		s.UseClock(clock)
+		require.NoError(t, s.MeasureClock(t.Context()))
+		result, err := s.Retire(t.Context(), store.Retention{Journal: c.keep})
+		require.NoError(t, err)
+		require.Len(t, result.Days, c.dropped)
+	}
+}
+
 // One replica at a time.
 func TestRetireOnOneReplica(t *testing.T) {
 	t.Parallel()
@@ -120,6 +145,10 @@ func TestRetireOnOneReplica(t *testing.T) {
 	result, err := s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
 	require.NoError(t, err)
 	require.Equal(t, store.Retired{}, result)
+	lease(aDay) // by a clock that was wrong
+	result, err = s.Retire(t.Context(), store.Retention{Journal: 9 * aDay})
+	require.NoError(t, err)
+	require.True(t, result.Ran)
 	lease(-time.Second) // of a process that has ended in the middle
 	for _, days := range []int{1, 0} {
 		result, err = s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})

@@ -67,7 +67,7 @@ func Open(options Options) (*Store, error) {
 	writes := max(1, total*2/5)
 	o := poolOptions{url: options.URL, current: options.CurrentURL, size: writes, primary: true, tracing: options.Tracing}
 	s := &Store{
-		url: options.URL, logger: options.Logger, clock: dbclock.New(dbclock.System()), lateRows: lateRows, waits: defaultWaitTimings(),
+		logger: options.Logger, clock: dbclock.New(dbclock.System()), lateRows: lateRows, waits: defaultWaitTimings(),
 		tracing: options.Tracing,
 	}
 	o.admit = func(ctx context.Context, conn *pgx.Conn) error { return s.measureClock(ctx, conn) }
@@ -115,14 +115,6 @@ func (s *Store) Check(ctx context.Context) (version string, skew time.Duration, 
 		return row.Version, 0, err
 	}
 	return row.Version, s.clock.Offset(), nil
-}
-
-// Ping reports whether the database answers.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.pool.Ping(ctx); err != nil {
-		return fmt.Errorf("ping database: %w", translate(err))
-	}
-	return nil
 }
 
 // NewestArrival gives the later of now and the newest arrival in the journal: where a
