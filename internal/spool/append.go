@@ -12,12 +12,12 @@ import (
 // errVanished says that the directory, or a file in it, is not where it was.
 var errVanished = errors.New("spool files vanished")
 
-// appendTries bounds how often an append begins anew because its file vanished.
-const appendTries = 3
+// vanishTries bounds how often a call begins anew because a file vanished.
+const vanishTries = 3
 
 func (s *Spool) append(batch readstate.Batch, oldest, newest time.Time) error {
 	var err error
-	for range appendTries {
+	for range vanishTries {
 		if err := s.ensureOpen(); err != nil {
 			return err
 		}
@@ -34,7 +34,7 @@ func (s *Spool) append(batch readstate.Batch, oldest, newest time.Time) error {
 // it was acknowledged last and is never written again: what a failed write or sync left
 // behind that place cannot be known.
 func (s *Spool) appendOnce(batch readstate.Batch, oldest, newest time.Time) error {
-	if s.active != nil && (s.last().size >= s.options.segmentSize || s.last().machineTime != batch.MachineTime) {
+	if s.active != nil && !s.last().takes(&batch, oldest, s.options.segmentSize) {
 		s.seal()
 	}
 	s.sweep()
@@ -66,13 +66,23 @@ func (s *Spool) appendOnce(batch readstate.Batch, oldest, newest time.Time) erro
 	}
 	g.size += size
 	g.count += int64(batch.Len())
+	if fresh {
+		g.oldest, g.firstNewest = oldest, newest
+	}
+	g.lastOldest, g.newest = oldest, newest
 	if !batch.MachineTime && newest.After(s.newest) {
 		s.newest = newest
 	}
-	if len(s.segments) == 1 && g.count == int64(batch.Len()) {
+	if s.oldest.IsZero() || oldest.Before(s.oldest) {
 		s.oldest = oldest
 	}
 	return nil
+}
+
+// takes reports whether a batch may come into the segment. It has one dating, and what is kept as
+// oldest never goes back within it, so that the first queued entry tells for the whole.
+func (g *segment) takes(batch *readstate.Batch, oldest time.Time, limit int64) bool {
+	return g.size < limit && g.machineTime == batch.MachineTime && !oldest.Before(g.lastOldest)
 }
 
 func (s *Spool) write(g *segment, chunks [][]byte, size int64, fresh bool) error {

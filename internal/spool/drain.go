@@ -18,6 +18,9 @@ func (s *Spool) next(maxEvents int, maxBytes int64) (readstate.Batch, Mark, erro
 	if err := s.ensureOpen(); err != nil {
 		return readstate.Batch{}, Mark{}, err
 	}
+	if err := s.syncNames(); err != nil {
+		return readstate.Batch{}, Mark{}, err
+	}
 	b := &reading{maxEvents: max(maxEvents, 1), maxBytes: maxBytes, mark: Mark{generation: s.generation}}
 	at := s.head
 	for i := 0; i < len(s.segments) && !b.full; {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"maps"
@@ -25,13 +26,17 @@ type faults struct {
 	ops    []string
 	fail   func(op, name string) error // nil: nothing fails
 	half   bool                        // a write that fails writes half of it before
+	skip   int                         // so many operations that would fail go well first
 	failed int
-	read   int64            // bytes
-	synced map[string]int64 // size of the files that a power loss leaves
-	names  map[string]bool  // files whose names are durable
+	read   int64             // bytes
+	synced map[string]int64  // size of the files that a power loss leaves
+	names  map[string]bool   // files whose names are durable
+	before map[string]string // durable names of renamed files, by the names that are not durable yet
 }
 
-func newFaults() *faults { return &faults{synced: map[string]int64{}, names: map[string]bool{}} }
+func newFaults() *faults {
+	return &faults{synced: map[string]int64{}, names: map[string]bool{}, before: map[string]string{}}
+}
 
 // wrap is for Options: it survives that the directory is opened anew.
 func (f *faults) wrap(d disk) disk { return faultyDisk{disk: d, f: f} }
@@ -47,7 +52,9 @@ func (f *faults) set(fail func(op, name string) error) {
 func (f *faults) once(kind string) {
 	done := false
 	f.set(func(op, _ string) error {
-		if op == kind && !done {
+		if op == kind && f.skip > 0 {
+			f.skip--
+		} else if op == kind && !done {
 			done = true
 			return errDisk
 		}
@@ -99,12 +106,17 @@ func (f *faults) losePower(t require.TestingT, dir string) {
 		if !strings.HasSuffix(entry.Name(), segmentSuffix) {
 			continue
 		}
-		path := filepath.Join(dir, entry.Name())
-		if !f.names[entry.Name()] {
+		name := entry.Name()
+		path := filepath.Join(dir, name)
+		if before := f.before[name]; before != "" {
+			require.NoError(t, os.Rename(path, filepath.Join(dir, before)))
+			name, path = before, filepath.Join(dir, before)
+		}
+		if !f.names[name] {
 			require.NoError(t, os.Remove(path))
 			continue
 		}
-		require.NoError(t, os.Truncate(path, f.synced[entry.Name()]))
+		require.NoError(t, os.Truncate(path, f.synced[name]))
 	}
 }
 
@@ -147,7 +159,13 @@ func (d faultyDisk) rename(from, to string) error {
 	if err := d.f.step("rename", from); err != nil {
 		return err
 	}
-	return d.disk.rename(from, to)
+	err := d.disk.rename(from, to)
+	if err == nil {
+		d.f.synced[to] = d.f.synced[from]
+		d.f.before[to] = cmp.Or(d.f.before[from], from)
+		delete(d.f.before, from)
+	}
+	return err
 }
 
 func (d faultyDisk) sync() error {
@@ -158,6 +176,7 @@ func (d faultyDisk) sync() error {
 	for name := range maps.Keys(files) {
 		d.f.names[name] = true
 	}
+	clear(d.f.before)
 	return errors.Join(err, d.disk.sync())
 }
 

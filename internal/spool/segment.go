@@ -20,6 +20,8 @@ const (
 	// read is given up.
 	readTries = 3
 
+	// peekSize is how much is read for one entry's header, in bytes.
+	peekSize = 4 << 10
 	// maxFailed bounds the files of failed appends that a broken disk leaves behind.
 	maxFailed = 8
 
@@ -40,12 +42,17 @@ type segment struct {
 	damaged  bool   // was noticed and logged
 	failures int    // reads in a row that failed
 	dating
+
+	// What is kept with the first entry and with the last one, see Append; by the dating.
+	oldest, firstNewest time.Time
+	lastOldest, newest  time.Time // lastOldest only where written
 }
 
 // dating says by which clock the moments in a segment are. It is a part of the file's name, so
 // that it changes for all of them at once, and durably.
 type dating struct {
 	machineTime bool          // by the machine's, and not corrected yet
+	corrected   bool          // was by the machine's
 	correction  time.Duration // from what is written to the database's
 }
 
@@ -54,7 +61,7 @@ func (g *segment) name() string {
 	switch {
 	case g.machineTime:
 		mark = machineMark
-	case g.correction != 0:
+	case g.corrected:
 		mark = fmt.Sprintf("%+d", g.correction.Microseconds())
 	}
 	return fmt.Sprintf("%016x%s%s", g.sequence, mark, segmentSuffix)
@@ -79,7 +86,7 @@ func parseName(name string) (sequence uint64, d dating, ok bool) {
 		if err != nil || mark[0] != '+' && mark[0] != '-' {
 			return 0, d, false
 		}
-		d.correction = time.Duration(n) * time.Microsecond
+		d.corrected, d.correction = true, time.Duration(n)*time.Microsecond
 	}
 	return sequence, d, true
 }
@@ -102,6 +109,7 @@ func (s *Spool) load() error {
 		} else if sequence, d, ok := parseName(name); ok {
 			s.segments = append(s.segments, &segment{sequence: sequence, size: size, dating: d})
 			s.sequence = max(s.sequence, sequence)
+			s.unsynced = s.unsynced || d.corrected
 		}
 	}
 	slices.Sort(s.damaged)
@@ -112,9 +120,12 @@ func (s *Spool) load() error {
 			return err
 		}
 		if found {
-			g.count = last.ordinal + 1
+			g.count, g.newest = last.ordinal+1, last.newest
 			if !g.machineTime && last.newest.After(s.newest) {
 				s.newest = last.newest
+			}
+			if err := s.noteFirst(g); err != nil {
+				return err
 			}
 			continue
 		}
@@ -126,6 +137,20 @@ func (s *Spool) load() error {
 	}
 	s.loadFailures = 0
 	s.noteOldest()
+	return nil
+}
+
+// noteFirst finds out what is kept with a segment's first entry.
+func (s *Spool) noteFirst(g *segment) error {
+	first, found, err := s.peek(g, place{})
+	switch {
+	case errors.Is(err, errVanished):
+		return err
+	case err != nil || !found:
+		g.oldest = unknownOldest
+	default:
+		g.oldest, g.firstNewest = first.oldest, first.newest
+	}
 	return nil
 }
 
@@ -266,29 +291,37 @@ func (s *Spool) sweep() {
 	}
 }
 
-// noteOldest finds out what OldestQueued gives, from the first queued entry. Where that
-// cannot be read the old answer stays: it is not wrong, only too early.
+// noteOldest finds out what OldestQueued gives: what is kept with the first queued entry, or
+// with the first one of a later segment, since clocks may have been set back between them. Where
+// that cannot be read the old answer stays: it is not wrong, only too early.
 func (s *Spool) noteOldest() {
-	at := s.head
-	for _, g := range s.segments {
-		h, found, err := s.peek(g, at)
-		if err != nil {
-			if s.oldest.IsZero() {
-				s.oldest = unknownOldest
+	var oldest time.Time
+	for i, g := range s.segments {
+		bound := g.oldest
+		if i == 0 && s.head.ordinal > 0 {
+			h, found, err := s.peek(g, s.head)
+			switch {
+			case err != nil && s.oldest.IsZero():
+				bound = unknownOldest
+			case err != nil:
+				bound = s.oldest
+			case !found:
+				continue
+			default:
+				bound = h.oldest
 			}
-			return
 		}
-		if found {
-			s.oldest = h.oldest
-			return
+		if oldest.IsZero() || bound.Before(oldest) {
+			oldest = bound
 		}
-		at = place{}
 	}
+	s.oldest = oldest
 }
 
+// peek gives the header of the first legible entry from a place on. It reports false where there
+// is none.
 func (s *Spool) peek(g *segment, at place) (frameHeader, bool, error) {
-	const chunk = 4 << 10
-	r, done, err := s.read(g, at, chunk)
+	r, done, err := s.read(g, at, peekSize)
 	if err != nil {
 		return frameHeader{}, false, err
 	}

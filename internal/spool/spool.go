@@ -50,9 +50,10 @@ type Spool struct {
 	leftovers   []leftover
 	sweepFailed bool // was logged
 
-	loadFailures int // openings that failed because a segment could not be read
+	loadFailures int  // openings that failed because a segment could not be read
+	unsynced     bool // names of corrected segments may not be durable yet
 
-	oldest    time.Time // kept with the first queued entry
+	oldest    time.Time // no queued entry arrived before it; zero while nothing is queued
 	newest    time.Time // kept with the last entry that was ever seen
 	damaged   []string  // names of the files that were set aside
 	recovered int64
@@ -66,11 +67,12 @@ type Spool struct {
 // view is what can be asked without waiting for the disk.
 type view struct {
 	stats  Stats
+	oldest time.Time
 	newest time.Time
 	open   bool
 }
 
-// Open opens the spool in a directory. It reads the end of each segment, not the whole.
+// Open opens the spool in a directory. It reads the ends of each segment, not the whole.
 // Only [ErrInUse] is an error, and comes at once: a directory that cannot be opened for
 // another reason is logged, shown in the Stats, and tried again by each Append.
 func Open(options Options) (*Spool, error) {
@@ -152,12 +154,13 @@ func (s *Spool) Len() int64 {
 	return s.view.Load().stats.Events
 }
 
-// OldestQueued is a moment before which no queued event arrived; zero while nothing is
-// queued. It never blocks.
-func (s *Spool) OldestQueued() time.Time { return s.view.Load().stats.Oldest }
+// OldestQueued is a moment before which no queued event arrived by the database's clock; zero
+// while nothing is queued. While anything waits for Correct it is 1970: when that arrived is not
+// known. It never blocks.
+func (s *Spool) OldestQueued() time.Time { return s.view.Load().oldest }
 
-// NewestArrival is the latest arrival by the database's clock that was ever seen in the spool by this process;
-// zero when there was none. It never blocks.
+// NewestArrival is the latest arrival by the database's clock that this process has seen in the
+// spool; zero when there was none. It never blocks.
 func (s *Spool) NewestArrival() time.Time { return s.view.Load().newest }
 
 // Close gives the directory back. What is queued stays for the next process.
@@ -225,7 +228,7 @@ func (s *Spool) shut(unlock bool) error {
 		errs = append(errs, s.lock.release())
 		s.lock = nil
 	}
-	s.segments, s.leftovers, s.head, s.damaged, s.oldest = nil, nil, place{}, nil, time.Time{}
+	s.segments, s.leftovers, s.head, s.damaged, s.oldest, s.unsynced = nil, nil, place{}, nil, time.Time{}, false
 	return errors.Join(errs...)
 }
 

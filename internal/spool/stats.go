@@ -10,7 +10,7 @@ type Stats struct {
 	Events    int64     // queued events and rejections
 	Bytes     int64     // that they take on disk, with drained segments that cannot be deleted yet
 	MaxBytes  int64     // bound of Bytes
-	Oldest    time.Time // see OldestQueued
+	Oldest    time.Time // when the oldest one arrived, by the machine's clock before Correct
 	Damaged   []string  // files in the directory: damaged segments, set aside or still queued
 	Recovered int64     // legible entries that this process found in damaged segments
 	Fault     error     // why nothing can be appended at the moment, or nil
@@ -20,8 +20,7 @@ type Stats struct {
 // blocks. The caller must not change Damaged.
 func (s *Spool) Stats() Stats { return s.view.Load().stats }
 
-// unknownOldest stands for the oldest arrival where the first entry cannot be read:
-// nothing arrived before it.
+// unknownOldest stands for an oldest arrival that is not known: nothing arrived before it.
 var unknownOldest = time.Unix(0, 0).UTC() //nolint:gochecknoglobals // a constant
 
 // publish derives what can be asked without the lock; s.mu is held.
@@ -41,7 +40,10 @@ func (s *Spool) publish() {
 		open:   s.disk != nil || s.closed,
 	}
 	if v.stats.Events > 0 {
-		v.stats.Oldest = s.oldest
+		v.stats.Oldest, v.oldest = s.oldest, s.oldest
+		if slices.ContainsFunc(s.segments, func(g *segment) bool { return g.machineTime }) {
+			v.oldest = unknownOldest
+		}
 	}
 	s.view.Store(v)
 }
