@@ -70,9 +70,7 @@ func (s *Spool) appendOnce(batch readstate.Batch, oldest, newest time.Time) erro
 		g.oldest, g.firstNewest = oldest, newest
 	}
 	g.lastOldest, g.newest = oldest, newest
-	if !batch.MachineTime && newest.After(s.newest) {
-		s.newest = newest
-	}
+	s.noteNewest()
 	if s.oldest.IsZero() || oldest.Before(s.oldest) {
 		s.oldest = oldest
 	}

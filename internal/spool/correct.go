@@ -127,9 +127,7 @@ func (s *Spool) date(g *segment, move time.Duration) error {
 		g.oldest = g.oldest.Add(move)
 	}
 	g.firstNewest, g.newest = g.firstNewest.Add(move), g.newest.Add(move)
-	if g.newest.After(s.newest) {
-		s.newest = g.newest
-	}
+	s.noteNewest()
 	s.oldest = time.Time{} // was by the machine's clock
 	s.noteOldest()
 	return nil

@@ -121,9 +121,6 @@ func (s *Spool) load() error {
 		}
 		if found {
 			g.count, g.newest = last.ordinal+1, last.newest
-			if !g.machineTime && last.newest.After(s.newest) {
-				s.newest = last.newest
-			}
 			if err := s.noteFirst(g); err != nil {
 				return err
 			}
@@ -136,6 +133,7 @@ func (s *Spool) load() error {
 		s.retire(g)
 	}
 	s.loadFailures = 0
+	s.noteNewest()
 	s.noteOldest()
 	return nil
 }
@@ -288,6 +286,17 @@ func (s *Spool) sweep() {
 	})
 	if len(s.leftovers) == 0 {
 		s.sweepFailed = false
+	}
+}
+
+// noteNewest finds out what NewestArrival gives. It is what was appended last: an earlier entry may
+// be from a clock that was ahead.
+func (s *Spool) noteNewest() {
+	for _, g := range slices.Backward(s.segments) {
+		if !g.machineTime {
+			s.newest = g.newest
+			return
+		}
 	}
 }
 

@@ -159,8 +159,8 @@ func (s *Spool) Len() int64 {
 // known. It never blocks.
 func (s *Spool) OldestQueued() time.Time { return s.view.Load().oldest }
 
-// NewestArrival is the latest arrival by the database's clock that this process has seen in the
-// spool; zero when there was none. It never blocks.
+// NewestArrival is what was given as newest with the last entry by the database's clock that this
+// process has seen in the spool; zero when there was none. It never blocks.
 func (s *Spool) NewestArrival() time.Time { return s.view.Load().newest }
 
 // Close gives the directory back. What is queued stays for the next process.
