@@ -73,27 +73,13 @@ func (c *Clock) Read() Reading {
 	return Reading{At: at, Measured: l.measured, Correction: l.correction}
 }
 
-// Func is a clock that tells a time which is known to be the database's.
-type Func func() time.Time
-
-// Read reads the clock.
-func (f Func) Read() Reading {
-	return Reading{At: f().UTC().Truncate(time.Microsecond), Measured: true}
-}
-
 // Now is the database's time, or the machine's before the first measurement. UTC, in whole
 // microseconds. It may go back when the database's clock was set back.
 func (c *Clock) Now() time.Time { return c.Read().At }
 
-// Measured reports whether the clock was ever measured.
-func (c *Clock) Measured() bool { return c.line.Load().measured }
-
 // Offset is how far the database's clock was ahead of the machine's when it was measured last;
 // zero before.
 func (c *Clock) Offset() time.Duration { return c.line.Load().offset }
-
-// Accuracy is within what Now was right when it was measured last; zero before.
-func (c *Clock) Accuracy() time.Duration { return c.line.Load().accuracy }
 
 // Earlier is the earlier of the database's time and the machine's: what must not be done
 // too early, such as dropping what is old, waits for both.

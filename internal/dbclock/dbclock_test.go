@@ -52,12 +52,12 @@ func TestMeasure(t *testing.T) {
 		w := newWorld()
 		w.wall = ahead
 		c := dbclock.New(w.machine())
-		require.False(t, c.Measured())
+		require.False(t, c.Read().Measured)
 		require.Equal(t, w.now().Add(ahead), c.Now(), "the machine's, until the database's is known")
 		w.elapsed += time.Minute
 		before := c.Read()
 		require.NoError(t, c.Measure(t.Context(), w.ask))
-		require.True(t, c.Measured())
+		require.True(t, c.Read().Measured)
 		require.Equal(t, w.now(), c.Now())
 		require.Equal(t, -ahead, c.Offset())
 		read := c.Read()

@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/dbclock"
 	"readmark/internal/readstate"
 	"readmark/internal/spool"
 )
@@ -27,7 +26,7 @@ func TestGroupIsInFlightFromItsBeginning(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
 	queue, err := spool.Open(spool.Options{Dir: t.TempDir(), MaxBytes: 1 << 20, Now: time.Now, Logger: logger})
 	require.NoError(t, err)
-	in := New(Options{Store: awayStore{}, Spool: queue, Budget: time.Second, Clock: dbclock.Func(time.Now), Logger: logger})
+	in := New(Options{Store: awayStore{}, Spool: queue, Budget: time.Second, Clock: ClockFunc(time.Now), Logger: logger})
 	defer func() {
 		in.Stop(t.Context())
 		require.NoError(t, queue.Close())

@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/dbclock"
 	"readmark/internal/ingest"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
@@ -40,7 +39,7 @@ func BenchmarkDrain(b *testing.B) {
 				}
 				require.NoError(b, queue.Append(batch, batch.Events[0].At, batch.Events[len(batch.Events)-1].At))
 			}
-			in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: time.Second, Clock: dbclock.Func(time.Now), Logger: discard()})
+			in := ingest.New(ingest.Options{Store: s, Spool: queue, Budget: time.Second, Clock: ingest.ClockFunc(time.Now), Logger: discard()})
 			b.ResetTimer()
 			in.Start(context.Background(), time.Time{})
 			in.Stop(context.Background())

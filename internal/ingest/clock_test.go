@@ -128,7 +128,7 @@ func TestArrivalsOfAnEarlierProcess(t *testing.T) {
 	in.Start(t.Context(), time.Time{})
 	end()
 	require.Equal(t, []string{"a", "b", "c"}, store.users())
-	require.Equal(t, []time.Time{started.Add(-time.Second), started, started}, store.arrivals())
+	require.Equal(t, []time.Time{started.Add(-time.Second - time.Microsecond), started.Add(-time.Microsecond), started}, store.arrivals())
 }
 
 // A newest arrival from the future, of the journal or the spool, is not taken over; and when

@@ -13,7 +13,7 @@ const (
 	drainEvents = 5000
 	drainBytes  = 4 << 20
 	// fewQueued is how many events may be left for new ones to wait while they are drained.
-	fewQueued = 256
+	fewQueued int64 = 256
 	// drainTimeout bounds such a transaction: longer than the budget, since
 	// nobody waits for it.
 	drainTimeout = 10 * time.Second
@@ -50,73 +50,90 @@ func (in *Ingest) drainUntilStopped(ctx context.Context) {
 func (in *Ingest) drainAll(ctx context.Context) {
 	probe, limit, moved, started := firstProbe, drainEvents, 0, time.Now()
 	for {
-		n, err := in.drain(ctx, limit)
-		if err != nil {
-			in.down.Store(true)
-			in.cause.Store(&err)
-			in.metrics.probeFailures.Inc()
-			in.options.Logger.DebugContext(ctx, "spool not drained yet", "error", err)
-			select {
-			case <-in.stopping:
-				in.options.Logger.WarnContext(ctx, "callbacks stay in the spool for the next start",
-					"callbacks", in.options.Spool.Len(), "error", err)
-				return
-			case <-time.After(jitter(probe)):
-			}
-			// A slow database may take less at a time.
-			probe, limit = min(2*probe, maxProbe), max(limit/4, 1)
-			continue
-		}
-		in.down.Store(false)
-		in.cause.Store(nil)
-		probe, limit = firstProbe, min(2*limit, drainEvents)
+		n, ended, err := in.drainSome(ctx, limit)
 		moved += n
-		ended := n == 0 && in.endSpooling()
-		if !ended {
-			n, ended = in.drainLast(ctx)
-			moved += n
-		}
 		if ended {
 			in.options.Logger.DebugContext(ctx, "spool is drained: callbacks go to the database again",
 				"callbacks", moved, "duration_ms", time.Since(started).Milliseconds())
 			return
 		}
+		if n > 0 {
+			probe, limit = firstProbe, min(2*limit, drainEvents)
+		}
+		if err == nil {
+			continue
+		}
+		in.down.Store(true)
+		in.cause.Store(&err)
+		in.metrics.probeFailures.Inc()
+		in.options.Logger.DebugContext(ctx, "spool not drained yet", "error", err)
+		select {
+		case <-in.stopping:
+			in.options.Logger.WarnContext(ctx, "callbacks stay in the spool for the next start",
+				"callbacks", in.options.Spool.Len(), "error", err)
+			return
+		case <-time.After(jitter(probe)):
+		}
+		// A slow database may take less at a time.
+		probe, limit = min(2*probe, maxProbe), max(limit/4, 1)
 	}
 }
 
-// drainLast moves what is left, if that is little, while new events wait for it, and ends
-// spooling: under steady load there is always another event, and a database whose commits take as
-// long as the disk's syncs would never catch up. It gives up after half of the budget, so that those who wait
-// still have the other half.
-func (in *Ingest) drainLast(ctx context.Context) (moved int, ended bool) {
+// drainSome moves one batch, and the rest if that is little and the database quick.
+func (in *Ingest) drainSome(ctx context.Context, limit int) (moved int, ended bool, err error) {
+	started := time.Now()
+	if moved, err = in.drain(ctx, limit); err != nil {
+		return 0, false, err
+	}
+	in.down.Store(false)
+	in.cause.Store(nil)
+	few := fewQueued
+	if in.isStopping() || time.Since(started) > in.options.Budget/2 {
+		few = 0 // nobody would wait, or in vain
+	}
+	last, ended, err := in.drainLast(ctx, few)
+	return moved + last, ended, err
+}
+
+func (in *Ingest) isStopping() bool {
+	select {
+	case <-in.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// drainLast ends spooling when at most so many events are left, and moves them first, while new
+// ones wait: under steady load there is always another event, and a database whose commits take as
+// long as the disk's syncs would never catch up. It gives up after half of the budget, so that
+// those who wait still have the other half. Nothing else ends spooling.
+func (in *Ingest) drainLast(ctx context.Context, few int64) (moved int, ended bool, err error) {
 	in.order.Lock()
 	defer in.order.Unlock()
-	if in.options.Spool.Len() > fewQueued {
-		return 0, false
+	if in.options.Spool.Len() > few {
+		return 0, false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, in.options.Budget/2)
 	defer cancel()
-	if in.correctSpool() != nil {
-		return 0, false // the next attempt tells why
-	}
 	for in.options.Spool.Len() > 0 {
+		if err := in.correctSpool(); err != nil {
+			return moved, false, err
+		}
 		n, err := in.move(ctx, drainEvents)
 		if err != nil || n == 0 {
-			return moved, false
+			return moved, false, err
 		}
 		moved += n
 	}
 	in.spooling.Store(false)
-	return moved, true
+	return moved, true, nil
 }
 
 // drain moves one batch. What was written before a failure is written again
 // next time, which changes nothing.
 func (in *Ingest) drain(ctx context.Context, limit int) (moved int, err error) {
-	in.order.Lock()
-	err = in.correctSpool()
-	in.order.Unlock()
-	if err != nil {
+	if err := in.correctQueued(); err != nil {
 		return 0, err
 	}
 	return in.move(ctx, limit)

@@ -25,19 +25,19 @@ import (
 // in parts.
 const maxGroup = 1000
 
-// A second transaction may be under way beside one of few events: two lone callers need
-// not wait for each other. Beside a larger one it would only make groups smaller, which
-// costs the database more than it gains. Nothing is written beside what moves positions:
-// its place in the order of arrival decides what receipts beside it mean.
+// A second transaction may run beside one with few events, so that two lone callers need not wait
+// for each other. Beside a larger one it would only make groups smaller, which costs the database
+// more than it gains. Nothing runs beside a transaction that moves positions: its place in the order
+// of arrival decides what the receipts around it mean.
 const (
 	maxWriters = 2
 	fewAtOnce  = 4
 )
 
 // Store makes a batch durable, as a whole or not at all. Its error wraps
-// [readstate.ErrUnavailable] when the store could not be asked, also
-// [readstate.ErrRetry] when the same call may succeed at once; any other error
-// means that it refused the batch for what it holds.
+// [readstate.ErrUnavailable] when the store could not be asked, and [readstate.ErrRetry]
+// too when the same call may succeed at once. Any other error means that the store refuses
+// what the batch holds.
 type Store interface {
 	Commit(ctx context.Context, batch readstate.Batch) error
 }
@@ -57,8 +57,8 @@ type Spool interface {
 type Options struct {
 	Store Store
 	Spool Spool
-	// Budget is how long the database may take for a group before it goes to
-	// the spool.
+	// Budget is how long the database may take for a group before the rest of the group goes to the
+	// spool.
 	Budget time.Duration
 	Clock  Clock
 	Logger *slog.Logger
@@ -76,52 +76,49 @@ type Ingest struct {
 	// inFlight has the first arrivals of the groups that are being written.
 	inFlight moments
 
-	mu      sync.Mutex
+	mu      sync.Mutex         // taken before order, never after it
 	cancel  context.CancelFunc // ends the drainer's work at once; nil before Start
 	stopped bool
 
-	// order holds the queue's order: whoever appends to the spool, or ends
-	// spooling, holds it.
+	// order guards the order of the queue. Whoever appends to the spool, corrects it, or begins or
+	// ends spooling holds it.
 	order lock
-	// spooling sends groups to the spool without asking the database: the
-	// circuit breaker. It is on while the spool holds anything.
+	// spooling is the circuit breaker: while it is set, groups go to the spool and the database is
+	// not asked. It is set while the spool holds anything.
 	spooling     atomic.Bool
 	started      atomic.Bool
 	recentDrains recentDrains
-	// down says that the last answer of the database was none, cause why it was that.
-	down  atomic.Bool
-	cause atomic.Pointer[error]
+	down         atomic.Bool           // the database did not answer when it was last asked
+	cause        atomic.Pointer[error] // why
 
 	wake     chan struct{} // has an element when spooling began
 	stopping chan struct{} // closed by Stop
 	drainer  sync.WaitGroup
 }
 
-// lock is a mutex that is held while the database is waited for. It is a channel, so that tests
-// which let time pass see who waits for it.
+// lock is a mutex made of a channel: synctest lets time pass while somebody waits for a channel,
+// but not for a sync.Mutex.
 type lock chan struct{}
 
-// Lock takes the lock.
+// Lock locks l.
 func (l lock) Lock() { l <- struct{}{} }
 
-// Unlock gives it back.
+// Unlock unlocks l.
 func (l lock) Unlock() { <-l }
 
-// submission is what one caller brings: the events of a callback, or the record of a
-// rejected one.
+// submission holds the events of one callback, or the record of a rejected one.
 type submission struct {
-	events    []readstate.Event
-	rejection *readstate.Rejection
-	receipts  bool // nothing but receipts
-	// machineTime: arrivals are by the machine's clock.
-	machineTime bool
+	events      []readstate.Event
+	rejection   *readstate.Rejection
+	receipts    bool // nothing but receipts
+	machineTime bool // arrivals are by the machine's clock
 	err         error
 }
 
-// outcome has what did not become durable, by identity, with the reason.
+// outcome maps what did not become durable to the reason.
 type outcome map[readstate.ID]error
 
-// New returns an Ingest that writes to the spool only, until Start.
+// New returns an Ingest that writes to the spool until Start is called.
 func New(options Options) *Ingest {
 	in := &Ingest{
 		options: options, clock: clock{source: options.Clock}, opened: options.Clock.Read(), metrics: newMetrics(),
@@ -137,9 +134,9 @@ func New(options Options) *Ingest {
 	return in
 }
 
-// Start begins to use the database, whose clock has been measured: what is spooled is
-// drained, in the background until Stop, and then events are written directly. newest is the
-// newest arrival in the journal; every later one comes after it.
+// Start begins to use the database, whose clock must have been measured. It drains the spool in the
+// background until Stop; as soon as the spool is empty, events are written directly. newest is the
+// newest arrival in the journal: every arrival from now on is later.
 func (in *Ingest) Start(ctx context.Context, newest time.Time) {
 	in.clock.advance(newest)
 	in.mu.Lock()
@@ -148,19 +145,19 @@ func (in *Ingest) Start(ctx context.Context, newest time.Time) {
 		return
 	}
 	in.down.Store(false)
-	if err := in.correctSpool(); err != nil {
+	if err := in.correctQueued(); err != nil {
 		in.options.Logger.WarnContext(ctx, "spooled events cannot be dated by the database's clock yet", "error", err)
 	}
-	in.endSpooling()
+	_, _, _ = in.drainLast(ctx, 0) // moves nothing, so that nothing fails
 	in.started.Store(true)
 	ctx, in.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	in.drainer.Go(func() { in.drainUntilStopped(ctx) })
 }
 
-// Submit blocks until the events of one callback are durable and returns nil, or returns
-// why one is not: a [readstate.InputError] when the database refuses what it holds; the
-// others may be durable then. It sets identities and arrivals in events, which it keeps
-// until it returns. When the context ends first, the events may still become durable.
+// Submit blocks until the events of one callback are durable. Its error says why one of them is
+// not, and the others may be durable all the same; it is a [readstate.InputError] when the database
+// refuses what the event holds. Submit sets identities and arrivals in events, which the caller must
+// not use before it returns. When the context ends first, the events may still become durable.
 func (in *Ingest) Submit(ctx context.Context, events []readstate.Event) error {
 	sub := &submission{events: events, receipts: true}
 	for i := range events {
@@ -174,8 +171,7 @@ func (in *Ingest) Submit(ctx context.Context, events []readstate.Event) error {
 	return in.submit(ctx, sub)
 }
 
-// Reject blocks until the record of a rejected callback is durable, as
-// [Ingest.Submit] does.
+// Reject is Submit for the record of a rejected callback.
 func (in *Ingest) Reject(ctx context.Context, rejection readstate.Rejection) (err error) {
 	if rejection.ID, err = identity(); err != nil {
 		return err
@@ -198,7 +194,7 @@ func identity() (readstate.ID, error) {
 	return readstate.ID(id), nil
 }
 
-// arrive gives arrivals, in the order in which submissions are written.
+// arrive sets the arrivals of a submission. The batcher calls it in the order of writing.
 func (in *Ingest) arrive(sub *submission) {
 	at, machineTime := in.clock.next(sub.weight())
 	sub.machineTime = machineTime
@@ -210,14 +206,14 @@ func (in *Ingest) arrive(sub *submission) {
 	}
 }
 
-// begin notes the first arrival of a group before any later group can reach the spool.
+// begin registers a group as in flight, before any later group can reach the spool.
 func (in *Ingest) begin(group []*submission) {
 	in.correct(group)
 	in.inFlight.add(arrivalOf(group))
 }
 
-// correct moves arrivals of a group by the machine's clock, if the database's has been
-// measured since: then all are by one clock.
+// correct moves the arrivals of a group that are by the machine's clock to the database's, if that
+// has been measured since. Then all arrivals of the group are by one clock.
 func (in *Ingest) correct(group []*submission) {
 	now := in.options.Clock.Read()
 	for _, sub := range group {
@@ -233,7 +229,7 @@ func (in *Ingest) correct(group []*submission) {
 	}
 }
 
-// arrivalOf gives the first arrival of a group's events, zero where it has none.
+// arrivalOf returns the first arrival of a group's events, or zero if there are no events.
 func arrivalOf(group []*submission) time.Time {
 	for _, sub := range group {
 		if len(sub.events) > 0 {
@@ -245,7 +241,7 @@ func arrivalOf(group []*submission) time.Time {
 
 func (s *submission) weight() int { return max(1, len(s.events)) }
 
-// mayRun reports whether one more transaction may begin.
+// mayRun reports whether a transaction for next may begin beside those that are running.
 func mayRun(next []*submission, running [][]*submission) bool {
 	if len(running) == 0 {
 		return true
@@ -272,7 +268,7 @@ func onlyReceipts(group []*submission) bool {
 
 // run makes a group durable.
 func (in *Ingest) run(ctx context.Context, group []*submission) {
-	defer in.inFlight.remove(arrivalOf(group)) // as it was when it began
+	defer in.inFlight.remove(arrivalOf(group)) // evaluated now: correct may change it
 	in.correct(group)
 	batch := readstate.Batch{Fresh: true}
 	if len(group) == 1 {
@@ -304,9 +300,9 @@ func (in *Ingest) run(ctx context.Context, group []*submission) {
 	}
 }
 
-// Stop ends an Ingest that nothing is submitted to any more: it blocks until
-// all groups are durable and the spool is empty, the database fails, or the
-// context ends. What stays in the spool is the next process's.
+// Stop blocks until all groups are durable and the spool is empty, the database fails, or the
+// context ends. Nothing may be submitted any more. What stays in the spool is drained by the next
+// process.
 func (in *Ingest) Stop(ctx context.Context) {
 	in.batcher.Wait()
 	in.mu.Lock()
@@ -323,7 +319,7 @@ func (in *Ingest) Stop(ctx context.Context) {
 	cancel()
 }
 
-// Started reports whether Start has been called: the database is prepared.
+// Started reports whether Start has been called.
 func (in *Ingest) Started() bool { return in.started.Load() }
 
 // Answered takes note that the database has answered somebody else. While events are drained from the
@@ -334,15 +330,14 @@ func (in *Ingest) Answered() {
 	}
 }
 
-// Status says where events go at the moment.
+// Status is the state of the circuit breaker.
 type Status struct {
-	Spooling bool // to the spool, which also holds what came before
-	Down     bool // the database did not answer when it was last asked
-	// Cause is why events go to the spool, while they do and that is known.
-	Cause error
+	Spooling bool  // events go to the spool
+	Down     bool  // the database did not answer when it was last asked
+	Cause    error // why events go to the spool; nil if they do not, or the reason is not known
 }
 
-// Status gives the state of the circuit breaker.
+// Status returns the state of the circuit breaker.
 func (in *Ingest) Status() Status {
 	status := Status{Spooling: in.spooling.Load(), Down: in.down.Load()}
 	if cause := in.cause.Load(); status.Spooling && cause != nil {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/dbclock"
 	"readmark/internal/ingest"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
@@ -78,7 +77,7 @@ func prepare(t testing.TB, store ingest.Store, dir string, now func() time.Time)
 	queue, err := spool.Open(spool.Options{Dir: dir, MaxBytes: 64 << 20, Now: now, Logger: discard()})
 	require.NoError(t, err)
 	in := ingest.New(ingest.Options{
-		Store: store, Spool: queue, Budget: 800 * time.Millisecond, Clock: dbclock.Func(now), Logger: discard(),
+		Store: store, Spool: queue, Budget: 800 * time.Millisecond, Clock: ingest.ClockFunc(now), Logger: discard(),
 	})
 	t.Cleanup(func() {
 		in.Stop(context.Background())

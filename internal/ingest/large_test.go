@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/dbclock"
 	"readmark/internal/ingest"
 	"readmark/internal/readstate"
 	"readmark/internal/spool"
@@ -142,7 +141,7 @@ func watch(t *testing.T, store ingest.Store, dir string) (*ingest.Ingest, *watch
 	require.NoError(t, err)
 	watched := &watchedSpool{Spool: queue}
 	in := ingest.New(ingest.Options{
-		Store: store, Spool: watched, Budget: 800 * time.Millisecond, Clock: dbclock.Func(time.Now), Logger: discard(),
+		Store: store, Spool: watched, Budget: 800 * time.Millisecond, Clock: ingest.ClockFunc(time.Now), Logger: discard(),
 	})
 	t.Cleanup(func() {
 		in.Stop(context.Background())

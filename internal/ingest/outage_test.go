@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/dbclock"
 	"readmark/internal/ingest"
 	"readmark/internal/readstate"
 	"readmark/internal/spool"
@@ -102,7 +101,7 @@ func TestRestart(t *testing.T) {
 	options := spool.Options{Dir: dir, MaxBytes: 1 << 20, Now: time.Now, Logger: discard()}
 	queue, err := spool.Open(options)
 	require.NoError(t, err)
-	in := ingest.New(ingest.Options{Store: store, Spool: queue, Budget: time.Second, Clock: dbclock.Func(func() time.Time { return now }), Logger: discard()})
+	in := ingest.New(ingest.Options{Store: store, Spool: queue, Budget: time.Second, Clock: ingest.ClockFunc(func() time.Time { return now }), Logger: discard()})
 	require.NoError(t, submit(t.Context(), in, "before start"), "the database is not prepared yet")
 	in.Start(t.Context(), time.Time{})
 	require.NoError(t, submit(t.Context(), in, "a"))
@@ -114,7 +113,7 @@ func TestRestart(t *testing.T) {
 	store.set("ok")
 	queue, err = spool.Open(options)
 	require.NoError(t, err)
-	in = ingest.New(ingest.Options{Store: store, Spool: queue, Budget: time.Second, Clock: dbclock.Func(func() time.Time { return now }), Logger: discard()})
+	in = ingest.New(ingest.Options{Store: store, Spool: queue, Budget: time.Second, Clock: ingest.ClockFunc(func() time.Time { return now }), Logger: discard()})
 	require.NoError(t, submit(t.Context(), in, "a"))
 	require.True(t, in.Status().Spooling)
 	in.Start(t.Context(), time.Time{})
@@ -147,7 +146,7 @@ func TestSpoolFails(t *testing.T) {
 		queue, err := spool.Open(spool.Options{Dir: dir, MaxBytes: 1 << 20, Now: time.Now, Logger: discard()})
 		require.NoError(t, err)
 		broken := &brokenSpool{Spool: queue, broken: true}
-		in := ingest.New(ingest.Options{Store: store, Spool: broken, Budget: 800 * time.Millisecond, Clock: dbclock.Func(time.Now), Logger: discard()})
+		in := ingest.New(ingest.Options{Store: store, Spool: broken, Budget: 800 * time.Millisecond, Clock: ingest.ClockFunc(time.Now), Logger: discard()})
 		in.Start(t.Context(), time.Time{})
 		err = submit(t.Context(), in, "lost")
 		require.ErrorIs(t, err, errDisk)

@@ -14,6 +14,9 @@ import (
 	"readmark/internal/readstate"
 )
 
+// errLate is why the rest of a large group goes to the spool though the database has answered.
+var errLate = fmt.Errorf("%w: the group took longer than the commit budget", readstate.ErrUnavailable)
+
 var errNotMeasured = fmt.Errorf("%w: the database's clock is not known yet", readstate.ErrUnavailable)
 
 const (
@@ -23,16 +26,17 @@ const (
 	maxRetries = 8
 )
 
-// persist makes a group durable in the database or in the spool, in parts where it is
-// large, and gives what could not be.
+// persist makes a group durable in the database or in the spool, in parts where it is large, and
+// gives what could not be. All parts share one budget: OpenIM does not wait for long.
 func (in *Ingest) persist(ctx context.Context, batch readstate.Batch) outcome {
+	deadline := time.Now().Add(in.options.Budget)
 	var failed outcome
 	for len(batch.Events) > maxGroup {
 		part := readstate.Batch{Events: batch.Events[:maxGroup:maxGroup], Fresh: batch.Fresh, MachineTime: batch.MachineTime}
 		batch.Events = batch.Events[maxGroup:]
-		failed = failed.with(in.persistPart(ctx, part))
+		failed = failed.with(in.persistPart(ctx, part, deadline))
 	}
-	return failed.with(in.persistPart(ctx, batch))
+	return failed.with(in.persistPart(ctx, batch, deadline))
 }
 
 // with adds what failed in another part.
@@ -44,16 +48,23 @@ func (o outcome) with(other outcome) outcome {
 	return o
 }
 
-func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch) outcome {
+// persistPart makes a part of a group durable, in the database until the deadline.
+func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch, deadline time.Time) outcome {
+	var spooled bool
 	var spoolErr error
 	if in.spooling.Load() {
-		if spooled, err := in.spoolBehind(&batch); spooled {
-			noteSpooled(ctx)
-			return nil
-		} else if err != nil {
-			// The spool is full or broken: the database is the only hope left.
-			spoolErr = err
-		}
+		spooled, spoolErr = in.spoolBehind(&batch)
+	}
+	if !spooled && spoolErr == nil && !time.Now().Before(deadline) {
+		spoolErr = in.beginSpooling(ctx, &batch, errLate)
+		spooled = spoolErr == nil
+	}
+	if spooled {
+		noteSpooled(ctx)
+		return nil
+	}
+	if spoolErr != nil { // full or broken: the database is the only hope left
+		deadline = time.Now().Add(in.options.Budget)
 	}
 	correct(&batch, in.options.Clock.Read())
 	if batch.MachineTime { // whoever reaches the database measures its clock first
@@ -61,7 +72,7 @@ func (in *Ingest) persistPart(ctx context.Context, batch readstate.Batch) outcom
 		c.fail(batch, errors.Join(errNotMeasured, spoolErr))
 		return c.failed
 	}
-	committing, cancel := context.WithTimeout(ctx, in.options.Budget)
+	committing, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	c := commit{Ingest: in}
 	c.write(committing, batch)
@@ -113,6 +124,13 @@ func (in *Ingest) append(batch *readstate.Batch) error {
 	return in.options.Spool.Append(*batch, in.inFlight.oldest(firstArrival(batch)), in.clock.newest())
 }
 
+// correctQueued is correctSpool for who does not hold in.order.
+func (in *Ingest) correctQueued() error {
+	in.order.Lock()
+	defer in.order.Unlock()
+	return in.correctSpool()
+}
+
 // correctSpool moves spooled arrivals by the machine's clock to the database's; in.order is held.
 func (in *Ingest) correctSpool() error {
 	now := in.options.Clock.Read()
@@ -158,17 +176,6 @@ func (in *Ingest) resumeSpooling() {
 	if in.options.Spool.Len() > 0 {
 		in.spooling.Store(true)
 	}
-}
-
-// endSpooling lets groups go to the database again when the spool is empty.
-func (in *Ingest) endSpooling() bool {
-	in.order.Lock()
-	defer in.order.Unlock()
-	if in.options.Spool.Len() > 0 {
-		return false
-	}
-	in.spooling.Store(false)
-	return true
 }
 
 // commit is one attempt to write a batch to the database, whole or in parts.

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"readmark/internal/dbclock"
 	"readmark/internal/ingest"
 	"readmark/internal/readstate"
 	"readmark/internal/spool"
@@ -109,7 +108,7 @@ func TestNothingIsLostProperty(t *testing.T) {
 func inRun(r *rapid.T, store ingest.Store, dir string, do func(*ingest.Ingest)) (left int64) {
 	queue, err := spool.Open(spool.Options{Dir: dir, MaxBytes: 1 << 20, Now: time.Now, Logger: discard()})
 	require.NoError(r, err)
-	in := ingest.New(ingest.Options{Store: store, Spool: queue, Budget: 800 * time.Millisecond, Clock: dbclock.Func(time.Now), Logger: discard()})
+	in := ingest.New(ingest.Options{Store: store, Spool: queue, Budget: 800 * time.Millisecond, Clock: ingest.ClockFunc(time.Now), Logger: discard()})
 	in.Start(context.Background(), time.Time{})
 	defer func() {
 		in.Stop(context.Background())
