@@ -20,6 +20,7 @@ import (
 
 	"readmark/internal/auth/guard"
 	"readmark/internal/body"
+	"readmark/internal/lograte"
 	"readmark/internal/readstate"
 )
 
@@ -77,6 +78,8 @@ type handler struct {
 	read       func() time.Time // see Options.AsOf
 	unreadable func() string    // see Options.Unreadable
 	logger     *slog.Logger
+	// unavailable and failed tell of reads that fail, in an outage all of them.
+	unavailable, failed *lograte.Line
 }
 
 // Register adds the routes of the read API, its OpenAPI document and its docs
@@ -102,6 +105,8 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	h := &handler{
 		reader: options.Reader, database: options.Database, eraser: options.Eraser, retention: options.Retention,
 		now: options.Now, read: options.AsOf, unreadable: options.Unreadable, logger: options.Logger,
+		unavailable: lograte.New(options.Logger, slog.LevelWarn, "read api cannot reach the database"),
+		failed:      lograte.New(options.Logger, slog.LevelError, "read api failed"),
 	}
 	if h.read == nil {
 		h.read = options.Now
@@ -192,14 +197,14 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(told.Text), http.Header{"Retry-After": {"1"}})
 	case errors.Is(err, readstate.ErrUnavailable), ctx.Err() != nil:
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has gone
-			h.logger.WarnContext(ctx, "read api cannot reach the database", "error", err)
+			h.unavailable.Log(ctx, slog.Any("error", err))
 		}
 		return huma.ErrorWithHeaders(
 			huma.Error503ServiceUnavailable(unreachable),
 			http.Header{"Retry-After": {"1"}},
 		)
 	default:
-		h.logger.ErrorContext(ctx, "read api failed", "error", err)
+		h.failed.Log(ctx, slog.Any("error", err))
 		return huma.Error500InternalServerError("internal error")
 	}
 }

@@ -75,8 +75,9 @@ func TestProblemsQuoteShortValues(t *testing.T) {
 func TestBrokenBodies(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
-	listener, err := server.Listen(t.Context(), "test", "127.0.0.1:0", s.handler, slog.New(slog.DiscardHandler))
+	opened, err := server.Open(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)
+	listener := server.NewListener("test", opened, s.handler, slog.New(slog.DiscardHandler))
 	listener.Serve(func(err error) { t.Error(err) })
 	defer func() { require.NoError(t, listener.Shutdown(t.Context())) }()
 	const chunked = "Transfer-Encoding: chunked\r\n\r\n"

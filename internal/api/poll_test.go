@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/api"
+	"readmark/internal/logtest"
 	"readmark/internal/readstate"
 	"readmark/internal/server"
 )
@@ -223,4 +224,24 @@ func TestCallerGone(t *testing.T) {
 	defer end()
 	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(late, http.MethodGet, "/v1/groups/g/unread", nil))
 	require.Contains(t, log.String(), "read api cannot reach the database")
+}
+
+// An outage is told once, not with each read that fails.
+func TestFailedReadsAreToldOnce(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	var log logtest.Log
+	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	handler := server.New(server.Options{
+		Registry: prometheus.NewRegistry(), Logger: logger,
+		API: api.Options{Reader: direct(s.store), Database: s.store, Eraser: s.store, Now: time.Now, Logger: logger},
+	})
+	late, end := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer end()
+	for range 20 {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequestWithContext(late, http.MethodGet, "/v1/groups/g/unread", nil))
+		require.Equal(t, 503, answer.Code)
+	}
+	require.Len(t, log.Lines("read api cannot reach the database"), 1)
 }

@@ -315,7 +315,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	c, logger := v.config, v.logger
 	v.register()
 	registry := v.registry
-	readiness := server.NewReadiness(v.condition, logger)
+	readiness := server.NewReadiness(v.condition)
 	ops := server.NewListener("ops", v.addresses.ops, server.NewOps(readiness, registry), logger)
 	var sink webhook.Sink = v.ingest
 	if v.openim == nil {

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -78,7 +77,7 @@ func TestSecurityHeaders(t *testing.T) {
 	}
 	ops := server.NewOps(server.NewReadiness(func(context.Context) server.Condition {
 		return server.Condition{Status: server.Ready}
-	}, slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
+	}), prometheus.NewRegistry())
 	for _, target := range []string{"/livez", "/readyz", "/metrics", "/debug/pprof/", "/nothing"} {
 		header := ask(ops, "GET", target, "").Header()
 		require.Equal(t, []string{"nosniff"}, header.Values("X-Content-Type-Options"), target)

@@ -23,25 +23,14 @@ type Listener struct {
 	closing  *atomic.Bool
 }
 
-// Listen opens the address; port 0 takes a free one, which the log tells.
-// Nothing is served before Serve.
-func Listen(
-	ctx context.Context, name, addr string, handler http.Handler, logger *slog.Logger, options ...ListenOption,
-) (*Listener, error) {
-	listener, err := Open(ctx, addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen for %s: %w", name, err)
-	}
-	return NewListener(name, listener, handler, logger, options...), nil
-}
-
-// Open opens an address for a [NewListener]: whoever connects waits until it serves.
+// Open opens an address for [NewListener]. Port 0 takes a free one. Whoever connects waits until it
+// is served.
 func Open(ctx context.Context, addr string) (net.Listener, error) {
 	var config net.ListenConfig
 	return config.Listen(ctx, "tcp", addr)
 }
 
-// NewListener is Listen for an address that is open already.
+// NewListener returns a Listener on an address that [Open] has opened. Nothing is served before Serve.
 func NewListener(name string, listener net.Listener, handler http.Handler, logger *slog.Logger, options ...ListenOption) *Listener {
 	l := &Listener{
 		name: name, listener: listener, limits: DefaultLimits(), logger: logger, done: make(chan struct{}), closing: new(atomic.Bool),

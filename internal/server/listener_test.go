@@ -19,8 +19,9 @@ func TestShutdownFinishesRequests(t *testing.T) {
 	t.Parallel()
 	f := newFixture("", false)
 	f.sink.hold, f.sink.entered = make(chan struct{}), make(chan struct{})
-	listener, err := server.Listen(t.Context(), "test", "127.0.0.1:0", f.handler, slog.New(slog.DiscardHandler))
+	opened, err := server.Open(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)
+	listener := server.NewListener("test", opened, f.handler, slog.New(slog.DiscardHandler))
 	listener.Serve(func(err error) { t.Error(err) })
 	addr := listener.Addr()
 

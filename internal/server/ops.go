@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -44,15 +43,11 @@ type Readiness struct {
 	check func(ctx context.Context) Condition
 	// stopping is set when the process is about to end.
 	stopping atomic.Bool
-	logger   *slog.Logger
-	last     atomic.Value // the Status of the last probe, to log changes only
 }
 
 // NewReadiness returns a Readiness that asks check at every probe.
-func NewReadiness(check func(ctx context.Context) Condition, logger *slog.Logger) *Readiness {
-	r := &Readiness{check: check, logger: logger}
-	r.last.Store(Ready)
-	return r
+func NewReadiness(check func(ctx context.Context) Condition) *Readiness {
+	return &Readiness{check: check}
 }
 
 // Stop makes every later probe answer 503.
@@ -71,9 +66,6 @@ func (r *Readiness) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	if what := request.URL.Query(); what.Has("for") {
 		answerFor(w, what.Get("for"), &condition)
 		return
-	}
-	if was := r.last.Swap(condition.Status); was != condition.Status {
-		r.logger.WarnContext(ctx, "readiness changed", "now", string(condition.Status), "notes", condition.Notes)
 	}
 	if condition.Status == NotReady {
 		w.WriteHeader(http.StatusServiceUnavailable)

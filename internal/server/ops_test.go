@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -31,7 +30,7 @@ func get(t *testing.T, url string) (int, string) {
 func TestOps(t *testing.T) {
 	t.Parallel()
 	told := make(chan server.Condition, 10)
-	readiness := server.NewReadiness(func(context.Context) server.Condition { return <-told }, slog.New(slog.DiscardHandler))
+	readiness := server.NewReadiness(func(context.Context) server.Condition { return <-told })
 	ops := httptest.NewServer(server.NewOps(readiness, prometheus.NewRegistry()))
 	defer ops.Close()
 	status, body := get(t, ops.URL+"/livez")

@@ -59,8 +59,9 @@ func newBoundedHandler(s *sink, bodies body.Bounds, origins ...string) http.Hand
 // listen serves the handler until the test ends.
 func listen(t *testing.T, handler http.Handler, options ...server.ListenOption) *server.Listener {
 	t.Helper()
-	l, err := server.Listen(t.Context(), "test", "127.0.0.1:0", handler, slog.New(slog.DiscardHandler), options...)
+	opened, err := server.Open(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)
+	l := server.NewListener("test", opened, handler, slog.New(slog.DiscardHandler), options...)
 	l.Serve(func(err error) { t.Error(err) })
 	t.Cleanup(func() {
 		ending, cancel := context.WithTimeout(context.Background(), 20*time.Second)

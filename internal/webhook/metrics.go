@@ -132,12 +132,9 @@ func (m *metrics) observe(ctx context.Context, command string, dialect string, r
 	took, o := time.Since(started).Seconds(), outcome{dialect, r}
 	prepared, known := m.series[command]
 	if !known {
-		command, prepared = otherCommand, m.series[otherCommand]
+		prepared = m.series[otherCommand]
 	}
-	one, known := prepared[o]
-	if !known {
-		one = m.one(openim.CommandLabel(command), otherCommand, o)
-	}
+	one := prepared[o]
 	one.callbacks.Inc()
 	if m.exemplars {
 		metric.Observe(ctx, one.duration, took)

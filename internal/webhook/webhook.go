@@ -21,6 +21,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"readmark/internal/body"
+	"readmark/internal/lograte"
 	"readmark/internal/openim"
 	"readmark/internal/readstate"
 )
@@ -52,7 +53,9 @@ type Handler struct {
 	metrics *metrics
 	// unknownLog lets one log line about unknown paths through a minute.
 	unknownLog *rate.Limiter
-	success    []byte // the answer, encoded
+	// notDurable and notRecorded tell of callbacks that are lost, in an outage all of them.
+	notDurable, notRecorded *lograte.Line
+	success                 []byte // the answer, encoded
 	// beforeLog lets one line about "before" callbacks through.
 	beforeLog sync.Once
 	stats     stats
@@ -91,7 +94,9 @@ func New(o *Options) *Handler {
 	h := &Handler{
 		sink: o.Sink, logger: o.Logger, metrics: newMetrics(o.Registry), success: success, unauthorized: o.Unauthorized,
 		current: newRereader(o.CurrentToken), room: o.Room, longLists: semaphore.NewWeighted(longLists),
-		unknownLog: rate.NewLimiter(rate.Every(time.Minute), 1), ownSite: http.NewCrossOriginProtection(),
+		notDurable:  lograte.New(o.Logger, slog.LevelError, "callback not durable"),
+		notRecorded: lograte.New(o.Logger, slog.LevelError, "rejected callback not recorded"),
+		unknownLog:  rate.NewLimiter(rate.Every(time.Minute), 1), ownSite: http.NewCrossOriginProtection(),
 	}
 	h.token.Store((*token)(&o.Token))
 	h.metrics.exemplars = o.Exemplars
@@ -191,8 +196,8 @@ func (h *Handler) callback(c *gin.Context, command string) (dialect string, r re
 		h.fail(c, http.StatusBadRequest, refused.Code, refused.Message, refused.Detail)
 		return dialect, resultRejected
 	} else if err != nil {
-		h.logger.ErrorContext(ctx, "callback not durable", "command", command, "error", err,
-			"request_id", c.Writer.Header().Get(requestIDHeader), "operation_id", operationID(c))
+		h.notDurable.Log(ctx, slog.String("command", command), slog.Any("error", err),
+			slog.String("request_id", c.Writer.Header().Get(requestIDHeader)), slog.String("operation_id", operationID(c)))
 		h.fail(c, http.StatusServiceUnavailable, readstate.CodeNotDurable,
 			"the callback could not be stored", "neither database nor spool took it; it is lost unless it is sent again")
 		return dialect, resultFailed
@@ -262,8 +267,8 @@ func (h *Handler) reject(ctx context.Context, c *gin.Context, command string, si
 	})
 	if err != nil {
 		h.metrics.unrecorded.Inc()
-		h.logger.ErrorContext(ctx, "rejected callback not recorded", "command", command, "error", err,
-			"request_id", c.Writer.Header().Get(requestIDHeader), "operation_id", operationID(c))
+		h.notRecorded.Log(ctx, slog.String("command", command), slog.Any("error", err),
+			slog.String("request_id", c.Writer.Header().Get(requestIDHeader)), slog.String("operation_id", operationID(c)))
 	}
 	h.fail(c, rejectedAs(input.Code), input.Code, input.Message, input.Detail)
 	return resultRejected
