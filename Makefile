@@ -10,6 +10,9 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 PREFIX  ?= /usr/local
 DESTDIR ?=
 GO_DIRS := client cmd db internal migrations tools/bench tools/deploytest tools/release
+# Each is a directory with a go.mod. All have the same go line, so that the Go which
+# builds Readmark runs its tools and tests, too: none is downloaded.
+MODULES := . client tools tools/bench tools/deploytest tools/release
 FUZZTIME ?= 30s
 # Go would spend most of the time on making inputs smaller.
 FUZZMIN := -fuzzminimizetime 1s
@@ -46,8 +49,9 @@ install: ## install readmark and its completions below PREFIX (/usr/local), or D
 	@echo "installed: $(DESTDIR)$(PREFIX)/bin/readmark"
 	@[ -n "$(DESTDIR)" ] || case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "$(PREFIX)/bin is not on your PATH: add it, and readmark is found";; esac
 
+# The version has no v, as in `readmark version`, archives and the chart's appVersion.
 image: ## container image readmark:<version>, with the images and the GOPROXY that the environment names
-	version=$$(git describe --tags --always --dirty) && set -x && docker build -t "readmark:$$version" \
+	version=$$(git describe --tags --always --dirty) && version=$${version#v} && set -x && docker build -t "readmark:$$version" \
 		$${BUILD_IMAGE:+--build-arg BUILD_IMAGE="$$BUILD_IMAGE"} $${RUNTIME_IMAGE:+--build-arg RUNTIME_IMAGE="$$RUNTIME_IMAGE"} \
 		--build-arg GOPROXY="$$($(GO) env GOPROXY)" --build-arg VERSION="$$version" --build-arg COMMIT="$$(git rev-parse HEAD)" .
 
@@ -64,18 +68,28 @@ test: ## all tests but Docker's, on a real PostgreSQL (TEST_DATABASE_URL, Docker
 	$(PGTEST) $(GO) test -timeout 30m ./...
 	$(GO) test -C client ./...
 	$(GO) test -C tools/bench ./...
-	$(GO) test -C tools/deploytest ./...
+	$(test-deploy)
 
 test-race: ## the same with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(PGTEST) $(GO) test -race -timeout 60m ./...
 	CGO_ENABLED=1 $(GO) test -C client -race ./...
 	CGO_ENABLED=1 $(GO) test -C tools/bench -race ./...
+	$(test-deploy)
 
-# PgBouncer is a package of most systems, and refuses what a pooler in transaction mode cannot keep.
-test-pgbouncer: ## the tests of store and commands through PgBouncer in transaction mode (installs the package as root on Debian)
-	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || { apt-get update -q && apt-get install -qy pgbouncer; } || \
-		{ echo "there is no pgbouncer: install the package of that name"; exit 1; }
-	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m ./internal/store/... ./internal/cli/...
+# It is about files: the race detector would only make Helm's and Prometheus' libraries slow.
+define test-deploy
+	@command -v systemd-analyze >/dev/null || echo "there is no systemd-analyze (Debian's package systemd): the units are parsed, but not verified"
+	$(GO) test -C tools/deploytest ./...
+endef
+
+# Through PgBouncer, which refuses what a pooler in transaction mode cannot keep: the store, and of the
+# commands the end-to-end tests and those of faults. The others do not differ there.
+BOUNCED := ^Test(Serve|Fault|SpoolFault|Fail|Migrat|Schema|Start|Role|Partitions|Days|Doctor|Replica|Late|Future|Documented|Sweep)
+test-pgbouncer: ## the tests of store, end to end and of faults through PgBouncer in transaction mode (Debian's package pgbouncer)
+	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || \
+		{ echo "there is no pgbouncer: install Debian's package pgbouncer, or what your system calls it"; exit 1; }
+	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m ./internal/store/...
+	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m -run '$(BOUNCED)' ./internal/cli/...
 
 test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Dockerfile and compose file
 	READMARK_TEST_POSTGRES=docker $(PGTEST) $(GO) test -timeout 30m ./internal/store/... ./internal/cli/...
@@ -95,12 +109,8 @@ fuzz: ## fuzz decoders, cursors, paths and bodies for FUZZTIME each (30s)
 	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzCursorParameter$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/api
 	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzQueryBody$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/api
 
-lint: ## golangci-lint with the set of .golangci.yml
-	$(TOOL) golangci-lint run ./...
-	cd client && $(GO) tool -modfile=../tools/go.mod golangci-lint run ./...
-	cd tools/bench && $(GO) tool -modfile=../go.mod golangci-lint run ./...
-	cd tools/release && $(GO) tool -modfile=../go.mod golangci-lint run ./...
-	cd tools/deploytest && $(GO) tool -modfile=../go.mod golangci-lint run ./...
+lint: ## golangci-lint with the set of .golangci.yml; it knows what go vet knows
+	set -e; for module in $(filter-out tools,$(MODULES)); do (set -x; cd $$module && $(GO) tool -modfile="$(CURDIR)/tools/go.mod" golangci-lint run ./...); done
 
 govulncheck: ## known vulnerabilities in what is called (its database needs the open internet)
 	$(TOOL) govulncheck ./...
@@ -131,20 +141,12 @@ verify: ## generated code, migrations, modules and formatting are as they should
 	@# On a copy: goose validate takes migrations.go for a migration.
 	dir=$$(mktemp -d) && cp migrations/*.sql "$$dir" && $(TOOL) goose -dir "$$dir" validate; \
 	status=$$?; rm -rf "$$dir"; exit $$status
-	$(GO) mod tidy -diff
-	$(GO) -C client mod tidy -diff
-	$(GO) -C tools mod tidy -diff
-	$(GO) -C tools/bench mod tidy -diff
-	$(GO) -C tools/deploytest mod tidy -diff
-	$(GO) -C tools/release mod tidy -diff
+	for module in $(MODULES); do $(GO) -C $$module mod tidy -diff || exit 1; done
+	@lines=$$(grep -E '^(go|toolchain) ' $(MODULES:%=%/go.mod)); \
+	if [ "$$(echo "$$lines" | sed 's/^[^:]*://' | sort -u | wc -l)" -ne 1 ]; then echo "the go lines of the modules differ:"; echo "$$lines"; exit 1; fi
 	$(TOOL) actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	@unformatted=$$(gofmt -l $(GO_DIRS)) || exit 1; \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) vet -C client ./...
-	$(GO) vet -C tools/bench ./...
-	$(GO) vet -C tools/release ./...
-	$(GO) vet -tags docker ./internal/smoke/
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

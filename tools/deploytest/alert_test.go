@@ -39,9 +39,14 @@ var alertCases = map[string]alertCase{
 		"readmark_build_info{" + pod + `,version="1"} 1x9`,
 	},
 	"ReadmarkNotReady": {
-		5 * time.Minute, "readmark_spooling{" + pod + "} 1x9\nreadmark_spool_unusable{" + pod + "} 0 1x9",
-		"readmark_spooling{" + pod + "} 1x9\nreadmark_spool_unusable{" + pod + "} 0x9\n" +
-			"readmark_spooling{job=\"readmark\",instance=\"b:8081\"} 0x9\nreadmark_spool_unusable{job=\"readmark\",instance=\"b:8081\"} 1x9",
+		5 * time.Minute, "readmark_condition{" + pod + `,part="database",reason="refused"} 0 1x9` + "\n" +
+			"readmark_condition{" + pod + `,part="database",reason="timeout"} 0x9` + "\nreadmark_spool_unusable{" + pod + "} 0 1x9",
+		// Each without the other; and a full spool that is being drained.
+		"readmark_condition{" + pod + `,part="database",reason="refused"} 1x9` + "\nreadmark_spool_unusable{" + pod + "} 0x9\n" +
+			`readmark_condition{job="readmark",instance="b:8081",part="database",reason="refused"} 0x9` + "\n" +
+			`readmark_condition{job="readmark",instance="b:8081",part="spool",reason="full"} 1x9` + "\n" +
+			`readmark_spooling{job="readmark",instance="b:8081"} 1x9` + "\n" +
+			`readmark_spool_unusable{job="readmark",instance="b:8081"} 1x9`,
 	},
 	"ReadmarkDegraded": {
 		8 * time.Minute, "readmark_spooling{" + pod + "} 0 0 1x9",
@@ -97,8 +102,8 @@ var alertCases = map[string]alertCase{
 			histogram("readmark_commit_duration_seconds", `,result="failed"`, 0, 0),
 	},
 	"ReadmarkDatabaseConnections": {
-		15 * time.Minute, "readmark_pool_connections_in_use{" + pod + "} 10x30\nreadmark_pool_connections_max{" + pod + "} 10x30",
-		"readmark_pool_connections_in_use{" + pod + "} 10x8 9 10x20\nreadmark_pool_connections_max{" + pod + "} 10x30",
+		15 * time.Minute, "readmark_pool_connections_in_use{" + pod + `,pool="write"} 10x30` + "\nreadmark_pool_connections_max{" + pod + `,pool="write"} 10x30`,
+		"readmark_pool_connections_in_use{" + pod + `,pool="write"} 10x8 9 10x20` + "\nreadmark_pool_connections_max{" + pod + `,pool="write"} 10x30`,
 	},
 	"ReadmarkReceiptsRefused": {
 		4 * time.Minute, "readmark_receipts_refused_total{" + pod + "} 0 0 1x9", "readmark_receipts_refused_total{" + pod + "} 3x9",

@@ -16,7 +16,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"sigs.k8s.io/yaml"
 
 	"readmark/internal/config"
 )
@@ -117,8 +116,13 @@ func TestChartHardened(t *testing.T) {
 	for name, changes := range map[string]string{"defaults": "{}", "openshift": "fsGroup: null"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := render(t, "minimal", changes)
+			r := render(t, "minimal", changes, withPartitions)
 			pod, container := r.pod(t)
+			job, jobContainer := r.partitions(t)
+			require.Equal(t, pod.SecurityContext, job.SecurityContext)
+			require.Equal(t, container.SecurityContext, jobContainer.SecurityContext)
+			require.False(t, *job.AutomountServiceAccountToken)
+			require.False(t, *job.EnableServiceLinks)
 			require.True(t, *pod.SecurityContext.RunAsNonRoot)
 			require.Nil(t, pod.SecurityContext.RunAsUser, "any user")
 			require.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
@@ -138,120 +142,22 @@ func TestChartHardened(t *testing.T) {
 			require.Equal(t, []corev1.Capability{"ALL"}, security.Capabilities.Drop)
 			require.Empty(t, security.Capabilities.Add)
 			require.Nil(t, security.RunAsUser)
-			for _, variable := range container.Env {
+			for _, variable := range slices.Concat(container.Env, jobContainer.Env) {
 				require.Nil(t, variable.ValueFrom, "secrets come as files")
 			}
 		})
 	}
 }
 
-func TestChartProbes(t *testing.T) {
-	t.Parallel()
-	r := render(t, "minimal")
-	_, container := r.pod(t)
-	for _, test := range []struct {
-		probe *corev1.Probe
-		path  string
-	}{{container.StartupProbe, "/livez"}, {container.LivenessProbe, "/livez"}, {container.ReadinessProbe, "/readyz"}} {
-		require.Equal(t, test.path, test.probe.HTTPGet.Path)
-		i := slices.IndexFunc(container.Ports, func(p corev1.ContainerPort) bool { return p.Name == test.probe.HTTPGet.Port.StrVal })
-		require.EqualValues(t, 8081, container.Ports[i].ContainerPort)
-	}
-	c := settings(t, container, map[string]string{"/etc/readmark/secrets/databaseURL": "postgres://db/readmark"})
-	require.Equal(t, ":8081", c.OpsAddr)
-	require.Equal(t, ":8080", c.Addr)
-	// Callbacks are taken until whoever asks the probe has seen that the pod is unready.
-	unready := time.Duration(container.ReadinessProbe.PeriodSeconds*container.ReadinessProbe.FailureThreshold) * time.Second
-	require.Greater(t, c.ShutdownDelay, unready+time.Second)
-
-	r = render(t, "minimal", "waitForReads: true")
-	_, container = r.pod(t)
-	require.Equal(t, "/readyz?for=reads", container.StartupProbe.HTTPGet.Path)
-	require.Equal(t, "/livez", container.LivenessProbe.HTTPGet.Path)
-	require.Equal(t, "/readyz", container.ReadinessProbe.HTTPGet.Path)
-	require.GreaterOrEqual(t, container.StartupProbe.PeriodSeconds*container.StartupProbe.FailureThreshold, int32(3600))
-}
-
 // Kubernetes kills no earlier than Readmark has stopped by itself, whatever the delay.
 func TestChartStopTime(t *testing.T) {
 	t.Parallel()
-	for _, changes := range []string{"{}", "shutdownDelaySeconds: 0", "shutdownDelaySeconds: 90", "shutdownReserveSeconds: 60"} {
+	for _, changes := range []string{"{}", "shutdownDelaySeconds: 0", "shutdownDelaySeconds: 90"} {
 		r := render(t, "minimal", changes)
 		pod, container := r.pod(t)
 		c := settings(t, container, map[string]string{"/etc/readmark/secrets/databaseURL": "postgres://db/readmark"})
-		grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second
-		want := stopTime(t, c.ShutdownDelay) + reserve
-		if strings.Contains(changes, "Reserve") {
-			want += 50 * time.Second
-		}
-		require.Equal(t, want, grace, changes)
+		requireStops(t, time.Duration(*pod.TerminationGracePeriodSeconds)*time.Second, c.ShutdownDelay, false)
 	}
-}
-
-// Everything that can be set is.
-func TestChartAll(t *testing.T) {
-	t.Parallel()
-	r := render(t, "all", withFiles(t))
-	require.Equal(t, []string{
-		"ConfigMap chat-readmark-dashboard", "NetworkPolicy chat-readmark", "PodDisruptionBudget chat-readmark", "PrometheusRule chat-readmark",
-		"Secret chat-readmark", "Service chat-readmark", "Service chat-readmark-headless", "ServiceMonitor chat-readmark", "StatefulSet chat-readmark",
-	}, r.names())
-	set := object[*appsv1.StatefulSet](t, r, "StatefulSet chat-readmark")
-	require.EqualValues(t, 3, *set.Spec.Replicas)
-	pod, container := r.pod(t)
-	require.Equal(t, "registry.example.com/readmark@sha256:"+strings.Repeat("0", 64), container.Image)
-	require.Equal(t, "pull", pod.ImagePullSecrets[0].Name)
-	require.Equal(t, "important", pod.PriorityClassName)
-	require.Equal(t, "fast", *set.Spec.VolumeClaimTemplates[0].Spec.StorageClassName)
-	require.Equal(t, "platform", set.Spec.Template.Labels["team"])
-	require.Equal(t, "kept", set.Spec.Template.Annotations["note"])
-	require.Equal(t, "zone", pod.TopologySpreadConstraints[0].TopologyKey)
-	require.Equal(t, map[string]string{"disk": "ssd"}, pod.NodeSelector)
-	require.Equal(t, "im", pod.Tolerations[0].Key)
-	require.NotNil(t, pod.Affinity.PodAntiAffinity)
-
-	// All five secrets: two of yours, three of which the chart makes a Secret.
-	files := mounted(t, pod, container)
-	require.Equal(t, map[string]string{
-		"/etc/readmark/secrets/databaseURL":   "readmark-db/url",
-		"/etc/readmark/secrets/migrateURL":    "readmark-db/owner-url",
-		"/etc/readmark/secrets/replicaURL":    "chat-readmark/replica-url",
-		"/etc/readmark/secrets/callbackToken": "chat-readmark/callback-token",
-		"/etc/readmark/secrets/openimSecret":  "chat-readmark/openim-secret",
-	}, files)
-	own := object[*corev1.Secret](t, r, "Secret chat-readmark")
-	contents := map[string]string{}
-	for path, source := range files {
-		secret, key, _ := strings.Cut(source, "/")
-		if contents[path] = own.StringData[key]; secret != own.Name {
-			contents[path] = map[string]string{"url": "postgres://db/readmark", "owner-url": "postgres://owner/readmark"}[key]
-		}
-	}
-	require.Len(t, own.StringData, 3)
-	c := settings(t, container, contents)
-	require.Equal(t, "token", c.CallbackToken)
-	require.Equal(t, "openim123", c.OpenIM.Secret)
-	require.Equal(t, "postgres://replica/readmark", c.ReplicaURL)
-	require.Equal(t, "postgres://owner/readmark", c.MigrateURL)
-	require.Equal(t, "http://openim-api:10002", c.OpenIM.APIURL)
-	require.EqualValues(t, 64<<20, c.SpoolMaxBytes)
-	require.Contains(t, r.notes, "/<the callback token>")
-	require.NotContains(t, r.notes, "No callback token")
-
-	// A changed value restarts the pods.
-	sum := set.Spec.Template.Annotations["checksum/secret"]
-	changed := object[*appsv1.StatefulSet](t, render(t, "all", withFiles(t), "secrets: {callbackToken: {value: another}}"), "StatefulSet chat-readmark")
-	require.NotEmpty(t, sum)
-	require.NotEqual(t, sum, changed.Spec.Template.Annotations["checksum/secret"])
-
-	rules := object[*monitoringv1.PrometheusRule](t, r, "PrometheusRule chat-readmark")
-	var file monitoringv1.PrometheusRuleSpec
-	require.NoError(t, yaml.UnmarshalStrict([]byte(read(t, "prometheus", "alerts.yml")), &file))
-	require.Equal(t, file, rules.Spec)
-	require.Equal(t, "main", rules.Labels["release"])
-	dashboard := object[*corev1.ConfigMap](t, r, "ConfigMap chat-readmark-dashboard")
-	require.Equal(t, read(t, "grafana", "readmark.json"), dashboard.Data["readmark.json"])
-	require.Equal(t, "1", dashboard.Labels["grafana_dashboard"])
 }
 
 // Services, monitor, budget and policy meet the pods and their ports.
@@ -279,7 +185,7 @@ func TestChartSelectors(t *testing.T) {
 
 	budget := object[*policyv1.PodDisruptionBudget](t, r, "PodDisruptionBudget chat-readmark")
 	require.Subset(t, labels, budget.Spec.Selector.MatchLabels)
-	require.Equal(t, intstr.FromInt32(1), *budget.Spec.MaxUnavailable)
+	require.Equal(t, intstr.FromInt32(2), *budget.Spec.MaxUnavailable)
 
 	monitor := object[*monitoringv1.ServiceMonitor](t, r, "ServiceMonitor chat-readmark")
 	require.Subset(t, headless.Labels, monitor.Spec.Selector.MatchLabels)
@@ -290,7 +196,6 @@ func TestChartSelectors(t *testing.T) {
 	require.False(t, selected, "each pod is scraped once")
 	require.Equal(t, headless.Spec.Ports[0].Name, monitor.Spec.Endpoints[0].Port)
 	require.Equal(t, "/metrics", monitor.Spec.Endpoints[0].Path)
-	require.Equal(t, "readmark", headless.Labels[monitor.Spec.JobLabel], "the job that the alerts expect")
 	require.Equal(t, "main", monitor.Labels["release"])
 
 	policy := object[*networkingv1.NetworkPolicy](t, r, "NetworkPolicy chat-readmark")

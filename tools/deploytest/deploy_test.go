@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 
 	"readmark/internal/pgtest"
 )
@@ -31,20 +32,49 @@ func deployed(path ...string) string {
 	return filepath.Join(append([]string{"..", "..", "deploy"}, path...)...)
 }
 
-// reserve is how long after all that Readmark allows itself it may be killed, at the earliest.
-const reserve = 10 * time.Second
+// reserve is how long after all that Readmark allows itself it may be killed, at the earliest;
+// slack is how much longer nobody waits in vain.
+const (
+	reserve = 10 * time.Second
+	slack   = 5 * time.Second
+)
 
-// stopTime is how long serve may take to stop: the shutdown delay, and what internal/cli allows
-// requests under way and the draining of the spool.
-func stopTime(t testing.TB, delay time.Duration) time.Duration {
+// requireStops: whoever sends SIGTERM kills no earlier than serve has stopped by itself, after the
+// shutdown delay and all that it allows requests under way, the spool, the embedded PostgreSQL
+// and the last traces; and not much later.
+func requireStops(t testing.TB, given, delay time.Duration, embedded bool) {
 	t.Helper()
-	return delay + duration(t, "requestTimeout") + duration(t, "drainTimeout")
+	need := delay + duration(t, "cli", "requestTimeout") + duration(t, "cli", "drainTimeout") + duration(t, "tracing", "stopTimeout") + reserve
+	if embedded {
+		need += duration(t, "cli", "stopTimeout")
+	}
+	require.GreaterOrEqual(t, given, need)
+	require.Less(t, given, need+slack)
 }
 
-// duration reads a constant of internal/cli, which exports none.
-func duration(t testing.TB, name string) time.Duration {
+// The compose file's Readmark has a database, and time to stop.
+func TestComposeStopTime(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(filepath.Join("..", "..", "docker-compose.yml"))
+	require.NoError(t, err)
+	var file struct {
+		Services map[string]struct {
+			Environment map[string]string
+			Grace       string `json:"stop_grace_period"`
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(content, &file))
+	service := file.Services["readmark"]
+	require.NotEmpty(t, service.Environment["DATABASE_URL"])
+	given, err := time.ParseDuration(service.Grace)
+	require.NoError(t, err)
+	requireStops(t, given, 0, false)
+}
+
+// duration reads a constant of an internal package, which exports none.
+func duration(t testing.TB, pkg, name string) time.Duration {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("..", "..", "internal", "cli", "*.go"))
+	files, err := filepath.Glob(filepath.Join("..", "..", "internal", pkg, "*.go"))
 	require.NoError(t, err)
 	set := token.NewFileSet()
 	for _, path := range files {
@@ -68,6 +98,6 @@ func duration(t testing.TB, name string) time.Duration {
 		require.NoError(t, err, "%s is no longer a number of seconds", name)
 		return time.Duration(n) * time.Second
 	}
-	require.Fail(t, "internal/cli has no constant "+name+": how long does a stop take?")
+	require.Fail(t, "internal/"+pkg+" has no constant "+name+": how long does a stop take?")
 	return 0
 }

@@ -14,6 +14,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/engine"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -24,6 +25,7 @@ import (
 // release is what the chart makes of values: objects of Kubernetes, strictly decoded, by kind and
 // name.
 type release struct {
+	name    string // of the application, in labels
 	objects map[string]metav1.Object
 	notes   string
 }
@@ -34,7 +36,10 @@ func render(t testing.TB, name string, changes ...string) release {
 	t.Helper()
 	files, err := renderFiles(t, values(t, name, changes...))
 	require.NoError(t, err)
-	r := release{objects: map[string]metav1.Object{}}
+	r := release{name: "readmark", objects: map[string]metav1.Object{}}
+	if name, ok := values(t, name, changes...)["nameOverride"].(string); ok {
+		r.name = name
+	}
 	for path, text := range files {
 		if strings.HasSuffix(path, "NOTES.txt") {
 			r.notes = text
@@ -91,6 +96,7 @@ func (r *release) add(t testing.TB, document string) {
 		"v1 Service":                              &corev1.Service{},
 		"v1 ConfigMap":                            &corev1.ConfigMap{},
 		"apps/v1 StatefulSet":                     &appsv1.StatefulSet{},
+		"batch/v1 CronJob":                        &batchv1.CronJob{},
 		"policy/v1 PodDisruptionBudget":           &policyv1.PodDisruptionBudget{},
 		"networking.k8s.io/v1 NetworkPolicy":      &networkingv1.NetworkPolicy{},
 		"monitoring.coreos.com/v1 ServiceMonitor": &monitoringv1.ServiceMonitor{},
@@ -101,7 +107,7 @@ func (r *release) add(t testing.TB, document string) {
 	key := kind.Kind + " " + object.GetName()
 	require.NotContains(t, r.objects, key, "two objects of one name")
 	require.LessOrEqual(t, len(object.GetName()), 63)
-	require.Equal(t, "readmark", object.GetLabels()["app.kubernetes.io/name"], key)
+	require.Equal(t, r.name, object.GetLabels()["app.kubernetes.io/name"], key)
 	r.objects[key] = object
 }
 
@@ -160,6 +166,7 @@ func TestChartRefuses(t *testing.T) {
 		"no image":          {database, "image.repository is not set: build the image with the Dockerfile"},
 		"a secret twice":    {image + "\nsecrets: {databaseURL: {existingSecret: db, value: postgres://db}}", "secrets.databaseURL has both a value and an existingSecret"},
 		"one key for two":   {image + "\nsecrets: {databaseURL: {value: postgres://db}, callbackToken: {value: t, key: database-url}}", "two of the secrets have the key database-url"},
+		"no owner":          {image + database + "\npartitions: {enabled: true}", "partitions.enabled needs the URL of the tables' owner"},
 		"no rules":          {image + database + "\nprometheusRule: {enabled: true}", "--set-file prometheusRule.rules=deploy/prometheus/alerts.yml"},
 		"no dashboard":      {image + database + "\ndashboard: {enabled: true}", "--set-file dashboard.json=deploy/grafana/readmark.json"},
 		"a misspelt value":  {image + database + "\nreplica: 3", "additional properties 'replica' not allowed"},

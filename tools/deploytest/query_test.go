@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,6 +46,11 @@ func TestQueries(t *testing.T) {
 			`rate(readmark_callbacks_total{outcome="failed"}[5m])`:     "no label outcome",
 			`rate(readmark_callbacks_total{result="lost"}[5m])`:        "no series with result",
 			`rate(readmark_callbacks_total{result=~"lost|gone"}[5m])`:  "no series with result",
+			`readmark_condition{part=~"database|shema"}`:               "no series with part",
+			`rate(readmark_api_requests_total{code=~"6.."}[5m])`:       "no series with code",
+			`rate(readmark_api_requests_total{code!="607"}[5m])`:       "no series with code",
+			`rate(readmark_api_requests_total{code!~"6.."}[5m])`:       "no series with code",
+			`readmark_spool_bytes{instance=~"$instance"}`:              "no series with instance",
 			"sum by (group) (rate(readmark_callbacks_total[5m]))":      "no label group",
 			"rate(readmark_spool_bytes[5m])":                           "is no counter",
 			"histogram_quantile(0.9, readmark_spool_bytes)":            "is no histogram's bucket",
@@ -113,24 +120,29 @@ func (m metrics) checkSelector(n *parser.VectorSelector, used map[string]bool, p
 		if !there {
 			problem("no label %s of %s", matcher.Name, n.Name)
 		}
-		for _, value := range alternatives(matcher) {
-			if !values[value] {
+		for _, pattern := range patterns(matcher) {
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(values)), pattern.MatchString) {
 				problem("no series with %s", matcher)
 			}
 		}
 	}
 }
 
-// alternatives gives the values that a matcher names: each must be there. Others, like "5..",
-// name none.
-func alternatives(matcher *labels.Matcher) []string {
-	if matcher.Type == labels.MatchRegexp && regexp.MustCompile(`^[\w|]+$`).MatchString(matcher.Value) {
-		return strings.Split(matcher.Value, "|")
+// patterns gives what a matcher names, be it to have it or to leave it out: for each of them there
+// must be a series. Of an expression these are its alternatives.
+func patterns(matcher *labels.Matcher) []*regexp.Regexp {
+	named := []string{regexp.QuoteMeta(matcher.Value)}
+	if matcher.Type == labels.MatchRegexp || matcher.Type == labels.MatchNotRegexp {
+		named = strings.Split(matcher.Value, "|")
+		if strings.Contains(matcher.Value, "(") { // whose bars are not all the expression's own
+			named = []string{matcher.Value}
+		}
 	}
-	if matcher.Type == labels.MatchEqual {
-		return []string{matcher.Value}
+	list := make([]*regexp.Regexp, len(named))
+	for i, name := range named {
+		list[i] = regexp.MustCompile("^(?:" + name + ")$") // as Prometheus does
 	}
-	return nil
+	return list
 }
 
 // checkCall holds functions to the kind of metric that they are for.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,6 +40,15 @@ type metric struct {
 type serving struct {
 	t           testing.TB
 	public, ops string
+}
+
+// build makes the program.
+func build(t testing.TB) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "readmark")
+	output, err := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Join("..", ".."), "-o", binary, "./cmd/readmark").CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	return binary
 }
 
 // serve starts the program on free ports of this machine and waits until it listens.
@@ -133,7 +143,10 @@ func (m metric) note(series *dto.Metric, bucket bool) {
 		note(label.GetName(), label.GetValue())
 	}
 	if bucket {
-		note("le", "")
+		for _, b := range series.GetHistogram().GetBucket() {
+			note("le", strconv.FormatFloat(b.GetUpperBound(), 'g', -1, 64))
+		}
+		note("le", "+Inf")
 	}
 }
 
@@ -141,9 +154,7 @@ func (m metric) note(series *dto.Metric, bucket bool) {
 // Prometheus adds up, and to all series job and instance.
 func exposed(t testing.TB) metrics {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "readmark")
-	output, err := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Join("..", ".."), "-o", binary, "./cmd/readmark").CombinedOutput()
-	require.NoError(t, err, "%s", output)
+	binary := build(t)
 	im := openimtest.New(openimtest.Options{})
 	im.CreateGroup("g", "u")
 	api := httptest.NewServer(im)
@@ -179,7 +190,7 @@ func exposed(t testing.TB) metrics {
 
 	found["up"] = metric{kind: dto.MetricType_GAUGE, labels: map[string]map[string]bool{}}
 	for _, m := range found {
-		m.labels["job"], m.labels["instance"] = map[string]bool{"readmark": true}, map[string]bool{}
+		m.labels["job"], m.labels["instance"] = map[string]bool{"readmark": true}, map[string]bool{"127.0.0.1:8081": true}
 	}
 	return found
 }

@@ -1,11 +1,12 @@
 package deploytest_test
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +17,10 @@ import (
 	"readmark/internal/config"
 )
 
-// unitOptions parses the unit: the values of each option, by section and name.
-func unitOptions(t testing.TB) map[string][]string {
+// unitOptions parses a unit: the values of each option, by section and name.
+func unitOptions(t testing.TB, name string) map[string][]string {
 	t.Helper()
-	options, err := unit.DeserializeOptions(strings.NewReader(read(t, "systemd", "readmark.service")))
+	options, err := unit.DeserializeOptions(strings.NewReader(read(t, "systemd", name)))
 	require.NoError(t, err)
 	found := map[string][]string{}
 	for _, o := range options {
@@ -31,7 +32,7 @@ func unitOptions(t testing.TB) map[string][]string {
 
 func TestUnit(t *testing.T) {
 	t.Parallel()
-	options := unitOptions(t)
+	options := unitOptions(t, "readmark.service")
 	for name, want := range map[string]string{
 		"Service/ExecStart":               "readmark serve",
 		"Service/Restart":                 "on-failure",
@@ -62,9 +63,31 @@ func TestUnitStopTime(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load(t.Context(), func(string) (string, bool) { return "", false })
 	require.NoError(t, err)
-	given, err := time.ParseDuration(unitOptions(t)["Service/TimeoutStopSec"][0])
+	given, err := time.ParseDuration(unitOptions(t, "readmark.service")["Service/TimeoutStopSec"][0])
 	require.NoError(t, err)
-	require.Equal(t, stopTime(t, c.ShutdownDelay)+reserve, given)
+	requireStops(t, given, c.ShutdownDelay, true)
+	require.Contains(t, read(t, "systemd", "readmark.env"), fmt.Sprintf("must be %.0f s longer", given.Seconds()))
+}
+
+// The days are made daily, as the owner: by the settings of serve, and one file more.
+func TestUnitOfPartitions(t *testing.T) {
+	t.Parallel()
+	service, timer := unitOptions(t, "readmark-partitions.service"), unitOptions(t, "readmark-partitions.timer")
+	require.Equal(t, []string{"readmark partitions"}, service["Service/ExecStart"])
+	require.Equal(t, []string{"oneshot"}, service["Service/Type"])
+	require.Equal(t, []string{"-/etc/readmark/readmark.env", "/etc/readmark/owner.env"}, service["Service/EnvironmentFile"])
+	require.NotContains(t, service, "Install/WantedBy", "the timer starts it")
+	require.Equal(t, []string{"daily"}, timer["Timer/OnCalendar"])
+	require.Equal(t, []string{"yes"}, timer["Timer/Persistent"])
+	require.Equal(t, []string{"timers.target"}, timer["Install/WantedBy"])
+	require.NotContains(t, timer, "Timer/Unit", "it starts the service of its name")
+
+	owner := regexp.MustCompile(`(?m)^# +(READMARK_MIGRATE_URL='.*')$`).FindStringSubmatch(read(t, "systemd", "readmark-partitions.service"))
+	require.NotNil(t, owner)
+	environment := sourced(t, "READMARK_DATABASE_URL='postgres://app@db/readmark'\n"+strings.Replace(owner[1], "…", "secret", 1)+"\n")
+	c, err := config.Load(t.Context(), from(environment))
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(c.MigrateURL, "postgres://readmark_owner:"), c.MigrateURL)
 }
 
 // The credentials that the unit's comment shows are secrets that Readmark reads from files.
@@ -105,20 +128,51 @@ func from(environment map[string]string) config.Lookup {
 	}
 }
 
-// The example of settings is one that serve takes, with all that is commented out.
+// sourced gives what a shell makes of a file of settings, as docs/deployment.md has people read it.
+// That systemd makes the same of it is seen by its form: plain values, or such in single quotes,
+// which both take as they stand.
+func sourced(t testing.TB, text string) map[string]string {
+	t.Helper()
+	form := regexp.MustCompile(`^[A-Z_]+=([\w.:/-]*|'[^']*')$`)
+	environment := map[string]string{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		require.Regexp(t, form, line, "systemd and shells read it differently")
+		name, value, _ := strings.Cut(line, "=")
+		environment[name] = strings.Trim(value, "'")
+	}
+	file := filepath.Join(t.TempDir(), "readmark.env")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	for name, value := range environment {
+		command := exec.CommandContext(t.Context(), "sh", "-euc", `set -a; . "$0"; printenv "$1"`, file, name)
+		command.Env = []string{"PATH=" + os.Getenv("PATH")}
+		output, err := command.CombinedOutput()
+		require.NoError(t, err, "%s", output)
+		require.Equal(t, value+"\n", string(output))
+	}
+	return environment
+}
+
+// The example of settings is one that serve takes, with all that is commented out, whether systemd
+// reads it or a shell, and with a URL as they come.
 func TestUnitEnvironment(t *testing.T) {
 	t.Parallel()
-	environment := map[string]string{"READMARK_OPENIM_SECRET": "secret"}
-	for line := range strings.Lines(read(t, "systemd", "readmark.env")) {
-		if setting, found := strings.CutPrefix(line, "#READMARK_"); found {
-			name, value, _ := strings.Cut(strings.TrimSpace(setting), "=")
-			environment["READMARK_"+name] = value
-		}
-	}
-	require.Len(t, environment, 6)
+	text := regexp.MustCompile(`(?m)^#(READMARK_)`).ReplaceAllString(read(t, "systemd", "readmark.env"), "$1")
+	environment := sourced(t, text)
+	require.Len(t, environment, 5)
+	const awkward = "postgres://readmark:a%23b$HOME;`c`@db/readmark?sslmode=require&application_name=im#1"
+	example := environment["READMARK_DATABASE_URL"]
+	require.Contains(t, example, "&", "what a shell would end a command at")
+	require.Equal(t, awkward, sourced(t, strings.Replace(text, example, awkward, 1))["READMARK_DATABASE_URL"])
+
+	environment["READMARK_OPENIM_SECRET"] = "secret"
 	c, err := config.Load(t.Context(), from(environment))
 	require.NoError(t, err)
 	require.True(t, c.AuthRequired)
+	require.Equal(t, example, c.DatabaseURL)
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	require.NoError(t, err)
 	for name := range environment {
@@ -126,32 +180,37 @@ func TestUnitEnvironment(t *testing.T) {
 	}
 }
 
-// systemd-analyze says that the unit is right, and how much is left open. Where it cannot be had,
-// as on macOS, the unit has been parsed all the same, and the log says so.
+// systemd-analyze says that the units are right, and how much is left open. It is part of systemd,
+// which macOS and many containers lack: make test says so there.
 func TestUnitVerified(t *testing.T) {
 	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if errors.Is(err, exec.ErrNotFound) {
-		t.Log("systemd-analyze is not on this machine (Debian's package systemd has it): the unit was only parsed")
-		return
+		t.Skip("there is no systemd-analyze (Debian's package systemd): the units were parsed, but not verified")
 	}
 	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "readmark.service")
-	text := read(t, "systemd", "readmark.service")
-	verify := func(text string) string {
+	dir := t.TempDir()
+	write := func(name, text string) string {
 		t.Helper()
+		path := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		output, err := exec.CommandContext(context.Background(), analyze, "verify", "--man=no", path).CombinedOutput()
+		return path
+	}
+	verify := func(paths ...string) string {
+		t.Helper()
+		output, err := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no"}, paths...)...).CombinedOutput()
 		require.NoError(t, err, "%s", output)
 		return string(output)
 	}
-	// Readmark need not be installed here.
-	installed := strings.Replace(text, "ExecStart=readmark", "ExecStart=/bin/true", 1)
-	require.Empty(t, verify(installed))
-	require.Contains(t, verify(strings.Replace(installed, "ProtectSystem=", "ProtectSytem=", 1)), "ProtectSytem", "systemd-analyze sees mistakes")
-
-	require.NoError(t, os.WriteFile(path, []byte(installed), 0o600))
-	output, err := exec.CommandContext(context.Background(), analyze, "security", "--offline=true", "--threshold=20", "--no-pager", path).CombinedOutput()
-	require.NoError(t, err, "exposed more than 2.0 of 10:\n%s", output)
-	t.Log("systemd-analyze verify and security have passed")
+	for _, name := range []string{"readmark.service", "readmark-partitions.service"} {
+		// Readmark need not be installed here.
+		installed := strings.Replace(read(t, "systemd", name), "ExecStart=readmark", "ExecStart=/bin/true", 1)
+		mistaken := strings.Replace(installed, "ProtectSystem=", "ProtectSytem=", 1)
+		require.Contains(t, verify(write(name, mistaken)), "ProtectSytem", "systemd-analyze sees mistakes")
+		path := write(name, installed)
+		require.Empty(t, verify(path))
+		output, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold=20", "--no-pager", path).CombinedOutput()
+		require.NoError(t, err, "%s is exposed more than 2.0 of 10:\n%s", name, output)
+	}
+	require.Empty(t, verify(write("readmark-partitions.timer", read(t, "systemd", "readmark-partitions.timer"))))
 }
