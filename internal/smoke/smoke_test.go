@@ -44,6 +44,7 @@ func TestComposeServesCallbackAndReadAPI(t *testing.T) {
 	p.requireDataOwned(readmark)
 	p.requireLoopbackOnly(readmark, 2)
 	p.requireLoopbackOnly(postgres, 0)
+	p.requireHardened(readmark)
 
 	status, body := p.request(http.MethodPost, p.addr+"/callbackAfterGroupMsgReadCommand?contenttype=json", documentedCallback)
 	require.Equal(t, http.StatusOK, status, body)
@@ -152,6 +153,10 @@ type inspection struct {
 		StartedAt string
 		Health    struct{ Status string }
 	}
+	HostConfig struct {
+		ReadonlyRootfs       bool
+		CapDrop, SecurityOpt []string
+	}
 	NetworkSettings struct {
 		Ports map[string][]struct{ HostIP string }
 	}
@@ -224,6 +229,15 @@ func (p *project) requireDataOwned(container string) {
 	require.NoError(p.t, err)
 	require.Equal(p.t, []int{nonroot, 0}, []int{header.Uid, header.Gid}, "owner of /data")
 	require.EqualValues(p.t, 0o770, header.Mode&0o777, "mode of /data")
+}
+
+// requireHardened: the container writes to its volume only, and has no privilege.
+func (p *project) requireHardened(container string) {
+	p.t.Helper()
+	host := p.inspect(container).HostConfig
+	require.True(p.t, host.ReadonlyRootfs)
+	require.Equal(p.t, []string{"ALL"}, host.CapDrop)
+	require.Contains(p.t, host.SecurityOpt, "no-new-privileges:true")
 }
 
 func (p *project) requireLoopbackOnly(container string, published int) {

@@ -1,2 +1,2 @@
-// Package release tests what `make release` leaves in dist/, and the compose file.
+// Package release tests what `make release` leaves in dist/, and what packages and make targets do with it.
 package release
