@@ -13,7 +13,8 @@
 --
 --   READMARK_DATABASE_URL=postgres://readmark_owner:…@host/readmark readmark migrate up
 --
--- and daily, since the application role may neither make nor drop partitions:
+-- and daily, since the application role may neither make nor drop partitions (docs/deployment.md has
+-- a timer and a CronJob for it):
 --
 --   READMARK_DATABASE_URL=postgres://readmark_owner:…@host/readmark readmark partitions
 
@@ -49,8 +50,7 @@ GRANT USAGE ON SCHEMA :"schema" TO :"app", :"reader";
 
 -- What the owner will make: tables, and the partitions of later days.
 ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA :"schema" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"app";
+-- The migrations take this back from the tables about secrets: api_keys, erasure_keys, openim_tokens.
 ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA :"schema" GRANT SELECT ON TABLES TO :"reader";
-ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA :"schema" GRANT EXECUTE ON FUNCTIONS TO :"app", :"reader";
-
 
 COMMIT;

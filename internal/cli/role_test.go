@@ -109,6 +109,7 @@ func TestServeAsApplicationRole(t *testing.T) {
 			status, out, errs := run(t, owned, "migrate", "up")
 			require.Equal(t, 0, status, errs)
 			require.Contains(t, out, "partitions are made until")
+			requireNoSecrets(t, r)
 
 			s := serve(t, environment)
 			s.everyWriter(t, environment, model)
@@ -128,6 +129,23 @@ func TestServeAsApplicationRole(t *testing.T) {
 			require.Contains(t, out, "readmark partitions has to run daily")
 		})
 	}
+}
+
+// requireNoSecrets: who only reads may read everything but what is about secrets.
+func requireNoSecrets(t testing.TB, r roles) {
+	t.Helper()
+	rows, err := pgtest.Connect(t, r.reader).Query(t.Context(), `
+		SELECT c.relname::text FROM pg_class AS c
+		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind IN ('r', 'p', 'v')
+			AND NOT has_table_privilege(c.oid, 'SELECT') ORDER BY 1`)
+	require.NoError(t, err)
+	closed, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{"api_keys", "erasure_keys", "openim_tokens"}, closed)
+	var may bool
+	require.NoError(t, pgtest.Connect(t, r.app).QueryRow(t.Context(),
+		"SELECT has_table_privilege('api_keys', 'SELECT, INSERT, UPDATE, DELETE')").Scan(&may))
+	require.True(t, may, "serve needs it")
 }
 
 // everyWriter has each writer of the store write.
@@ -194,7 +212,8 @@ func TestDaysEnd(t *testing.T) {
 	_, body := s.do(http.MethodGet, s.Ops+"/readyz", "")
 	require.Contains(t, body, "degraded\n")
 	require.Contains(t, s.log.String(), "may not make partitions")
-	status, out, errs = run(t, owned, "partitions")
+	// As the timer and the CronJob run it: with the settings of serve, and the owner's URL.
+	status, out, errs = run(t, map[string]string{"READMARK_DATABASE_URL": r.app, "READMARK_MIGRATE_URL": r.owner}, "partitions")
 	require.Equal(t, 0, status, errs)
 	require.Regexp(t, `^partitions are made until \d{4}-\d\d-\d\dT00:00:00Z\n$`, out)
 	require.Eventually(t, func() bool {

@@ -45,12 +45,14 @@ func (s *Store) MissingPrivileges(ctx context.Context) ([]MissingPrivilege, erro
 	return missingPrivileges(ctx, s.pool, []string{"SELECT", "INSERT", "UPDATE", "DELETE"})
 }
 
-// unreadRelations are those that nobody reads from a replica: they hold hashes and sealed secrets.
-var unreadRelations = []string{"api_keys", "erasure_keys", "openim_tokens"} //nolint:gochecknoglobals // a constant table
-
 // MissingPrivileges lists what the role that reads needs and does not have.
 func (r *Replica) MissingPrivileges(ctx context.Context) ([]MissingPrivilege, error) {
 	return missingPrivileges(ctx, r.reads, []string{"SELECT"})
+}
+
+// secretRelation reports whether a relation is about secrets: who only reads may not read it.
+func secretRelation(name string) bool {
+	return name == "api_keys" || name == "erasure_keys" || name == "openim_tokens"
 }
 
 // readOnlyRelation reports whether nobody but migrations writes to a relation.
@@ -91,8 +93,7 @@ func askPrivileges(ctx context.Context, tx pgx.Tx, privileges []string) ([]Missi
 		switch {
 		case strings.Contains(name, "("):
 			functions = append(functions, name)
-		case strings.Contains(name, "."):
-		case len(privileges) == 1 && slices.Contains(unreadRelations, name):
+		case strings.Contains(name, "."), len(privileges) == 1 && secretRelation(name):
 		case readOnlyRelation(name, what):
 			readOnly = append(readOnly, name)
 		case strings.HasSuffix(what, "table"):
