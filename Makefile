@@ -85,10 +85,12 @@ endef
 # Through PgBouncer, which refuses what a pooler in transaction mode cannot keep: the store, and of the
 # commands the end-to-end tests and those of faults. The others do not differ there.
 BOUNCED := ^Test(Serve|Fault|SpoolFault|Fail|Migrat|Schema|Start|Role|Partitions|Days|Doctor|Replica|Late|Future|Documented|Sweep)
+# It ends the connection of a migration, and with that PgBouncer 1.18 (github.com/pgbouncer/pgbouncer/issues/801).
+CRASHES := ^TestLostMigrationLock$$
 test-pgbouncer: ## the tests of store, end to end and of faults through PgBouncer in transaction mode (Debian's package pgbouncer)
 	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || \
 		{ echo "there is no pgbouncer: install Debian's package pgbouncer, or what your system calls it"; exit 1; }
-	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m ./internal/store/...
+	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m -skip '$(CRASHES)' ./internal/store/...
 	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m -run '$(BOUNCED)' ./internal/cli/...
 
 test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Dockerfile and compose file

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,64 +21,56 @@ import (
 // variableBouncer has tests connect through PgBouncer in transaction mode.
 const variableBouncer = "READMARK_TEST_PGBOUNCER"
 
-// bounced is the PgBouncer of this process, if one runs.
-var bounced atomic.Pointer[pooler]
+// poolers are the running PgBouncers: by their address the URL of the database itself. Each test's
+// database has one of its own, since 1.18 crashes when a client that cancels is gone too early
+// (github.com/pgbouncer/pgbouncer/issues/801): no other test notices, and it is started anew.
+var poolers sync.Map
 
-// stopBouncer ends it.
+// stopBouncer says how the tests of this process have connected.
 func stopBouncer() {
-	if b := bounced.Load(); b != nil {
+	if os.Getenv(variableBouncer) != "" {
 		fmt.Println("pgtest: through PgBouncer in transaction mode")
-		b.stop()
 	}
 }
 
-// bouncer is the PgBouncer of this process, started by the first test that asks.
-var bouncer = sync.OnceValues(func() (*pooler, error) {
-	server, err := shared()
-	if err != nil {
-		return nil, err
+// bounce gives the URL of a database for tests: through PgBouncer, where they are to go there,
+// until stop.
+func bounce(direct string) (through string, stop func(), err error) {
+	if os.Getenv(variableBouncer) == "" {
+		return direct, func() {}, nil
 	}
-	return startBouncer(server.URL)
-})
+	u, err := url.Parse(direct)
+	if err != nil {
+		return "", nil, errors.New("the server's URL cannot be parsed")
+	}
+	b, err := startBouncer(direct)
+	if err != nil {
+		return "", nil, err
+	}
+	poolers.Store(b.addr, direct)
+	u.Host, u.RawQuery = b.addr, "sslmode=disable"
+	return u.String(), func() {
+		poolers.Delete(b.addr)
+		b.stop()
+	}, nil
+}
+
+// unbounce gives the URL of the database itself.
+func unbounce(database string) string {
+	u, err := url.Parse(database)
+	if err != nil {
+		return database
+	}
+	if direct, found := poolers.Load(u.Host); found {
+		return withDatabase(direct.(string), strings.TrimPrefix(u.Path, "/"))
+	}
+	return database
+}
 
 // pooler is a running PgBouncer. Each database of the server has its name there.
 type pooler struct {
 	addr string
 	stop func()
-}
-
-// bounce gives the URL of a database for tests: through PgBouncer, where they are to go there.
-func bounce(direct string) (string, error) {
-	if os.Getenv(variableBouncer) == "" {
-		return direct, nil
-	}
-	b, err := bouncer()
-	if err != nil {
-		return "", err
-	}
-	u, err := url.Parse(direct)
-	if err != nil {
-		return "", errors.New("the server's URL cannot be parsed")
-	}
-	u.Host, u.RawQuery = b.addr, "sslmode=disable"
-	return u.String(), nil
-}
-
-// unbounce gives the URL of the database itself.
-func unbounce(database string) string {
-	if os.Getenv(variableBouncer) == "" {
-		return database
-	}
-	b, err := bouncer()
-	server, serverErr := shared()
-	if err = errors.Join(err, serverErr); err != nil {
-		return database
-	}
-	u, err := url.Parse(database)
-	if err != nil || u.Host != b.addr {
-		return database
-	}
-	return withDatabase(server.URL, strings.TrimPrefix(u.Path, "/"))
 }
 
 func startBouncer(serverURL string) (*pooler, error) {
@@ -126,21 +117,47 @@ log_pooler_errors = 0
 	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
 		return nil, fmt.Errorf("write its configuration: %w", err)
 	}
-	command := exec.Command(program, file)
-	command.Stdout, command.Stderr = io.Discard, io.Discard
-	if err := command.Start(); err != nil {
+	run := func() (*exec.Cmd, error) {
+		command := exec.Command(program, file)
+		command.Stdout, command.Stderr = io.Discard, io.Discard
+		return command, command.Start()
+	}
+	command, err := run()
+	if err != nil {
 		return nil, fmt.Errorf("start pgbouncer: %w", err)
 	}
+	stopping, ended := make(chan struct{}), make(chan struct{})
+	go func() { // started anew when it ends by itself, as systemd does
+		defer close(ended)
+		for {
+			exited := make(chan struct{})
+			go func() {
+				_ = command.Wait()
+				close(exited)
+			}()
+			select {
+			case <-stopping:
+				_ = command.Process.Signal(syscall.SIGTERM)
+				<-exited
+				return
+			case <-exited:
+				fmt.Println("pgtest: PgBouncer has ended by itself and is started anew")
+			}
+			if command, err = run(); err != nil {
+				fmt.Println("pgtest: start pgbouncer:", err)
+				return
+			}
+		}
+	}()
 	b := &pooler{addr: addr.String(), stop: func() {
-		_ = command.Process.Signal(syscall.SIGTERM)
-		_ = command.Wait()
+		close(stopping)
+		<-ended
 		_ = os.RemoveAll(dir)
 	}}
 	if err := awaitAddr(b.addr); err != nil {
 		b.stop()
 		return nil, fmt.Errorf("pgbouncer does not answer: %w", err)
 	}
-	bounced.Store(b)
 	return b, nil
 }
 

@@ -135,10 +135,11 @@ func create(t testing.TB, from string) string {
 		}
 		kept.Delete(name)
 	})
-	database, err := bounce(withDatabase(server.URL, name))
+	database, stop, err := bounce(withDatabase(server.URL, name))
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
+	t.Cleanup(stop)
 	return database
 }
 
