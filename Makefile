@@ -84,7 +84,7 @@ endef
 
 # Through PgBouncer, which refuses what a pooler in transaction mode cannot keep: the store, and of the
 # commands the end-to-end tests and those of faults. The others do not differ there.
-BOUNCED := ^Test(Serve|Fault|SpoolFault|Fail|Migrat|Schema|Start|Role|Partitions|Days|Doctor|Replica|Late|Future|Documented|Sweep)
+BOUNCED := ^Test(CallbackToCount|CapturedRequests|Documented|ServerDialect|ServeAs|Fault|Failover|Migrat|Foreign|Days|Late|RowFrom|TwoConnections|FirstRead)
 # It ends the connection of a migration, and with that PgBouncer 1.18 (github.com/pgbouncer/pgbouncer/issues/801).
 CRASHES := ^TestLostMigrationLock$$
 test-pgbouncer: ## the tests of store, end to end and of faults through PgBouncer in transaction mode (Debian's package pgbouncer)
