@@ -118,7 +118,7 @@ func TestChartAll(t *testing.T) {
 	c := settings(t, container, contents)
 	require.Equal(t, "token", c.CallbackToken)
 	require.Equal(t, "openim123", c.OpenIM.Secret)
-	require.Equal(t, "postgres://replica/readmark", c.ReplicaURL)
+	require.Equal(t, []string{"postgres://replica/readmark"}, c.ReplicaURLs)
 	require.Equal(t, "postgres://owner/readmark", c.MigrateURL)
 	require.Equal(t, "http://openim-api:10002", c.OpenIM.APIURL)
 	require.EqualValues(t, 64<<20, c.SpoolMaxBytes)
