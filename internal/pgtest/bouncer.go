@@ -61,8 +61,9 @@ func unbounce(database string) string {
 	if err != nil {
 		return database
 	}
-	if direct, found := poolers.Load(u.Host); found {
-		return withDatabase(direct.(string), strings.TrimPrefix(u.Path, "/"))
+	known, _ := poolers.Load(u.Host)
+	if direct, found := known.(string); found {
+		return withDatabase(direct, strings.TrimPrefix(u.Path, "/"))
 	}
 	return database
 }
@@ -120,7 +121,8 @@ log_pooler_errors = 0
 	run := func() (*exec.Cmd, error) {
 		command := exec.Command(program, file)
 		command.Stdout, command.Stderr = io.Discard, io.Discard
-		return command, command.Start()
+		err := command.Start()
+		return command, err
 	}
 	command, err := run()
 	if err != nil {
