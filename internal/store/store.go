@@ -28,7 +28,6 @@ type Store struct {
 	*Reader // on a pool of its own
 
 	pool   *pool // of writes and housekeeping
-	url    string
 	logger *slog.Logger
 	clock  *dbclock.Clock
 	today  atomic.Pointer[today]
