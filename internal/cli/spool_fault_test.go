@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -231,4 +233,55 @@ func TestFaultRemovedSpool(t *testing.T) {
 			require.NoError(t, p.wait(), p.log)
 		})
 	}
+}
+
+// A spool segment that was damaged while readmark was down: reported, and what is whole
+// before and behind the damage is kept.
+func TestFaultDamagedSpool(t *testing.T) {
+	t.Parallel()
+	database, dir := pgtest.Empty(t), t.TempDir()
+	proxy, through := proxied(t, database)
+	proxy.Stop()
+	binary := built(t)
+	p := start(t, binary, "READMARK_DATABASE_URL="+through, "READMARK_DATA_DIR="+dir)
+	l := startLoad(t, "u", 4, 400, func() string { return p.URL })
+	l.finish()
+	require.EqualValues(t, 400, l.acked.Load())
+	require.NoError(t, p.command.Process.Kill())
+	require.Error(t, p.wait())
+
+	files, err := filepath.Glob(filepath.Join(dir, "spool", "*.log"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	content, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	// A third is overwritten in the middle, as a broken disk would.
+	before, after := content[:len(content)/3], content[len(content)*2/3:]
+	broken := slices.Concat(before, bytes.Repeat([]byte("\xff"), len(content)-len(before)-len(after)), after)
+	require.NoError(t, os.WriteFile(files[0], broken, 0o600))
+	whole := &load{t: t}
+	for _, r := range l.receipts {
+		// A record is whole where all of its text is there.
+		text := []byte(`"user":"` + r.user + `","group":"g","unread":` + strconv.FormatInt(r.unread, 10) + `,"content_type":101}`)
+		if r.unread == 0 { // is left out
+			text = []byte(`"user":"` + r.user + `","group":"g","content_type":101}`)
+		}
+		if bytes.Contains(before, text) || bytes.Contains(after, text) {
+			whole.receipts = append(whole.receipts, r)
+		}
+	}
+	require.Greater(t, len(whole.receipts), 200)
+	require.Less(t, len(whole.receipts), 300)
+	pgtest.ListenAgain(t, proxy.Start)
+	s := serve(t, map[string]string{"READMARK_DATABASE_URL": through, "READMARK_DATA_DIR": dir, "READMARK_LOG_LEVEL": "info"})
+	s.settled()
+	verify(t, database, whole)
+	require.Eventually(t, func() bool {
+		_, body := s.do(http.MethodGet, s.Ops+"/readyz", "")
+		return regexp.MustCompile(`spool: damaged .*0{15}1\S*\.log\.corrupt-`).MatchString(body)
+	}, 30*time.Second, 10*time.Millisecond)
+	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
+	require.Contains(t, metrics, "readmark_spool_damaged_files 1\n")
+	require.Contains(t, s.log.String(), "spool segment is damaged")
+	s.end()
 }

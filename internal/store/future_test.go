@@ -190,3 +190,25 @@ func TestStoreIsDatedByTheDatabase(t *testing.T) {
 		require.WithinDuration(t, time.Now(), state.UpdatedAt, 5*time.Second)
 	}
 }
+
+func TestNewestArrival(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.New(t))
+	require.NoError(t, s.MeasureClock(t.Context()))
+	arrivesAt := func(user string, at time.Time) {
+		event := documented(user, "g", 1, 0)
+		event.At = at.UTC().Truncate(time.Microsecond)
+		commit(t, s, event)
+	}
+	now := s.Clock().Now()
+	arrivesAt("a", now.Add(-time.Hour))
+	newest, err := s.NewestArrival(t.Context())
+	require.NoError(t, err)
+	require.WithinDuration(t, now, newest, 10*time.Second)
+	ahead := now.Add(50 * time.Second)
+	arrivesAt("b", ahead)
+	arrivesAt("c", now.AddDate(10, 0, 0))
+	newest, err = s.NewestArrival(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, ahead, newest, "one from a clock that was far ahead does not count")
+}

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"math"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -51,4 +53,18 @@ func (c *poolCollector) Collect(metrics chan<- prometheus.Metric) {
 	for _, gauge := range poolGauges() {
 		metrics <- prometheus.MustNewConstMetric(gauge.desc, gauge.kind, gauge.value(stat))
 	}
+}
+
+// Register adds the replica's lag to the metrics.
+func (r *Replica) Register(registry prometheus.Registerer) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "readmark_replica_lag_seconds",
+		Help: "For how many seconds what the replica answers may be out of date; NaN until it has answered.",
+	}, func() float64 {
+		reached := r.AsOf()
+		if reached.IsZero() {
+			return math.NaN()
+		}
+		return r.store.now().Sub(reached).Seconds()
+	}))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"readmark/db"
 	"readmark/internal/condition"
@@ -384,18 +382,4 @@ func (r *Replica) isPrimary() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.primary != nil && r.primary.Same(r.server.Server)
-}
-
-// Register adds the replica's lag to the metrics.
-func (r *Replica) Register(registry prometheus.Registerer) {
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "readmark_replica_lag_seconds",
-		Help: "For how many seconds what the replica answers may be out of date; NaN until it has answered.",
-	}, func() float64 {
-		reached := r.AsOf()
-		if reached.IsZero() {
-			return math.NaN()
-		}
-		return r.store.now().Sub(reached).Seconds()
-	}))
 }
