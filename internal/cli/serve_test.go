@@ -63,7 +63,7 @@ func TestCallbackToCount(t *testing.T) {
 	require.Equal(t, 200, status)
 	for _, line := range []string{
 		`readmark_callbacks_total{command="callbackAfterGroupMsgReadCommand",dialect="documented",result="accepted"} 4`,
-		`readmark_build_info{`, `readmark_pool_connections `, `readmark_callback_duration_seconds_bucket{`, `go_goroutines `,
+		`readmark_build_info{`, `readmark_pool_connections{pool="read"} `, `readmark_pool_connections{pool="write"} `, `readmark_callback_duration_seconds_bucket{`, `go_goroutines `,
 	} {
 		require.Contains(t, body, line)
 	}

@@ -7,12 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Collector gives the pool's metrics, read when they are asked for.
+// Collector gives the metrics of the pools of writes and reads, read when they are asked for.
 func (s *Store) Collector() prometheus.Collector { return &poolCollector{store: s} }
 
 type poolCollector struct{ store *Store }
 
-// poolGauge is one number of the pool.
+// poolGauge is one number of a pool.
 type poolGauge struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
@@ -21,21 +21,21 @@ type poolGauge struct {
 
 func poolGauges() []poolGauge {
 	gauge := func(name, help string, value func(*pgxpool.Stat) float64) poolGauge {
-		return poolGauge{prometheus.NewDesc("readmark_pool_"+name, help, nil, nil), prometheus.GaugeValue, value}
+		return poolGauge{prometheus.NewDesc("readmark_pool_"+name, help, []string{"pool"}, nil), prometheus.GaugeValue, value}
 	}
 	counter := func(name, help string, value func(*pgxpool.Stat) float64) poolGauge {
-		return poolGauge{prometheus.NewDesc("readmark_pool_"+name, help, nil, nil), prometheus.CounterValue, value}
+		return poolGauge{prometheus.NewDesc("readmark_pool_"+name, help, []string{"pool"}, nil), prometheus.CounterValue, value}
 	}
 	return []poolGauge{
-		gauge("connections", "Number of database connections of this process's pool of writes that are open.",
+		gauge("connections", "Number of database connections of this process that are open, for writes and for reads.",
 			func(s *pgxpool.Stat) float64 { return float64(s.TotalConns()) }),
-		gauge("connections_in_use", "Number of database connections of this process's pool of writes that are in use.",
+		gauge("connections_in_use", "Number of database connections of this process that are in use, for writes and for reads.",
 			func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }),
-		gauge("connections_max", "The largest number of database connections that this process's pool of writes opens.",
+		gauge("connections_max", "The largest number of database connections that this process opens, for writes and for reads.",
 			func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) }),
-		counter("acquires_total", "How often a database connection was taken from this process's pool of writes.",
+		counter("acquires_total", "How often a database connection was taken, for writes and for reads.",
 			func(s *pgxpool.Stat) float64 { return float64(s.AcquireCount()) }),
-		counter("acquire_wait_seconds_total", "Time in seconds spent waiting for a database connection of this process's pool of writes.",
+		counter("acquire_wait_seconds_total", "Time in seconds spent waiting for a database connection, for writes and for reads.",
 			func(s *pgxpool.Stat) float64 { return s.AcquireDuration().Seconds() }),
 	}
 }
@@ -49,9 +49,11 @@ func (c *poolCollector) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *poolCollector) Collect(metrics chan<- prometheus.Metric) {
-	stat := c.store.pool.Stat()
-	for _, gauge := range poolGauges() {
-		metrics <- prometheus.MustNewConstMetric(gauge.desc, gauge.kind, gauge.value(stat))
+	for name, p := range map[string]*pool{"write": c.store.pool, "read": c.store.reads} {
+		stat := p.Stat()
+		for _, gauge := range poolGauges() {
+			metrics <- prometheus.MustNewConstMetric(gauge.desc, gauge.kind, gauge.value(stat), name)
+		}
 	}
 }
 
