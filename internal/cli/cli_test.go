@@ -8,9 +8,11 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +29,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(cli.Run(context.Background(), os.Args[1:], cli.OS()))
 	}
+	// Where somebody has started the tests by nohup: what is ignored, the programs that they start
+	// would ignore, too, and what is handled is not.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	pgtest.Main(m, removeBuilt)
 }
 

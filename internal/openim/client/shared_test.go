@@ -228,7 +228,7 @@ func TestWaitForAnotherProcess(t *testing.T) {
 	s := openStore(t, url)
 	conn := pgtest.Connect(t, url)
 	read(t, 1, replica(t, s, openIM, log))
-	_, err := conn.Exec(t.Context(), "UPDATE openim_tokens SET leased_by = gen_random_uuid(), leased_until = now() + interval '1 hour'")
+	_, err := conn.Exec(t.Context(), "UPDATE openim_tokens SET leased_by = gen_random_uuid(), leased_until = now() + interval '4 seconds'")
 	require.NoError(t, err)
 	openIM.loginElsewhere()
 	waiting := replica(t, s, openIM, log)
