@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -146,21 +147,34 @@ func TestSweepFailures(t *testing.T) {
 					}
 					return nil
 				}
+				var mu sync.Mutex
 				var told []error
-				sync, _, log := newSync(s, o, func(o *openimsync.Options) { o.Swept = func(err error) { told = append(told, err) } })
-				end := start(t, sync.Sweep)
+				swept := func() (list []error) {
+					mu.Lock()
+					defer mu.Unlock()
+					list, told = told, nil
+					return list
+				}
+				sweeper, _, log := newSync(s, o, func(o *openimsync.Options) {
+					o.Swept = func(err error) {
+						mu.Lock()
+						defer mu.Unlock()
+						told = append(told, err)
+					}
+				})
+				end := start(t, sweeper.Sweep)
 				wait(time.Hour + time.Minute)
 				saved := s.results()
 				require.Len(t, saved, 60)
 				require.NotContains(t, saved, readstate.Pair{UserID: "u0005"})
 				failed := func(err error) bool { return errors.Is(err, failure) }
-				require.True(t, slices.ContainsFunc(told, failed))
+				require.True(t, slices.ContainsFunc(swept(), failed))
 				mended.Store(true)
-				told = nil
 				wait(time.Hour)
 				end()
-				require.NotEmpty(t, told)
-				require.False(t, slices.ContainsFunc(told, failed))
+				list := swept()
+				require.NotEmpty(t, list)
+				require.False(t, slices.ContainsFunc(list, failed))
 				require.NotContains(t, log.String(), "level=WARN", "who is told says it")
 				require.Contains(t, s.results(), readstate.Pair{UserID: "u0005"}, "due again an interval later")
 			})

@@ -5,7 +5,6 @@ package server
 import (
 	"log/slog"
 	"net/http"
-	"sync"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -17,14 +16,12 @@ import (
 	"readmark/internal/webhook"
 )
 
-// releaseMode silences gin's debug output, and has random numbers for request IDs drawn in
-// numbers. Both are global: they are set once, so that engines made at the same time do not race.
-//
-//nolint:gochecknoglobals // mirrors the libraries' own globals
-var releaseMode = sync.OnceFunc(func() {
+// init silences gin's debug output, and has random numbers for request IDs drawn in numbers. Both are
+// global: they are set before anything runs, since others make UUIDs, too.
+func init() { //nolint:gochecknoinits // the libraries' own globals
 	gin.SetMode(gin.ReleaseMode)
 	uuid.EnableRandPool()
-})
+}
 
 // Options is what the engine needs of the rest of the program.
 type Options struct {
@@ -56,7 +53,6 @@ type Handler struct {
 
 // New returns the handler of callbacks, read API and docs.
 func New(options Options) Handler {
-	releaseMode()
 	engine := gin.New()
 	// IDs in paths are percent-encoded and may hold anything: gin routes on the
 	// escaped path and unescape decodes the parameters, once. (UseRawPath would
