@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -103,7 +104,7 @@ func (s *Sync) runLookup(ctx context.Context, l readstate.LeasedLookup) {
 	s.options.Logger.DebugContext(ctx, "lookup failed, it is tried again", "error", err)
 	var refused *client.Error
 	if errors.As(err, &refused) && !refused.IsLogin() && !errors.Is(err, client.ErrTokenEnded) { // of these others tell
-		s.warnRefused.Do(func() { s.options.Logger.WarnContext(ctx, "openim refuses a lookup, it is tried again", "error", err) })
+		s.refused.Log(ctx, slog.Any("error", err))
 	}
 	s.giveBack(ctx, l)
 }

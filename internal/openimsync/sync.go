@@ -19,8 +19,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 
+	"readmark/internal/lograte"
 	"readmark/internal/openim/client"
 	"readmark/internal/readstate"
 )
@@ -125,8 +125,7 @@ type Sync struct {
 	outsiders *lru.Cache[readstate.Pair, outsider]
 	fetching  singleflight.Group // of lists
 	mutes     *mutes
-	// warnRefused lets one line a minute through.
-	warnRefused rate.Sometimes
+	refused   *lograte.Line // lookups
 
 	mu      sync.Mutex
 	members map[string]memberList // by group ID, the newest lists
@@ -147,7 +146,8 @@ func New(o Options) *Sync {
 	}
 	return &Sync{
 		options: o, metrics: newMetrics(), drifts: driftLog{logger: o.Logger, now: o.Now}, outsiders: outsiders, mutes: newMutes(),
-		members: map[string]memberList{}, doubts: map[string]*doubt{}, warnRefused: rate.Sometimes{Interval: time.Minute},
+		members: map[string]memberList{}, doubts: map[string]*doubt{},
+		refused: lograte.New(o.Logger, slog.LevelWarn, "openim refuses a lookup, it is tried again"),
 	}
 }
 

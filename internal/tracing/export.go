@@ -4,12 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"golang.org/x/time/rate"
+
+	"readmark/internal/lograte"
 )
 
 // exported are the attributes that leave the process. Paths and query strings hold user IDs and
@@ -29,8 +29,7 @@ type exporter struct {
 	sdktrace.SpanExporter
 
 	failures prometheus.Counter
-	logger   *slog.Logger
-	warn     rate.Sometimes
+	failed   *lograte.Line
 }
 
 // ExportSpans implements sdktrace.SpanExporter. It returns no error: nobody could do more.
@@ -41,7 +40,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	}
 	if err := e.SpanExporter.ExportSpans(ctx, bare); err != nil {
 		e.failures.Inc()
-		e.warn.Do(func() { e.logger.WarnContext(ctx, "traces could not be exported", "error", err) })
+		e.failed.Log(ctx, slog.Any("error", err))
 	}
 	return nil
 }
@@ -84,5 +83,7 @@ func (b bareSpan) Status() sdktrace.Status {
 	return sdktrace.Status{Code: b.ReadOnlySpan.Status().Code}
 }
 
-// warnInterval is how often the log tells of failures.
-const warnInterval = time.Minute
+// newExporter returns an exporter that passes spans on.
+func newExporter(next sdktrace.SpanExporter, failures prometheus.Counter, logger *slog.Logger) *exporter {
+	return &exporter{SpanExporter: next, failures: failures, failed: lograte.New(logger, slog.LevelWarn, "traces could not be exported")}
+}

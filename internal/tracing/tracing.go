@@ -18,7 +18,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/time/rate"
 )
 
 // stopTimeout bounds what is still exported when the process ends.
@@ -68,7 +67,7 @@ func Start(ctx context.Context, lookup func(name string) (string, bool), version
 		return nil, errors.Join(err, next.Shutdown(ctx))
 	}
 	t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(described),
-		sdktrace.WithBatcher(&exporter{SpanExporter: next, failures: t.failures, logger: logger, warn: rate.Sometimes{Interval: warnInterval}}))
+		sdktrace.WithBatcher(newExporter(next, t.failures, logger)))
 	logger.InfoContext(ctx, "traces are exported, as the OTEL_* variables say")
 	return t, nil
 }

@@ -17,7 +17,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/time/rate"
 )
 
 func TestEnabled(t *testing.T) {
@@ -73,7 +72,7 @@ func TestStrip(t *testing.T) {
 	span.End()
 
 	sent := &sent{}
-	e := &exporter{SpanExporter: sent, failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "x"}), logger: slog.New(slog.DiscardHandler)}
+	e := newExporter(sent, prometheus.NewCounter(prometheus.CounterOpts{Name: "x"}), slog.New(slog.DiscardHandler))
 	require.NoError(t, e.ExportSpans(t.Context(), recorder.Ended()))
 	require.Len(t, sent.spans, 1)
 	got := sent.spans[0]
@@ -100,10 +99,7 @@ func (s *sent) Shutdown(context.Context) error { return nil }
 func TestExportFails(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	e := &exporter{
-		SpanExporter: &sent{err: errors.New("connection refused")}, failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "x"}),
-		logger: slog.New(slog.NewTextHandler(&log, nil)), warn: rate.Sometimes{Interval: warnInterval},
-	}
+	e := newExporter(&sent{err: errors.New("connection refused")}, prometheus.NewCounter(prometheus.CounterOpts{Name: "x"}), slog.New(slog.NewTextHandler(&log, nil)))
 	for range 3 {
 		require.NoError(t, e.ExportSpans(t.Context(), nil))
 	}

@@ -1,14 +1,17 @@
 package webhook
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"readmark/internal/lograte"
 	"readmark/internal/openim"
 )
 
@@ -65,30 +68,28 @@ func (t token) redact(segment string) string {
 type rereader struct {
 	read    func() (string, error)
 	due     *rate.Limiter
-	refused *rate.Limiter  // others than OpenIM may send as much as they like
-	warn    rate.Sometimes // that it cannot be read
+	refused *rate.Limiter // others than OpenIM may send as much as they like
+	warn    *lograte.Line // that it cannot be read
 }
 
 // refusedBurst is for how many refused callbacks the token is read again at once.
 const refusedBurst = 10
 
-func newRereader(read func() (string, error)) *rereader {
+func newRereader(read func() (string, error), logger *slog.Logger) *rereader {
 	if read == nil {
 		return nil
 	}
 	return &rereader{
 		read: read, due: rate.NewLimiter(rate.Every(time.Second), 1), refused: rate.NewLimiter(rate.Every(time.Second), refusedBurst),
-		warn: rate.Sometimes{Interval: time.Minute},
+		warn: lograte.New(logger, slog.LevelWarn, "the callbacks' token cannot be read again: the last one stays good"),
 	}
 }
 
 // readToken reads the token again. Where that fails it stays as it is.
-func (h *Handler) readToken() {
+func (h *Handler) readToken(ctx context.Context) {
 	secret, err := h.current.read()
 	if err != nil {
-		h.current.warn.Do(func() {
-			h.logger.Warn("the callbacks' token cannot be read again: the last one stays good", "error", err)
-		})
+		h.current.warn.Log(ctx, slog.Any("error", err))
 		return
 	}
 	h.token.Store((*token)(&secret))
@@ -97,13 +98,13 @@ func (h *Handler) readToken() {
 // command finds the callback command of a request.
 func (h *Handler) command(request *http.Request) (string, error) {
 	if h.current != nil && h.current.due.Allow() {
-		h.readToken()
+		h.readToken(request.Context())
 	}
 	path := segments(request.URL)
 	command, err := h.token.Load().command(path, request)
 	if h.current == nil || !errors.Is(err, errUnauthorized) || !h.current.refused.Allow() {
 		return command, err
 	}
-	h.readToken()
+	h.readToken(request.Context())
 	return h.token.Load().command(path, request)
 }

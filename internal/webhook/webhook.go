@@ -18,7 +18,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
-	"golang.org/x/time/rate"
 
 	"readmark/internal/body"
 	"readmark/internal/lograte"
@@ -51,11 +50,10 @@ type Handler struct {
 	current *rereader // nil: the token stays the same
 	logger  *slog.Logger
 	metrics *metrics
-	// unknownLog lets one log line about unknown paths through a minute.
-	unknownLog *rate.Limiter
 	// notDurable and notRecorded tell of callbacks that are lost, in an outage all of them.
 	notDurable, notRecorded *lograte.Line
-	success                 []byte // the answer, encoded
+	unknown                 *lograte.Line // path
+	success                 []byte        // the answer, encoded
 	// beforeLog lets one line about "before" callbacks through.
 	beforeLog sync.Once
 	stats     stats
@@ -93,10 +91,11 @@ func New(o *Options) *Handler {
 	}
 	h := &Handler{
 		sink: o.Sink, logger: o.Logger, metrics: newMetrics(o.Registry), success: success, unauthorized: o.Unauthorized,
-		current: newRereader(o.CurrentToken), room: o.Room, longLists: semaphore.NewWeighted(longLists),
+		current: newRereader(o.CurrentToken, o.Logger), room: o.Room, longLists: semaphore.NewWeighted(longLists),
 		notDurable:  lograte.New(o.Logger, slog.LevelError, "callback not durable"),
 		notRecorded: lograte.New(o.Logger, slog.LevelError, "rejected callback not recorded"),
-		unknownLog:  rate.NewLimiter(rate.Every(time.Minute), 1), ownSite: http.NewCrossOriginProtection(),
+		unknown:     lograte.New(o.Logger, slog.LevelWarn, "callback to an unknown path, check OpenIM's webhook url"),
+		ownSite:     http.NewCrossOriginProtection(),
 	}
 	h.token.Store((*token)(&o.Token))
 	h.metrics.exemplars = o.Exemplars
@@ -275,16 +274,13 @@ func (h *Handler) reject(ctx context.Context, c *gin.Context, command string, si
 }
 
 func (h *Handler) unknownPath(c *gin.Context) {
-	if h.unknownLog.Allow() {
-		// Only the last segment, and never the token or the query.
-		last := ""
-		if parts := segments(c.Request.URL); len(parts) > 0 {
-			last = parts[len(parts)-1]
-		}
-		h.logger.WarnContext(c.Request.Context(), "callback to an unknown path, check OpenIM's webhook url",
-			"last_segment", h.token.Load().redact(last),
-			"request_id", c.Writer.Header().Get(requestIDHeader), "operation_id", operationID(c))
+	// Only the last segment, and never the token or the query.
+	last := ""
+	if parts := segments(c.Request.URL); len(parts) > 0 {
+		last = parts[len(parts)-1]
 	}
+	h.unknown.Log(c.Request.Context(), slog.String("last_segment", h.token.Load().redact(last)),
+		slog.String("request_id", c.Writer.Header().Get(requestIDHeader)), slog.String("operation_id", operationID(c)))
 	h.fail(c, http.StatusNotFound, readstate.CodeUnknownPath, "the path names no callback command",
 		"expected POST /callback…Command")
 }

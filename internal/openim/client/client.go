@@ -21,7 +21,8 @@ import (
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
+
+	"readmark/internal/lograte"
 )
 
 const (
@@ -116,7 +117,7 @@ type Client struct {
 	failed error        // how the last login failed; nil after one that succeeded
 	logins atomic.Int64 // logins that have ended; read without the lock
 
-	warnEnded rate.Sometimes
+	ended *lograte.Line // of tokens that do not last
 }
 
 // New returns a client; it does not connect.
@@ -147,7 +148,7 @@ func New(o Options) *Client {
 		limiter: newLimiter(o.MaxRPS),
 		tokens:  make(chan struct{}, 1),
 		metrics: newMetrics(o.Registry), timeouts: timeouts,
-		warnEnded: rate.Sometimes{Interval: endedReminder},
+		ended: lograte.New(o.Logger, slog.LevelWarn, "openim ends tokens as soon as they are issued: who else logs in as this admin user?"),
 	}
 	c.secret.Store(&o.Secret)
 	return c

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 )
@@ -21,8 +22,6 @@ const (
 	endlessToken = 24 * time.Hour
 	// renewBefore is how long before it expires a token is renewed, at most.
 	renewBefore = time.Minute
-	// endedReminder is how often the log says that new tokens do not last, at most.
-	endedReminder = time.Minute
 )
 
 func tokenEnded(code int) bool { return code >= firstTokenCode && code <= lastTokenCode }
@@ -161,10 +160,7 @@ func (c *Client) newToken(ctx context.Context) (token, error) {
 // endedAgain makes the error of a call whose new token has ended, too. Many calls may meet
 // that at once, so it is here that the log tells of it, now and then.
 func (c *Client) endedAgain(ctx context.Context, err error) error {
-	c.warnEnded.Do(func() {
-		c.options.Logger.WarnContext(ctx, "openim ends tokens as soon as they are issued: who else logs in as this admin user?",
-			"admin_user_id", c.options.AdminUserID, "error", err)
-	})
+	c.ended.Log(ctx, slog.String("admin_user_id", c.options.AdminUserID), slog.Any("error", err))
 	return fmt.Errorf("%w, %w: %w", ErrUnavailable, ErrTokenEnded, err)
 }
 
