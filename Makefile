@@ -78,8 +78,9 @@ test-race: ## the same with the race detector (needs a C compiler)
 
 # It is about files: the race detector would only make Helm's and Prometheus' libraries slow.
 define test-deploy
-	@command -v systemd-analyze >/dev/null || echo "there is no systemd-analyze (Debian's package systemd): the units are parsed, but not verified"
-	$(GO) test -C tools/deploytest ./...
+	@tags=systemd; command -v systemd-analyze >/dev/null || \
+	{ tags=; echo "there is no systemd-analyze (Debian's package systemd): the units are parsed, but not verified"; }; \
+	set -x; $(GO) test -C tools/deploytest -tags "$$tags" ./...
 endef
 
 # Through PgBouncer, which refuses what a pooler in transaction mode cannot keep: the store, and of the
