@@ -3,10 +3,12 @@ package store_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -83,6 +85,34 @@ func TestFutureReceipt(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM restamps").Scan(&left))
 	require.Equal(t, 1, left, "it is forgotten with the journal")
+}
+
+// Several processes that set the same events right do it once.
+func TestRestampTogether(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	require.NoError(t, s.MeasureClock(t.Context()))
+	ahead := s.Clock().Now().AddDate(1, 0, 0)
+	for i := range 20 {
+		commit(t, s, dated(documented("u", fmt.Sprint("g", i%5), int64(i), 0), ahead.Add(time.Duration(i)*time.Second)))
+	}
+	var restamped atomic.Int64
+	var group sync.WaitGroup
+	for range 4 {
+		other := open(t, url)
+		group.Go(func() {
+			done, err := other.RestampFutureEvents(t.Context())
+			assert.NoError(t, err)
+			restamped.Add(done.Count)
+		})
+	}
+	group.Wait()
+	require.EqualValues(t, 20, restamped.Load())
+	for i := range 5 {
+		require.EqualValues(t, 15+i, unread(t, s, "u", fmt.Sprint("g", i)))
+	}
+	unchanged(t, s)
 }
 
 // Whatever comes in whatever order, from clocks that are ten years ahead or days behind: after
