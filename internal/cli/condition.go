@@ -63,12 +63,29 @@ func (v *service) look(ctx context.Context) {
 		reportSettings(v.board, &health)
 	}
 	v.readOnly.Store(reason == condition.ReadOnly)
-	if skew := v.store.Clock().Offset(); skew.Abs() > skewWarning {
-		v.board.Report(condition.Clock, condition.Skewed, fmt.Sprintf("the database's clock is %v ahead of this machine's. Receipts have the database's "+
-			"time all the same. Keep both by NTP, since no day of the journal is dropped before both say that it is old", skew.Round(time.Millisecond)))
+	reportSkew(v.board, v.store.Clock().Offset())
+}
+
+// reportSkew notes how far the database's clock is ahead of the machine's, where that is far.
+func reportSkew(board *condition.Board, offset time.Duration) {
+	if text := skewed(offset); text != "" {
+		board.Report(condition.Clock, condition.Skewed, text)
 	} else {
-		v.board.Clear(condition.Clock)
+		board.Clear(condition.Clock)
 	}
+}
+
+// skewed says what is wrong with clocks that differ by so much, "" where that is little.
+func skewed(offset time.Duration) string {
+	if offset.Abs() <= skewWarning {
+		return ""
+	}
+	direction := "ahead of"
+	if offset < 0 {
+		direction = "behind"
+	}
+	return fmt.Sprintf("the database's clock is %v %s this machine's. Receipts have the database's time all the same. Keep both by NTP, "+
+		"since no day of the journal is dropped before both say that it is old", offset.Abs().Round(time.Millisecond), direction)
 }
 
 // reportDatabase notes why the database cannot be used: because of the server, or of what is in

@@ -10,15 +10,13 @@ import (
 // clock compares the machine's clock with the database's, and looks for events from the future.
 func (d *doctor) clock(ctx context.Context, s *store.Store) {
 	found, err := s.CountFutureEvents(ctx)
-	skew := s.Clock().Offset()
-	switch {
-	case err != nil:
+	if err != nil {
 		d.ill("clock", "%v", err)
 		return
-	case skew.Abs() > skewWarning:
-		d.ill("clock", "the database's is %v from this machine's. Receipts have the database's time all the same; keep both by NTP, "+
-			"since no day of the journal is dropped before both say that it is old", skew.Round(time.Millisecond))
-	default:
+	}
+	if text := skewed(s.Clock().Offset()); text != "" {
+		d.ill("clock", "%s", text)
+	} else {
 		d.well("clock", "this machine's agrees with the database's")
 	}
 	if found.Count == 0 {
