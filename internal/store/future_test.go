@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -8,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -99,15 +99,17 @@ func TestRestampTogether(t *testing.T) {
 	}
 	var restamped atomic.Int64
 	var group sync.WaitGroup
-	for range 4 {
+	var errs [4]error
+	for i := range errs {
 		other := open(t, url)
 		group.Go(func() {
-			done, err := other.RestampFutureEvents(t.Context())
-			assert.NoError(t, err)
+			var done store.FutureEvents
+			done, errs[i] = other.RestampFutureEvents(t.Context())
 			restamped.Add(done.Count)
 		})
 	}
 	group.Wait()
+	require.NoError(t, errors.Join(errs[:]...))
 	require.EqualValues(t, 20, restamped.Load())
 	for i := range 5 {
 		require.EqualValues(t, 15+i, unread(t, s, "u", fmt.Sprint("g", i)))
