@@ -71,7 +71,7 @@ func TestFaultsAreNeverStale(t *testing.T) {
 			w.wait(ctx, 5)
 			_ = tx.Rollback(context.WithoutCancel(ctx))
 		default: // as retention does, and in the middle of everything
-			exec(ctx, `WITH mark AS (UPDATE retention SET changes_dropped_xid = (SELECT max(xid) FROM changes) RETURNING changes_dropped_xid AS xid)
+			exec(ctx, `WITH mark AS (UPDATE retention SET changes_dropped_xid = greatest(changes_dropped_xid, (SELECT max(xid) FROM changes)) RETURNING changes_dropped_xid AS xid)
 				DELETE FROM changes USING mark WHERE changes.xid <= mark.xid`)
 		}
 	})
