@@ -26,10 +26,10 @@ func (q *Queries) ForgetOtherServersChanges(ctx context.Context, db DBTX) error 
 }
 
 const insertChange = `-- name: InsertChange :exec
-INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, position_group_ids, user_ids, group_ids, everything)
+INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, position_group_ids, rebased_group_ids, user_ids, group_ids, everything)
 VALUES (
     $1, $2::text[], $3::text[], $4::text[], $5::text[],
-    $6::text[], $7
+    $6::text[], $7::text[], $8
 )
 `
 
@@ -38,6 +38,7 @@ type InsertChangeParams struct {
 	PairUserIds      []string
 	PairGroupIds     []string
 	PositionGroupIds []string
+	RebasedGroupIds  []string
 	WholeUserIds     []string
 	WholeGroupIds    []string
 	Everything       bool
@@ -50,10 +51,26 @@ func (q *Queries) InsertChange(ctx context.Context, db DBTX, arg InsertChangePar
 		arg.PairUserIds,
 		arg.PairGroupIds,
 		arg.PositionGroupIds,
+		arg.RebasedGroupIds,
 		arg.WholeUserIds,
 		arg.WholeGroupIds,
 		arg.Everything,
 	)
+	return err
+}
+
+const insertErasureChange = `-- name: InsertErasureChange :exec
+INSERT INTO changes (recorded_at, everything, erased) VALUES ($1, true, $2::bytea)
+`
+
+type InsertErasureChangeParams struct {
+	RecordedAt time.Time
+	Erased     []byte
+}
+
+// That somebody was erased, sealed, at the end of the erasure.
+func (q *Queries) InsertErasureChange(ctx context.Context, db DBTX, arg InsertErasureChangeParams) error {
+	_, err := db.Exec(ctx, insertErasureChange, arg.RecordedAt, arg.Erased)
 	return err
 }
 
@@ -94,6 +111,7 @@ UPDATE changes AS c SET
         WHERE p.group_id <> erased.id
     ),
     position_group_ids = array_remove(c.position_group_ids, erased.id),
+    rebased_group_ids = array_remove(c.rebased_group_ids, erased.id),
     group_ids = array_remove(c.group_ids, erased.id)
 FROM (SELECT $1::text AS id) AS erased
 WHERE erased.id = ANY (c.pair_group_ids) OR erased.id = ANY (c.position_group_ids) OR erased.id = ANY (c.group_ids)

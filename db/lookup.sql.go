@@ -125,12 +125,18 @@ WITH ended AS (
     DELETE FROM lookups AS q
     WHERE q.user_id = $1 AND q.group_id = $2
       AND q.version = $3 AND (q.settles_at IS NULL OR q.settles_at <= $4::timestamptz)
-    RETURNING q.user_id, q.group_id
+    RETURNING q.user_id, q.group_id, q.since
+),
+written AS (
+    SELECT s.user_id, s.group_id
+    FROM states AS s
+    JOIN ended AS e ON e.user_id = s.user_id AND e.group_id = ''
+    WHERE s.user_id = $1 AND s.updated_at >= e.since - interval '1 minute'
 ),
 told AS (
     INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
-    SELECT $5::timestamptz, array_agg(e.user_id), array_agg(e.group_id), false
-    FROM ended AS e
+    SELECT $5::timestamptz, array_agg(t.user_id), array_agg(t.group_id), false
+    FROM (SELECT e.user_id, e.group_id FROM ended AS e UNION ALL SELECT w.user_id, w.group_id FROM written AS w) AS t
     HAVING count(*) > 0
 )
 SELECT count(*) FROM ended
@@ -146,6 +152,7 @@ type FinishLookupParams struct {
 
 // Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
 // asked late enough, and says how many that were.
+// States that were written while the lookup waited were told to be pending. Clocks may differ by a minute.
 func (q *Queries) FinishLookup(ctx context.Context, db DBTX, arg FinishLookupParams) (int64, error) {
 	row := db.QueryRow(ctx, finishLookup,
 		arg.UserID,

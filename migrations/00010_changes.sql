@@ -9,9 +9,11 @@ CREATE TABLE changes (
     pair_user_ids text[],
     pair_group_ids text[],
     position_group_ids text[],
+    rebased_group_ids text[],
     user_ids text[],
     group_ids text[],
-    everything boolean NOT NULL
+    everything boolean NOT NULL,
+    erased bytea
 ) PARTITION BY RANGE (recorded_at);
 
 -- Who has seen a snapshot looks for the transactions that it did not show.
@@ -22,9 +24,11 @@ COMMENT ON COLUMN changes.recorded_at IS 'When the row was written, by the clock
 COMMENT ON COLUMN changes.xid IS 'The transaction.';
 COMMENT ON COLUMN changes.pair_user_ids IS 'pair_user_ids, pair_group_ids: the pairs whose state or lookup was written. An empty group: the lookup of all of the user''s groups.';
 COMMENT ON COLUMN changes.position_group_ids IS 'The groups whose position was written.';
+COMMENT ON COLUMN changes.rebased_group_ids IS 'Those of position_group_ids in which read positions are relative to something else than before, or that were dismissed.';
 COMMENT ON COLUMN changes.user_ids IS 'Users of whom any state or lookup may have been written.';
 COMMENT ON COLUMN changes.group_ids IS 'Groups of which any state or lookup, and the position, may have been written.';
 COMMENT ON COLUMN changes.everything IS 'Anything may have been written.';
+COMMENT ON COLUMN changes.erased IS 'Who was erased, where that is all that was written: sealed by AES-GCM under a key that follows from that of erasure_keys. Null otherwise.';
 
 ALTER TABLE retention ADD COLUMN changes_dropped_xid xid8;
 COMMENT ON COLUMN retention.changes_dropped_xid IS 'Rows of changes up to this transaction may have been dropped; null: none was.';

@@ -1,10 +1,14 @@
 -- name: InsertChange :exec
 -- What the transaction has touched.
-INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, position_group_ids, user_ids, group_ids, everything)
+INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, position_group_ids, rebased_group_ids, user_ids, group_ids, everything)
 VALUES (
-    @recorded_at, @pair_user_ids::text[], @pair_group_ids::text[], @position_group_ids::text[], @whole_user_ids::text[],
-    @whole_group_ids::text[], @everything
+    @recorded_at, @pair_user_ids::text[], @pair_group_ids::text[], @position_group_ids::text[], @rebased_group_ids::text[],
+    @whole_user_ids::text[], @whole_group_ids::text[], @everything
 );
+
+-- name: InsertErasureChange :exec
+-- That somebody was erased, sealed, at the end of the erasure.
+INSERT INTO changes (recorded_at, everything, erased) VALUES (@recorded_at, true, @erased::bytea);
 
 -- name: ForgetOtherServersChanges :exec
 -- Deletes what a restored backup has brought of transactions that this server has not had yet, and
@@ -57,6 +61,7 @@ UPDATE changes AS c SET
         WHERE p.group_id <> erased.id
     ),
     position_group_ids = array_remove(c.position_group_ids, erased.id),
+    rebased_group_ids = array_remove(c.rebased_group_ids, erased.id),
     group_ids = array_remove(c.group_ids, erased.id)
 FROM (SELECT @group_id::text AS id) AS erased
 WHERE erased.id = ANY (c.pair_group_ids) OR erased.id = ANY (c.position_group_ids) OR erased.id = ANY (c.group_ids);

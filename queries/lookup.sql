@@ -54,12 +54,19 @@ WITH ended AS (
     DELETE FROM lookups AS q
     WHERE q.user_id = @user_id AND q.group_id = @group_id
       AND q.version = @version AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at::timestamptz)
-    RETURNING q.user_id, q.group_id
+    RETURNING q.user_id, q.group_id, q.since
+),
+-- States that were written while the lookup waited were told to be pending. Clocks may differ by a minute.
+written AS (
+    SELECT s.user_id, s.group_id
+    FROM states AS s
+    JOIN ended AS e ON e.user_id = s.user_id AND e.group_id = ''
+    WHERE s.user_id = @user_id AND s.updated_at >= e.since - interval '1 minute'
 ),
 told AS (
     INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
-    SELECT @recorded_at::timestamptz, array_agg(e.user_id), array_agg(e.group_id), false
-    FROM ended AS e
+    SELECT @recorded_at::timestamptz, array_agg(t.user_id), array_agg(t.group_id), false
+    FROM (SELECT e.user_id, e.group_id FROM ended AS e UNION ALL SELECT w.user_id, w.group_id FROM written AS w) AS t
     HAVING count(*) > 0
 )
 SELECT count(*) FROM ended;

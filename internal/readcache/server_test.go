@@ -141,8 +141,8 @@ func TestStandby(t *testing.T) {
 		if i == 10 {
 			require.NoError(t, open.Rollback(t.Context()))
 		}
-		for range 1 + w.random.IntN(6) {
-			w.write()
+		for range 1 + w.Random.IntN(6) {
+			w.Write()
 		}
 		replayed()
 		_, difference := w.compare(reader)
@@ -152,9 +152,9 @@ func TestStandby(t *testing.T) {
 	reader.readable(t, false)
 	move(standby.URL)
 	reader.readable(t, true)
-	w.to = []*process{newProcess(t, standby.URL, nil)}
+	w.WriteTo(newProcess(t, standby.URL, nil).Store)
 	for range 10 {
-		w.write()
+		w.Write()
 		_, difference := w.compare(reader)
 		require.Empty(t, difference)
 	}

@@ -77,6 +77,9 @@ type Effects struct {
 	// States and Positions are those that have changed, as they are now.
 	States    []ReadState
 	Positions []GroupPosition
+	// Rebased are groups of Positions in which the same read position leaves another count than
+	// before, or none: what it is relative to has changed, or the group was dismissed.
+	Rebased []string
 	// End has the position of every group behind the last event.
 	End map[string]GroupPosition
 
@@ -334,6 +337,9 @@ func (a *applying) effects() Effects {
 		position.UpdatedAt = later(position.UpdatedAt, before.UpdatedAt)
 		if position != before {
 			out.Positions = append(out.Positions, position)
+		}
+		if position.rebased(&before) {
+			out.Rebased = append(out.Rebased, groupID)
 		}
 	}
 	slices.SortFunc(out.Positions, func(x, y GroupPosition) int { return cmp.Compare(x.GroupID, y.GroupID) })

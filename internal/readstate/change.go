@@ -16,6 +16,8 @@ type Change struct {
 	Pairs []Pair
 	// Positions are the groups whose position was written.
 	Positions []string
+	// Rebased are those of Positions that are as in [Effects].
+	Rebased []string
 	// Users and Groups are those of which any read state or lookup may have been written, and
 	// of groups the position, too.
 	Users, Groups []string
@@ -36,6 +38,7 @@ func (c *Change) AddEffects(e *Effects) {
 	for i := range e.Positions {
 		c.Positions = append(c.Positions, e.Positions[i].GroupID)
 	}
+	c.Rebased = append(c.Rebased, e.Rebased...)
 }
 
 // AddLookups adds the users and pairs of lookups that are queued. Lookups of a group's members
@@ -56,7 +59,7 @@ func (c *Change) Fold() {
 	if len(c.Pairs) > MaxChangePairs {
 		c.foldPairs()
 	}
-	for _, ids := range []*[]string{&c.Positions, &c.Users, &c.Groups} {
+	for _, ids := range []*[]string{&c.Positions, &c.Rebased, &c.Users, &c.Groups} {
 		slices.Sort(*ids)
 		*ids = slices.Compact(*ids)
 	}

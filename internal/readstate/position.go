@@ -80,6 +80,12 @@ func (p *GroupPosition) dismissed(m *Membership) bool {
 	return !p.DismissedAt.IsZero() && !p.DismissedAt.Before(m.JoinedAt)
 }
 
+// rebased reports whether, since before, read positions are relative to something else, seqs have
+// begun anew, or the group was dismissed.
+func (p *GroupPosition) rebased(before *GroupPosition) bool {
+	return p.BaseSeq != before.BaseSeq || !p.RestartedAt.Equal(before.RestartedAt) || !p.DismissedAt.Equal(before.DismissedAt)
+}
+
 // apply moves the position by an event that comes after all that were applied before,
 // and reports whether it may have changed: whether it has may depend on events that come
 // late.

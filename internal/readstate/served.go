@@ -106,26 +106,47 @@ func (v *Served) Count(p *ServedPosition) (unread int64, exact, shown bool) {
 	if p.DismissedAt != 0 && p.DismissedAt >= v.JoinedAt {
 		return 0, false, false
 	}
-	number, read := add(p.MaxSeq, p.Unsequenced), v.Read
+	number, read := p.Number(), v.ReadPosition(p)
 	if v.Estimated {
-		if v.BeforeBaseSeq {
-			read = add(read, p.BaseSeq)
-		}
 		return max(0, sub(number, read)), false, true
 	}
 	if v.Capped {
 		number = min(number, v.MaxSeqCap)
 	}
-	if v.OwnAt != 0 && p.Unsequenced > 0 && p.UnsequencedSince != 0 && v.OwnAt >= p.UnsequencedSince {
-		own := v.OwnRead
-		if v.OwnBeforeBaseSeq {
-			own = add(own, p.BaseSeq)
-		}
-		read = max(read, own)
-	}
 	exact = p.HasSeq && p.Unsequenced == 0 && !p.Doubted && !v.Doubted && !v.Pending && !v.UserPending && v.ExactAt >= p.RestartedAt
 	return max(0, sub(number, read)), exact, true
 }
+
+// ReadPosition gives the read position that counts at a position.
+func (v *Served) ReadPosition(p *ServedPosition) int64 {
+	switch {
+	case v.Estimated && v.BeforeBaseSeq:
+		return add(v.Read, p.BaseSeq)
+	case v.Estimated:
+		return v.Read
+	case !v.ownCounts(p):
+		return v.Read
+	case v.OwnBeforeBaseSeq:
+		return max(v.Read, add(v.OwnRead, p.BaseSeq))
+	default:
+		return max(v.Read, v.OwnRead)
+	}
+}
+
+// ownCounts reports whether what an own message says to be read counts at a position: while it may
+// have no seq.
+func (v *Served) ownCounts(p *ServedPosition) bool {
+	return v.OwnAt != 0 && p.Unsequenced > 0 && p.UnsequencedSince != 0 && v.OwnAt >= p.UnsequencedSince
+}
+
+// ReadsByOwn reports whether the read position is that of an own message which has no seq yet: it may
+// be another one when the group moves.
+func (v *Served) ReadsByOwn(p *ServedPosition) bool {
+	return v.ownCounts(p) && v.ReadPosition(p) != v.Read
+}
+
+// Number is the position: the highest seq and the messages that it does not cover.
+func (p *ServedPosition) Number() int64 { return add(p.MaxSeq, p.Unsequenced) }
 
 // State gives the state of a pair at a position; false as in [Served.Count].
 func (v *Served) State(pair Pair, p *ServedPosition) (State, bool) {
@@ -196,10 +217,7 @@ type Revision struct {
 	TableID int64
 	// DroppedXID is up to which transaction changes have been dropped.
 	DroppedXID uint64
-	// XMin, XMax and Running are those of PostgreSQL's pg_snapshot: transactions before XMin are
-	// over, those from XMax on had not begun, and of those between Running had not ended.
-	XMin, XMax uint64
-	Running    []uint64
+	Snapshot
 }
 
 // Server tells database servers apart, and what they are.

@@ -22,7 +22,7 @@ func (s *Store) insertChange(ctx context.Context, queue db.DBTX, c *readstate.Ch
 		queue = partitioned{queue, t}
 	}
 	p := db.InsertChangeParams{
-		RecordedAt: recordedAt, PositionGroupIds: c.Positions, WholeUserIds: c.Users, WholeGroupIds: c.Groups, Everything: c.Everything,
+		RecordedAt: recordedAt, PositionGroupIds: c.Positions, RebasedGroupIds: c.Rebased, WholeUserIds: c.Users, WholeGroupIds: c.Groups, Everything: c.Everything,
 	}
 	for _, pair := range c.Pairs {
 		p.PairUserIds, p.PairGroupIds = append(p.PairUserIds, pair.UserID), append(p.PairGroupIds, pair.GroupID)

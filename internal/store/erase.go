@@ -2,11 +2,15 @@ package store
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,6 +46,48 @@ func (k erasureKey) hash(kind, id string) [sha256.Size]byte {
 	mac := hmac.New(sha256.New, k)
 	mac.Write([]byte(kind + "\x00" + id))
 	return [sha256.Size]byte(mac.Sum(nil))
+}
+
+// seal hides who was erased from whoever does not have the key: the feed tells consumers until changes are
+// dropped.
+func (k erasureKey) seal(kind, id string) ([]byte, error) {
+	aead, err := k.aead()
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(nil, nil, []byte(kind+"\x00"+id), nil), nil //nolint:gosec // it draws its nonces itself
+}
+
+// open gives who was erased; opened is false where that was sealed by another key.
+func (k erasureKey) open(sealed []byte) (kind, id string, opened bool) {
+	if len(k) == 0 {
+		return "", "", false
+	}
+	aead, err := k.aead()
+	if err != nil {
+		return "", "", false
+	}
+	plain, err := aead.Open(nil, nil, sealed, nil)
+	if err != nil {
+		return "", "", false
+	}
+	return strings.Cut(string(plain), "\x00")
+}
+
+func (k erasureKey) aead() (cipher.AEAD, error) {
+	key, err := hkdf.Expand(sha256.New, k, "readmark changes.erased", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("derive key: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
+	}
+	return aead, nil
 }
 
 // EraseUser removes what is known of a user, and leaves a tombstone: what arrived
@@ -105,7 +151,7 @@ func (s *Store) erase(
 }
 
 // purgeChanges takes who was erased out of what says what has changed. Who has not seen that
-// meanwhile has to take anything for changed.
+// meanwhile has to take anything for changed, unless they may open who it was.
 func (s *Store) purgeChanges(ctx context.Context, kind, id string) error {
 	purge := s.queries.PurgeChangesOfUser
 	if kind == groupSubject {
@@ -116,7 +162,15 @@ func (s *Store) purgeChanges(ctx context.Context, kind, id string) error {
 			if err := purge(ctx, tx, id); err != nil {
 				return err
 			}
-			return s.insertChange(ctx, tx, &readstate.Change{Everything: true}, s.recordedAt())
+			key, err := s.queries.GetErasureKey(ctx, tx)
+			if err != nil {
+				return err
+			}
+			sealed, err := erasureKey(key).seal(kind, id)
+			if err != nil {
+				return err
+			}
+			return s.queries.InsertErasureChange(ctx, tx, db.InsertErasureChangeParams{RecordedAt: s.recordedAt(), Erased: sealed})
 		})
 	})
 }

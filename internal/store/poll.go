@@ -167,7 +167,7 @@ func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, answ
 			SchemaVersion: first.SchemaVersion, TableID: first.TableID,
 			DroppedXID: uint64(value(first.DroppedXid)), //nolint:gosec // transactions count from 0
 		}
-		if err := parseSnapshot(first.Snapshot, &answer.Revision); err != nil {
+		if err := parseSnapshot(first.Snapshot, &answer.Revision.Snapshot); err != nil {
 			return err
 		}
 		answer.Reset = since == nil || len(rows) > polledChanges || missesChanges(since, &answer.Revision)
@@ -197,14 +197,17 @@ func missesChanges(since, now *readstate.Revision) bool {
 	if !since.Server.Same(now.Server) || since.SchemaVersion != now.SchemaVersion || since.TableID != now.TableID {
 		return true
 	}
-	if now.DroppedXID == since.DroppedXID {
-		return false
-	}
+	return now.DroppedXID != since.DroppedXID && droppedSince(since, now.DroppedXID)
+}
+
+// droppedSince reports whether changes that a revision does not have may be among those that have been
+// dropped, up to a transaction.
+func droppedSince(since *readstate.Revision, dropped uint64) bool {
 	unseen := since.XMax
 	if since.Server.InRecovery {
 		unseen = since.XMin
 	}
-	return now.DroppedXID >= unseen || slices.ContainsFunc(since.Running, func(xid uint64) bool { return xid <= now.DroppedXID })
+	return dropped >= unseen || slices.ContainsFunc(since.Running, func(xid uint64) bool { return xid <= dropped })
 }
 
 func addChange(c *readstate.Change, row *db.PollChangesRow) {

@@ -304,6 +304,7 @@ func (p *replayedPage) write(ctx context.Context) (err error) {
 		err = errors.Join(err, p.queries.SavePositions(ctx, &queue, positionParams(e.Positions)))
 	}
 	p.change.AddEffects(e)
+	p.change.Rebased = p.change.Positions // what they were before is not known here
 	err = errors.Join(err, p.insertChange(ctx, &queue, &p.change, p.replayedAt))
 	key := replayKey(p.replay)
 	err = errors.Join(err, p.queries.SaveReplay(ctx, &queue, db.SaveReplayParams{

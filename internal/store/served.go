@@ -127,7 +127,7 @@ func (d *decoder) servedState() readstate.ServedState {
 }
 
 // parseSnapshot reads a pg_snapshot: xmin:xmax:xip,xip…
-func parseSnapshot(text string, r *readstate.Revision) (err error) {
+func parseSnapshot(text string, r *readstate.Snapshot) (err error) {
 	number := func(s string) uint64 {
 		n, failed := strconv.ParseUint(s, 10, 64)
 		err = errors.Join(err, failed)

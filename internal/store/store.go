@@ -31,6 +31,8 @@ type Store struct {
 	logger *slog.Logger
 	clock  *dbclock.Clock
 	today  atomic.Pointer[today]
+	// feedHistory is that of the server that changes were read from last.
+	feedHistory atomic.Pointer[feedHistory]
 	// looks counts calls of RestampFutureEvents.
 	looks atomic.Int64
 	// canLookUp: OpenIM's REST API can be asked.

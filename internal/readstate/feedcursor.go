@@ -1,0 +1,207 @@
+package readstate
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"slices"
+)
+
+// Snapshot is a PostgreSQL pg_snapshot: transactions before XMin are over, those from XMax on had
+// not begun, and of those between Running had not ended.
+type Snapshot struct {
+	XMin, XMax uint64
+	Running    []uint64 // in increasing order
+}
+
+// Shows reports whether what a transaction has committed is visible.
+func (s *Snapshot) Shows(xid uint64) bool {
+	if xid >= s.XMax {
+		return false
+	}
+	_, running := slices.BinarySearch(s.Running, xid)
+	return !running
+}
+
+// Before reports whether a snapshot was taken before another one of the same server: the other
+// one may show more.
+func (s *Snapshot) Before(o *Snapshot) bool {
+	if s.XMax != o.XMax {
+		return s.XMax < o.XMax
+	}
+	return len(s.Running) > len(o.Running)
+}
+
+// FeedSource is where the changes of a cursor are from: the numbers of transactions mean something
+// only there.
+type FeedSource struct {
+	// SystemID and Timeline are PostgreSQL's, of the cluster. Both are 0 where the role may not ask.
+	SystemID, Timeline int64
+	// StartedAt is when the server was started, where SystemID is 0: a restart may have been a
+	// failover then.
+	StartedAt Moment
+	// TableID is that of the table of changes.
+	TableID int64
+}
+
+// FeedCursor is a place in the feed: a snapshot, all of whose changes have been seen.
+type FeedCursor struct {
+	Source FeedSource
+	Seen   Snapshot
+	// Until is, in the middle of a round, the snapshot that the cursor is on its way to, and After
+	// the key up to which its changes have been seen. Else it is nil.
+	Until *Snapshot
+	After FeedKey
+	// Own are pairs whose last told read position is that of an own message without a seq. It
+	// counts only while there are such messages, so the pair may change when its group moves. A
+	// pair without a user stands for all of a group, one without a group for everything.
+	Own []Pair
+}
+
+// ErrFeedCursor says that a text is no cursor.
+var ErrFeedCursor = errors.New("is not a cursor of this feed")
+
+const (
+	feedCursorVersion = 'a'
+	// maxRunning bounds what is taken from a cursor that somebody has made up.
+	maxRunning = 8192
+	// MaxFeedCursor is how many bytes the text of a cursor has, at most.
+	MaxFeedCursor = 64 << 10
+)
+
+// String gives the cursor as a text of unreserved URL characters.
+func (c *FeedCursor) String() string {
+	b := []byte{feedCursorVersion}
+	b = binary.AppendUvarint(b, uint64(c.Source.SystemID)) //nolint:gosec // only its bits matter
+	b = binary.AppendVarint(b, c.Source.Timeline)
+	b = binary.AppendVarint(b, int64(c.Source.StartedAt))
+	b = binary.AppendVarint(b, c.Source.TableID)
+	b = c.Seen.append(b)
+	if c.Until == nil {
+		b = append(b, 0)
+	} else {
+		b = c.Until.append(append(b, 1))
+		b = appendString(appendString(append(b, byte(c.After.Kind)), c.After.GroupID), c.After.UserID)
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.Own)))
+	for _, pair := range c.Own {
+		b = appendString(appendString(b, pair.GroupID), pair.UserID)
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func (s *Snapshot) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, s.XMax)
+	b = binary.AppendUvarint(b, s.XMax-s.XMin)
+	b = binary.AppendUvarint(b, uint64(len(s.Running)))
+	last := s.XMin
+	for _, xid := range s.Running {
+		b = binary.AppendUvarint(b, xid-last)
+		last = xid
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// ParseFeedCursor reads a cursor, or gives [ErrFeedCursor].
+func ParseFeedCursor(text string) (c FeedCursor, err error) {
+	plain, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(plain) == 0 || plain[0] != feedCursorVersion || len(text) > MaxFeedCursor {
+		return c, ErrFeedCursor
+	}
+	r := cursorReader{rest: plain[1:]}
+	c.Source.SystemID = int64(r.unsigned()) //nolint:gosec // as it was put in
+	c.Source.Timeline, c.Source.StartedAt, c.Source.TableID = r.signed(), Moment(r.signed()), r.signed()
+	c.Seen = r.snapshot()
+	if r.byte() == 1 {
+		until := r.snapshot()
+		c.Until = &until
+		c.After.Kind = FeedKind(r.byte())
+		c.After.GroupID, c.After.UserID = r.string(), r.string()
+	}
+	own := r.unsigned()
+	for range min(own, maxOwn) {
+		c.Own = append(c.Own, Pair{GroupID: r.string(), UserID: r.string()})
+	}
+	// A text that is not as String makes it would be a second name of the same place.
+	if r.failed || len(r.rest) > 0 || c.String() != text {
+		return FeedCursor{}, ErrFeedCursor
+	}
+	return c, nil
+}
+
+// cursorReader reads what String has appended. After a failure it gives zero values.
+type cursorReader struct {
+	rest   []byte
+	failed bool
+}
+
+func (r *cursorReader) take(n int) []byte {
+	if r.failed || n <= 0 || n > len(r.rest) {
+		r.failed, r.rest = true, nil
+		return nil
+	}
+	taken := r.rest[:n]
+	r.rest = r.rest[n:]
+	return taken
+}
+
+func (r *cursorReader) byte() byte {
+	if taken := r.take(1); taken != nil {
+		return taken[0]
+	}
+	return 0
+}
+
+func (r *cursorReader) unsigned() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if r.take(n) == nil {
+		return 0
+	}
+	return v
+}
+
+func (r *cursorReader) signed() int64 {
+	v, n := binary.Varint(r.rest)
+	if r.take(n) == nil {
+		return 0
+	}
+	return v
+}
+
+func (r *cursorReader) string() string {
+	n := r.unsigned()
+	switch {
+	case n == 0:
+		return ""
+	case n > MaxIDBytes:
+		r.failed = true
+		return ""
+	default:
+		return string(r.take(int(n)))
+	}
+}
+
+func (r *cursorReader) snapshot() (s Snapshot) {
+	s.XMax = r.unsigned()
+	width, n := r.unsigned(), r.unsigned()
+	if width > s.XMax || n > maxRunning {
+		r.failed = true
+		return s
+	}
+	s.XMin = s.XMax - width
+	last := s.XMin
+	for i := range n {
+		step := r.unsigned()
+		if r.failed || step == 0 && i > 0 || step >= s.XMax-last {
+			r.failed = true
+			return s
+		}
+		last += step
+		s.Running = append(s.Running, last)
+	}
+	return s
+}

@@ -1,0 +1,256 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+
+	"readmark/db"
+	"readmark/internal/readstate"
+)
+
+// feedRound makes one page of the feed.
+type feedRound struct {
+	*Store
+
+	since  *readstate.FeedCursor
+	filter readstate.FeedFilter
+	limit  int
+
+	server db.GetFeedServerRow
+	now    readstate.Revision
+	gone   bool // changes since the cursor may be missing
+	page   readstate.FeedPage
+
+	// What is named by the rows, as far as it is wanted. Of pairs it says whether their removal is
+	// told: of who is only in a group that has moved it is not.
+	pairs                             map[readstate.Pair]bool
+	positions, users, groups, rebased map[string]bool
+	everything                        bool
+	// erasedUsers and erasedGroups are those of users and groups that were erased: nothing is left
+	// by which to tell whose they were.
+	erasedUsers, erasedGroups map[string]bool
+}
+
+func newFeedRound(s *Store, since *readstate.FeedCursor, filter readstate.FeedFilter, limit int) *feedRound {
+	return &feedRound{
+		Store: s, since: since, filter: filter, limit: limit,
+		pairs: map[readstate.Pair]bool{}, positions: map[string]bool{}, users: map[string]bool{}, groups: map[string]bool{},
+		rebased: map[string]bool{}, erasedUsers: map[string]bool{}, erasedGroups: map[string]bool{},
+	}
+}
+
+// run reads what has changed, and what is told of it, in a transaction that sees one snapshot.
+func (r *feedRound) run(ctx context.Context, tx pgx.Tx) error {
+	rows, err := r.ask(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if r.since == nil {
+		r.page.Next = readstate.FeedCursor{Seen: r.now.Snapshot}
+		r.page.From = r.page.Next
+		return nil
+	}
+	revision := readstate.Revision{TableID: r.since.Source.TableID, Snapshot: r.since.Seen}
+	r.gone = r.now.XMax < r.since.Seen.XMax || r.since.Until != nil && r.now.XMax < r.since.Until.XMax || droppedSince(&revision, r.now.DroppedXID)
+	if r.gone {
+		return nil
+	}
+	until, err := r.collect(ctx, tx, rows)
+	if err != nil {
+		return err
+	}
+	return r.tell(ctx, tx, until)
+}
+
+// ask asks for the present snapshot and for the rows of changes.
+func (r *feedRound) ask(ctx context.Context, tx pgx.Tx) (rows []db.ListChangesRow, err error) {
+	var queue pipeline
+	queue.ask(func(conn db.DBTX) error {
+		r.server, err = r.queries.GetFeedServer(ctx, conn)
+		return err
+	})
+	if r.since != nil {
+		params := db.ListChangesParams{
+			Xmax: xidText(r.since.Seen.XMax), RunningXids: xidTexts(r.since.Seen.Running), UntilXmax: xidText(math.MaxUint64),
+			UntilRunningXids: []string{}, MaxRows: feedRows + 1,
+		}
+		if until := r.since.Until; until != nil {
+			params.UntilXmax, params.UntilRunningXids = xidText(until.XMax), xidTexts(until.Running)
+		}
+		queue.ask(func(conn db.DBTX) error {
+			rows, err = r.queries.ListChanges(ctx, conn, params)
+			return err
+		})
+	}
+	if err := queue.send(ctx, tx); err != nil {
+		return nil, err
+	}
+	if r.server.InRecovery {
+		return nil, fmt.Errorf("%w: %w", readstate.ErrUnavailable, errStandby)
+	}
+	r.now = readstate.Revision{
+		TableID:    r.server.TableID,
+		DroppedXID: uint64(value(r.server.DroppedXid)), //nolint:gosec // transactions count from 0
+	}
+	return rows, parseSnapshot(r.server.Snapshot, &r.now.Snapshot)
+}
+
+func xidText(xid uint64) string { return strconv.FormatUint(xid, 10) }
+
+func xidTexts(xids []uint64) []string {
+	texts := make([]string, len(xids))
+	for i, xid := range xids {
+		texts[i] = xidText(xid)
+	}
+	return texts
+}
+
+// collect takes what rows name, of whole transactions, and gives the snapshot up to which that
+// is.
+func (r *feedRound) collect(ctx context.Context, tx pgx.Tx, rows []db.ListChangesRow) (readstate.Snapshot, error) {
+	until := r.now.Snapshot
+	if r.since.Until != nil {
+		until = *r.since.Until
+	}
+	full := len(rows) > feedRows
+	for i := 0; i < len(rows); {
+		next := i + 1
+		for next < len(rows) && value(rows[next].Xid) == value(rows[i].Xid) {
+			next++
+		}
+		named := len(r.pairs) + len(r.positions)
+		wholes := len(r.users) + len(r.groups) + len(r.rebased)
+		if i > 0 && (next == len(rows) && full || named > feedKeys || wholes > feedWholes) {
+			return cut(&r.since.Seen, &until, uint64(value(rows[i-1].Xid))), nil //nolint:gosec // transactions count from 0
+		}
+		for ; i < next; i++ {
+			if err := r.take(ctx, tx, &rows[i]); err != nil {
+				return until, err
+			}
+		}
+	}
+	if full { // one transaction has written more rows than a page takes
+		r.everything = true
+	}
+	return until, nil
+}
+
+// cut gives the snapshot that shows, of what until shows and since does not, transactions up to
+// one only.
+func cut(since, until *readstate.Snapshot, xid uint64) readstate.Snapshot {
+	s := readstate.Snapshot{XMax: max(xid+1, since.XMax)}
+	running := append(slices.Clone(since.Running), until.Running...)
+	slices.Sort(running)
+	for _, x := range slices.Compact(running) {
+		unseen := !since.Shows(x) && (x > xid || !until.Shows(x))
+		if x < s.XMax && unseen {
+			s.Running = append(s.Running, x)
+		}
+	}
+	s.XMin = s.XMax
+	if len(s.Running) > 0 {
+		s.XMin = s.Running[0]
+	}
+	return s
+}
+
+// take takes what is wanted of a row.
+func (r *feedRound) take(ctx context.Context, tx pgx.Tx, row *db.ListChangesRow) error {
+	if len(row.Erased) > 0 {
+		return r.takeErased(ctx, tx, row.Erased)
+	}
+	r.everything = r.everything || row.Everything
+	for i, userID := range row.PairUserIds {
+		// One without a group is the lookup of all of a user's groups: when it ends, the states are
+		// named that were told meanwhile.
+		if pair := (readstate.Pair{UserID: userID, GroupID: row.PairGroupIds[i]}); pair.GroupID != "" && r.wants(pair) {
+			r.pairs[pair] = true
+		}
+	}
+	for _, groupID := range row.PositionGroupIds {
+		r.takePosition(groupID)
+	}
+	for _, groupID := range row.RebasedGroupIds {
+		r.takeRebased(groupID)
+	}
+	for _, userID := range row.UserIDs {
+		r.takeUser(userID)
+	}
+	for _, groupID := range row.GroupIDs {
+		r.takeGroup(groupID)
+	}
+	return nil
+}
+
+func (r *feedRound) wants(pair readstate.Pair) bool {
+	return r.filter.WantsUser(pair.UserID) && r.filter.WantsGroup(pair.GroupID)
+}
+
+func (r *feedRound) takePosition(groupID string) {
+	switch {
+	case !r.filter.WantsGroup(groupID):
+	case r.filter.WantsPositions():
+		r.positions[groupID] = true
+	default:
+		r.takeRebased(groupID)
+	}
+}
+
+func (r *feedRound) takeRebased(groupID string) {
+	switch {
+	case !r.filter.WantsGroup(groupID):
+	case r.filter.UserID != "":
+		r.see(readstate.Pair{UserID: r.filter.UserID, GroupID: groupID}, false)
+	default:
+		r.rebased[groupID] = true
+	}
+}
+
+// see has a pair be told, and where it is named itself its removal, too.
+func (r *feedRound) see(pair readstate.Pair, named bool) { r.pairs[pair] = r.pairs[pair] || named }
+
+func (r *feedRound) takeUser(userID string) {
+	switch {
+	case !r.filter.WantsUser(userID):
+	case r.filter.GroupID != "":
+		r.see(readstate.Pair{UserID: userID, GroupID: r.filter.GroupID}, true)
+	default:
+		r.users[userID] = true
+	}
+}
+
+func (r *feedRound) takeGroup(groupID string) {
+	switch {
+	case !r.filter.WantsGroup(groupID):
+	case r.filter.UserID != "":
+		r.see(readstate.Pair{UserID: r.filter.UserID, GroupID: groupID}, true)
+	default:
+		r.groups[groupID] = true
+	}
+}
+
+// takeErased takes who was erased. The key may have gone with a backup: then it may be anybody.
+func (r *feedRound) takeErased(ctx context.Context, tx pgx.Tx, sealed []byte) error {
+	key, err := r.queries.GetErasureKey(ctx, tx)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	kind, id, opened := erasureKey(key).open(sealed)
+	switch {
+	case !opened:
+		r.everything = true
+	case kind == groupSubject:
+		r.erasedGroups[id] = true
+		r.takeGroup(id)
+	default:
+		r.erasedUsers[id] = true
+		r.takeUser(id)
+	}
+	return nil
+}

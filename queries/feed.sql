@@ -1,0 +1,60 @@
+-- What the feed of changes reads, in one transaction that sees one snapshot.
+
+-- name: GetFeedServer :one
+-- The present snapshot, and what tells whether numbers of transactions mean the same here.
+SELECT
+    pg_current_snapshot()::text AS snapshot,
+    pg_is_in_recovery() AS in_recovery,
+    pg_postmaster_start_time()::timestamptz AS server_started_at,
+    r.changes_dropped_xid::text::int8 AS dropped_xid,
+    'changes'::regclass::oid::bigint AS table_id
+FROM retention AS r
+WHERE r.id = 1;
+
+-- name: ListChanges :many
+-- What an earlier snapshot did not show and a later one shows, in the order of transactions.
+SELECT
+    c.xid::text::int8 AS xid,
+    c.pair_user_ids,
+    c.pair_group_ids,
+    c.position_group_ids,
+    c.rebased_group_ids,
+    c.user_ids,
+    c.group_ids,
+    c.everything,
+    c.erased
+FROM (
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased
+    FROM changes AS o
+    WHERE o.xid >= (SELECT cast(@xmax::text AS xid8))
+    UNION ALL
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased
+    FROM changes AS o
+    WHERE o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest(@running_xids::text[]) AS xid) AS u))
+) AS c
+WHERE c.xid < (SELECT cast(@until_xmax::text AS xid8))
+  AND NOT c.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest(@until_running_xids::text[]) AS xid) AS u))
+ORDER BY c.xid
+LIMIT @max_rows;
+
+-- name: ListServedByGroups :exec
+-- The states of some users of groups, those with IDs from from_user_id on and, where to_user_id is
+-- given, before it. In the order of groups, then users. Decoded as in queries/served.sql.
+SELECT
+    v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at,
+    p.max_seq, p.unsequenced, p.base_seq, p.unsequenced_since, (p.seq_gap_at IS NOT NULL OR p.doubted_at IS NOT NULL)::boolean AS in_doubt,
+    p.restarted_at, p.dismissed_at, p.updated_at AS position_updated_at
+FROM served_states AS v
+LEFT JOIN positions AS p ON p.group_id = v.group_id
+WHERE v.group_id = ANY (@group_ids::text[])
+  AND v.user_id >= @from_user_id::text AND (@to_user_id::text = '' OR v.user_id < @to_user_id)
+ORDER BY v.group_id, v.user_id
+LIMIT @max_rows;
+
+-- name: ListGroupsOfUsers :many
+-- Those of the given groups that have, or had, a user of the given IDs.
+SELECT DISTINCT s.group_id
+FROM states AS s
+WHERE s.group_id = ANY (@group_ids::text[])
+  AND s.user_id >= @from_user_id::text AND (@to_user_id::text = '' OR s.user_id < @to_user_id);
