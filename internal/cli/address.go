@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
+	"readmark/internal/condition"
 	"readmark/internal/config"
 	"readmark/internal/server"
 )
@@ -55,13 +57,29 @@ func (a *addresses) close() {
 	_ = a.ops.Close()
 }
 
-// tellURLs ends the start log with a line of what to open in a browser, when all else is said.
+// longStart is how long a start may take that nothing stands in the way of, with migrations on a slow
+// machine.
+const longStart = 30 * time.Second
+
+// tellURLs ends the start log with a line of what to open in a browser, when all else is said: also
+// that the database is away.
 func (v *service) tellURLs(serving context.Context) {
-	select {
-	case <-v.told:
-	case <-serving.Done():
-		return
-	case <-time.After(startWait): // the database is away
+	ticker := time.NewTicker(startWait)
+	defer ticker.Stop()
+	late := time.After(longStart)
+	for told := false; !told; {
+		select {
+		case <-v.told:
+			told = true
+		case <-late:
+			told = true
+		case <-ticker.C:
+			told = slices.ContainsFunc(v.board.Problems(), func(p condition.Problem) bool {
+				return p.Part == condition.Database || p.Part == condition.Schema
+			})
+		case <-serving.Done():
+			return
+		}
 	}
 	public := "http://" + reachable(v.addresses.public.Addr().String())
 	v.logger.InfoContext(serving, "readmark serves", "api", public+"/v1", "docs", public+"/docs",
