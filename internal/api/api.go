@@ -50,6 +50,8 @@ type Options struct {
 	Reader   Reader
 	Database Database
 	Eraser   Eraser
+	// Feed tells what has changed.
+	Feed Feed
 	// Guard decides on every request to /v1; nil lets all through.
 	Guard *guard.Guard
 	// Retention is how long the journal is kept: of an earlier moment nothing is
@@ -73,6 +75,8 @@ type handler struct {
 	reader     Reader
 	database   Database
 	eraser     Eraser
+	feed       Feed
+	guard      *guard.Guard
 	retention  time.Duration
 	now        func() time.Time
 	read       func() time.Time // see Options.AsOf
@@ -103,7 +107,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 		engine.Use(open)
 	}
 	h := &handler{
-		reader: options.Reader, database: options.Database, eraser: options.Eraser, retention: options.Retention,
+		reader: options.Reader, database: options.Database, eraser: options.Eraser, feed: options.Feed, guard: options.Guard, retention: options.Retention,
 		now: options.Now, read: options.AsOf, unreadable: options.Unreadable, logger: options.Logger,
 		unavailable: lograte.New(options.Logger, slog.LevelWarn, "read api cannot reach the database"),
 		failed:      lograte.New(options.Logger, slog.LevelError, "read api failed"),
@@ -112,6 +116,11 @@ func Register(engine *gin.Engine, options Options) huma.API {
 		h.read = options.Now
 	}
 	engine.Use(h.fastPath)
+	engine.Use(func(c *gin.Context) {
+		if c.FullPath() == changesPath {
+			lasting(c)
+		}
+	})
 	api := humagin.New(engine, config)
 	api.UseMiddleware(h.readable(api))
 	// After the check of the key: requests without one take no room.
@@ -125,6 +134,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	h.registerQuery(api)
 	h.registerHistory(api)
 	h.registerErasures(api)
+	h.registerChanges(api)
 	describe(api.OpenAPI())
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))

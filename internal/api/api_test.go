@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/api"
+	"readmark/internal/feed"
 	"readmark/internal/pgtest"
 	"readmark/internal/readcache"
 	"readmark/internal/readstate"
@@ -59,7 +61,7 @@ func (s *service) open() {
 	s.t.Cleanup(s.store.Close)
 	s.handler = server.New(server.Options{
 		Registry: prometheus.NewRegistry(), Logger: logger,
-		API: api.Options{Reader: direct(s.store), Database: s.store, Eraser: s.store, Now: time.Now, Logger: logger},
+		API: api.Options{Reader: direct(s.store), Database: s.store, Eraser: s.store, Feed: following(s.t, s.store), Now: time.Now, Logger: logger},
 	})
 }
 
@@ -163,4 +165,22 @@ func query(values ...string) string {
 		q.Set(values[i], values[i+1])
 	}
 	return "?" + q.Encode()
+}
+
+// following is a feed of what a store writes.
+func following(t testing.TB, s *store.Store) *feed.Feed {
+	t.Helper()
+	f := feed.New(feed.Options{Source: s, AsOf: time.Now, Logger: slog.New(slog.DiscardHandler)})
+	s.OnChange(f.Touch)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return f
 }

@@ -29,11 +29,8 @@ func admission(g *guard.Guard) gin.HandlerFunc {
 		if !strings.HasPrefix(route, "/v1/") {
 			return
 		}
-		access := accessOf(c.Request.Method, route)
-		access.UserID, access.GroupID = c.Param("userID"), c.Param("groupID")
-		decision := g.Admit(c.Request.Context(), guard.Request{
-			Authorization: c.Request.Header["Authorization"], Access: access,
-		})
+		request := guardRequest(c)
+		decision := g.Admit(c.Request.Context(), request)
 		c.Set(KeyName, decision.KeyName())
 		status := http.StatusInternalServerError // what a panic becomes
 		defer func() { g.Done(&decision, status) }()
@@ -50,13 +47,22 @@ func admission(g *guard.Guard) gin.HandlerFunc {
 			status = refusal.Status
 			return
 		}
-		if access.Reach == auth.ReachBody {
+		if request.Access.Reach == auth.ReachNamed {
 			c.Request = c.Request.WithContext(auth.WithGrant(c.Request.Context(), decision.Grant))
 		}
 		c.Next()
 		status = c.Writer.Status()
 	}
 }
+
+func guardRequest(c *gin.Context) guard.Request {
+	access := accessOf(c.Request.Method, c.FullPath())
+	access.UserID, access.GroupID = c.Param("userID"), c.Param("groupID")
+	return guard.Request{Authorization: c.Request.Header["Authorization"], Access: access}
+}
+
+// namesElsewhere reports whether a route is about whom its body or query names.
+func namesElsewhere(route string) bool { return route == queryPath || route == changesPath }
 
 // accessOf says what a route asks for, by its method and its path's parameters. What
 // it does not know is closed to all but keys that may do everything.
@@ -80,15 +86,15 @@ func accessOf(method, route string) auth.Access {
 		access.Reach = auth.ReachUser
 	case ofGroup:
 		access.Reach = auth.ReachGroup
-	case route == queryPath:
-		access.Reach = auth.ReachBody
+	case namesElsewhere(route):
+		access.Reach = auth.ReachNamed
 	}
 	return access
 }
 
 // open is the access control of an API without a guard.
 func open(c *gin.Context) {
-	if c.FullPath() == queryPath {
+	if namesElsewhere(c.FullPath()) {
 		everything := auth.Everything()
 		c.Request = c.Request.WithContext(auth.WithGrant(c.Request.Context(), &everything))
 	}

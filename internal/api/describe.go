@@ -59,11 +59,15 @@ func describeResponse(op *huma.Operation, code string, response *huma.Response, 
 		return // there is no default answer
 	}
 	for kind, media := range response.Content {
+		if kind == eventStream {
+			media.Example = "id: YcvxkKOxkZWEawIA-IIC8QUAAAAA\nevent: resync\ndata: {\"cursor\":\"YcvxkKOxkZWEawIA-IIC8QUAAAAA\",\"type\":\"resync\",\"at\":\"2026-11-24T02:40:19.9Z\"}\n\n"
+			continue
+		}
 		if kind == "application/json" {
 			response.Description, media.Example = "What was asked for", d.answer
 			continue
 		}
-		p := problemExample(status, op.Method)
+		p := problemExample(status, op.Method, op.Path)
 		media.Example = p.example
 		if p.description != "" {
 			response.Description = p.description
@@ -81,7 +85,7 @@ type describedProblem struct {
 	example     huma.ErrorModel
 }
 
-func problemExample(status int, method string) describedProblem {
+func problemExample(status int, method, path string) describedProblem {
 	p := describedProblem{example: huma.ErrorModel{Status: status, Title: http.StatusText(status)}}
 	detail := func(description, detail string, wrong ...*huma.ErrorDetail) {
 		p.description, p.example.Detail, p.example.Errors = description, detail, wrong
@@ -99,6 +103,10 @@ func problemExample(status int, method string) describedProblem {
 	case http.StatusRequestTimeout:
 		detail("The body did not come in time", "the body did not come in time")
 	case http.StatusGone:
+		if path == changesPath {
+			detail("What came after the cursor is not kept any more, or the cursor is of another database", goneCursor)
+			return p
+		}
 		detail("The moment lies further back than READMARK_RETENTION, or what was known then was dropped from the journal with an older day",
 			"the journal is kept for 2160h0m0s: what was known then is gone")
 	case http.StatusRequestEntityTooLarge:
@@ -128,7 +136,8 @@ func parameterExamples() map[string]any {
 	const moment = "2026-11-24T02:40:19.9Z"
 	return map[string]any{
 		"userID": "user123", "groupID": "group789", "limit": 50, "cursor": "MWtnOmdyb3VwNzg5", "from": moment, "to": "2026-11-25T00:00:00Z",
-		"at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "muted": false, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
+		"after": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "wait": "30s", "types": "state.changed,state.removed", "usersPrefix": "user", "groupsPrefix": "group",
+		"Last-Event-ID": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "muted": false, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
 	}
 }
 
@@ -197,6 +206,18 @@ func descriptions() map[string]description {
 					Reason: readstate.OffUnsequenced, At: at,
 				}, readstate.OffUnsequenced.Explain())},
 			},
+		},
+		"list-changes": {
+			text: "Every change of a state, of a group's position, or of who is in a group comes behind its cursor, whichever replica is asked; several " +
+				"changes of one user in a group between two answers come as one, with the state as it is then. Begin without after, read the lists, " +
+				"and go on with nextCursor. What a change says is as of its at: leave it out where a list that you have read since has a later asOf. " +
+				"exact and pending are as of the change. A cursor is good for READMARK_CHANGES_RETENTION: then, and after a failover or a restored " +
+				"backup, it is answered with 410, and by a stream with resync. With Accept: text/event-stream the answer is a stream of " +
+				"Server-Sent Events.",
+			answer: ChangeList{Items: []Change{{
+				Cursor: "YcvxkKOxkZWEawIA-IIC8QUAAAAA", Type: typeChanged, At: asOf, UserID: state.UserID, GroupID: state.GroupID, State: &state,
+				Position: new(int64(12)), PositionExact: new(true), ReadPosition: new(int64(7)), ReadExact: new(false),
+			}}, NextCursor: "YcvxkKOxkZWEawIA-IIC8QUAAAAA", AsOf: asOf},
 		},
 		"list-receipts":       {text: history, answer: ReceiptList{Items: []Receipt{receipt}, AsOf: asOf}},
 		"list-user-receipts":  {text: history, answer: subject},

@@ -128,7 +128,7 @@ func TestGrants(t *testing.T) {
 		{pair("x", "x"), "read both admin"},
 		{auth.Access{Scope: auth.ScopeRead}, "read both admin"},
 		{auth.Access{Scope: auth.ScopeAdmin}, "admin"},
-		{auth.Access{Scope: auth.ScopeRead, Reach: auth.ReachBody}, "read both admin users groups narrow"},
+		{auth.Access{Scope: auth.ScopeRead, Reach: auth.ReachNamed}, "read both admin users groups narrow"},
 	} {
 		for name, grant := range grants {
 			err := grant.Check(test.access)
@@ -151,7 +151,7 @@ func TestGrants(t *testing.T) {
 // A handler without a grant in its context opens nothing.
 func TestNoGrant(t *testing.T) {
 	t.Parallel()
-	require.Error(t, auth.GrantOf(context.Background()).Check(auth.Access{Scope: auth.ScopeRead, Reach: auth.ReachBody}))
+	require.Error(t, auth.GrantOf(context.Background()).Check(auth.Access{Scope: auth.ScopeRead, Reach: auth.ReachNamed}))
 	everything := auth.Everything()
 	require.Equal(t, &everything, auth.GrantOf(auth.WithGrant(t.Context(), &everything)))
 }

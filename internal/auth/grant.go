@@ -21,8 +21,9 @@ const (
 	ReachGroup
 	// ReachPair is one user in one group.
 	ReachPair
-	// ReachBody is whom the request's body names: the handler checks each of them.
-	ReachBody
+	// ReachNamed is whom the request names elsewhere than in its path: the handler checks each of
+	// them.
+	ReachNamed
 )
 
 // Access is what a request asks for.
@@ -64,14 +65,14 @@ func (d *DenialError) Error() string { return d.Detail }
 // Unwrap gives [ErrDenied].
 func (d *DenialError) Unwrap() error { return ErrDenied }
 
-// Check returns a [*DenialError] unless the grant opens the access. What a body names is
-// left to its handler.
+// Check returns a [*DenialError] unless the grant opens the access. What is named
+// elsewhere than in a path is left to its handler.
 func (g *Grant) Check(a Access) error {
 	if !g.Has(a.Scope) {
 		return &DenialError{Scope: a.Scope, Detail: fmt.Sprintf("the API key does not have the scope %q", a.Scope)}
 	}
 	switch a.Reach {
-	case ReachBody:
+	case ReachNamed:
 		return nil
 	case ReachUser:
 		return g.CheckUser(a.UserID)
@@ -123,10 +124,28 @@ func begins(name, id, prefix string) error {
 	return &DenialError{Detail: fmt.Sprintf("%s does not begin with %q, to which the API key is limited", name, prefix)}
 }
 
+// UsersWithin gives the part of the users with a prefix that the grant opens, as a prefix, or a
+// [*DenialError] where it opens none.
+func (g *Grant) UsersWithin(prefix string) (string, error) {
+	return within("usersPrefix", prefix, g.UserPrefix)
+}
+
+// GroupsWithin is the same for groups.
+func (g *Grant) GroupsWithin(prefix string) (string, error) {
+	return within("groupsPrefix", prefix, g.GroupPrefix)
+}
+
+func within(name, prefix, granted string) (string, error) {
+	if strings.HasPrefix(granted, prefix) {
+		return granted, nil
+	}
+	return prefix, begins(name, prefix, granted)
+}
+
 type grantKey struct{}
 
 // WithGrant gives a context that carries the caller's grant to a handler that
-// checks a body.
+// checks whom a request names.
 func WithGrant(ctx context.Context, grant *Grant) context.Context {
 	return context.WithValue(ctx, grantKey{}, grant)
 }

@@ -19,6 +19,7 @@ import (
 	"readmark/internal/api"
 	"readmark/internal/condition"
 	"readmark/internal/config"
+	"readmark/internal/feed"
 	"readmark/internal/ingest"
 	"readmark/internal/readcache"
 	"readmark/internal/server"
@@ -162,6 +163,7 @@ type service struct {
 	store     *store.Store
 	replica   *store.Replica // nil where the database itself answers reads
 	cache     *readcache.Cache
+	feed      *feed.Feed
 	spool     *spool.Spool
 	ingest    *ingest.Ingest
 	openim    *openimSync // nil where OpenIM cannot be asked
@@ -191,6 +193,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 	background.Go(func() { v.board.Run(watching) })
 	background.Go(func() { v.watchConditions(watching) })
 	background.Go(func() { v.cache.Run(watching) })
+	background.Go(func() { v.feed.Run(watching) })
 	background.Go(func() { v.store.Clock().Follow(watching, v.store.MeasureClock) })
 	if os.Getenv("GOMEMLIMIT") == "" {
 		background.Go(func() { v.limitMemory(watching) })
@@ -223,42 +226,6 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		return context.Cause(serving)
 	}
 	return v.listen(ctx, serving, fail)
-}
-
-// openCache makes the cache that answers reads, from the replica where there is one. The function
-// that it gives ends its polls and loads.
-func (v *service) openCache() (closeCache func()) {
-	reader := v.store.Reader
-	if v.replica != nil {
-		reader = v.replica.Reader
-	}
-	poller := reader.Poller()
-	v.cache = readcache.New(readcache.Options{
-		Source: poller, Database: reader, MaxBytes: int(v.config.ReadCacheBytes), Staleness: v.config.ReadStaleness,
-		AsOf: v.asOf, Now: time.Now, Logger: v.logger, Tracer: v.traces.Tracer("readmark/internal/readcache"),
-	})
-	if v.replica == nil { // a replica may not have it yet when it is written
-		v.store.OnChange(v.cache.Touch)
-	}
-	v.cache.Register(v.registry)
-	return func() {
-		v.cache.Close()
-		poller.Close()
-	}
-}
-
-// limitMemory has the memory limit follow what the read cache holds.
-func (v *service) limitMemory(ctx context.Context) {
-	ticker := time.NewTicker(memoryInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			debug.SetMemoryLimit(memoryLimit + int64(v.cache.Size())*cacheRoom/100)
-		}
-	}
 }
 
 // maintenance is what a serving readmark does every hour.
@@ -347,6 +314,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	if c.ShutdownDelay > 0 && cause == nil {
 		<-time.After(c.ShutdownDelay)
 	}
+	v.feed.Close()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
 	err = errors.Join(cause, public.Shutdown(ending))
@@ -361,7 +329,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 // api is what the read API works with.
 func (v *service) api() api.Options {
 	options := api.Options{
-		Reader: v.cache, Database: v.store, Eraser: v.store, Guard: v.guard, Retention: v.config.Retention,
+		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Guard: v.guard, Retention: v.config.Retention,
 		Now: v.store.Clock().Now, AsOf: v.asOf, Logger: v.logger,
 	}
 	if v.replica != nil {
@@ -373,14 +341,18 @@ func (v *service) api() api.Options {
 // asOf is what the read API's answers are not older than: callbacks that wait in the
 // spool are in none. It is zero while nothing can be read.
 func (v *service) asOf() time.Time {
-	switch {
-	case v.replica != nil: // may be read while the primary is away
+	if v.replica != nil { // may be read while the primary is away
 		return v.ingest.ReplicaWatermark(v.replica.AsOf())
-	case !v.ingest.Started() || v.readOnly.Load(): // the schema may be half there
-		return time.Time{}
-	default:
-		return v.ingest.Watermark()
 	}
+	return v.primaryAsOf()
+}
+
+// primaryAsOf is the same of what is read from the primary.
+func (v *service) primaryAsOf() time.Time {
+	if !v.ingest.Started() || v.readOnly.Load() { // the schema may be half there
+		return time.Time{}
+	}
+	return v.ingest.Watermark()
 }
 
 // register registers the metrics of all parts.

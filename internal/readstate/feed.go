@@ -52,6 +52,8 @@ type FeedFilter struct {
 	// UserID and GroupID want those of one user or group. With a user, what moves a group is told as
 	// a change of the user's state in it.
 	UserID, GroupID string
+	// Users are the only users of whom states are wanted; nil: all.
+	Users map[string]bool
 	// UserPrefix and GroupPrefix are bytes with which IDs begin.
 	UserPrefix, GroupPrefix string
 	// OnlyUsers keeps groups apart that have no user with UserPrefix: what moves a group is told as
@@ -61,7 +63,7 @@ type FeedFilter struct {
 
 // WantsUser reports whether changes of a user may be wanted.
 func (f *FeedFilter) WantsUser(userID string) bool {
-	return (f.UserID == "" || f.UserID == userID) && strings.HasPrefix(userID, f.UserPrefix)
+	return (f.UserID == "" || f.UserID == userID) && (f.Users == nil || f.Users[userID]) && strings.HasPrefix(userID, f.UserPrefix)
 }
 
 // WantsGroup reports whether changes of a group may be wanted.
@@ -79,6 +81,9 @@ type FeedPage struct {
 	From, Next FeedCursor
 	// More says that more is there at once.
 	More bool
+	// Pending says of users, of whom a lookup of all groups was queued or has ended, whether one
+	// waits now. Of states that were not written meanwhile no change is told.
+	Pending map[string]bool
 }
 
 // CursorAfter gives the cursor behind one change of the page, which has those of its changes as

@@ -69,8 +69,10 @@ const (
 	MaxFeedCursor = 64 << 10
 )
 
-// String gives the cursor as a text of unreserved URL characters.
+// String gives the cursor as a text of unreserved URL characters. Where many pairs are watched it
+// names them by their groups, see [FoldOwn].
 func (c *FeedCursor) String() string {
+	own := FoldOwn(slices.Clone(c.Own))
 	b := []byte{feedCursorVersion}
 	b = binary.AppendUvarint(b, uint64(c.Source.SystemID)) //nolint:gosec // only its bits matter
 	b = binary.AppendVarint(b, c.Source.Timeline)
@@ -83,8 +85,8 @@ func (c *FeedCursor) String() string {
 		b = c.Until.append(append(b, 1))
 		b = appendString(appendString(append(b, byte(c.After.Kind)), c.After.GroupID), c.After.UserID)
 	}
-	b = binary.AppendUvarint(b, uint64(len(c.Own)))
-	for _, pair := range c.Own {
+	b = binary.AppendUvarint(b, uint64(len(own)))
+	for _, pair := range own {
 		b = appendString(appendString(b, pair.GroupID), pair.UserID)
 	}
 	return base64.RawURLEncoding.EncodeToString(b)

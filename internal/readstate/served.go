@@ -113,9 +113,17 @@ func (v *Served) Count(p *ServedPosition) (unread int64, exact, shown bool) {
 	if v.Capped {
 		number = min(number, v.MaxSeqCap)
 	}
-	exact = p.HasSeq && p.Unsequenced == 0 && !p.Doubted && !v.Doubted && !v.Pending && !v.UserPending && v.ExactAt >= p.RestartedAt
-	return max(0, sub(number, read)), exact, true
+	return max(0, sub(number, read)), p.Exact() && v.ReadExact(p), true
 }
+
+// ReadExact reports whether the read position is OpenIM's own, and the count with it, where the group's
+// position is.
+func (v *Served) ReadExact(p *ServedPosition) bool {
+	return !v.Estimated && !v.Doubted && !v.Pending && !v.UserPending && v.ExactAt >= p.RestartedAt
+}
+
+// Exact reports whether the position is OpenIM's own, as far as events tell.
+func (p *ServedPosition) Exact() bool { return p.HasSeq && p.Unsequenced == 0 && !p.Doubted }
 
 // ReadPosition gives the read position that counts at a position.
 func (v *Served) ReadPosition(p *ServedPosition) int64 {

@@ -12,6 +12,10 @@ import (
 func compress(handler http.Handler) http.Handler {
 	compressing := gzhttp.GzipHandler(handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Accept"), "text/event-stream") { // it would wait for more to compress
+			handler.ServeHTTP(w, r)
+			return
+		}
 		for _, prefix := range [...]string{"/v1/", "/docs", "/openapi"} {
 			if strings.HasPrefix(r.URL.Path, prefix) {
 				compressing(w, r)

@@ -36,25 +36,43 @@ var (
 func (s *Store) Changes(
 	ctx context.Context, since *readstate.FeedCursor, filter readstate.FeedFilter, limit int,
 ) (page readstate.FeedPage, err error) {
+	r, err := s.feedPage(ctx, feedRound{Store: s, since: since, filter: filter, limit: limit})
+	return r.page, err
+}
+
+// ChangesOfUser is Changes for one user, and gives all states of the user at the same snapshot,
+// which is that of the page's next cursor where there is no more. large says that these are too
+// many.
+func (s *Store) ChangesOfUser(
+	ctx context.Context, since *readstate.FeedCursor, filter readstate.FeedFilter, limit int,
+) (page readstate.FeedPage, states []readstate.ServedState, large bool, err error) {
+	r, err := s.feedPage(ctx, feedRound{Store: s, since: since, filter: filter, limit: limit, of: filter.UserID})
+	if len(r.states) > polledStates {
+		return r.page, nil, true, err
+	}
+	return r.page, r.states, false, err
+}
+
+func (s *Store) feedPage(ctx context.Context, ask feedRound) (r feedRound, err error) {
 	gone := false
 	err = s.read(ctx, func(ctx context.Context) error {
-		r := newFeedRound(s, since, filter, limit)
+		r = ask
+		r.init()
 		err := pgx.BeginTxFunc(ctx, s.reads, snapshot, func(tx pgx.Tx) error { return r.run(ctx, tx) })
 		if err != nil {
 			return err
 		}
-		page = r.page
-		page.Next.Source, err = s.feedSource(ctx, &r.server)
-		gone = r.gone || since != nil && since.Source != page.Next.Source
+		r.page.Next.Source, err = s.feedSource(ctx, &r.server)
+		gone = r.gone || r.since != nil && r.since.Source != r.page.Next.Source
 		return err
 	})
 	switch {
 	case err != nil:
-		return readstate.FeedPage{}, fmt.Errorf("read changes: %w", translate(err))
+		return feedRound{}, fmt.Errorf("read changes: %w", translate(err))
 	case gone:
-		return readstate.FeedPage{}, fmt.Errorf("read changes: %w", readstate.ErrGone)
+		return feedRound{}, fmt.Errorf("read changes: %w", readstate.ErrGone)
 	}
-	return page, nil
+	return r, nil
 }
 
 // feedHistory is what a running server was found to be. It stays so until it is started anew.

@@ -18,6 +18,9 @@ import (
 type feedRound struct {
 	*Store
 
+	of     string // whose states are read, too; "": nobody's
+	states []readstate.ServedState
+
 	since  *readstate.FeedCursor
 	filter readstate.FeedFilter
 	limit  int
@@ -31,17 +34,17 @@ type feedRound struct {
 	// told: of who is only in a group that has moved it is not.
 	pairs                             map[readstate.Pair]bool
 	positions, users, groups, rebased map[string]bool
+	lookups                           map[string]bool // users of whom a lookup of all groups was queued or has ended
 	everything                        bool
 	// erasedUsers and erasedGroups are those of users and groups that were erased: nothing is left
 	// by which to tell whose they were.
 	erasedUsers, erasedGroups map[string]bool
 }
 
-func newFeedRound(s *Store, since *readstate.FeedCursor, filter readstate.FeedFilter, limit int) *feedRound {
-	return &feedRound{
-		Store: s, since: since, filter: filter, limit: limit,
-		pairs: map[readstate.Pair]bool{}, positions: map[string]bool{}, users: map[string]bool{}, groups: map[string]bool{},
-		rebased: map[string]bool{}, erasedUsers: map[string]bool{}, erasedGroups: map[string]bool{},
+func (r *feedRound) init() {
+	r.pairs = map[readstate.Pair]bool{}
+	for _, set := range []*map[string]bool{&r.positions, &r.users, &r.groups, &r.rebased, &r.lookups, &r.erasedUsers, &r.erasedGroups} {
+		*set = map[string]bool{}
 	}
 }
 
@@ -54,7 +57,7 @@ func (r *feedRound) run(ctx context.Context, tx pgx.Tx) error {
 	if r.since == nil {
 		r.page.Next = readstate.FeedCursor{Seen: r.now.Snapshot}
 		r.page.From = r.page.Next
-		return nil
+		return r.readStates(ctx, tx)
 	}
 	revision := readstate.Revision{TableID: r.since.Source.TableID, Snapshot: r.since.Seen}
 	r.gone = r.now.XMax < r.since.Seen.XMax || r.since.Until != nil && r.now.XMax < r.since.Until.XMax || droppedSince(&revision, r.now.DroppedXID)
@@ -65,7 +68,25 @@ func (r *feedRound) run(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	return r.tell(ctx, tx, until)
+	if err := r.tell(ctx, tx, until); err != nil {
+		return err
+	}
+	return r.readStates(ctx, tx)
+}
+
+// readStates reads all states of a user, who may have too many.
+func (r *feedRound) readStates(ctx context.Context, tx pgx.Tx) error {
+	if r.of == "" {
+		return nil
+	}
+	var queue pipeline
+	var found readstate.Poll
+	if err := r.load(ctx, &queue, &readstate.Load{Users: []string{r.of}}, &found); err != nil {
+		return err
+	}
+	err := queue.send(ctx, tx)
+	r.states = found.Users
+	return err
 }
 
 // ask asks for the present snapshot and for the rows of changes.
@@ -167,10 +188,13 @@ func (r *feedRound) take(ctx context.Context, tx pgx.Tx, row *db.ListChangesRow)
 	}
 	r.everything = r.everything || row.Everything
 	for i, userID := range row.PairUserIds {
+		switch pair := (readstate.Pair{UserID: userID, GroupID: row.PairGroupIds[i]}); {
+		case pair.GroupID != "" && r.wants(pair):
+			r.pairs[pair] = true
 		// One without a group is the lookup of all of a user's groups: when it ends, the states are
 		// named that were told meanwhile.
-		if pair := (readstate.Pair{UserID: userID, GroupID: row.PairGroupIds[i]}); pair.GroupID != "" && r.wants(pair) {
-			r.pairs[pair] = true
+		case pair.GroupID == "" && r.filter.WantsUser(userID):
+			r.lookups[userID] = true
 		}
 	}
 	for _, groupID := range row.PositionGroupIds {

@@ -125,7 +125,7 @@ func sortedKeys(set map[string]bool) []string {
 
 // load reads what is told of.
 func (t *telling) load(ctx context.Context, tx pgx.Tx) error {
-	load := readstate.Load{Users: t.wholes.users, Positions: slices.Clone(t.wholes.groups)}
+	load := readstate.Load{Users: t.wholes.users, Positions: slices.Clone(t.wholes.groups), Lookups: sortedKeys(t.lookups)}
 	for _, pair := range t.singles {
 		if pair.UserID == "" {
 			load.Positions = append(load.Positions, pair.GroupID)
@@ -149,6 +149,12 @@ func (t *telling) load(ctx context.Context, tx pgx.Tx) error {
 	}
 	t.positions = found.Positions
 	t.wholes.ofUsers = found.Users
+	if len(load.Lookups) > 0 {
+		t.page.Pending = map[string]bool{}
+		for _, userID := range load.Lookups {
+			t.page.Pending[userID] = found.PendingUsers[userID]
+		}
+	}
 	t.wholes.dropLarge()
 	return nil
 }
@@ -338,10 +344,10 @@ func (t *telling) end(until readstate.Snapshot) {
 		}
 	}
 	page.Changes, page.From = list, *t.since
-	page.Next = readstate.FeedCursor{Seen: until, Own: readstate.FoldOwn(own)}
+	page.Next = readstate.FeedCursor{Seen: until, Own: own}
 	if place != nil {
 		page.Next.Seen, page.Next.Until, page.Next.After = t.since.Seen, &until, *place
-		page.Next.Own = readstate.FoldOwn(append(own, t.since.Own...)) // some are still to be told
+		page.Next.Own = append(page.Next.Own, t.since.Own...) // some are still to be told
 	}
 	page.More = place != nil || until.Before(&t.now.Snapshot)
 }

@@ -9,6 +9,30 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ChangeType.
+const (
+	GroupAdvanced ChangeType = "group.advanced"
+	Resync        ChangeType = "resync"
+	StateChanged  ChangeType = "state.changed"
+	StateRemoved  ChangeType = "state.removed"
+)
+
+// Valid indicates whether the value is a known member of the ChangeType enum.
+func (e ChangeType) Valid() bool {
+	switch e {
+	case GroupAdvanced:
+		return true
+	case Resync:
+		return true
+	case StateChanged:
+		return true
+	case StateRemoved:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for OffReason.
 const (
 	OffReasonBehind    OffReason = "behind"
@@ -247,6 +271,55 @@ type Badge struct {
 
 	// UserID the user
 	UserID string `json:"userID"`
+}
+
+// Change defines model for Change.
+type Change struct {
+	// At what the change says is not older than this, UTC
+	At time.Time `json:"at"`
+
+	// Cursor the place behind this change: pass it as after to go on from here
+	Cursor string `json:"cursor"`
+
+	// GroupID the group
+	GroupID *string `json:"groupID,omitempty"`
+
+	// Position of state.changed and group.advanced: the running number of the group's last message
+	Position *int64 `json:"position,omitempty"`
+
+	// PositionCap of state.changed: the highest number that the user can see, where that is not the group's
+	PositionCap *int64 `json:"positionCap,omitempty"`
+
+	// PositionExact of state.changed and group.advanced: whether the position is OpenIM's own; no count in the group is exact else
+	PositionExact *bool `json:"positionExact,omitempty"`
+
+	// ReadExact of state.changed: whether the read position is OpenIM's own; the count is exact while the position is, too
+	ReadExact *bool `json:"readExact,omitempty"`
+
+	// ReadPosition of state.changed: the number up to which the user has read. The unread count is max(0, min(position, positionCap) - readPosition)
+	ReadPosition *int64 `json:"readPosition,omitempty"`
+	State        *State `json:"state,omitempty"`
+
+	// Type state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. resync: anything may have changed, of the user or group where one is named: start again from the lists
+	Type ChangeType `json:"type"`
+
+	// UserID the user
+	UserID *string `json:"userID,omitempty"`
+}
+
+// ChangeType state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. resync: anything may have changed, of the user or group where one is named: start again from the lists
+type ChangeType string
+
+// ChangeList defines model for ChangeList.
+type ChangeList struct {
+	// AsOf what the changes say is not older than this, UTC; where there are fewer than limit, all that was acknowledged before is in them
+	AsOf time.Time `json:"asOf"`
+
+	// Items changes, by group and user; a user or group is in it once at most
+	Items []Change `json:"items"`
+
+	// NextCursor pass it as after to get what comes next; never empty
+	NextCursor string `json:"nextCursor"`
 }
 
 // Drift defines model for Drift.
@@ -687,6 +760,36 @@ type UserErasure struct {
 
 	// UserID the user
 	UserID string `json:"userID"`
+}
+
+// ListChangesParams defines parameters for ListChanges.
+type ListChangesParams struct {
+	// After the cursor of the last change that was seen, or nextCursor; without it, from now on
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit changes in one answer; streams have no limit
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Wait how long to wait for a change where there is none yet, up to 60s; a stream waits by itself
+	Wait *string `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// Types only changes of these types, with commas between; resync comes always
+	Types *string `form:"types,omitempty" json:"types,omitempty"`
+
+	// UserID only changes of this user; when a group advances, the user's state in it comes as changed
+	UserID *string `form:"userID,omitempty" json:"userID,omitempty"`
+
+	// GroupID only changes of this group
+	GroupID *string `form:"groupID,omitempty" json:"groupID,omitempty"`
+
+	// UsersPrefix only changes of users whose IDs begin so, and of whole groups
+	UsersPrefix *string `form:"usersPrefix,omitempty" json:"usersPrefix,omitempty"`
+
+	// GroupsPrefix only changes of groups whose IDs begin so
+	GroupsPrefix *string `form:"groupsPrefix,omitempty" json:"groupsPrefix,omitempty"`
+
+	// LastEventID as after, which it goes before: browsers send it when they resume a stream
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
 // ListGroupReceiptsParams defines parameters for ListGroupReceipts.

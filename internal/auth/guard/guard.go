@@ -6,6 +6,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -128,6 +129,22 @@ func (g *Guard) Admit(ctx context.Context, request Request) Decision {
 		}
 	}
 	return d
+}
+
+// Recheck reports why a request that was admitted, and is still being answered, would not be admitted
+// now. It counts towards no limit. While keys cannot be checked it says nothing.
+func (g *Guard) Recheck(ctx context.Context, request Request) error {
+	if g.keys == nil {
+		return nil
+	}
+	key, err := g.identify(ctx, request.Authorization)
+	if errors.Is(err, auth.ErrUnchecked) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("check key again: %w", err)
+	}
+	return key.Check(request.Access) //nolint:wrapcheck // it is for the caller
 }
 
 // challenge is how a 401 says what to come with.

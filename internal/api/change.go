@@ -1,0 +1,120 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"readmark/internal/readstate"
+)
+
+// The types of changes.
+const (
+	typeChanged  = "state.changed"
+	typeRemoved  = "state.removed"
+	typeAdvanced = "group.advanced"
+	typeResync   = "resync"
+)
+
+func changeType(kind readstate.FeedKind) string {
+	switch kind {
+	case readstate.FeedChanged:
+		return typeChanged
+	case readstate.FeedRemoved:
+		return typeRemoved
+	case readstate.FeedAdvanced:
+		return typeAdvanced
+	default:
+		return typeResync
+	}
+}
+
+// Change is one change of the feed. Which fields it has depends on its type.
+type Change struct {
+	Cursor  string    `json:"cursor" doc:"the place behind this change: pass it as after to go on from here"`
+	Type    string    `json:"type" enum:"state.changed,state.removed,group.advanced,resync" doc:"state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. resync: anything may have changed, of the user or group where one is named: start again from the lists"`
+	At      time.Time `json:"at" doc:"what the change says is not older than this, UTC"`
+	UserID  string    `json:"userID,omitempty" doc:"the user"`
+	GroupID string    `json:"groupID,omitempty" doc:"the group"`
+	State   *State    `json:"state,omitempty" doc:"of state.changed"`
+	// The rest lets a consumer count forward when a group advances.
+	Position      *int64 `json:"position,omitempty" doc:"of state.changed and group.advanced: the running number of the group's last message"`
+	PositionExact *bool  `json:"positionExact,omitempty" doc:"of state.changed and group.advanced: whether the position is OpenIM's own; no count in the group is exact else"`
+	ReadPosition  *int64 `json:"readPosition,omitempty" doc:"of state.changed: the number up to which the user has read. The unread count is max(0, min(position, positionCap) - readPosition)"`
+	PositionCap   *int64 `json:"positionCap,omitempty" doc:"of state.changed: the highest number that the user can see, where that is not the group's"`
+	ReadExact     *bool  `json:"readExact,omitempty" doc:"of state.changed: whether the read position is OpenIM's own; the count is exact while the position is, too"`
+}
+
+// ChangeList is one page of changes.
+type ChangeList struct {
+	Items      []Change  `json:"items" nullable:"false" doc:"changes, by group and user; a user or group is in it once at most"`
+	NextCursor string    `json:"nextCursor" doc:"pass it as after to get what comes next; never empty"`
+	AsOf       time.Time `json:"asOf" doc:"what the changes say is not older than this, UTC; where there are fewer than limit, all that was acknowledged before is in them"`
+}
+
+// NewChange gives a change as it is told, at a moment.
+func NewChange(c *readstate.FeedChange, cursor string, at time.Time) Change {
+	change := Change{Cursor: cursor, Type: changeType(c.Kind), At: at, UserID: c.UserID, GroupID: c.GroupID}
+	if c.Kind == readstate.FeedChanged || c.Kind == readstate.FeedAdvanced {
+		number, exact := c.Position.Number(), c.Position.Exact()
+		change.Position, change.PositionExact = &number, &exact
+	}
+	if c.Kind != readstate.FeedChanged {
+		return change
+	}
+	if served, shown := c.State(c.Pair(), &c.Position); shown { // else it would be removed
+		state := newState(&served)
+		change.State = &state
+	}
+	read, exact := c.ReadPosition(&c.Position), c.ReadExact(&c.Position)
+	change.ReadPosition, change.ReadExact = &read, &exact
+	if c.Capped {
+		change.PositionCap = &c.MaxSeqCap
+	}
+	return change
+}
+
+// AppendJSON appends the change.
+func (c *Change) AppendJSON(b []byte) []byte {
+	b = appendText(append(b, `{"cursor":`...), c.Cursor)
+	b = appendText(append(b, `,"type":`...), c.Type)
+	b = appendTime(append(b, `,"at":`...), c.At)
+	if c.UserID != "" {
+		b = appendText(append(b, `,"userID":`...), c.UserID)
+	}
+	if c.GroupID != "" {
+		b = appendText(append(b, `,"groupID":`...), c.GroupID)
+	}
+	if c.State != nil {
+		b = append(c.State.appendFields(append(b, `,"state":`...)), '}')
+	}
+	b = appendNumber(b, `,"position":`, c.Position)
+	b = appendFlag(b, `,"positionExact":`, c.PositionExact)
+	b = appendNumber(b, `,"readPosition":`, c.ReadPosition)
+	b = appendNumber(b, `,"positionCap":`, c.PositionCap)
+	b = appendFlag(b, `,"readExact":`, c.ReadExact)
+	return append(b, '}')
+}
+
+func appendNumber(b []byte, name string, n *int64) []byte {
+	if n == nil {
+		return b
+	}
+	return strconv.AppendInt(append(b, name...), *n, 10)
+}
+
+func appendFlag(b []byte, name string, flag *bool) []byte {
+	if flag == nil {
+		return b
+	}
+	return strconv.AppendBool(append(b, name...), *flag)
+}
+
+func (l *ChangeList) appendJSON(b []byte) []byte {
+	b = append(b, `{"items":[`...)
+	for i := range l.Items {
+		b = l.Items[i].AppendJSON(appendComma(b, i))
+	}
+	b = appendText(append(b, `],"nextCursor":`...), l.NextCursor)
+	b = appendTime(append(b, `,"asOf":`...), l.AsOf)
+	return append(b, "}\n"...)
+}
