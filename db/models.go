@@ -136,16 +136,21 @@ type CallbackStat struct {
 }
 
 type CurrentState struct {
-	UserID      string
-	GroupID     string
-	UnreadCount int64
-	ContentType int64
-	LastReadAt  *time.Time
-	Source      string
-	Exact       bool
-	Pending     bool
-	Muted       bool
-	UpdatedAt   time.Time
+	UserID        string
+	GroupID       string
+	UnreadCount   int64
+	ContentType   int64
+	LastReadAt    *time.Time
+	Source        string
+	Exact         bool
+	Pending       bool
+	Muted         bool
+	UpdatedAt     time.Time
+	Position      int64
+	PositionExact bool
+	ReadPosition  int64
+	ReadExact     bool
+	PositionCap   *int64
 }
 
 // The pairs whose count was still off after the last comparison of the user with OpenIM, which replaces them: the first 100 of each user.

@@ -192,7 +192,9 @@ func (q *Queries) ListReadStatesOfUser(ctx context.Context, db DBTX, arg ListRea
 }
 
 const listStatesByGroup = `-- name: ListStatesByGroup :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE group_id = $1
   AND user_id > $2
@@ -239,6 +241,11 @@ func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStates
 			&i.Pending,
 			&i.Muted,
 			&i.UpdatedAt,
+			&i.Position,
+			&i.PositionExact,
+			&i.ReadPosition,
+			&i.ReadExact,
+			&i.PositionCap,
 		); err != nil {
 			return nil, err
 		}
@@ -251,7 +258,9 @@ func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStates
 }
 
 const listStatesByGroupOrderedByLastRead = `-- name: ListStatesByGroupOrderedByLastRead :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE group_id = $1
   AND CASE
@@ -306,6 +315,11 @@ func (q *Queries) ListStatesByGroupOrderedByLastRead(ctx context.Context, db DBT
 			&i.Pending,
 			&i.Muted,
 			&i.UpdatedAt,
+			&i.Position,
+			&i.PositionExact,
+			&i.ReadPosition,
+			&i.ReadExact,
+			&i.PositionCap,
 		); err != nil {
 			return nil, err
 		}
@@ -318,7 +332,9 @@ func (q *Queries) ListStatesByGroupOrderedByLastRead(ctx context.Context, db DBT
 }
 
 const listStatesByGroupOrderedByUnread = `-- name: ListStatesByGroupOrderedByUnread :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE group_id = $1
   AND unread_count <= $2
@@ -369,6 +385,11 @@ func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX,
 			&i.Pending,
 			&i.Muted,
 			&i.UpdatedAt,
+			&i.Position,
+			&i.PositionExact,
+			&i.ReadPosition,
+			&i.ReadExact,
+			&i.PositionCap,
 		); err != nil {
 			return nil, err
 		}
@@ -381,7 +402,9 @@ func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX,
 }
 
 const listStatesByPairs = `-- name: ListStatesByPairs :many
-SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.muted, s.updated_at
+SELECT
+    s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.muted, s.updated_at,
+    s.position, s.position_exact, s.read_position, s.read_exact, s.position_cap
 FROM (
     SELECT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
 ) AS pair
@@ -415,6 +438,11 @@ func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStates
 			&i.Pending,
 			&i.Muted,
 			&i.UpdatedAt,
+			&i.Position,
+			&i.PositionExact,
+			&i.ReadPosition,
+			&i.ReadExact,
+			&i.PositionCap,
 		); err != nil {
 			return nil, err
 		}
@@ -427,7 +455,9 @@ func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStates
 }
 
 const listStatesByUser = `-- name: ListStatesByUser :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE user_id = $1
   AND group_id > $2
@@ -474,6 +504,11 @@ func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesB
 			&i.Pending,
 			&i.Muted,
 			&i.UpdatedAt,
+			&i.Position,
+			&i.PositionExact,
+			&i.ReadPosition,
+			&i.ReadExact,
+			&i.PositionCap,
 		); err != nil {
 			return nil, err
 		}
@@ -486,7 +521,9 @@ func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesB
 }
 
 const listStatesByUserOrderedByLastRead = `-- name: ListStatesByUserOrderedByLastRead :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE user_id = $1
   AND CASE
@@ -541,6 +578,11 @@ func (q *Queries) ListStatesByUserOrderedByLastRead(ctx context.Context, db DBTX
 			&i.Pending,
 			&i.Muted,
 			&i.UpdatedAt,
+			&i.Position,
+			&i.PositionExact,
+			&i.ReadPosition,
+			&i.ReadExact,
+			&i.PositionCap,
 		); err != nil {
 			return nil, err
 		}
@@ -553,7 +595,9 @@ func (q *Queries) ListStatesByUserOrderedByLastRead(ctx context.Context, db DBTX
 }
 
 const listStatesByUserOrderedByUnread = `-- name: ListStatesByUserOrderedByUnread :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE user_id = $1
   AND unread_count <= $2
@@ -604,6 +648,11 @@ func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, 
 			&i.Pending,
 			&i.Muted,
 			&i.UpdatedAt,
+			&i.Position,
+			&i.PositionExact,
+			&i.ReadPosition,
+			&i.ReadExact,
+			&i.PositionCap,
 		); err != nil {
 			return nil, err
 		}

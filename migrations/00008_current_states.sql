@@ -39,42 +39,57 @@ WHERE (s.estimate_at IS NOT NULL OR s.exact_at IS NOT NULL)
   AND (g.user_id IS NULL OR s.snapshot_at IS NOT NULL OR s.joined_at IS NOT NULL OR s.listed_at IS NOT NULL
     OR NOT s.estimate_by_message OR s.first_estimate_at < s.estimate_at);
 
--- The same with the count. A group that was dismissed is not in it.
+-- The same with the count, and what it follows from. A group that was dismissed is not in it.
 CREATE VIEW current_states AS
 SELECT
     s.user_id,
     s.group_id,
-    count_unread(
+    count_unread(least(s.position, s.position_cap), s.read_position) AS unread_count,
+    s.content_type,
+    s.last_read_at,
+    s.source,
+    (s.position_exact AND s.read_exact)::boolean AS exact,
+    s.pending,
+    s.muted,
+    s.updated_at,
+    s.position::bigint AS position,
+    s.position_exact,
+    s.read_position::bigint AS read_position,
+    s.read_exact,
+    s.position_cap::bigint AS position_cap
+FROM (
+    SELECT
+        o.user_id,
+        o.group_id,
+        add_bigints(coalesce(p.max_seq, 0), coalesce(p.unsequenced, 0)) AS position,
+        coalesce(p.base_seq IS NOT NULL AND p.unsequenced = 0 AND p.seq_gap_at IS NULL AND p.doubted_at IS NULL, false)::boolean AS position_exact,
         CASE
-            WHEN s.estimated THEN add_bigints(coalesce(p.max_seq, 0), coalesce(p.unsequenced, 0))
-            ELSE least(add_bigints(coalesce(p.max_seq, 0), coalesce(p.unsequenced, 0)), s.max_seq_cap)
-        END,
-        CASE
-            WHEN NOT s.estimated THEN greatest(
-                s.read_position,
+            WHEN NOT o.estimated THEN greatest(
+                o.read_position,
                 -- An own message may have no seq yet: OpenIM does not know yet that it is read.
-                CASE WHEN p.unsequenced > 0 AND s.own_at >= p.unsequenced_since
+                CASE WHEN p.unsequenced > 0 AND o.own_at >= p.unsequenced_since
                     THEN CASE
-                        WHEN s.own_before_base_seq AND p.base_seq IS NOT NULL THEN add_bigints(s.own_read, p.base_seq)
-                        ELSE s.own_read
+                        WHEN o.own_before_base_seq AND p.base_seq IS NOT NULL THEN add_bigints(o.own_read, p.base_seq)
+                        ELSE o.own_read
                     END
                 END
             )
-            WHEN s.before_base_seq AND p.base_seq IS NOT NULL THEN add_bigints(s.read_position, p.base_seq)
-            ELSE s.read_position
-        END
-    ) AS unread_count,
-    s.content_type,
-    s.last_read_at,
-    CASE WHEN s.by_message THEN 'message' WHEN s.estimated THEN 'receipt' ELSE 'fact' END::text AS source,
-    (NOT s.estimated AND p.base_seq IS NOT NULL AND p.unsequenced = 0 AND p.seq_gap_at IS NULL AND p.doubted_at IS NULL
-        AND NOT s.doubted AND coalesce(s.exact_at >= p.restarted_at, true) AND NOT s.pending AND NOT s.user_pending)::boolean AS exact,
-    (s.pending OR s.user_pending)::boolean AS pending,
-    s.muted,
-    greatest(s.updated_at, p.updated_at)::timestamptz AS updated_at
-FROM served_states AS s
-LEFT JOIN positions AS p ON p.group_id = s.group_id
-WHERE p.dismissed_at IS NULL OR coalesce(p.dismissed_at < s.joined_at, false);
+            WHEN o.before_base_seq AND p.base_seq IS NOT NULL THEN add_bigints(o.read_position, p.base_seq)
+            ELSE o.read_position
+        END AS read_position,
+        (NOT o.estimated AND NOT o.doubted AND coalesce(o.exact_at >= p.restarted_at, true) AND NOT o.pending AND NOT o.user_pending)::boolean
+            AS read_exact,
+        o.max_seq_cap AS position_cap, -- null where the estimate counts
+        o.content_type,
+        o.last_read_at,
+        CASE WHEN o.by_message THEN 'message' WHEN o.estimated THEN 'receipt' ELSE 'fact' END::text AS source,
+        (o.pending OR o.user_pending)::boolean AS pending,
+        o.muted,
+        greatest(o.updated_at, p.updated_at)::timestamptz AS updated_at
+    FROM served_states AS o
+    LEFT JOIN positions AS p ON p.group_id = o.group_id
+    WHERE p.dismissed_at IS NULL OR coalesce(p.dismissed_at < o.joined_at, false)
+) AS s;
 
 -- +goose Down
 DROP VIEW current_states;

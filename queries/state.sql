@@ -173,7 +173,9 @@ FROM states AS s
 WHERE s.user_id = @user_id AND (sqlc.narg('only_group_id')::text IS NULL OR s.group_id = sqlc.narg('only_group_id')::text);
 
 -- name: ListStatesByUser :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE user_id = @user_id
   AND group_id > @after_group_id
@@ -185,7 +187,9 @@ LIMIT @max_rows;
 
 -- name: ListStatesByUserOrderedByUnread :many
 -- From behind a cursor on, the largest count first.
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE user_id = @user_id
   AND unread_count <= @after_unread_count
@@ -199,7 +203,9 @@ LIMIT @max_rows;
 -- name: ListStatesByUserOrderedByLastRead :many
 -- From behind a cursor on, the last read first, and who never read last. Without a moment
 -- the cursor is among those.
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE user_id = @user_id
   AND CASE
@@ -214,7 +220,9 @@ ORDER BY last_read_at DESC NULLS LAST, group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroup :many
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE group_id = @group_id
   AND user_id > @after_user_id
@@ -226,7 +234,9 @@ LIMIT @max_rows;
 
 -- name: ListStatesByGroupOrderedByUnread :many
 -- From behind a cursor on, the largest count first.
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE group_id = @group_id
   AND unread_count <= @after_unread_count
@@ -240,7 +250,9 @@ LIMIT @max_rows;
 -- name: ListStatesByGroupOrderedByLastRead :many
 -- From behind a cursor on, the last read first, and who never read last. Without a moment
 -- the cursor is among those.
-SELECT user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at
+SELECT
+    user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
+    position, position_exact, read_position, read_exact, position_cap
 FROM current_states
 WHERE group_id = @group_id
   AND CASE
@@ -256,7 +268,9 @@ LIMIT @max_rows;
 
 -- name: ListStatesByPairs :many
 -- Only the known ones of the given pairs, in no particular order; repeats stay.
-SELECT s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.muted, s.updated_at
+SELECT
+    s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.muted, s.updated_at,
+    s.position, s.position_exact, s.read_position, s.read_exact, s.position_cap
 FROM (
     SELECT unnest(@user_ids::text[]) AS user_id, unnest(@group_ids::text[]) AS group_id
 ) AS pair

@@ -33,7 +33,20 @@ func (a *State) appendFields(b []byte) []byte {
 	b = strconv.AppendBool(append(b, `,"exact":`...), a.Exact)
 	b = strconv.AppendBool(append(b, `,"pending":`...), a.Pending)
 	b = strconv.AppendBool(append(b, `,"muted":`...), a.Muted)
-	return appendTime(append(b, `,"updatedAt":`...), a.UpdatedAt)
+	b = appendTime(append(b, `,"updatedAt":`...), a.UpdatedAt)
+	if a.Position == nil {
+		return b
+	}
+	return appendNumbers(b, a.Position, a.PositionExact, a.ReadPosition, a.PositionCap, a.ReadExact)
+}
+
+// appendNumbers appends those fields of a state or a change that are there.
+func appendNumbers(b []byte, position *int64, positionExact *bool, readPosition, positionCap *int64, readExact *bool) []byte {
+	b = appendNumber(b, `,"position":`, position)
+	b = appendFlag(b, `,"positionExact":`, positionExact)
+	b = appendNumber(b, `,"readPosition":`, readPosition)
+	b = appendNumber(b, `,"positionCap":`, positionCap)
+	return appendFlag(b, `,"readExact":`, readExact)
 }
 
 // appendJSON appends the badge.

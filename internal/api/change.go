@@ -87,12 +87,7 @@ func (c *Change) AppendJSON(b []byte) []byte {
 	if c.State != nil {
 		b = append(c.State.appendFields(append(b, `,"state":`...)), '}')
 	}
-	b = appendNumber(b, `,"position":`, c.Position)
-	b = appendFlag(b, `,"positionExact":`, c.PositionExact)
-	b = appendNumber(b, `,"readPosition":`, c.ReadPosition)
-	b = appendNumber(b, `,"positionCap":`, c.PositionCap)
-	b = appendFlag(b, `,"readExact":`, c.ReadExact)
-	return append(b, '}')
+	return append(appendNumbers(b, c.Position, c.PositionExact, c.ReadPosition, c.PositionCap, c.ReadExact), '}')
 }
 
 func appendNumber(b []byte, name string, n *int64) []byte {

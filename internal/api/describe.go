@@ -137,7 +137,7 @@ func parameterExamples() map[string]any {
 	return map[string]any{
 		"userID": "user123", "groupID": "group789", "limit": 50, "cursor": "MWtnOmdyb3VwNzg5", "from": moment, "to": "2026-11-25T00:00:00Z",
 		"after": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "wait": "30s", "types": "state.changed,state.removed", "usersPrefix": "user", "groupsPrefix": "group",
-		"Last-Event-ID": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "muted": false, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
+		"Last-Event-ID": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "positions": true, "at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "muted": false, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
 	}
 }
 

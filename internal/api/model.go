@@ -44,6 +44,20 @@ type State struct {
 	Pending    bool       `json:"pending" doc:"whether OpenIM is still to be asked about this user: the count may be about to change"`
 	Muted      bool       `json:"muted" doc:"whether the user has muted the group, or everything, as far as OpenIM's REST API has told; false where it has not"`
 	UpdatedAt  time.Time  `json:"updatedAt" doc:"when this state or its group's position was last written, UTC"`
+	// The rest comes where it was asked for.
+	Position      *int64 `json:"position,omitempty" doc:"with positions=true: the running number of the group's last message"`
+	PositionExact *bool  `json:"positionExact,omitempty" doc:"with positions=true: whether the position is OpenIM's own; no count in the group is exact else"`
+	ReadPosition  *int64 `json:"readPosition,omitempty" doc:"with positions=true: the number up to which the user has read. The unread count is max(0, min(position, positionCap) - readPosition)"`
+	PositionCap   *int64 `json:"positionCap,omitempty" doc:"with positions=true: the highest number that the user can see, where that is not the group's"`
+	ReadExact     *bool  `json:"readExact,omitempty" doc:"with positions=true: whether the read position is OpenIM's own; the count is exact while the position is, too"`
+}
+
+// addNumbers adds what the count follows from.
+func (s *State) addNumbers(n *readstate.Numbers) {
+	s.Position, s.PositionExact, s.ReadPosition, s.ReadExact = &n.Position, &n.PositionExact, &n.ReadPosition, &n.ReadExact
+	if n.Capped {
+		s.PositionCap = &n.PositionCap
+	}
 }
 
 // StateAnswer is the answer to a request for one state.

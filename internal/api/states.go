@@ -36,6 +36,7 @@ type Selection struct {
 	Muted        flag      `query:"muted" doc:"only states whose user has muted the group, or only the others"`
 	Sort         string    `query:"sort" enum:"-unreadCount,-lastReadAt" doc:"the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one"`
 	Limit        int32     `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
+	Positions    bool      `query:"positions" doc:"states with what their counts follow from, so that they can be counted on by /v1/changes"`
 	Cursor       string    `query:"cursor" maxLength:"512" doc:"nextCursor of the page before, of the same list in the same order"`
 }
 
@@ -152,9 +153,15 @@ func (h *handler) page(
 		v.state(&states[i])
 	}
 	v.text(next)
+	v.flag(in.Positions)
 	out := &listOutput{}
 	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
 		out.Body = &StateList{Items: newStates(states), NextCursor: next, AsOf: whole(asOf)}
+		if in.Positions {
+			for i := range states {
+				out.Body.Items[i].addNumbers(&states[i].Numbers)
+			}
+		}
 	}
 	return out, nil
 }

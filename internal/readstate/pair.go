@@ -191,7 +191,9 @@ func (r *ExactRead) observe(e *Entry) {
 
 // Doubted reports whether the newest snapshot has less read than was known before it: OpenIM
 // has to say so twice.
-func (r *ExactRead) Doubted() bool { return r.SaidSeq < r.Seq && !r.ReachedAt.After(r.SnapshotAt) }
+func (r *ExactRead) Doubted() bool {
+	return !r.SnapshotAt.IsZero() && r.SaidSeq < r.Seq && !r.ReachedAt.After(r.SnapshotAt)
+}
 
 // lastID is behind all others.
 func lastID() ID { return ID(bytes.Repeat([]byte{0xff}, len(ID{}))) }

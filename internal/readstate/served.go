@@ -165,6 +165,10 @@ func (v *Served) State(pair Pair, p *ServedPosition) (State, bool) {
 	return State{
 		Pair: pair, UnreadCount: unread, ContentType: v.ContentType, LastReadAt: v.LastReadAt.Time(), Source: v.source(),
 		Exact: exact, Pending: v.Pending || v.UserPending, Muted: v.Muted, UpdatedAt: max(v.UpdatedAt, p.UpdatedAt).Time(),
+		Numbers: Numbers{
+			Position: p.Number(), ReadPosition: v.ReadPosition(p), PositionExact: p.Exact(), ReadExact: v.ReadExact(p),
+			PositionCap: v.MaxSeqCap, Capped: v.Capped,
+		},
 	}, true
 }
 

@@ -65,6 +65,20 @@ type State struct {
 	// UpdatedAt is when the state or its group's position was last written, UTC,
 	// whole microseconds.
 	UpdatedAt time.Time
+	Numbers
+}
+
+// Numbers is what a count follows from: max(0, min(Position, PositionCap) − ReadPosition). Whoever keeps it
+// counts on when the group moves.
+type Numbers struct {
+	// Position is the running number of the group's last message, and ReadPosition up to which the
+	// user has read. It may be negative: of what came before anything was known.
+	Position, ReadPosition int64
+	// PositionExact and ReadExact say whether they are OpenIM's own. The count is exact where both are.
+	PositionExact, ReadExact bool
+	// PositionCap is the highest number that the user can see, where Capped.
+	PositionCap int64
+	Capped      bool
 }
 
 // Badge sums the states of one user. Counts saturate at the ends of int64.

@@ -317,5 +317,9 @@ func state(row *db.CurrentState) readstate.State {
 		Pending:     row.Pending,
 		Muted:       row.Muted,
 		UpdatedAt:   row.UpdatedAt.UTC(),
+		Numbers: readstate.Numbers{
+			Position: row.Position, PositionExact: row.PositionExact, ReadPosition: row.ReadPosition, ReadExact: row.ReadExact,
+			PositionCap: value(row.PositionCap), Capped: row.PositionCap != nil,
+		},
 	}
 }

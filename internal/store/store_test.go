@@ -65,7 +65,7 @@ func TestCommitAndRead(t *testing.T) {
 	state.UpdatedAt = time.Time{}
 	require.Equal(t, readstate.State{
 		Pair: readstate.Pair{UserID: "u", GroupID: "g"}, UnreadCount: 5, ContentType: 101,
-		LastReadAt: epoch.Add(time.Microsecond), Source: readstate.SourceReceipt,
+		LastReadAt: epoch.Add(time.Microsecond), Source: readstate.SourceReceipt, Numbers: readstate.Numbers{ReadPosition: -5},
 	}, state)
 
 	badge, err := s.Badge(ctx, "u")

@@ -31,13 +31,18 @@ type Writer struct {
 func NewWriter(t testing.TB, seed uint64, to ...*store.Store) *Writer {
 	t.Helper()
 	w := &Writer{t: t, Random: rand.New(rand.NewPCG(seed, 1)), to: to} //nolint:gosec // no secret
-	for i := range 12 {
-		w.Users = append(w.Users, "u"+strconv.Itoa(i))
-	}
+	w.Users = userIDs()
 	for i := range 6 {
 		w.Groups = append(w.Groups, "g"+strconv.Itoa(i))
 	}
 	return w
+}
+
+func userIDs() (list []string) {
+	for i := range 12 {
+		list = append(list, "u"+strconv.Itoa(i))
+	}
+	return list
 }
 
 func (w *Writer) user() string  { return w.Users[w.Random.IntN(len(w.Users))] }

@@ -590,6 +590,21 @@ type State struct {
 	// Pending whether OpenIM is still to be asked about this user: the count may be about to change
 	Pending bool `json:"pending"`
 
+	// Position with positions=true: the running number of the group's last message
+	Position *int64 `json:"position,omitempty"`
+
+	// PositionCap with positions=true: the highest number that the user can see, where that is not the group's
+	PositionCap *int64 `json:"positionCap,omitempty"`
+
+	// PositionExact with positions=true: whether the position is OpenIM's own; no count in the group is exact else
+	PositionExact *bool `json:"positionExact,omitempty"`
+
+	// ReadExact with positions=true: whether the read position is OpenIM's own; the count is exact while the position is, too
+	ReadExact *bool `json:"readExact,omitempty"`
+
+	// ReadPosition with positions=true: the number up to which the user has read. The unread count is max(0, min(position, positionCap) - readPosition)
+	ReadPosition *int64 `json:"readPosition,omitempty"`
+
 	// Source where the read position comes from: a documented receipt, a message of the user's own, or OpenIM's REST API
 	Source StateSource `json:"source"`
 
@@ -628,6 +643,21 @@ type StateAnswer struct {
 
 	// Pending whether OpenIM is still to be asked about this user: the count may be about to change
 	Pending bool `json:"pending"`
+
+	// Position with positions=true: the running number of the group's last message
+	Position *int64 `json:"position,omitempty"`
+
+	// PositionCap with positions=true: the highest number that the user can see, where that is not the group's
+	PositionCap *int64 `json:"positionCap,omitempty"`
+
+	// PositionExact with positions=true: whether the position is OpenIM's own; no count in the group is exact else
+	PositionExact *bool `json:"positionExact,omitempty"`
+
+	// ReadExact with positions=true: whether the read position is OpenIM's own; the count is exact while the position is, too
+	ReadExact *bool `json:"readExact,omitempty"`
+
+	// ReadPosition with positions=true: the number up to which the user has read. The unread count is max(0, min(position, positionCap) - readPosition)
+	ReadPosition *int64 `json:"readPosition,omitempty"`
 
 	// Source where the read position comes from: a documented receipt, a message of the user's own, or OpenIM's REST API
 	Source StateAnswerSource `json:"source"`
@@ -833,6 +863,9 @@ type ListGroupUsersParams struct {
 	// Limit states on one page
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
 
+	// Positions states with what their counts follow from, so that they can be counted on by /v1/changes
+	Positions *bool `form:"positions,omitempty" json:"positions,omitempty"`
+
 	// Cursor nextCursor of the page before, of the same list in the same order
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 
@@ -862,6 +895,9 @@ type ListUserGroupsParams struct {
 
 	// Limit states on one page
 	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Positions states with what their counts follow from, so that they can be counted on by /v1/changes
+	Positions *bool `form:"positions,omitempty" json:"positions,omitempty"`
 
 	// Cursor nextCursor of the page before, of the same list in the same order
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`

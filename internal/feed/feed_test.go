@@ -1,0 +1,169 @@
+package feed_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/feed"
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+	"readmark/internal/storetest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// process is a Readmark: a store, and a feed of what it and others write.
+type process struct {
+	*store.Store
+	feed *feed.Feed
+}
+
+func newProcess(t testing.TB, url string) *process {
+	t.Helper()
+	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s, err := store.Open(store.Options{URL: url, Logger: logger})
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	s.EnableLookups()
+	p := &process{s, feed.New(feed.Options{Source: s, AsOf: time.Now, Logger: logger})}
+	s.OnChange(p.feed.Touch)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { p.feed.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return p
+}
+
+func filters() map[string]readstate.FeedFilter {
+	return map[string]readstate.FeedFilter{
+		"all": {}, "one user": {UserID: "u1"}, "another user": {UserID: "u2"}, "one group": {GroupID: "g1"}, "one pair": {UserID: "u1", GroupID: "g1"},
+		"users by prefix": {UserPrefix: "u1"}, "groups by prefix": {GroupPrefix: "g1"}, "only users": {UserPrefix: "u1", OnlyUsers: true},
+	}
+}
+
+// subscriber follows the feed of one process after the other.
+type subscriber struct {
+	*storetest.Consumer
+
+	name   string
+	cursor *readstate.FeedCursor
+	pages  int
+	// stays is the subscription of one that stays with its process.
+	stays *feed.Subscription
+}
+
+// follow reads until it has what was committed before it was called, and reports what was wrong.
+func (s *subscriber) follow(ctx context.Context, p *process, until *readstate.FeedCursor, most int) error {
+	subscription := s.stays
+	if subscription == nil {
+		subscription = p.feed.Subscribe(s.cursor, s.Filter)
+		defer subscription.Close()
+	}
+	for range most {
+		if s.cursor != nil && until != nil && s.cursor.Until == nil && !s.cursor.Seen.Before(&until.Seen) {
+			return nil
+		}
+		page, err := s.next(ctx, subscription)
+		if err != nil {
+			return err
+		}
+		s.pages++
+		for i := range page.Changes {
+			if err := s.Apply(ctx, &page.Changes[i]); err != nil {
+				return err
+			}
+		}
+		if subscription.Cursor() == nil { // it took too long to begin
+			continue
+		}
+		next := *subscription.Cursor()
+		if s.cursor != nil && next.Until == nil && s.cursor.Until == nil && next.Seen.Before(&s.cursor.Seen) {
+			return fmt.Errorf("%s: the cursor goes back from %v to %v", s.name, s.cursor, next)
+		}
+		s.cursor = &next
+	}
+	if until != nil {
+		return fmt.Errorf("%s: never came to the end", s.name)
+	}
+	return nil
+}
+
+func (s *subscriber) next(ctx context.Context, subscription *feed.Subscription) (feed.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	return subscription.Next(ctx, 5)
+}
+
+// TestSubscribersTellTheSame: subscribers of any kind who change from process to process, while others
+// write, have put together what the read API says, whenever nobody writes.
+func TestSubscribersTellTheSame(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	processes := []*process{newProcess(t, url), newProcess(t, url)}
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	w := storetest.NewWriter(t, seed, processes[0].Store, processes[1].Store)
+	var subscribers []*subscriber
+	for name, filter := range filters() {
+		for i := range 3 {
+			p := processes[i%2]
+			s := &subscriber{Consumer: storetest.NewConsumer(p.Store, filter), name: name}
+			if i == 2 {
+				s.stays = p.feed.Subscribe(nil, filter)
+				t.Cleanup(s.stays.Close)
+			}
+			require.NoError(t, s.follow(t.Context(), p, nil, 20))
+			require.NotNil(t, s.cursor)
+			subscribers = append(subscribers, s)
+		}
+	}
+	for round := range 5 {
+		var following sync.WaitGroup
+		errs := make([]error, len(subscribers))
+		written := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		for i, s := range subscribers {
+			p := processes[(i+round)%2]
+			following.Go(func() {
+				for {
+					if errs[i] = s.follow(ctx, p, nil, 4); errs[i] != nil {
+						return
+					}
+					select {
+					case <-written:
+						return
+					default:
+					}
+				}
+			})
+		}
+		for range 40 {
+			w.Write()
+		}
+		close(written)
+		following.Wait()
+		cancel()
+		require.Empty(t, slices.DeleteFunc(errs, func(err error) bool { return err == nil }))
+		end, err := processes[0].Changes(t.Context(), nil, readstate.FeedFilter{}, 1)
+		require.NoError(t, err)
+		for i, s := range subscribers {
+			require.NoError(t, s.follow(t.Context(), processes[(i+round)%2], &end.Next, 1000))
+			require.Empty(t, s.Difference(t.Context(), w), "%s %+v", s.name, s.Kinds)
+		}
+	}
+	for _, s := range subscribers {
+		t.Log(s.name, s.Kinds, s.pages)
+	}
+}
