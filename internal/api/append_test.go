@@ -8,6 +8,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"readmark/internal/readstate"
 )
 
 // What is written without reflection is what encoding/json writes, whatever IDs hold.
@@ -35,7 +37,22 @@ func TestAppendJSON(t *testing.T) {
 		}
 		list := StateList{Items: []State{}, NextCursor: id("cursor"), AsOf: state.AsOf}
 		for range rapid.IntRange(0, 3).Draw(r, "items") {
-			list.Items = append(list.Items, state.State)
+			item := state.State
+			if flag("positions") {
+				item.addNumbers(&readstate.Numbers{
+					Position: number("position"), ReadPosition: number("read"), PositionExact: flag("position exact"), ReadExact: flag("read exact"),
+					PositionCap: number("cap"), Capped: flag("capped"),
+				})
+			}
+			list.Items = append(list.Items, item)
+		}
+		changes := ChangeList{Items: []Change{}, NextCursor: id("cursor"), AsOf: state.AsOf}
+		for kind := readstate.FeedRemoved; kind <= readstate.FeedResync; kind++ {
+			changes.Items = append(changes.Items, NewChange(&readstate.FeedChange{
+				FeedKey:  readstate.FeedKey{GroupID: id("group"), UserID: id("user"), Kind: kind},
+				Served:   readstate.Served{Read: number("read"), Capped: flag("capped"), MaxSeqCap: number("cap"), Muted: flag("muted")},
+				Position: readstate.ServedPosition{HasSeq: flag("has seq"), MaxSeq: number("max seq")},
+			}, id("cursor"), state.AsOf))
 		}
 		batch := QueryOutputBody{
 			Pairs: []PairAnswer{{UserID: id("user"), GroupID: id("group"), Status: "unknown"}, {UserID: id("user"), GroupID: id("group"), Status: "known", State: &state.State}},
@@ -45,7 +62,7 @@ func TestAppendJSON(t *testing.T) {
 			}},
 			AsOf: state.AsOf,
 		}
-		for _, answer := range []appending{&state, &badge, &list, batch} {
+		for _, answer := range []appending{&state, &badge, &list, batch, &changes} {
 			var want bytes.Buffer
 			require.NoError(r, huma.DefaultJSONFormat.Marshal(&want, answer))
 			require.Equal(r, want.String(), string(answer.appendJSON(nil)))
