@@ -108,6 +108,7 @@ fuzz: ## fuzz decoders, cursors, paths and bodies for FUZZTIME each (30s)
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./internal/openim
 	$(GO) test -run '^$$' -fuzz '^FuzzDecodeCallback$$' -fuzztime $(FUZZTIME) ./internal/openim
 	$(GO) test -run '^$$' -fuzz '^FuzzPathIDs$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/server
+	$(GO) test -run '^$$' -fuzz '^FuzzParseFeedCursor$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/readstate
 	$(GO) test -run '^$$' -fuzz '^FuzzCursor$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/api
 	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzCursorParameter$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/api
 	$(PGTEST) $(GO) test -run '^$$' -fuzz '^FuzzQueryBody$$' -fuzztime $(FUZZTIME) $(FUZZMIN) ./internal/api

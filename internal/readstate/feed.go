@@ -98,6 +98,7 @@ func (p *FeedPage) CursorAfter(i int) FeedCursor {
 		next.Until = &until
 	}
 	next.Seen, next.After = p.From.Seen, p.Changes[i].FeedKey
+	next.Own = FoldOwn(slices.Concat(next.Own, p.From.Own)) // some are still to be told
 	return next
 }
 
@@ -106,6 +107,8 @@ const (
 	// how many pairs of one group.
 	maxOwn        = 64
 	maxOwnOfGroup = 8
+	// maxOwnBytes is how many bytes their IDs may have in all: cursors go into addresses.
+	maxOwnBytes = 2048
 )
 
 // FoldOwn bounds how many pairs a cursor watches: of a group with many of them it watches all
@@ -127,7 +130,11 @@ func FoldOwn(pairs []Pair) []Pair {
 		}
 		pairs = pairs[n:]
 	}
-	if len(folded) > maxOwn {
+	size := 0
+	for _, pair := range folded {
+		size += len(pair.GroupID) + len(pair.UserID)
+	}
+	if len(folded) > maxOwn || size > maxOwnBytes {
 		return []Pair{{}}
 	}
 	return folded

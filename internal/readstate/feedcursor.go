@@ -1,10 +1,12 @@
 package readstate
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"slices"
+	"unicode/utf8"
 )
 
 // Snapshot is a PostgreSQL pg_snapshot: transactions before XMin are over, those from XMax on had
@@ -40,7 +42,7 @@ type FeedSource struct {
 	// StartedAt is when the server was started, where SystemID is 0: a restart may have been a
 	// failover then.
 	StartedAt Moment
-	// TableID is that of the table of changes.
+	// TableID is as in [Revision].
 	TableID int64
 }
 
@@ -110,8 +112,11 @@ func appendString(b []byte, s string) []byte {
 
 // ParseFeedCursor reads a cursor, or gives [ErrFeedCursor].
 func ParseFeedCursor(text string) (c FeedCursor, err error) {
+	if len(text) > MaxFeedCursor {
+		return c, ErrFeedCursor
+	}
 	plain, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(plain) == 0 || plain[0] != feedCursorVersion || len(text) > MaxFeedCursor {
+	if err != nil || len(plain) == 0 || plain[0] != feedCursorVersion {
 		return c, ErrFeedCursor
 	}
 	r := cursorReader{rest: plain[1:]}
@@ -182,9 +187,12 @@ func (r *cursorReader) string() string {
 	case n > MaxIDBytes:
 		r.failed = true
 		return ""
-	default:
-		return string(r.take(int(n)))
 	}
+	id := r.take(int(n))
+	if !utf8.Valid(id) || bytes.IndexByte(id, 0) >= 0 {
+		r.failed = true // it is in no database, and none could be asked for it
+	}
+	return string(id)
 }
 
 func (r *cursorReader) snapshot() (s Snapshot) {
