@@ -17,7 +17,7 @@ SELECT
     pg_postmaster_start_time()::timestamptz AS server_started_at,
     r.changes_dropped_xid::text::int8 AS dropped_xid,
     (SELECT max(g.version_id) FROM goose_db_version AS g)::bigint AS schema_version,
-    'changes'::regclass::oid::bigint AS table_id,
+    (split_part(pg_relation_filepath('retention'), '/', -2)::bigint << 32 | 'changes'::regclass::oid::bigint)::bigint AS table_id,
     c.xid::text::int8 AS xid,
     c.pair_user_ids,
     c.pair_group_ids,
@@ -61,7 +61,8 @@ type PollChangesRow struct {
 
 // The present snapshot and what is known of the server and the table, and with it the changes that an earlier
 // snapshot did not show: those of transactions that were not over then. At least one row. The
-// parameters stand in subqueries, so that PostgreSQL plans the statement once.
+// parameters stand in subqueries, so that PostgreSQL plans the statement once. The path of a file names
+// the database: its copies have tables with the same numbers.
 func (q *Queries) PollChanges(ctx context.Context, db DBTX, arg PollChangesParams) ([]PollChangesRow, error) {
 	rows, err := db.Query(ctx, pollChanges,
 		arg.FromXid,
@@ -108,7 +109,7 @@ SELECT
     pg_postmaster_start_time()::timestamptz AS server_started_at,
     r.changes_dropped_xid::text::int8 AS dropped_xid,
     (SELECT max(g.version_id) FROM goose_db_version AS g)::bigint AS schema_version,
-    'changes'::regclass::oid::bigint AS table_id,
+    (split_part(pg_relation_filepath('retention'), '/', -2)::bigint << 32 | 'changes'::regclass::oid::bigint)::bigint AS table_id,
     c.xid::text::int8 AS xid,
     c.pair_user_ids,
     c.pair_group_ids,

@@ -224,8 +224,8 @@ func (g *GroupSum) Add(v *Served, p *ServedPosition) {
 type Revision struct {
 	Server        Server
 	SchemaVersion int64
-	// TableID is that of the table changes. It is another one when the schema was made anew, as by
-	// a backup that was restored.
+	// TableID is that of the table changes, and of its database. It is another one when the schema was
+	// made anew, as by a backup that was restored, and in a database that was copied.
 	TableID int64
 	// DroppedXID is up to which transaction changes have been dropped.
 	DroppedXID uint64
