@@ -17,7 +17,7 @@ SELECT
     pg_is_in_recovery() AS in_recovery,
     pg_postmaster_start_time()::timestamptz AS server_started_at,
     r.changes_dropped_xid::text::int8 AS dropped_xid,
-    'changes'::regclass::oid::bigint AS table_id
+    (split_part(pg_relation_filepath('retention'), '/', -2)::bigint << 32 | 'changes'::regclass::oid::bigint)::bigint AS table_id
 FROM retention AS r
 WHERE r.id = 1
 `
@@ -31,7 +31,8 @@ type GetFeedServerRow struct {
 }
 
 // What the feed of changes reads, in one transaction that sees one snapshot.
-// The present snapshot, and what tells whether numbers of transactions mean the same here.
+// The present snapshot, and what tells whether numbers of transactions mean the same here, as in
+// queries/poll.sql.
 func (q *Queries) GetFeedServer(ctx context.Context, db DBTX) (GetFeedServerRow, error) {
 	row := db.QueryRow(ctx, getFeedServer)
 	var i GetFeedServerRow
@@ -66,6 +67,7 @@ FROM (
     WHERE o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest($2::text[]) AS xid) AS u))
 ) AS c
 WHERE c.xid < (SELECT cast($3::text AS xid8))
+  AND c.xid < pg_snapshot_xmax(pg_current_snapshot())
   AND NOT c.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest($4::text[]) AS xid) AS u))
 ORDER BY c.xid
 LIMIT $5
@@ -91,7 +93,8 @@ type ListChangesRow struct {
 	Erased           []byte
 }
 
-// What an earlier snapshot did not show and a later one shows, in the order of transactions.
+// What an earlier snapshot did not show and a later one shows, in the order of transactions. Rows that a
+// restored backup has brought may be of transactions to come: they tell nothing.
 func (q *Queries) ListChanges(ctx context.Context, db DBTX, arg ListChangesParams) ([]ListChangesRow, error) {
 	rows, err := db.Query(ctx, listChanges,
 		arg.Xmax,
@@ -133,6 +136,7 @@ SELECT DISTINCT s.group_id
 FROM states AS s
 WHERE s.group_id = ANY ($1::text[])
   AND s.user_id >= $2::text AND ($3::text = '' OR s.user_id < $3)
+  AND starts_with(s.user_id, $2)
 `
 
 type ListGroupsOfUsersParams struct {
@@ -141,7 +145,7 @@ type ListGroupsOfUsersParams struct {
 	ToUserID   string
 }
 
-// Those of the given groups that have, or had, a user of the given IDs.
+// Those of the given groups that have, or had, such a user.
 func (q *Queries) ListGroupsOfUsers(ctx context.Context, db DBTX, arg ListGroupsOfUsersParams) ([]string, error) {
 	rows, err := db.Query(ctx, listGroupsOfUsers, arg.GroupIDs, arg.FromUserID, arg.ToUserID)
 	if err != nil {
@@ -162,6 +166,93 @@ func (q *Queries) ListGroupsOfUsers(ctx context.Context, db DBTX, arg ListGroups
 	return items, nil
 }
 
+const listPairs = `-- name: ListPairs :many
+SELECT s.user_id, s.group_id
+FROM states AS s
+JOIN (SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id) AS pair
+    ON pair.user_id = s.user_id AND pair.group_id = s.group_id
+WHERE s.user_id = ANY ($1::text[])
+`
+
+type ListPairsParams struct {
+	UserIDs  []string
+	GroupIDs []string
+}
+
+type ListPairsRow struct {
+	UserID  string
+	GroupID string
+}
+
+// Those of the given pairs that have, or had, a state.
+func (q *Queries) ListPairs(ctx context.Context, db DBTX, arg ListPairsParams) ([]ListPairsRow, error) {
+	rows, err := db.Query(ctx, listPairs, arg.UserIDs, arg.GroupIDs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListPairsRow{}
+	for rows.Next() {
+		var i ListPairsRow
+		if err := rows.Scan(&i.UserID, &i.GroupID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPairsOfUsers = `-- name: ListPairsOfUsers :many
+SELECT s.user_id, s.group_id
+FROM states AS s
+WHERE s.user_id = ANY ($1::text[])
+  AND s.group_id >= $2::text AND ($3::text = '' OR s.group_id < $3)
+  AND starts_with(s.group_id, $2)
+ORDER BY s.user_id, s.group_id
+LIMIT $4
+`
+
+type ListPairsOfUsersParams struct {
+	UserIDs     []string
+	FromGroupID string
+	ToGroupID   string
+	MaxRows     int32
+}
+
+type ListPairsOfUsersRow struct {
+	UserID  string
+	GroupID string
+}
+
+// The pairs of these users in such groups that have, or had, a state. In the same order.
+func (q *Queries) ListPairsOfUsers(ctx context.Context, db DBTX, arg ListPairsOfUsersParams) ([]ListPairsOfUsersRow, error) {
+	rows, err := db.Query(ctx, listPairsOfUsers,
+		arg.UserIDs,
+		arg.FromGroupID,
+		arg.ToGroupID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListPairsOfUsersRow{}
+	for rows.Next() {
+		var i ListPairsOfUsersRow
+		if err := rows.Scan(&i.UserID, &i.GroupID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listServedByGroups = `-- name: ListServedByGroups :exec
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
@@ -172,6 +263,7 @@ FROM served_states AS v
 LEFT JOIN positions AS p ON p.group_id = v.group_id
 WHERE v.group_id = ANY ($1::text[])
   AND v.user_id >= $2::text AND ($3::text = '' OR v.user_id < $3)
+  AND starts_with(v.user_id, $2)
 ORDER BY v.group_id, v.user_id
 LIMIT $4
 `
@@ -183,13 +275,47 @@ type ListServedByGroupsParams struct {
 	MaxRows    int32
 }
 
-// The states of some users of groups, those with IDs from from_user_id on and, where to_user_id is
-// given, before it. In the order of groups, then users. Decoded as in queries/served.sql.
+// The states of some users of groups, those with IDs that begin with a prefix: they lie from from_user_id
+// on and, where to_user_id is given, before it. In the order of groups, then users. Decoded as in queries/served.sql.
 func (q *Queries) ListServedByGroups(ctx context.Context, db DBTX, arg ListServedByGroupsParams) error {
 	_, err := db.Exec(ctx, listServedByGroups,
 		arg.GroupIDs,
 		arg.FromUserID,
 		arg.ToUserID,
+		arg.MaxRows,
+	)
+	return err
+}
+
+const listServedByUsersInGroups = `-- name: ListServedByUsersInGroups :exec
+SELECT
+    v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at,
+    p.max_seq, p.unsequenced, p.base_seq, p.unsequenced_since, (p.seq_gap_at IS NOT NULL OR p.doubted_at IS NOT NULL)::boolean AS in_doubt,
+    p.restarted_at, p.dismissed_at, p.updated_at AS position_updated_at
+FROM served_states AS v
+LEFT JOIN positions AS p ON p.group_id = v.group_id
+WHERE v.user_id = ANY ($1::text[])
+  AND v.group_id >= $2::text AND ($3::text = '' OR v.group_id < $3)
+  AND starts_with(v.group_id, $2)
+ORDER BY v.user_id, v.group_id
+LIMIT $4
+`
+
+type ListServedByUsersInGroupsParams struct {
+	UserIDs     []string
+	FromGroupID string
+	ToGroupID   string
+	MaxRows     int32
+}
+
+// The states of users in some groups, those with IDs that begin with a prefix, as above. In the order of
+// users, then groups. Decoded as in queries/served.sql.
+func (q *Queries) ListServedByUsersInGroups(ctx context.Context, db DBTX, arg ListServedByUsersInGroupsParams) error {
+	_, err := db.Exec(ctx, listServedByUsersInGroups,
+		arg.UserIDs,
+		arg.FromGroupID,
+		arg.ToGroupID,
 		arg.MaxRows,
 	)
 	return err

@@ -79,6 +79,7 @@ type FeedPage struct {
 	Changes []FeedChange // in the order of their keys
 	// From and Next are the cursors before and behind the page.
 	From, Next FeedCursor
+	Large      FeedLarge // of its round
 	// More says that more is there at once.
 	More bool
 	// Pending says of users, of whom a lookup of all groups was queued or has ended, whether one
@@ -97,8 +98,10 @@ func (p *FeedPage) CursorAfter(i int) FeedCursor {
 		until := next.Seen
 		next.Until = &until
 	}
-	next.Seen, next.After = p.From.Seen, p.Changes[i].FeedKey
-	next.Own = FoldOwn(slices.Concat(next.Own, p.From.Own)) // some are still to be told
+	next.Seen, next.After, next.Large = p.From.Seen, p.Changes[i].FeedKey, p.Large
+	if p.Next.Until == nil { // else they are in it
+		next.Own = slices.Concat(next.Own, p.From.Own) // some are still to be told
+	}
 	return next
 }
 

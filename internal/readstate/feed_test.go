@@ -82,18 +82,19 @@ func TestCursorAfter(t *testing.T) {
 		Changes: []readstate.FeedChange{key("a"), key("b"), key("c")},
 		From:    readstate.FeedCursor{Source: source, Seen: seen, Own: []readstate.Pair{before}},
 		Next:    readstate.FeedCursor{Source: source, Seen: now, Own: []readstate.Pair{told}},
+		Large:   readstate.FeedLarge{FromUser: "u5", FromGroup: "x"},
 	}
 	require.Equal(t, page.Next, page.CursorAfter(2))
 	for i := range 2 {
 		require.Equal(t, readstate.FeedCursor{
-			Source: source, Seen: seen, Until: &now, After: page.Changes[i].FeedKey, Own: []readstate.Pair{told, before},
+			Source: source, Seen: seen, Until: &now, After: page.Changes[i].FeedKey, Large: page.Large, Own: []readstate.Pair{told, before},
 		}, page.CursorAfter(i))
 	}
 	until := readstate.Snapshot{XMin: 6, XMax: 6} // the page is in the middle of a round itself
-	page.Next = readstate.FeedCursor{Source: source, Seen: seen, Until: &until, After: page.Changes[2].FeedKey}
+	page.Next = readstate.FeedCursor{Source: source, Seen: seen, Until: &until, After: page.Changes[2].FeedKey, Own: []readstate.Pair{before}}
 	require.Equal(t, page.Next, page.CursorAfter(2))
 	require.Equal(t, readstate.FeedCursor{
-		Source: source, Seen: seen, Until: &until, After: page.Changes[0].FeedKey, Own: []readstate.Pair{before},
+		Source: source, Seen: seen, Until: &until, After: page.Changes[0].FeedKey, Large: page.Large, Own: []readstate.Pair{before},
 	}, page.CursorAfter(0))
 }
 

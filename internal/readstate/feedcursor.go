@@ -50,14 +50,22 @@ type FeedSource struct {
 type FeedCursor struct {
 	Source FeedSource
 	Seen   Snapshot
-	// Until is, in the middle of a round, the snapshot that the cursor is on its way to, and After
-	// the key up to which its changes have been seen. Else it is nil.
+	// Until is, in the middle of a round, the snapshot that the cursor is on its way to, After the
+	// key up to which its changes have been seen, and Large as told so far. Else it is nil.
 	Until *Snapshot
 	After FeedKey
+	Large FeedLarge
 	// Own are pairs whose last told read position is that of an own message without a seq. It
 	// counts only while there are such messages, so the pair may change when its group moves. A
 	// pair without a user stands for all of a group, one without a group for everything.
 	Own []Pair
+}
+
+// FeedLarge says from which user and from which group on whole ones are told by one [FeedResync] each, since
+// they are too many to be told one by one; "" where all are told one by one. In one round both stay: who
+// was begun one by one is ended so.
+type FeedLarge struct {
+	FromUser, FromGroup string
 }
 
 // ErrFeedCursor says that a text is no cursor.
@@ -86,6 +94,7 @@ func (c *FeedCursor) String() string {
 	} else {
 		b = c.Until.append(append(b, 1))
 		b = appendString(appendString(append(b, byte(c.After.Kind)), c.After.GroupID), c.After.UserID)
+		b = appendString(appendString(b, c.Large.FromUser), c.Large.FromGroup)
 	}
 	b = binary.AppendUvarint(b, uint64(len(own)))
 	for _, pair := range own {
@@ -128,6 +137,7 @@ func ParseFeedCursor(text string) (c FeedCursor, err error) {
 		c.Until = &until
 		c.After.Kind = FeedKind(r.byte())
 		c.After.GroupID, c.After.UserID = r.string(), r.string()
+		c.Large.FromUser, c.Large.FromGroup = r.string(), r.string()
 	}
 	own := r.unsigned()
 	for range min(own, maxOwn) {

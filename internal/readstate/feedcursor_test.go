@@ -51,10 +51,12 @@ func anyCursor() *rapid.Generator[readstate.FeedCursor] {
 			c.After = readstate.FeedKey{
 				GroupID: anyText().Draw(t, "group"), UserID: anyText().Draw(t, "user"), Kind: readstate.FeedKind(rapid.Byte().Draw(t, "kind")),
 			}
+			c.Large = readstate.FeedLarge{FromUser: anyText().Draw(t, "large user"), FromGroup: anyText().Draw(t, "large group")}
 		}
 		for range rapid.IntRange(0, 64).Draw(t, "own") {
 			c.Own = append(c.Own, readstate.Pair{UserID: anyText().Draw(t, "own user"), GroupID: anyText().Draw(t, "own group")})
 		}
+		c.Own = readstate.FoldOwn(c.Own) // as a text has them
 		return c
 	})
 }
@@ -131,7 +133,7 @@ func TestParseFeedCursorRefuses(t *testing.T) {
 	with := func(at int, b ...byte) string { return encode(slices.Replace(slices.Clone(empty), at, at+1, b...)...) }
 	// The beginning of one in the middle of a round.
 	round := []byte{'a', 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}
-	fits := encode(append(slices.Clone(round), 3, 1, 'g', 1, 'u', 0)...)
+	fits := encode(append(slices.Clone(round), 3, 1, 'g', 1, 'u', 0, 0, 0)...)
 	_, err = readstate.ParseFeedCursor(fits)
 	require.NoError(t, err)
 
@@ -153,9 +155,9 @@ func TestParseFeedCursorRefuses(t *testing.T) {
 		"running twice":            encode('a', 0, 0, 0, 0, 5, 2, 2, 1, 0, 0, 0),
 		"running beyond what fits": encode('a', 0, 0, 0, 0, 5, 2, 0xff, 0xff, 0xff, 0xff, 0x0f),
 		"a text beyond the end":    encode(append(slices.Clone(round), 3, 9, 'g')...),
-		"a text that is too long":  encode(slices.Concat(round, []byte{3, 0x80, 2}, bytes.Repeat([]byte{'g'}, 256), []byte{0, 0})...),
-		"a text with a zero byte":  encode(append(slices.Clone(round), 3, 1, 0, 1, 'u', 0)...),
-		"a text that is no UTF-8":  encode(append(slices.Clone(round), 3, 1, 0xff, 1, 'u', 0)...),
+		"a text that is too long":  encode(slices.Concat(round, []byte{3, 0x80, 2}, bytes.Repeat([]byte{'g'}, 256), []byte{0, 0, 0, 0})...),
+		"a text with a zero byte":  encode(append(slices.Clone(round), 3, 1, 0, 1, 'u', 0, 0, 0)...),
+		"a text that is no UTF-8":  encode(append(slices.Clone(round), 3, 1, 0xff, 1, 'u', 0, 0, 0)...),
 		"many that run":            running(9000, 1),
 		"very much":                running(8000, 1<<48),
 	}

@@ -29,6 +29,7 @@ func nowhere(t testing.TB, url, id string) {
 	}
 	require.NoError(t, rows.Err())
 	require.Greater(t, len(columns), 20)
+	require.Contains(t, columns, [2]string{"changes", "erased"}, "sealed")
 	for _, column := range columns {
 		var found int
 		require.NoError(t, conn.QueryRow(t.Context(), fmt.Sprintf(

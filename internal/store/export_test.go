@@ -17,6 +17,20 @@ import (
 // EraseLock is the number of a lock that tests hold.
 const EraseLock = int64(eraseLock)
 
+// FeedRows and FeedKeys bound pages of the feed.
+const (
+	FeedRows = feedRows
+	FeedKeys = feedKeys
+)
+
+// Cut gives a snapshot between two.
+func Cut(since, until *readstate.Snapshot, xid uint64) readstate.Snapshot {
+	return cut(since, until, xid)
+}
+
+// PrefixEnd gives a text behind all that begin with a prefix.
+func PrefixEnd(prefix string) string { return prefixEnd(prefix) }
+
 // MigrateLock is the number of a lock that tests hold.
 const MigrateLock = int64(migrateLock)
 

@@ -30,20 +30,30 @@ type feedRound struct {
 	gone   bool // changes since the cursor may be missing
 	page   readstate.FeedPage
 
-	// What is named by the rows, as far as it is wanted. Of pairs it says whether their removal is
-	// told: of who is only in a group that has moved it is not.
-	pairs                             map[readstate.Pair]bool
+	// What is named by the rows, as far as it is wanted.
+	pairs                             map[readstate.Pair]naming
 	positions, users, groups, rebased map[string]bool
 	lookups                           map[string]bool // users of whom a lookup of all groups was queued or has ended
 	everything                        bool
-	// erasedUsers and erasedGroups are those of users and groups that were erased: nothing is left
-	// by which to tell whose they were.
-	erasedUsers, erasedGroups map[string]bool
+	erasureKey                        erasureKey
 }
 
+// naming says how a pair is named.
+type naming uint8
+
+const (
+	// inMoved: its group has moved. It is told where anything is served of it.
+	inMoved naming = iota
+	// inWhole: all of its group or user may have changed. It is told as removed, too, where it is
+	// known: others have nothing to do with the group.
+	inWhole
+	// byName: it is told as removed, too.
+	byName
+)
+
 func (r *feedRound) init() {
-	r.pairs = map[readstate.Pair]bool{}
-	for _, set := range []*map[string]bool{&r.positions, &r.users, &r.groups, &r.rebased, &r.lookups, &r.erasedUsers, &r.erasedGroups} {
+	r.pairs = map[readstate.Pair]naming{}
+	for _, set := range []*map[string]bool{&r.positions, &r.users, &r.groups, &r.rebased, &r.lookups} {
 		*set = map[string]bool{}
 	}
 }
@@ -93,7 +103,9 @@ func (r *feedRound) readStates(ctx context.Context, tx pgx.Tx) error {
 func (r *feedRound) ask(ctx context.Context, tx pgx.Tx) (rows []db.ListChangesRow, err error) {
 	var queue pipeline
 	queue.ask(func(conn db.DBTX) error {
-		r.server, err = r.queries.GetFeedServer(ctx, conn)
+		if r.server, err = r.queries.GetFeedServer(ctx, conn); errors.Is(err, pgx.ErrNoRows) {
+			return errNoRevision
+		}
 		return err
 	})
 	if r.since != nil {
@@ -190,7 +202,7 @@ func (r *feedRound) take(ctx context.Context, tx pgx.Tx, row *db.ListChangesRow)
 	for i, userID := range row.PairUserIds {
 		switch pair := (readstate.Pair{UserID: userID, GroupID: row.PairGroupIds[i]}); {
 		case pair.GroupID != "" && r.wants(pair):
-			r.pairs[pair] = true
+			r.see(pair, byName)
 		// One without a group is the lookup of all of a user's groups: when it ends, the states are
 		// named that were told meanwhile.
 		case pair.GroupID == "" && r.filter.WantsUser(userID):
@@ -204,10 +216,10 @@ func (r *feedRound) take(ctx context.Context, tx pgx.Tx, row *db.ListChangesRow)
 		r.takeRebased(groupID)
 	}
 	for _, userID := range row.UserIDs {
-		r.takeUser(userID)
+		r.takeUser(userID, inWhole)
 	}
 	for _, groupID := range row.GroupIDs {
-		r.takeGroup(groupID)
+		r.takeGroup(groupID, inWhole)
 	}
 	return nil
 }
@@ -230,51 +242,55 @@ func (r *feedRound) takeRebased(groupID string) {
 	switch {
 	case !r.filter.WantsGroup(groupID):
 	case r.filter.UserID != "":
-		r.see(readstate.Pair{UserID: r.filter.UserID, GroupID: groupID}, false)
+		r.see(readstate.Pair{UserID: r.filter.UserID, GroupID: groupID}, inMoved)
 	default:
 		r.rebased[groupID] = true
 	}
 }
 
-// see has a pair be told, and where it is named itself its removal, too.
-func (r *feedRound) see(pair readstate.Pair, named bool) { r.pairs[pair] = r.pairs[pair] || named }
+// see has a pair be told.
+func (r *feedRound) see(pair readstate.Pair, named naming) { r.pairs[pair] = max(r.pairs[pair], named) }
 
-func (r *feedRound) takeUser(userID string) {
+func (r *feedRound) takeUser(userID string, named naming) {
 	switch {
 	case !r.filter.WantsUser(userID):
 	case r.filter.GroupID != "":
-		r.see(readstate.Pair{UserID: userID, GroupID: r.filter.GroupID}, true)
+		r.see(readstate.Pair{UserID: userID, GroupID: r.filter.GroupID}, named)
 	default:
 		r.users[userID] = true
 	}
 }
 
-func (r *feedRound) takeGroup(groupID string) {
+func (r *feedRound) takeGroup(groupID string, named naming) {
 	switch {
 	case !r.filter.WantsGroup(groupID):
 	case r.filter.UserID != "":
-		r.see(readstate.Pair{UserID: r.filter.UserID, GroupID: groupID}, true)
+		r.see(readstate.Pair{UserID: r.filter.UserID, GroupID: groupID}, named)
 	default:
 		r.groups[groupID] = true
 	}
 }
 
-// takeErased takes who was erased. The key may have gone with a backup: then it may be anybody.
+// takeErased takes who was erased. The key may have gone with a backup: then it may be anybody. Where only
+// a part of the groups or users is wanted, nobody knows any more whether the erased one was in it.
 func (r *feedRound) takeErased(ctx context.Context, tx pgx.Tx, sealed []byte) error {
-	key, err := r.queries.GetErasureKey(ctx, tx)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return err
+	if r.erasureKey == nil {
+		key, err := r.queries.GetErasureKey(ctx, tx)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		r.erasureKey = key
 	}
-	kind, id, opened := erasureKey(key).open(sealed)
+	kind, id, opened := r.erasureKey.open(sealed)
 	switch {
 	case !opened:
 		r.everything = true
-	case kind == groupSubject:
-		r.erasedGroups[id] = true
-		r.takeGroup(id)
-	default:
-		r.erasedUsers[id] = true
-		r.takeUser(id)
+	case kind == groupSubject && r.filter.WantsGroup(id):
+		r.everything = r.everything || r.filter.OnlyUsers
+		r.takeGroup(id, byName)
+	case kind == userSubject && r.filter.WantsUser(id):
+		r.everything = r.everything || r.filter.GroupPrefix != ""
+		r.takeUser(id, byName)
 	}
 	return nil
 }

@@ -25,14 +25,7 @@ type telling struct {
 	known     map[readstate.Pair]readstate.ServedState
 	positions map[string]readstate.ServedPosition
 	wholes    feedWhole
-	theirs    map[string]bool // groups that have or had a user whom the filter wants
-}
-
-// feedWhole is the states of whole groups and users.
-type feedWhole struct {
-	groups, users           []string
-	ofGroups, ofUsers       []readstate.ServedState
-	largeGroups, largeUsers map[string]bool // they are not told one by one
+	had       map[readstate.Pair]bool // pairs named by their user or group that have, or had, a state
 }
 
 // tell makes the page. Where there is more than it takes, it ends in the middle of the round, whose end
@@ -40,17 +33,21 @@ type feedWhole struct {
 func (r *feedRound) tell(ctx context.Context, tx pgx.Tx, until readstate.Snapshot) error {
 	t := telling{
 		feedRound: r, after: r.since.After, told: map[readstate.FeedKey]readstate.FeedChange{}, own: map[readstate.Pair]bool{},
-		known: map[readstate.Pair]readstate.ServedState{}, positions: map[string]readstate.ServedPosition{}, theirs: map[string]bool{},
-		wholes: feedWhole{largeGroups: map[string]bool{}, largeUsers: map[string]bool{}},
+		known: map[readstate.Pair]readstate.ServedState{}, positions: map[string]readstate.ServedPosition{}, had: map[readstate.Pair]bool{},
+		wholes: feedWhole{theirGroups: map[string]bool{}},
 	}
 	t.watchOwn()
-	if r.everything {
-		t.resync(r.filter.GroupID, r.filter.UserID)
-	} else {
+	if !r.everything {
 		t.pick()
 		if err := t.load(ctx, tx); err != nil {
 			return err
 		}
+		t.wholes.find(&t)
+	}
+	if r.everything {
+		t.after, t.bound = readstate.FeedKey{}, nil // it is told also where a part has been told
+		t.resync(r.filter.GroupID, r.filter.UserID)
+	} else {
 		t.tellPairs()
 		t.tellPositions()
 		t.tellUsers()
@@ -68,8 +65,13 @@ func (t *telling) watchOwn() {
 		if pair.GroupID == "" {
 			moved = len(t.feedRound.positions)+len(t.rebased)+len(t.groups) > 0
 		}
-		toldNow := t.since.Until != nil && pairKey(pair).Compare(t.after) <= 0 // by an earlier page of the round
+		last := readstate.FeedKey{GroupID: pair.GroupID, UserID: pair.UserID, Kind: readstate.FeedResync}
+		toldNow := t.since.Until != nil && last.Compare(t.after) <= 0 // by an earlier page of the round
+		if pair.UserID == "" {                                        // of a group to its end
+			toldNow = t.since.Until != nil && pair.GroupID < t.after.GroupID
+		}
 		switch {
+		case pair.GroupID != "" && pair.UserID != "" && !t.wants(pair): // a cursor may have been made up, or the filter was another one
 		case !moved, toldNow:
 			t.own[pair] = true
 		case pair.GroupID == "":
@@ -77,7 +79,7 @@ func (t *telling) watchOwn() {
 		case pair.UserID == "":
 			t.rebased[pair.GroupID] = true
 		default:
-			t.see(pair, false)
+			t.see(pair, inMoved)
 		}
 	}
 }
@@ -125,7 +127,7 @@ func sortedKeys(set map[string]bool) []string {
 
 // load reads what is told of.
 func (t *telling) load(ctx context.Context, tx pgx.Tx) error {
-	load := readstate.Load{Users: t.wholes.users, Positions: slices.Clone(t.wholes.groups), Lookups: sortedKeys(t.lookups)}
+	load := readstate.Load{Positions: slices.Clone(t.wholes.groups), Lookups: sortedKeys(t.lookups)}
 	for _, pair := range t.singles {
 		if pair.UserID == "" {
 			load.Positions = append(load.Positions, pair.GroupID)
@@ -138,7 +140,8 @@ func (t *telling) load(ctx context.Context, tx pgx.Tx) error {
 	if err := t.Reader.load(ctx, &queue, &load, &found); err != nil {
 		return err
 	}
-	if err := t.loadGroups(ctx, &queue); err != nil {
+	t.loadHad(ctx, &queue)
+	if err := t.wholes.load(ctx, &queue, t); err != nil {
 		return err
 	}
 	if err := queue.send(ctx, tx); err != nil {
@@ -148,70 +151,33 @@ func (t *telling) load(ctx context.Context, tx pgx.Tx) error {
 		t.known[found.Pairs[i].Pair] = found.Pairs[i]
 	}
 	t.positions = found.Positions
-	t.wholes.ofUsers = found.Users
 	if len(load.Lookups) > 0 {
 		t.page.Pending = map[string]bool{}
 		for _, userID := range load.Lookups {
 			t.page.Pending[userID] = found.PendingUsers[userID]
 		}
 	}
-	t.wholes.dropLarge()
 	return nil
 }
 
-// loadGroups queues reading the users of whole groups.
-func (t *telling) loadGroups(ctx context.Context, queue *pipeline) error {
-	if len(t.wholes.groups) == 0 {
-		return nil
+// loadHad queues reading which of the pairs that are named by their user or group have, or had, a state.
+func (t *telling) loadHad(ctx context.Context, queue *pipeline) {
+	params := db.ListPairsParams{}
+	for _, pair := range t.singles {
+		if pair.UserID != "" && t.pairs[pair] == inWhole {
+			params.UserIDs, params.GroupIDs = append(params.UserIDs, pair.UserID), append(params.GroupIDs, pair.GroupID)
+		}
 	}
-	from, to := t.filter.UserPrefix, prefixEnd(t.filter.UserPrefix)
-	err := t.queries.ListServedByGroups(ctx, queue, db.ListServedByGroupsParams{
-		GroupIDs: t.wholes.groups, FromUserID: from, ToUserID: to, MaxRows: expandedStates + 1,
-	})
-	if err != nil {
+	if len(params.UserIDs) == 0 {
+		return
+	}
+	queue.ask(func(conn db.DBTX) error {
+		rows, err := t.queries.ListPairs(ctx, conn, params)
+		for _, row := range rows {
+			t.had[readstate.Pair{UserID: row.UserID, GroupID: row.GroupID}] = true
+		}
 		return err
-	}
-	queue.decode(func(d *decoder) { t.wholes.ofGroups = append(t.wholes.ofGroups, d.servedState()) })
-	if t.filter.OnlyUsers {
-		queue.ask(func(conn db.DBTX) error {
-			groups, err := t.queries.ListGroupsOfUsers(ctx, conn, db.ListGroupsOfUsersParams{
-				GroupIDs: t.wholes.groups, FromUserID: from, ToUserID: to,
-			})
-			for _, groupID := range groups {
-				t.theirs[groupID] = true
-			}
-			return err
-		})
-	}
-	return nil
-}
-
-// prefixEnd gives the first text behind all that begin with a prefix; "" where there is none.
-func prefixEnd(prefix string) string {
-	end := []byte(prefix)
-	for i := len(end) - 1; i >= 0; i-- {
-		if end[i] < 0x7f { // so that it stays UTF-8
-			end[i]++
-			return string(end[:i+1])
-		}
-	}
-	return ""
-}
-
-// dropLarge drops what is not told one by one.
-func (w *feedWhole) dropLarge() {
-	if len(w.ofGroups) > expandedStates {
-		last := w.ofGroups[expandedStates].GroupID
-		for _, groupID := range w.groups {
-			w.largeGroups[groupID] = groupID >= last
-		}
-	}
-	if len(w.ofUsers) > expandedStates {
-		last := w.ofUsers[expandedStates].UserID
-		for _, userID := range w.users {
-			w.largeUsers[userID] = userID >= last
-		}
-	}
+	})
 }
 
 func (t *telling) add(c *readstate.FeedChange) { t.told[c.FeedKey] = *c }
@@ -248,7 +214,7 @@ func (t *telling) tellPairs() {
 		if known && t.state(&state) {
 			continue
 		}
-		if known || t.pairs[pair] {
+		if known || t.pairs[pair] == byName || t.had[pair] {
 			t.removed(pair.GroupID, pair.UserID)
 		}
 	}
@@ -271,56 +237,6 @@ func (t *telling) tellPosition(groupID string) {
 	t.add(&readstate.FeedChange{FeedKey: readstate.FeedKey{GroupID: groupID, Kind: readstate.FeedAdvanced}, Position: position})
 }
 
-// tellUsers tells all groups of users of whom anything may have changed.
-func (t *telling) tellUsers() {
-	for _, userID := range t.wholes.users {
-		switch {
-		case t.erasedUsers[userID] && t.filter.GroupPrefix != "":
-			t.resync("", "") // whether the user was in such a group is not known any more
-			continue
-		case t.wholes.largeUsers[userID]:
-			t.resync("", userID)
-			continue
-		case t.filter.GroupPrefix == "":
-			t.removed("", userID)
-		}
-		for i := range t.wholes.ofUsers {
-			s := &t.wholes.ofUsers[i]
-			if s.UserID == userID && t.filter.WantsGroup(s.GroupID) && !t.state(s) {
-				t.removed(s.GroupID, userID)
-			}
-		}
-	}
-}
-
-// tellGroups tells all users of groups of which anything may have changed.
-func (t *telling) tellGroups() {
-	for _, groupID := range t.wholes.groups {
-		switch {
-		case t.filter.OnlyUsers && t.erasedGroups[groupID]:
-			t.resync("", "") // whether such a user was in it is not known any more
-			continue
-		case t.filter.OnlyUsers && !t.theirs[groupID]:
-			continue
-		case t.wholes.largeGroups[groupID]:
-			t.resync(groupID, "")
-			continue
-		}
-		position, known := t.positions[groupID]
-		if t.groups[groupID] || !known || position.DismissedAt != 0 {
-			t.removed(groupID, "")
-		}
-		if t.filter.WantsPositions() && known {
-			t.tellPosition(groupID)
-		}
-		for i := range t.wholes.ofGroups {
-			if s := &t.wholes.ofGroups[i]; s.GroupID == groupID && t.filter.WantsUser(s.UserID) {
-				t.state(s)
-			}
-		}
-	}
-}
-
 // end makes the page of what was told.
 func (t *telling) end(until readstate.Snapshot) {
 	list := make([]readstate.FeedChange, 0, len(t.told))
@@ -337,17 +253,21 @@ func (t *telling) end(until readstate.Snapshot) {
 		list = list[:t.limit]
 		place = &list[t.limit-1].FeedKey
 	}
+	if place != nil { // some are still to be told
+		for _, pair := range t.since.Own {
+			t.own[pair] = true
+		}
+	}
 	own := make([]readstate.Pair, 0, len(t.own))
 	for pair, watched := range t.own {
 		if watched {
 			own = append(own, pair)
 		}
 	}
-	page.Changes, page.From = list, *t.since
+	page.Changes, page.From, page.Large = list, *t.since, t.wholes.large
 	page.Next = readstate.FeedCursor{Seen: until, Own: own}
 	if place != nil {
-		page.Next.Seen, page.Next.Until, page.Next.After = t.since.Seen, &until, *place
-		page.Next.Own = append(page.Next.Own, t.since.Own...) // some are still to be told
+		page.Next.Seen, page.Next.Until, page.Next.After, page.Next.Large = t.since.Seen, &until, *place, page.Large
 	}
 	page.More = place != nil || until.Before(&t.now.Snapshot)
 }
