@@ -45,7 +45,7 @@ func touch(t *testing.T, conn execer, column string, ids ...string) {
 // in pages of any size.
 func TestFeedOfWholeUsers(t *testing.T) {
 	t.Parallel()
-	s, conn := feedOf(t, groupsOf("large", 1, 1500), groupsOf("few", 1, 900), groupsOf("other", 1, 3))
+	s, conn := feedOf(t, groupsOf("large", 1, 1500), groupsOf("few", 1, 900), groupsOf("other", 1, 3), "SELECT 'stranger', 'x'")
 	for _, limit := range []int{1000, 130} {
 		c := newConsumer(t, s, readstate.FeedFilter{}, limit)
 		touch(t, conn, "user_ids", "large")
@@ -71,6 +71,9 @@ func TestFeedOfWholeUsers(t *testing.T) {
 	require.Len(t, c.all(), 9+3)
 	require.Equal(t, []readstate.FeedKey{key(readstate.FeedChanged, "g0007", "large")}, keys(one.all()))
 	require.Empty(t, none.all(), "it has nothing to do with them")
+	all := newConsumer(t, s, readstate.FeedFilter{GroupPrefix: "g"}, 1000)
+	touch(t, conn, "user_ids", "large", "stranger")
+	require.Equal(t, []readstate.FeedKey{key(readstate.FeedResync, "", "large")}, keys(all.all()))
 }
 
 // A group is told one by one or as a whole when read positions are relative to something else.
