@@ -77,7 +77,7 @@ func TestCut(t *testing.T) {
 func (c *consumer) all() (list []readstate.FeedChange) {
 	c.t.Helper()
 	for {
-		page, err := c.store.Changes(c.t.Context(), c.cursor, c.filter, c.limit)
+		page, err := c.store.Changes(c.t.Context(), c.cursor, c.Filter, c.limit)
 		require.NoError(c.t, err)
 		require.LessOrEqual(c.t, len(page.Changes), c.limit)
 		c.pages++
@@ -204,7 +204,7 @@ func TestFeedTransactionEndsWithinRound(t *testing.T) {
 	late := newLate(t, url, "late")
 	commit(t, s, documented("u", "g", 2, 2))
 	commit(t, s, documented("v", "x", 2, 3))
-	page, err := s.Changes(t.Context(), c.cursor, c.filter, 1)
+	page, err := s.Changes(t.Context(), c.cursor, c.Filter, 1)
 	require.NoError(t, err)
 	require.Equal(t, []readstate.FeedKey{{UserID: "u", GroupID: "g", Kind: readstate.FeedChanged}}, keys(page.Changes))
 	require.True(t, page.More)

@@ -37,7 +37,7 @@ func before(t *testing.T, s *store.Store, told ...wanted) (after func()) {
 	return func() {
 		t.Helper()
 		for i, c := range list {
-			require.Equal(t, told[i].keys, keys(c.all()), "%+v", c.filter)
+			require.Equal(t, told[i].keys, keys(c.all()), "%+v", c.Filter)
 		}
 	}
 }
@@ -170,7 +170,7 @@ func TestFeedResyncWithinRound(t *testing.T) {
 	_, err := s.EraseUser(t.Context(), "u")
 	require.NoError(t, err)
 	var told []readstate.FeedKey
-	page, err := s.Changes(t.Context(), c.cursor, c.filter, 1)
+	page, err := s.Changes(t.Context(), c.cursor, c.Filter, 1)
 	require.NoError(t, err)
 	told = append(told, keys(page.Changes)...)
 	require.True(t, page.More)

@@ -123,7 +123,7 @@ func TestFeedGrowsWithinRound(t *testing.T) {
 			s, conn := feedOf(t, build("x", 1, 990))
 			c := newConsumer(t, s, readstate.FeedFilter{}, 100)
 			touch(t, conn, column, "x")
-			page, err := s.Changes(t.Context(), c.cursor, c.filter, c.limit)
+			page, err := s.Changes(t.Context(), c.cursor, c.Filter, c.limit)
 			require.NoError(t, err)
 			require.Len(t, page.Changes, 100)
 			require.Equal(t, readstate.FeedRemoved, page.Changes[0].Kind)
@@ -137,7 +137,7 @@ func TestFeedGrowsWithinRound(t *testing.T) {
 			// One that was large stays so, also when the page is gone on with in its middle.
 			c.cursor = now(t, s)
 			exec(t, conn, "INSERT INTO changes (recorded_at, everything, "+column+", pair_user_ids, pair_group_ids) VALUES (now(), false, '{x}', '{x,x}', '{x,y}')")
-			page, err = s.Changes(t.Context(), c.cursor, c.filter, c.limit)
+			page, err = s.Changes(t.Context(), c.cursor, c.Filter, c.limit)
 			require.NoError(t, err)
 			resync := slices.IndexFunc(page.Changes, func(c readstate.FeedChange) bool { return c.Kind == readstate.FeedResync })
 			require.GreaterOrEqual(t, resync, 0)

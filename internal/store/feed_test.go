@@ -1,9 +1,7 @@
 package store_test
 
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"strconv"
 	"testing"
@@ -18,32 +16,20 @@ import (
 	"readmark/internal/storetest"
 )
 
-// member is what a consumer of the feed knows of a pair.
-type member struct {
-	readPosition int64
-	capped       bool
-	positionCap  int64
-}
-
-// consumer puts together what the feed tells, and counts by itself.
+// consumer is a consumer of the feed of one store.
 type consumer struct {
-	t         *testing.T
-	store     *store.Store
-	filter    readstate.FeedFilter
-	limit     int
-	cursor    *readstate.FeedCursor
-	members   map[readstate.Pair]member
-	positions map[string]int64
-	kinds     map[readstate.FeedKind]int
-	pages     int
+	*storetest.Consumer
+
+	t      *testing.T
+	store  *store.Store
+	limit  int
+	cursor *readstate.FeedCursor
+	pages  int
 }
 
 func newConsumer(t *testing.T, s *store.Store, filter readstate.FeedFilter, limit int) *consumer {
 	t.Helper()
-	c := &consumer{
-		t: t, store: s, filter: filter, limit: limit, members: map[readstate.Pair]member{}, positions: map[string]int64{},
-		kinds: map[readstate.FeedKind]int{},
-	}
+	c := &consumer{Consumer: storetest.NewConsumer(s, filter), t: t, store: s, limit: limit}
 	page, err := s.Changes(t.Context(), nil, filter, limit)
 	require.NoError(t, err)
 	require.Empty(t, page.Changes)
@@ -54,7 +40,7 @@ func newConsumer(t *testing.T, s *store.Store, filter readstate.FeedFilter, limi
 // follow reads to the end, and takes every cursor as a text.
 func (c *consumer) follow(random *rand.Rand) {
 	for {
-		page, err := c.store.Changes(c.t.Context(), c.cursor, c.filter, c.limit)
+		page, err := c.store.Changes(c.t.Context(), c.cursor, c.Filter, c.limit)
 		require.NoError(c.t, err)
 		require.LessOrEqual(c.t, len(page.Changes), c.limit)
 		c.pages++
@@ -81,83 +67,11 @@ func (c *consumer) follow(random *rand.Rand) {
 	}
 }
 
-func (c *consumer) drop(userID, groupID string) {
-	maps.DeleteFunc(c.members, func(pair readstate.Pair, _ member) bool {
-		return (userID == "" || pair.UserID == userID) && (groupID == "" || pair.GroupID == groupID)
-	})
-}
-
 func (c *consumer) apply(change *readstate.FeedChange) {
-	c.kinds[change.Kind]++
-	require.True(c.t, change.UserID == "" || c.filter.WantsUser(change.UserID), change)
-	require.True(c.t, change.GroupID == "" || c.filter.WantsGroup(change.GroupID), change)
-	switch change.Kind {
-	case readstate.FeedRemoved:
-		c.drop(change.UserID, change.GroupID)
-	case readstate.FeedAdvanced:
-		require.True(c.t, c.filter.WantsPositions())
-		c.positions[change.GroupID] = change.Position.Number()
-	case readstate.FeedChanged:
-		c.positions[change.GroupID] = change.Position.Number()
-		c.members[change.Pair()] = member{change.ReadPosition(&change.Position), change.Capped, change.MaxSeqCap}
-	case readstate.FeedResync:
-		c.resync(change.UserID, change.GroupID)
-	}
-}
-
-// resync starts again from what is served.
-func (c *consumer) resync(userID, groupID string) {
-	c.drop(userID, groupID)
-	poller := c.store.Poller()
-	defer poller.Close()
-	var users []string
-	for i := range 12 {
-		users = append(users, fmt.Sprint("u", i))
-	}
-	poll, err := poller.Poll(c.t.Context(), nil, readstate.Load{Users: users})
-	require.NoError(c.t, err)
-	for i := range poll.Users {
-		s := &poll.Users[i]
-		if userID != "" && userID != s.UserID || groupID != "" && groupID != s.GroupID || !c.filter.WantsUser(s.UserID) || !c.filter.WantsGroup(s.GroupID) {
-			continue
-		}
-		if _, shown := s.State(s.Pair, &s.Position); shown {
-			c.positions[s.GroupID] = s.Position.Number()
-			c.members[s.Pair] = member{s.ReadPosition(&s.Position), s.Capped, s.MaxSeqCap}
-		}
-	}
-}
-
-// difference compares what was put together with what is served.
-func (c *consumer) difference(w *storetest.Writer) string {
-	for _, userID := range w.Users {
-		for _, groupID := range w.Groups {
-			pair := readstate.Pair{UserID: userID, GroupID: groupID}
-			if !c.filter.WantsUser(userID) || !c.filter.WantsGroup(groupID) {
-				continue
-			}
-			state, err := c.store.State(c.t.Context(), pair)
-			m, known := c.members[pair]
-			if errors.Is(err, readstate.ErrUnknown) {
-				if known {
-					return fmt.Sprint(pair, " is not served, and is known: ", m)
-				}
-				continue
-			}
-			require.NoError(c.t, err)
-			if !known {
-				return fmt.Sprint(pair, " is served, and is not known: ", state)
-			}
-			position := c.positions[groupID]
-			if m.capped {
-				position = min(position, m.positionCap)
-			}
-			if count := max(0, position-m.readPosition); count != state.UnreadCount {
-				return fmt.Sprintf("%v has %d unread messages, and not %d: position %d, %+v; %+v", pair, state.UnreadCount, count, c.positions[groupID], m, state)
-			}
-		}
-	}
-	return ""
+	require.True(c.t, change.UserID == "" || c.Filter.WantsUser(change.UserID), change)
+	require.True(c.t, change.GroupID == "" || c.Filter.WantsGroup(change.GroupID), change)
+	require.True(c.t, change.Kind != readstate.FeedAdvanced || c.Filter.WantsPositions())
+	require.NoError(c.t, c.Apply(c.t.Context(), change))
 }
 
 // TestFeedTellsEverything: whoever puts together what the feed tells counts as the read API does at the
@@ -183,15 +97,15 @@ func TestFeedTellsEverything(t *testing.T) {
 				for _, c := range consumers {
 					if w.Random.IntN(3) > 0 {
 						c.follow(w.Random)
-						require.Empty(t, c.difference(w))
+						require.Empty(t, c.Difference(t.Context(), w))
 					}
 				}
 			}
-			t.Log(consumers[0].kinds, consumers[0].pages, consumers[1].pages)
-			require.Positive(t, consumers[0].kinds[readstate.FeedChanged])
-			require.Positive(t, consumers[0].kinds[readstate.FeedRemoved])
+			t.Log(consumers[0].Kinds, consumers[0].pages, consumers[1].pages)
+			require.Positive(t, consumers[0].Kinds[readstate.FeedChanged])
+			require.Positive(t, consumers[0].Kinds[readstate.FeedRemoved])
 			if filter.GroupPrefix == "" && !filter.OnlyUsers { // else who was erased may not be named
-				require.Less(t, consumers[0].kinds[readstate.FeedResync], 5)
+				require.Less(t, consumers[0].Kinds[readstate.FeedResync], 5)
 			}
 		})
 	}
@@ -245,14 +159,14 @@ func TestFeedWatchesOwnMessages(t *testing.T) {
 			c.follow(random)
 			require.NotEmpty(t, c.cursor.Own)
 			require.LessOrEqual(t, len(c.cursor.String()), 4096)
-			require.Equal(t, 100+int64(senders/groups), c.positions["g0"])
+			require.Equal(t, 100+int64(senders/groups), c.Position("g0"))
 			for i := range groups { // now somebody else's does
 				e := event(readstate.EventSnapshot, "other", fmt.Sprint("g", i), 100+int64(senders/groups)+1, 100)
 				require.NoError(t, s.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{e}, Fresh: true}))
 			}
 			c.follow(random)
 			w := storetest.NewWriter(t, 1)
-			require.Empty(t, c.difference(w))
+			require.Empty(t, c.Difference(t.Context(), w))
 			require.Empty(t, c.cursor.Own)
 		})
 	}

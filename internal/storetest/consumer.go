@@ -38,6 +38,9 @@ func NewConsumer(s *store.Store, filter readstate.FeedFilter) *Consumer {
 	}
 }
 
+// Position is that of a group, as it was told last.
+func (c *Consumer) Position(groupID string) int64 { return c.positions[groupID] }
+
 func (c *Consumer) drop(userID, groupID string) {
 	maps.DeleteFunc(c.members, func(pair readstate.Pair, _ member) bool {
 		return (userID == "" || pair.UserID == userID) && (groupID == "" || pair.GroupID == groupID)
