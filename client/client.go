@@ -1,7 +1,7 @@
 // Package client reads unread counts from Readmark, and erases users and groups. Its
 // requests and types are generated from the OpenAPI document, docs/openapi.json; this
-// front adds keys, retries of reads, a cache of ETags, iteration over pages, and
-// errors to tell apart.
+// front adds keys, retries of reads, a cache of ETags, iteration over pages and over the
+// feed of changes, and errors to tell apart.
 package client
 
 import (
@@ -44,6 +44,7 @@ type Options struct {
 // safe for concurrent use.
 type Client struct {
 	rest       *rest.Client
+	transport  *transport
 	plain, raw string // the path of the base URL, decoded and as it is sent
 }
 
@@ -61,7 +62,7 @@ func New(baseURL string, options Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
-	return &Client{generated, strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.EscapedPath(), "/")}, nil
+	return &Client{generated, doer, strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.EscapedPath(), "/")}, nil
 }
 
 var errNotReadmark = errors.New("the answer is not Readmark's: it does not say as of when")

@@ -24,6 +24,26 @@ func recorded() *httptest.Server {
 	mux.HandleFunc("GET /v1/users/u/groups", answer(`{"items":[`+state("h", "7")+`},`+state("g", "5")+`}],"nextCursor":"","asOf":"2026-11-24T15:20:18.760638Z"}`))
 	mux.HandleFunc("POST /v1/unread/query", answer(`{"pairs":[{"userID":"u","groupID":"g","status":"known","state":`+state("g", "5")+`}},`+
 		`{"userID":"u","groupID":"elsewhere","status":"unknown"}],"users":[],"asOf":"2026-11-24T15:20:18.760638Z"}`))
+	change := func(cursor, kind, rest string) string {
+		return "id: " + cursor + "\nevent: " + kind + "\ndata: " + `{"cursor":"` + cursor + `","type":"` + kind + `","at":"2026-11-24T15:20:19Z","userID":"u"` + rest + "}\n\n"
+	}
+	mux.HandleFunc("GET /v1/changes", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept") != "text/event-stream" {
+			_, _ = w.Write([]byte(`{"items":[],"nextCursor":"1","asOf":"2026-11-24T15:20:18.760638Z"}`))
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		switch r.URL.Query().Get("after") {
+		case "1":
+			_, _ = w.Write([]byte("retry: 1\n\n" + change("2", "state.changed", `,"groupID":"g","state":`+state("g", "6")+"}") +
+				change("3", "state.removed", `,"groupID":"h"`) + change("4", "resync", "")))
+		case "4":
+			_, _ = w.Write([]byte("retry: 1\n\n" + change("5", "state.changed", `,"groupID":"h","state":`+state("h", "0")+"}")))
+		default:
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = w.Write([]byte(`{"title":"Unauthorized","status":401,"detail":"the key was revoked"}`))
+		}
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = w.Write([]byte(`{"type":"urn:readmark:problem:unknown","title":"Not Found","status":404,"detail":"nothing is known of this user"}`))
@@ -92,4 +112,60 @@ func ExampleClient_Query() {
 	// Output:
 	// g 5
 	// elsewhere is unknown, which is not zero
+}
+
+// Badges are kept up to date: a cursor is asked for, the lists are read, and what changes
+// is applied, until the key is revoked. After resync all is read again.
+func ExampleClient_Changes() {
+	readmark := recorded()
+	defer readmark.Close()
+	c, err := client.New(readmark.URL, client.Options{Key: "rmk_…"})
+	if err != nil {
+		panic(err)
+	}
+	ctx := context.Background()
+	o := client.ChangesOptions{UserID: "u"}
+	if o.After, err = c.ChangesCursor(ctx, o); err != nil {
+		panic(err)
+	}
+	for resync := true; resync; {
+		badges := map[string]int64{}
+		for state, err := range c.UserGroups(ctx, o.UserID, client.ListOptions{}) {
+			if err != nil {
+				panic(err)
+			}
+			badges[state.GroupID] = state.UnreadCount
+		}
+		fmt.Println(badges)
+
+		resync = false
+		for change, err := range c.Changes(ctx, o) {
+			if err != nil {
+				fmt.Println(errors.Is(err, client.ErrUnauthorized))
+				break
+			}
+			o.After = change.Cursor // where to go on, also after a restart if it is stored with the badges
+			switch {
+			case change.Type == client.StateChanged:
+				badges[*change.GroupID] = change.State.UnreadCount
+			case change.Type == client.StateRemoved && change.GroupID != nil:
+				delete(badges, *change.GroupID)
+			case change.Type == client.StateRemoved: // the user was erased
+				clear(badges)
+			case change.Type == client.Resync:
+				resync = true
+			}
+			if resync {
+				break
+			}
+			fmt.Println(badges)
+		}
+	}
+	// Output:
+	// map[g:5 h:7]
+	// map[g:6 h:7]
+	// map[g:6]
+	// map[g:5 h:7]
+	// map[g:5 h:0]
+	// true
 }

@@ -20,6 +20,7 @@ var requirements = []string{
 	"github.com/hashicorp/go-retryablehttp",
 	"github.com/hashicorp/golang-lru/v2",
 	"github.com/oapi-codegen/runtime",
+	"github.com/tmaxmax/go-sse", // needs nothing itself
 	"readmark/client",
 }
 

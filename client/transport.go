@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -27,6 +26,7 @@ const (
 type transport struct {
 	key   string
 	once  *http.Client
+	open  *http.Client // for streams: neither reads an answer to its end nor has a time limit
 	again *retryablehttp.Client
 	kept  *lru.Cache[string, kept] // nil: none
 }
@@ -45,8 +45,10 @@ func newTransport(options *Options) (*transport, error) {
 	if once.Transport == nil {
 		once.Transport = http.DefaultTransport
 	}
+	open := once
+	open.Timeout = 0
 	once.Transport = whole{once.Transport}
-	t := &transport{key: options.Key, once: &once}
+	t := &transport{key: options.Key, once: &once, open: &open}
 	attempts := options.Attempts
 	if attempts == 0 {
 		attempts = defaultAttempts
@@ -89,11 +91,7 @@ func retry(ctx context.Context, answer *http.Response, err error) (bool, error) 
 
 // retryAfter is how long an answer asks to wait, at least.
 func retryAfter(answer *http.Response) time.Duration {
-	seconds, err := strconv.Atoi(answer.Header.Get("Retry-After"))
-	if err != nil {
-		return 0
-	}
-	return time.Duration(seconds) * time.Second
+	return retryablehttp.DefaultBackoff(0, 0, 0, answer)
 }
 
 // backoff waits as long as the answer asks, else longer from time to time, not at the
@@ -127,9 +125,7 @@ func (w whole) RoundTrip(request *http.Request) (*http.Response, error) {
 // Do sends a request, and reads the answer to its end. In place of a 304 it gives the
 // answer that was kept.
 func (t *transport) Do(request *http.Request) (*http.Response, error) {
-	if t.key != "" {
-		request.Header.Set("Authorization", "Bearer "+t.key)
-	}
+	t.authorize(request)
 	address := request.URL.String()
 	var before kept
 	// Pages behind the first are read once, as a rule.
@@ -160,6 +156,19 @@ func (t *transport) Do(request *http.Request) (*http.Response, error) {
 	}
 	answer.Body = io.NopCloser(bytes.NewReader(body))
 	return answer, nil
+}
+
+// stream sends a request, and gives the answer as soon as it begins. Its body is to be
+// closed.
+func (t *transport) stream(request *http.Request) (*http.Response, error) {
+	t.authorize(request)
+	return t.open.Do(request)
+}
+
+func (t *transport) authorize(request *http.Request) {
+	if t.key != "" {
+		request.Header.Set("Authorization", "Bearer "+t.key)
+	}
 }
 
 func (t *transport) send(request *http.Request) (*http.Response, error) {

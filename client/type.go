@@ -28,6 +28,10 @@ type (
 	Drift = rest.Drift
 	// Off is a pair in it whose count stays off.
 	Off = rest.Off
+	// Change is one change of the feed. Which fields it has depends on its type.
+	Change = rest.Change
+	// ChangeType is the type of a change.
+	ChangeType = rest.ChangeType
 	// UserErasure says what the erasure of a user has removed.
 	UserErasure = rest.UserErasure
 	// GroupErasure says what the erasure of a group has removed.
@@ -47,6 +51,21 @@ const (
 	SourceReceipt = rest.StateSourceReceipt
 	SourceMessage = rest.StateSourceMessage
 	SourceFact    = rest.StateSourceFact
+)
+
+// The values of Change.Type.
+const (
+	// StateChanged tells the state of a user in a group, as it is now.
+	StateChanged = rest.StateChanged
+	// StateRemoved tells that there is none any more: without a group of all of the user's
+	// groups, without a user of all users of the group.
+	StateRemoved = rest.StateRemoved
+	// GroupAdvanced tells that messages came: the counts of all users of the group follow
+	// from its position.
+	GroupAdvanced = rest.GroupAdvanced
+	// Resync tells that anything may have changed, of the user or group where one is named:
+	// read the lists again.
+	Resync = rest.Resync
 )
 
 // The values of Off.Reason.
