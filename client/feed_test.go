@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -143,16 +144,20 @@ func dialBreaking(ctx context.Context, address string, bytes int) (net.Conn, err
 }
 
 // scripted is a client whose requests are answered by a function, without a network, so
-// that synctest's time goes on. It gets the number of the request, from 1 on.
+// that synctest's time goes on. It gets the number of the request, from 1 on. All bodies
+// must have been closed in the end.
 func scripted(t testing.TB, options client.Options, answer func(n int, r *http.Request) *http.Response) *client.Client {
 	t.Helper()
-	n := 0
+	n, open := 0, 0
+	t.Cleanup(func() { assert.Zero(t, open, "bodies left open") })
 	if options.HTTPClient == nil {
 		options.HTTPClient = &http.Client{}
 	}
 	options.HTTPClient.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 		n++
 		if got := answer(n, r); got != nil {
+			open++
+			got.Body = counted{got.Body, &open}
 			return got, nil
 		}
 		<-r.Context().Done()
@@ -161,6 +166,18 @@ func scripted(t testing.TB, options client.Options, answer func(n int, r *http.R
 	c, err := client.New("http://readmark.test", options)
 	require.NoError(t, err)
 	return c
+}
+
+// counted is a body that is counted while it is open, and closed once.
+type counted struct {
+	io.Reader
+
+	open *int
+}
+
+func (c counted) Close() error {
+	*c.open--
+	return nil
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)

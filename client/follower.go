@@ -55,7 +55,7 @@ type follower struct {
 func (f *follower) follow(ctx context.Context) error {
 	for {
 		again, err := f.connect(ctx)
-		if !again || f.enough || ctx.Err() != nil {
+		if !again || ctx.Err() != nil {
 			return err
 		}
 		pause := time.NewTimer(f.pause())
@@ -94,9 +94,9 @@ func (f *follower) connect(caller context.Context) (again bool, err error) {
 		again, _ = retry(caller, nil, err)
 		return again, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	// Canceled first, so that the rest is not waited for.
-	defer func() { cancel(); _ = answer.Body.Close() }()
-	body := &watchedBody{body: answer.Body, silence: silence}
+	body := &watchedBody{answer.Body, silence}
+	// Canceled first, so that closing waits for nothing.
+	defer func() { cancel(); _ = body.Close() }()
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	switch {
 	case answer.StatusCode == http.StatusGone:
@@ -166,7 +166,8 @@ func (f *follower) read(caller context.Context, body io.Reader) (again bool, err
 // watchedBody is the body of a stream, whose silence is measured while it is waited for,
 // and not while the caller deals with what has come.
 type watchedBody struct {
-	body    io.Reader
+	io.ReadCloser
+
 	silence *time.Timer
 }
 
@@ -174,7 +175,7 @@ type watchedBody struct {
 func (w *watchedBody) Read(p []byte) (int, error) {
 	w.silence.Reset(maxSilence)
 	defer w.silence.Stop()
-	return w.body.Read(p)
+	return w.ReadCloser.Read(p)
 }
 
 // retryLines finds lines such as "retry: 1000" in what passes: [sse.Read] does not tell of

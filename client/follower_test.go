@@ -97,9 +97,9 @@ func TestChangesPauses(t *testing.T) {
 			{func(*http.Request) *http.Response {
 				return status(503, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
 			}, time.Hour - time.Second, time.Hour},
-			{code(429, "Retry-After", "1"), 15 * time.Second, 30 * time.Second},
-			// One that ends at once is no better.
+			// A stream that ends at once is no better.
 			{text("id: c1\n\n"), 15 * time.Second, 30 * time.Second},
+			{code(429, "Retry-After", "1"), 15 * time.Second, 30 * time.Second},
 			{text(": beat\n\n"), 15 * time.Second, 30 * time.Second},
 			// A change has come, so all is well.
 			{text(event(1)), time.Second, 2 * time.Second},
@@ -108,7 +108,7 @@ func TestChangesPauses(t *testing.T) {
 			{code(503), 14 * time.Second, 28 * time.Second},
 			{text("retry: soon\nretry: 99999999999\nretry: -1\n: retry: 1\n\n" + event(4)), 7 * time.Second, 14 * time.Second},
 			{text("retry: 0\n\n" + event(5)), time.Millisecond, 2 * time.Millisecond},
-			{text("retry: 3600001\n\n" + event(6)), time.Hour, 2 * time.Hour},
+			{text("retry: 4000000000\n\n" + event(6)), time.Hour, 2 * time.Hour},
 			// A stream that has lived for a while was one, whatever it had to tell.
 			{text("retry: 1000\n\n"), time.Second << 1, time.Second << 2},
 			{func(r *http.Request) *http.Response { return stream(&beating{r: r, left: 2}) }, 31 * time.Second, 32 * time.Second},
@@ -262,6 +262,27 @@ func TestChangesGone(t *testing.T) {
 		require.Equal(t, "c6", changes[1].Cursor)
 		const sse = "text/event-stream"
 		require.Equal(t, []string{sse + "old", "", sse + "old", "", sse + "old", "", sse + "old", "", sse + "c5", sse + "c6", ""}, asked)
+	})
+}
+
+// Who breaks out of the loop at a resync gets nothing more.
+func TestChangesGoneBreakOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := scripted(t, client.Options{}, func(n int, _ *http.Request) *http.Response {
+			if n == 1 {
+				return status(http.StatusGone)
+			}
+			require.Equal(t, 2, n)
+			return document(`{"items":[],"nextCursor":"c5","asOf":"` + changesAt + `"}`)
+		})
+		for change, err := range c.Changes(t.Context(), client.ChangesOptions{After: "old", GroupID: "g"}) {
+			require.NoError(t, err)
+			require.Equal(t, client.Resync, change.Type)
+			require.Nil(t, change.UserID)
+			require.Equal(t, "g", *change.GroupID)
+			break
+		}
 	})
 }
 
