@@ -2,11 +2,13 @@ package feed_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,16 +36,22 @@ func newProcess(t testing.TB, url string) *process {
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	s.EnableLookups()
-	p := &process{s, feed.New(feed.Options{Source: s, AsOf: time.Now, Logger: logger})}
-	s.OnChange(p.feed.Touch)
+	return &process{s, follow(t, s, s)}
+}
+
+// follow runs a feed of what a store writes, from a source.
+func follow(t testing.TB, source feed.Source, s *store.Store) *feed.Feed {
+	t.Helper()
+	f := feed.New(feed.Options{Source: source, AsOf: time.Now, Logger: slog.New(slog.DiscardHandler)})
+	s.OnChange(f.Touch)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { p.feed.Run(ctx) })
+	running.Go(func() { f.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
 	})
-	return p
+	return f
 }
 
 func filters() map[string]readstate.FeedFilter {
@@ -166,4 +174,73 @@ func TestSubscribersTellTheSame(t *testing.T) {
 	for _, s := range subscribers {
 		t.Log(s.name, s.Kinds, s.pages)
 	}
+}
+
+// refusing is a store whose questions for one group fail while it refuses.
+type refusing struct {
+	*store.Store
+	refuses atomic.Bool
+}
+
+var errRefused = errors.New("refused")
+
+func (r *refusing) Changes(
+	ctx context.Context, since *readstate.FeedCursor, filter readstate.FeedFilter, limit int,
+) (readstate.FeedPage, error) {
+	if filter.GroupID != "" && r.refuses.Load() {
+		return readstate.FeedPage{}, errRefused
+	}
+	return r.Store.Changes(ctx, since, filter, limit)
+}
+
+// TestFailedQuestionIsAskedAgain: what only the database can tell is told by a later question where one
+// has failed.
+func TestFailedQuestionIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, pgtest.New(t))
+	source := &refusing{Store: p.Store}
+	f := follow(t, source, p.Store)
+	w := storetest.NewWriter(t, 1, p.Store)
+	w.ConfirmAll(p.Store)
+	s := f.Subscribe(nil, readstate.FeedFilter{GroupID: "g1"})
+	defer s.Close()
+	_, err := s.Poll(t.Context(), 10)
+	require.NoError(t, err)
+	require.NoError(t, p.ErasePair(t.Context(), readstate.Pair{UserID: "u2", GroupID: "g1"}))
+	page, err := s.Next(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, []readstate.FeedKey{{UserID: "u2", GroupID: "g1", Kind: readstate.FeedRemoved}}, keys(page.Changes))
+	source.refuses.Store(true)
+	_, err = p.EraseUser(t.Context(), "u1")
+	require.NoError(t, err)
+	for range 20 { // all batches of the erasure come meanwhile
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err = s.Next(ctx, 10)
+		cancel()
+		require.True(t, err == nil || errors.Is(err, errRefused), err)
+	}
+	source.refuses.Store(false)
+	page, err = s.Next(t.Context(), 10)
+	require.NoError(t, err)
+	require.Contains(t, keys(page.Changes), readstate.FeedKey{UserID: "u1", GroupID: "g1", Kind: readstate.FeedRemoved})
+}
+
+// TestClosedFeed: subscribers end at once when their process stops.
+func TestClosedFeed(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, pgtest.New(t))
+	s := p.feed.Subscribe(nil, readstate.FeedFilter{})
+	defer s.Close()
+	_, err := s.Poll(t.Context(), 10)
+	require.NoError(t, err)
+	p.feed.Close()
+	_, err = s.Next(t.Context(), 10)
+	require.ErrorIs(t, err, feed.ErrClosed)
+}
+
+func keys(changes []readstate.FeedChange) (list []readstate.FeedKey) {
+	for i := range changes {
+		list = append(list, changes[i].FeedKey)
+	}
+	return list
 }

@@ -18,6 +18,7 @@ type Subscription struct {
 	// they are not known.
 	states map[string]readstate.Served
 	large  bool // the user has too many states to be held
+	asks   bool // the database has to be asked: what was queued was dropped for its answer
 
 	// The rest is guarded by the feed.
 	number  int64
@@ -128,7 +129,7 @@ func (s *Subscription) Poll(ctx context.Context, limit int) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	s.cursor = &page.Next
+	s.cursor, s.asks = &page.Next, false
 	return Page{page, asOf}, nil
 }
 
@@ -214,10 +215,10 @@ func (s *Subscription) take() (page Page, ask bool) {
 	f := s.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	direct := s.cursor == nil || s.cursor.Until != nil || len(s.cursor.Own) > 0 || s.filter.OnlyUsers ||
+	direct := s.asks || s.cursor == nil || s.cursor.Until != nil || len(s.cursor.Own) > 0 || s.filter.OnlyUsers ||
 		s.filter.UserID != "" && s.states == nil
 	if direct || s.dropped || s.from != nil && (s.cursor.Seen.Before(&s.from.Seen) || s.cursor.Source != s.from.Source) {
-		s.queue, s.dropped = nil, false // it is in the answer
+		s.queue, s.dropped, s.asks = nil, false, true // it is in the answer
 		return page, true
 	}
 	page.From, page.Next = *s.cursor, *s.cursor
@@ -229,6 +230,7 @@ func (s *Subscription) take() (page Page, ask bool) {
 		}
 		changes, known := s.changes(b)
 		if !known {
+			s.asks = true
 			return page, true
 		}
 		page = Page{readstate.FeedPage{Changes: changes, From: *s.cursor, Next: s.behind(b)}, b.asOf}

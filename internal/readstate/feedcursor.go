@@ -39,11 +39,28 @@ func (s *Snapshot) Before(o *Snapshot) bool {
 type FeedSource struct {
 	// SystemID and Timeline are PostgreSQL's, of the cluster. Both are 0 where the role may not ask.
 	SystemID, Timeline int64
-	// StartedAt is when the server was started, where SystemID is 0: a restart may have been a
-	// failover then.
+	// StartedAt is when the server was started.
 	StartedAt Moment
 	// TableID is as in [Revision].
 	TableID int64
+}
+
+// Same reports whether numbers of transactions mean the same in two sources, but for the last ones before
+// a restart. Where nobody may ask for the system, a restart may have been a failover.
+func (s *FeedSource) Same(o *FeedSource) bool {
+	return s.SystemID == o.SystemID && s.Timeline == o.Timeline && s.TableID == o.TableID && (s.SystemID != 0 || s.StartedAt == o.StartedAt)
+}
+
+// lostTransactions is above the number of transactions whose numbers are given out again after a
+// crash of the server: those that it has not written down.
+const lostTransactions = 1000
+
+// Restarted gives the cursor to go on from after the server was started anew, when numbers of the last
+// transactions before may stand for others. It lies before those, and is of the source of now.
+func (c *FeedCursor) Restarted(now *FeedSource) FeedCursor {
+	const first = 3 // of PostgreSQL's normal transactions
+	seen := max(first, c.Seen.XMin-min(c.Seen.XMin, lostTransactions))
+	return FeedCursor{Source: *now, Seen: Snapshot{XMin: seen, XMax: seen}, Own: c.Own}
 }
 
 // FeedCursor is a place in the feed: a snapshot, all of whose changes have been seen.

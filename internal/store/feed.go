@@ -57,13 +57,19 @@ func (s *Store) feedPage(ctx context.Context, ask feedRound) (r feedRound, err e
 	gone := false
 	err = s.read(ctx, func(ctx context.Context) error {
 		r = ask
-		r.init()
-		err := pgx.BeginTxFunc(ctx, s.reads, snapshot, func(tx pgx.Tx) error { return r.run(ctx, tx) })
-		if err != nil {
+		err := r.ask(ctx)
+		if err != nil || r.since == nil || r.since.Source == r.page.Next.Source {
+			gone = r.gone
 			return err
 		}
-		r.page.Next.Source, err = s.feedSource(ctx, &r.server)
-		gone = r.gone || r.since != nil && r.since.Source != r.page.Next.Source
+		if gone = !r.since.Source.Same(&r.page.Next.Source); gone {
+			return nil
+		}
+		again := ask
+		since := ask.since.Restarted(&r.page.Next.Source)
+		again.since = &since
+		err = again.ask(ctx)
+		r, gone = again, again.gone || since.Source != again.page.Next.Source
 		return err
 	})
 	switch {
@@ -73,6 +79,17 @@ func (s *Store) feedPage(ctx context.Context, ask feedRound) (r feedRound, err e
 		return feedRound{}, fmt.Errorf("read changes: %w", readstate.ErrGone)
 	}
 	return r, nil
+}
+
+// ask makes the page.
+func (r *feedRound) ask(ctx context.Context) error {
+	r.init()
+	err := pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error { return r.run(ctx, tx) })
+	if err != nil {
+		return err
+	}
+	r.page.Next.Source, err = r.feedSource(ctx, &r.server)
+	return err
 }
 
 // feedHistory is what a running server was found to be. It stays so until it is started anew.
@@ -96,9 +113,5 @@ func (s *Store) feedSource(ctx context.Context, row *db.GetFeedServerRow) (reads
 		}
 		s.feedHistory.Store(known)
 	}
-	source := readstate.FeedSource{SystemID: known.system, Timeline: known.timeline, TableID: row.TableID}
-	if known.system == 0 { // nobody knows whether what comes after a restart is the same
-		source.StartedAt = startedAt
-	}
-	return source, nil
+	return readstate.FeedSource{SystemID: known.system, Timeline: known.timeline, StartedAt: startedAt, TableID: row.TableID}, nil
 }

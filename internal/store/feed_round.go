@@ -60,7 +60,7 @@ func (r *feedRound) init() {
 
 // run reads what has changed, and what is told of it, in a transaction that sees one snapshot.
 func (r *feedRound) run(ctx context.Context, tx pgx.Tx) error {
-	rows, err := r.ask(ctx, tx)
+	rows, err := r.readRows(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -99,8 +99,8 @@ func (r *feedRound) readStates(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// ask asks for the present snapshot and for the rows of changes.
-func (r *feedRound) ask(ctx context.Context, tx pgx.Tx) (rows []db.ListChangesRow, err error) {
+// readRows asks for the present snapshot and for the rows of changes.
+func (r *feedRound) readRows(ctx context.Context, tx pgx.Tx) (rows []db.ListChangesRow, err error) {
 	var queue pipeline
 	queue.ask(func(conn db.DBTX) error {
 		if r.server, err = r.queries.GetFeedServer(ctx, conn); errors.Is(err, pgx.ErrNoRows) {

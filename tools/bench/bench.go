@@ -231,7 +231,7 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 			return nil, err
 		}
 	}
-	for round := 1; round <= b.rounds && b.only != "reads"; round++ {
+	for round := 1; round <= b.rounds && b.measures("ingest"); round++ {
 		for _, connections := range []int{2, 64, 256} {
 			for _, c := range b.contestants {
 				m, err := b.once(ctx, c, measurement{States: b.states, Round: round, Connections: connections})
@@ -247,23 +247,28 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 			}
 		}
 	}
-	if b.only != "reads" {
+	if b.measures("ingest") {
 		if err := b.measureMessages(ctx, r); err != nil {
 			return nil, err
 		}
 	}
-	if b.only != "ingest" { // behind the callbacks: it adds states and positions
+	if b.measures("feed") {
+		if err := b.measureFeed(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	if b.measures("reads") { // behind the callbacks: it adds states and positions
 		if err := b.addReads(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if b.only != "ingest" {
+	if b.measures("reads") {
 		if err := b.measureReads(ctx, r); err != nil {
 			return nil, err
 		}
 	}
 	grown := b.states
-	if b.growth {
+	if b.growth && b.only != "feed" {
 		var err error
 		if grown, err = b.measureGrowth(ctx, r); err != nil {
 			return nil, err
@@ -274,6 +279,9 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 	r.PeakMemoryMB, r.Warnings = b.readmark.peakMemory(), b.readmark.log.warned()
 	return r, b.check(ctx, grown)
 }
+
+// measures reports whether a part is measured.
+func (b *bench) measures(part string) bool { return b.only == "" || b.only == part }
 
 // measureGrowth measures Readmark alone, at more and more states, and returns
 // how many there are then. There is no checkpoint between its measurements: it
@@ -297,7 +305,7 @@ func (b *bench) measureGrowth(ctx context.Context, r *report) (filled int64, err
 		if err := b.warmUp(ctx, readmark, filled); err != nil {
 			return filled, err
 		}
-		if b.only != "ingest" {
+		if b.measures("reads") {
 			if err := b.readAlone(ctx, r, filled); err != nil {
 				return filled, err
 			}
@@ -305,7 +313,7 @@ func (b *bench) measureGrowth(ctx context.Context, r *report) (filled int64, err
 				return filled, err
 			}
 		}
-		for round := 1; round <= b.rounds && b.only != "reads"; round++ {
+		for round := 1; round <= b.rounds && b.measures("ingest"); round++ {
 			for _, connections := range []int{64, 256} {
 				m, err := b.once(ctx, readmark, measurement{States: filled, Round: round, Connections: connections})
 				if err != nil {

@@ -58,7 +58,7 @@ func parse(args []string, output io.Writer) (settings, error) {
 	flags.Uint64Var(&s.seed, "seed", 0, "repeats the load of an earlier run; 0 draws one")
 	flags.BoolVar(&s.quick, "quick", false, "one round of one second and a tenth of the growth: does it work?")
 	flags.BoolVar(&s.growth, "growth", true, "measure Readmark at 1 and 10 million states, too")
-	flags.StringVar(&s.only, "only", "", "ingest or reads; default: both")
+	flags.StringVar(&s.only, "only", "", "ingest, reads or feed; default: all")
 	flags.StringVar(&s.generator, "generator", "", "wrk or vegeta; default: wrk when it is installed")
 	flags.StringVar(&s.databaseURL, "database-url", "", "a PostgreSQL to use, as superuser; default: one is started")
 	flags.StringVar(&s.dir, "dir", scratch(), "where to put the database, on a real disk")
@@ -72,8 +72,8 @@ func parse(args []string, output io.Writer) (settings, error) {
 	if s.seed == 0 {
 		s.seed = rand.Uint64N(1 << 31) //nolint:gosec // a load, not a secret
 	}
-	if !slices.Contains([]string{"", "ingest", "reads"}, s.only) {
-		return s, fmt.Errorf("-only is %q, not ingest or reads", s.only)
+	if !slices.Contains([]string{"", "ingest", "reads", "feed"}, s.only) {
+		return s, fmt.Errorf("-only is %q, not ingest, reads or feed", s.only)
 	}
 	if flags.NArg() > 0 || s.rounds < 1 || s.duration < time.Second || s.duration%time.Second != 0 ||
 		s.states < groupsPerUser || s.seed >= 1<<31 {

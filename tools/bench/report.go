@@ -25,6 +25,8 @@ type report struct {
 	Reads        []read        `json:"reads"`
 	Alone        []read        `json:"readsAlone"`
 	Mixed        []mixed       `json:"mixed"`
+	Told         []told        `json:"told"`
+	Subscribed   []subscribed  `json:"subscribed"`
 	Sizes        []string      `json:"sizes"`
 	PeakMemoryMB float64       `json:"readmarkPeakMemoryMB"`
 	Warnings     []string      `json:"readmarkWarnings"`
@@ -49,6 +51,12 @@ func (r *report) String() string {
 		b.WriteString("\ncallbacks at full speed\n\n")
 		b.WriteString(align(r.mixedRows()))
 		b.WriteString("\n" + strings.Join(r.Sizes, "\n") + "\n")
+	}
+	if len(r.Told) > 0 {
+		b.WriteString("\nfrom a callback's answer to a subscriber\n\n")
+		b.WriteString(align(r.toldRows()))
+		fmt.Fprintf(&b, "\ncallbacks at full speed, 64 connections, beside %d subscribers of a user each\n\n", feedSubscribers)
+		b.WriteString(align(r.subscribedRows()))
 	}
 	if len(r.Growth) > 0 {
 		b.WriteString("\nReadmark as it grows\n\n")
