@@ -102,8 +102,10 @@ func TestFeedTellsEverything(t *testing.T) {
 				}
 			}
 			t.Log(consumers[0].Kinds, consumers[0].pages, consumers[1].pages)
-			require.Positive(t, consumers[0].Kinds[readstate.FeedChanged])
-			require.Positive(t, consumers[0].Kinds[readstate.FeedRemoved])
+			if name == "all" { // of one pair there may be none
+				require.Positive(t, consumers[0].Kinds[readstate.FeedChanged])
+				require.Positive(t, consumers[0].Kinds[readstate.FeedRemoved])
+			}
 			if filter.GroupPrefix == "" && !filter.OnlyUsers { // else who was erased may not be named
 				require.Less(t, consumers[0].Kinds[readstate.FeedResync], 5)
 			}
