@@ -161,7 +161,7 @@ func TestFeedAfterLong(t *testing.T) {
 		require.Equal(t, want, got)
 		require.LessOrEqual(t, repeats, 90)
 		require.LessOrEqual(t, c.pages, len(told)/c.limit+4)
-		require.Len(t, c.cursor.Seen.Running, 1, "one transaction is open still")
+		require.NotEmpty(t, c.cursor.Seen.Running, "one transaction is open still, and others of the server may be")
 	}
 	// What was open all the time is told when it has ended.
 	late.commit()

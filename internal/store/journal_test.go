@@ -186,7 +186,7 @@ func modelled(t *rapid.T, s *store.Store, conn *pgx.Conn, events []readstate.Eve
 			continue
 		}
 		require.NoError(t, err)
-		want.Exact = want.Exact && !got.Pending
+		want.Exact, want.ReadExact = want.Exact && !got.Pending, want.ReadExact && !got.Pending
 		got.Pending, got.UpdatedAt, want.UpdatedAt = false, time.Time{}, time.Time{}
 		require.Equal(t, want, got)
 	}
