@@ -240,7 +240,7 @@ func (s *Subscription) take() (page Page, ask bool) {
 		}
 	}
 	if s.from != nil && f.cursor != nil && s.cursor.Seen.Before(&f.cursor.Seen) { // nothing between concerned the subscriber
-		page.Next.Source, page.Next.Seen = f.cursor.Source, f.cursor.Seen
+		page.Next.Source, page.Next.Seen, page.Next.Dropped = f.cursor.Source, f.cursor.Seen, f.cursor.Dropped
 		s.cursor = &page.Next
 	}
 	return page, false

@@ -60,13 +60,16 @@ const lostTransactions = 1000
 func (c *FeedCursor) Restarted(now *FeedSource) FeedCursor {
 	const first = 3 // of PostgreSQL's normal transactions
 	seen := max(first, c.Seen.XMin-min(c.Seen.XMin, lostTransactions))
-	return FeedCursor{Source: *now, Seen: Snapshot{XMin: seen, XMax: seen}, Own: c.Own}
+	return FeedCursor{Source: *now, Seen: Snapshot{XMin: seen, XMax: seen}, Dropped: c.Dropped, Own: c.Own}
 }
 
 // FeedCursor is a place in the feed: a snapshot, all of whose changes have been seen.
 type FeedCursor struct {
 	Source FeedSource
 	Seen   Snapshot
+	// Dropped is up to which transaction changes had been dropped then: only what was dropped since may
+	// be missing.
+	Dropped uint64
 	// Until is, in the middle of a round, the snapshot that the cursor is on its way to, After the
 	// key up to which its changes have been seen, and Large as told so far. Else it is nil.
 	Until *Snapshot
@@ -105,7 +108,7 @@ func (c *FeedCursor) String() string {
 	b = binary.AppendVarint(b, c.Source.Timeline)
 	b = binary.AppendVarint(b, int64(c.Source.StartedAt))
 	b = binary.AppendVarint(b, c.Source.TableID)
-	b = c.Seen.append(b)
+	b = binary.AppendUvarint(c.Seen.append(b), c.Dropped)
 	if c.Until == nil {
 		b = append(b, 0)
 	} else {
@@ -148,7 +151,7 @@ func ParseFeedCursor(text string) (c FeedCursor, err error) {
 	r := cursorReader{rest: plain[1:]}
 	c.Source.SystemID = int64(r.unsigned()) //nolint:gosec // as it was put in
 	c.Source.Timeline, c.Source.StartedAt, c.Source.TableID = r.signed(), Moment(r.signed()), r.signed()
-	c.Seen = r.snapshot()
+	c.Seen, c.Dropped = r.snapshot(), r.unsigned()
 	if r.byte() == 1 {
 		until := r.snapshot()
 		c.Until = &until

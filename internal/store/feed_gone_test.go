@@ -71,6 +71,31 @@ func TestFeedOfRetired(t *testing.T) {
 	require.Zero(t, left)
 }
 
+// A transaction that is open for long, as one that was prepared and forgotten, may be older than what was dropped:
+// cursors that begin meanwhile are good, and it is told when it ends.
+func TestFeedBesideOldTransaction(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	commit(t, s, documented("u", "g", 1, 1))
+	old, before := newLate(t, url, "late"), now(t, s)
+	commit(t, s, documented("v", "g", 1, 2))
+	exec(t, conn, "UPDATE retention SET changes_dropped_xid = (SELECT max(xid) FROM changes)")
+	gone(t, s, before)
+	c := now(t, s)
+	page, err := s.Changes(t.Context(), c, readstate.FeedFilter{}, 10)
+	require.NoError(t, err)
+	require.Empty(t, page.Changes)
+	old.commit()
+	page, err = s.Changes(t.Context(), &page.Next, readstate.FeedFilter{}, 10)
+	require.NoError(t, err)
+	require.NotEmpty(t, page.Changes)
+	restarted := *c
+	restarted.Source.StartedAt-- // a thousand transactions before are dropped, and were seen
+	_, err = s.Changes(t.Context(), &restarted, readstate.FeedFilter{}, 10)
+	require.NoError(t, err)
+}
+
 // The numbers of transactions of another database, or of what is to come, mean nothing.
 func TestFeedOfElsewhere(t *testing.T) {
 	t.Parallel()

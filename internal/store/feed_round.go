@@ -65,13 +65,11 @@ func (r *feedRound) run(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	if r.since == nil {
-		r.page.Next = readstate.FeedCursor{Seen: r.now.Snapshot}
+		r.page.Next = readstate.FeedCursor{Seen: r.now.Snapshot, Dropped: r.now.DroppedXID}
 		r.page.From = r.page.Next
 		return r.readStates(ctx, tx)
 	}
-	revision := readstate.Revision{TableID: r.since.Source.TableID, Snapshot: r.since.Seen}
-	r.gone = r.now.XMax < r.since.Seen.XMax || r.since.Until != nil && r.now.XMax < r.since.Until.XMax || droppedSince(&revision, r.now.DroppedXID)
-	if r.gone {
+	if r.gone = r.misses(); r.gone {
 		return nil
 	}
 	until, err := r.collect(ctx, tx, rows)
@@ -82,6 +80,12 @@ func (r *feedRound) run(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	return r.readStates(ctx, tx)
+}
+
+// misses reports whether changes behind the cursor may be missing, or it is of what is still to come.
+func (r *feedRound) misses() bool {
+	since := readstate.Revision{Snapshot: r.since.Seen, DroppedXID: r.since.Dropped}
+	return r.now.XMax < since.XMax || r.since.Until != nil && r.now.XMax < r.since.Until.XMax || droppedSince(&since, r.now.DroppedXID)
 }
 
 // readStates reads all states of a user, who may have too many.

@@ -265,7 +265,7 @@ func (t *telling) end(until readstate.Snapshot) {
 		}
 	}
 	page.Changes, page.From, page.Large = list, *t.since, t.wholes.large
-	page.Next = readstate.FeedCursor{Seen: until, Own: own}
+	page.Next = readstate.FeedCursor{Seen: until, Dropped: t.now.DroppedXID, Own: own}
 	if place != nil {
 		page.Next.Seen, page.Next.Until, page.Next.After, page.Next.Large = t.since.Seen, &until, *place, page.Large
 	}

@@ -197,12 +197,15 @@ func missesChanges(since, now *readstate.Revision) bool {
 	if !since.Server.Same(now.Server) || since.SchemaVersion != now.SchemaVersion || since.TableID != now.TableID {
 		return true
 	}
-	return now.DroppedXID != since.DroppedXID && droppedSince(since, now.DroppedXID)
+	return droppedSince(since, now.DroppedXID)
 }
 
 // droppedSince reports whether changes that a revision does not have may be among those that have been
-// dropped, up to a transaction.
+// dropped since, up to a transaction.
 func droppedSince(since *readstate.Revision, dropped uint64) bool {
+	if dropped == since.DroppedXID {
+		return false
+	}
 	unseen := since.XMax
 	if since.Server.InRecovery {
 		unseen = since.XMin
