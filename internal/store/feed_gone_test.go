@@ -45,10 +45,12 @@ func TestFeedOfRetired(t *testing.T) {
 	running.commit()
 	exec(t, conn, "UPDATE changes SET recorded_at = $1 WHERE pair_user_ids = '{late}'", old)
 	exec(t, conn, "SELECT pg_current_xact_id()") // it is not the last one
+	var dropped uint64
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT xid::text::bigint FROM changes WHERE pair_user_ids = '{late}'").Scan(&dropped))
 	var after *readstate.FeedCursor
 	require.Eventually(t, func() bool { // transactions of other databases end
 		after = now(t, s)
-		return after.Seen.XMin >= open.Seen.XMax
+		return after.Seen.XMin > dropped
 	}, time.Minute, 10*time.Millisecond)
 	inRound := *before
 	inRound.Until, inRound.After = &after.Seen, readstate.FeedKey{GroupID: "late"}
