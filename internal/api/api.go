@@ -52,6 +52,8 @@ type Options struct {
 	Eraser   Eraser
 	// Feed tells what has changed.
 	Feed Feed
+	// Heartbeat is how often a stream says that it lives, and its key is checked again. Default: 15 s.
+	Heartbeat time.Duration
 	// Guard decides on every request to /v1; nil lets all through.
 	Guard *guard.Guard
 	// Retention is how long the journal is kept: of an earlier moment nothing is
@@ -76,6 +78,7 @@ type handler struct {
 	database   Database
 	eraser     Eraser
 	feed       Feed
+	heartbeat  time.Duration
 	guard      *guard.Guard
 	retention  time.Duration
 	now        func() time.Time
@@ -107,7 +110,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 		engine.Use(open)
 	}
 	h := &handler{
-		reader: options.Reader, database: options.Database, eraser: options.Eraser, feed: options.Feed, guard: options.Guard, retention: options.Retention,
+		reader: options.Reader, database: options.Database, eraser: options.Eraser, feed: options.Feed, heartbeat: cmp.Or(options.Heartbeat, heartbeat), guard: options.Guard, retention: options.Retention,
 		now: options.Now, read: options.AsOf, unreadable: options.Unreadable, logger: options.Logger,
 		unavailable: lograte.New(options.Logger, slog.LevelWarn, "read api cannot reach the database"),
 		failed:      lograte.New(options.Logger, slog.LevelError, "read api failed"),

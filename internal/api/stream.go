@@ -16,9 +16,7 @@ import (
 )
 
 const (
-	// heartbeat is how often a stream without changes says that it lives, and is asked whether its
-	// reader may still read.
-	heartbeat = 15 * time.Second
+	heartbeat = 15 * time.Second // see Options.Heartbeat
 	// streamPage is how many changes a stream reads at once, and streamBuffer after how many bytes it
 	// writes them.
 	streamPage   = 1000
@@ -49,7 +47,6 @@ type stream struct {
 	control      *http.ResponseController
 	subscription *feed.Subscription
 	buffer       []byte
-	checked      time.Time
 }
 
 func (s *stream) run(ctx context.Context) {
@@ -59,7 +56,6 @@ func (s *stream) run(ctx context.Context) {
 	header.Set("Content-Type", eventStream)
 	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	s.c.Status(http.StatusOK)
-	s.checked = time.Now()
 	if keepOpen(ctx, writeTimeout) != nil {
 		return
 	}
@@ -69,13 +65,13 @@ func (s *stream) run(ctx context.Context) {
 		}
 	}
 	s.buffer = append(s.buffer, "retry: "+strconv.FormatInt(streamRetry.Milliseconds(), 10)+"\n"...)
-	for s.heartbeat() && s.follow(ctx) {
+	for s.beat() && s.follow(ctx) {
 	}
 }
 
 // follow writes what changes within a while, and reports whether the stream goes on.
 func (s *stream) follow(ctx context.Context) bool {
-	beat, cancel := context.WithTimeout(ctx, heartbeat)
+	beat, cancel := context.WithTimeout(ctx, s.heartbeat)
 	defer cancel()
 	for beat.Err() == nil {
 		page, err := s.subscription.Next(beat, streamPage)
@@ -132,8 +128,8 @@ func (s *stream) write(page *feed.Page) bool {
 	return s.flush()
 }
 
-// heartbeat writes a comment, and the cursor: a browser that resumes sends the newest one.
-func (s *stream) heartbeat() bool {
+// beat writes a comment, and the cursor: a browser that resumes sends the newest one.
+func (s *stream) beat() bool {
 	s.buffer = append(s.buffer, ": "+s.now().UTC().Format(time.RFC3339)+"\n"...)
 	if cursor := s.subscription.Cursor(); cursor != nil {
 		s.buffer = append(append(append(s.buffer, "id: "...), cursor.String()...), '\n')

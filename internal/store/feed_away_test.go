@@ -120,11 +120,11 @@ func exec(t testing.TB, conn execer, statement string, arguments ...any) {
 }
 
 // insertStates inserts states as receipts leave them, of pairs as a query gives them.
-func insertStates(t testing.TB, conn execer, pairs string, arguments ...any) {
+func insertStates(t testing.TB, conn execer, pairs string) {
 	t.Helper()
 	exec(t, conn, `INSERT INTO states (user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message,
 		content_type, first_estimate_at, updated_at)
-		SELECT p.user_id, p.group_id, -1, true, now(), gen_random_uuid(), false, 101, now(), now() FROM (`+pairs+`) AS p (user_id, group_id)`, arguments...)
+		SELECT p.user_id, p.group_id, -1, true, now(), gen_random_uuid(), false, 101, now(), now() FROM (`+pairs+`) AS p (user_id, group_id)`)
 }
 
 // Who was away for long is told everything, in pages that are bounded.
@@ -134,7 +134,7 @@ func TestFeedAfterLong(t *testing.T) {
 	s, conn := open(t, url), pgtest.Connect(t, url)
 	commit(t, s, onDay(0, 1)) // the day is there
 	wide, narrow := newConsumer(t, s, readstate.FeedFilter{}, 1000), newConsumer(t, s, readstate.FeedFilter{UserPrefix: "u7-"}, 7)
-	late := newLate(t, url, "late")
+	late := newLate(t, url)
 	const rows, pairs = store.FeedRows + 100, 10 // a row is a transaction
 	require.Greater(t, rows*pairs, store.FeedKeys)
 	exec(t, conn, "SET synchronous_commit = off")
@@ -179,18 +179,18 @@ func TestFeedAfterLong(t *testing.T) {
 	}
 }
 
-// lateTransaction has written a state, and is open.
+// lateTransaction has written a state of user late in group late, and is open.
 type lateTransaction struct {
 	t  testing.TB
 	tx pgx.Tx
 }
 
-func newLate(t testing.TB, url, id string) *lateTransaction {
+func newLate(t testing.TB, url string) *lateTransaction {
 	t.Helper()
 	tx, err := pgtest.Connect(t, url).Begin(t.Context())
 	require.NoError(t, err)
-	insertStates(t, tx, "SELECT $1::text, $1::text", id)
-	exec(t, tx, "INSERT INTO changes (recorded_at, everything, pair_user_ids, pair_group_ids) VALUES (now(), false, ARRAY[$1::text], ARRAY[$1::text])", id)
+	insertStates(t, tx, "SELECT 'late', 'late'")
+	exec(t, tx, "INSERT INTO changes (recorded_at, everything, pair_user_ids, pair_group_ids) VALUES (now(), false, ARRAY['late'], ARRAY['late'])")
 	return &lateTransaction{t, tx}
 }
 
@@ -206,7 +206,7 @@ func TestFeedTransactionEndsWithinRound(t *testing.T) {
 	s := open(t, url)
 	commit(t, s, documented("u", "g", 1, 1))
 	c := newConsumer(t, s, readstate.FeedFilter{}, 1)
-	late := newLate(t, url, "late")
+	late := newLate(t, url)
 	commit(t, s, documented("u", "g", 2, 2))
 	commit(t, s, documented("v", "x", 2, 3))
 	page, err := s.Changes(t.Context(), c.cursor, c.Filter, 1)

@@ -40,7 +40,7 @@ func TestFeedOfRetired(t *testing.T) {
 	name := "changes_" + old.Format("20060102")
 	exec(t, conn, "CREATE TABLE "+name+" PARTITION OF changes FOR VALUES FROM ('"+old.Format("2006-01-02")+"') TO ('"+old.Add(aDay).Format("2006-01-02")+"')")
 	before := now(t, s)
-	running := newLate(t, url, "late")
+	running := newLate(t, url)
 	open := now(t, s) // the transaction is open
 	running.commit()
 	exec(t, conn, "UPDATE changes SET recorded_at = $1 WHERE pair_user_ids = '{late}'", old)
@@ -80,7 +80,7 @@ func TestFeedBesideOldTransaction(t *testing.T) {
 	url := pgtest.New(t)
 	s, conn := open(t, url), pgtest.Connect(t, url)
 	commit(t, s, documented("u", "g", 1, 1))
-	old, before := newLate(t, url, "late"), now(t, s)
+	old, before := newLate(t, url), now(t, s)
 	commit(t, s, documented("v", "g", 1, 2))
 	exec(t, conn, "UPDATE retention SET changes_dropped_xid = (SELECT max(xid) FROM changes)")
 	gone(t, s, before)
