@@ -168,8 +168,12 @@ func (r *ExactRead) observe(e *Entry) {
 		r.SnapshotAt, r.SnapshotID, r.SaidSeq = e.At, e.ID, e.ReadSeq
 		r.Capped, r.MaxSeqCap = e.Own, when(e.Own, e.MaxSeq)
 	}
+	if e.At.Equal(r.ResetAt) && e.Compare(&Event{At: r.ResetAt, ID: r.ResetID}) < 0 {
+		// It is late, so that the event that has reset is observed again after it.
+		r.reset(e.At.Add(-time.Microsecond), lastID())
+	}
 	switch at := e.Checkpoint.RestartedAt; {
-	case at.Equal(e.At) && (at.After(r.ResetAt) || at.Equal(r.ResetAt) && r.ResetID == lastID()):
+	case at.Equal(e.At) && at.After(r.ResetAt):
 		r.reset(at, e.ID.before()) // the event is the later of two of one moment
 	case at.After(r.ResetAt):
 		r.reset(at, lastID())
