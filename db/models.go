@@ -110,6 +110,49 @@ func (ns NullEventKind) Value() (driver.Value, error) {
 	return string(ns.EventKind), nil
 }
 
+type WebhookPauseReason string
+
+const (
+	WebhookPauseReasonRequested WebhookPauseReason = "requested"
+	WebhookPauseReasonFailing   WebhookPauseReason = "failing"
+	WebhookPauseReasonGone      WebhookPauseReason = "gone"
+)
+
+func (e *WebhookPauseReason) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = WebhookPauseReason(s)
+	case string:
+		*e = WebhookPauseReason(s)
+	default:
+		return fmt.Errorf("unsupported scan type for WebhookPauseReason: %T", src)
+	}
+	return nil
+}
+
+type NullWebhookPauseReason struct {
+	WebhookPauseReason WebhookPauseReason
+	Valid              bool // Valid is true if WebhookPauseReason is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullWebhookPauseReason) Scan(value interface{}) error {
+	if value == nil {
+		ns.WebhookPauseReason, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.WebhookPauseReason.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullWebhookPauseReason) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.WebhookPauseReason), nil
+}
+
 // API keys that were ever made; revoked ones stay, for the record.
 type ApiKey struct {
 	ID   pgtype.UUID
@@ -303,4 +346,52 @@ type State struct {
 	MutedAt   *time.Time
 	UnmutedAt *time.Time
 	UpdatedAt time.Time
+}
+
+// Where changes are delivered to. One process at a time delivers to each.
+type Webhook struct {
+	ID  pgtype.UUID
+	Url string
+	// The types of changes that are delivered; empty: all.
+	Types []string
+	// user_prefix, group_prefix: with what the IDs of users and groups must begin: the empty prefix fits all.
+	UserPrefix  string
+	GroupPrefix string
+	// A delivery has up to a hundred changes, and not one only.
+	Batch       bool
+	Description string
+	// Deliveries are signed by it.
+	Secret []byte
+	// They are signed by this one, too, until previous_secret_until; null: the secret was not rotated.
+	PreviousSecret      []byte
+	PreviousSecretUntil *time.Time
+	CreatedAt           time.Time
+	// Raised whenever somebody changes the webhook: who delivers reads it anew.
+	Version int64
+	// The place in the feed up to which everything was delivered.
+	FeedCursor string
+	// How often the cursor was set by hand: a delivery that began before does not move it.
+	Replays int64
+	// The next delivery is a resync: changes before the cursor are not kept.
+	Resync bool
+	// The latest moment that any delivery said to be as of. It never goes back, whichever process delivers. Null: none was tried.
+	ToldAt *time.Time
+	// Counts the attempts, tests included.
+	Attempts int64
+	// How many attempts have failed since the last success.
+	Failures int64
+	// The first of them; null: the last attempt succeeded, or there was none.
+	FailingSince  *time.Time
+	LastAttemptAt *time.Time
+	LastSuccessAt *time.Time
+	// Why the last attempt failed; null: it did not.
+	LastError *string
+	// Not before then; null: at once.
+	NextAttemptAt *time.Time
+	// Nothing is delivered since; null: it is not paused.
+	PausedAt    *time.Time
+	PauseReason NullWebhookPauseReason
+	// The process that delivers, until leased_until; null: none.
+	LeasedBy    pgtype.UUID
+	LeasedUntil *time.Time
 }

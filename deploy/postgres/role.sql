@@ -50,7 +50,7 @@ GRANT USAGE ON SCHEMA :"schema" TO :"app", :"reader";
 
 -- What the owner will make: tables, and the partitions of later days.
 ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA :"schema" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"app";
--- The migrations take this back from the tables about secrets: api_keys, erasure_keys, openim_tokens.
+-- The migrations take this back from the tables about secrets: api_keys, erasure_keys, openim_tokens, webhooks.
 ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA :"schema" GRANT SELECT ON TABLES TO :"reader";
 
 COMMIT;

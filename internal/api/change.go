@@ -15,7 +15,8 @@ const (
 	typeResync   = "resync"
 )
 
-func changeType(kind readstate.FeedKind) string {
+// ChangeType names a kind of changes.
+func ChangeType(kind readstate.FeedKind) string {
 	switch kind {
 	case readstate.FeedChanged:
 		return typeChanged
@@ -53,7 +54,7 @@ type ChangeList struct {
 
 // NewChange gives a change as it is told, at a moment.
 func NewChange(c *readstate.FeedChange, cursor string, at time.Time) Change {
-	change := Change{Cursor: cursor, Type: changeType(c.Kind), At: at, UserID: c.UserID, GroupID: c.GroupID}
+	change := Change{Cursor: cursor, Type: ChangeType(c.Kind), At: at, UserID: c.UserID, GroupID: c.GroupID}
 	if c.Kind == readstate.FeedChanged || c.Kind == readstate.FeedAdvanced {
 		number, exact := c.Position.Number(), c.Position.Exact()
 		change.Position, change.PositionExact = &number, &exact

@@ -141,21 +141,22 @@ func (changeTypes) Schema(huma.Registry) *huma.Schema {
 // Resolve implements huma.ResolverWithPath.
 func (t changeTypes) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	for name := range strings.SplitSeq(string(t), ",") {
-		if t != "" && !slices.Contains(allTypes(), name) {
+		if t != "" && !slices.Contains(ChangeTypes(), name) {
 			return []error{&huma.ErrorDetail{
-				Location: path.String(), Message: "is not a list of " + strings.Join(allTypes(), ", ") + ", with commas between", Value: string(t),
+				Location: path.String(), Message: "is not a list of " + strings.Join(ChangeTypes(), ", ") + ", with commas between", Value: string(t),
 			}}
 		}
 	}
 	return nil
 }
 
-func allTypes() []string { return []string{typeChanged, typeRemoved, typeAdvanced, typeResync} }
+// ChangeTypes lists the types of changes.
+func ChangeTypes() []string { return []string{typeChanged, typeRemoved, typeAdvanced, typeResync} }
 
 // want reports whether changes of a kind are wanted. That something is to be read anew is told to
 // everybody.
 func (t changeTypes) want(kind readstate.FeedKind) bool {
-	return t == "" || kind == readstate.FeedResync || slices.Contains(strings.Split(string(t), ","), changeType(kind))
+	return t == "" || kind == readstate.FeedResync || slices.Contains(strings.Split(string(t), ","), ChangeType(kind))
 }
 
 // of gives those of the changes that are wanted.

@@ -141,7 +141,7 @@ func requireNoSecrets(t testing.TB, r roles) {
 	require.NoError(t, err)
 	closed, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
-	require.Equal(t, []string{"api_keys", "erasure_keys", "openim_tokens"}, closed)
+	require.Equal(t, []string{"api_keys", "erasure_keys", "openim_tokens", "webhooks"}, closed)
 	var may bool
 	require.NoError(t, pgtest.Connect(t, r.app).QueryRow(t.Context(),
 		"SELECT has_table_privilege('api_keys', 'SELECT, INSERT, UPDATE, DELETE')").Scan(&may))

@@ -123,6 +123,18 @@ func (c *FeedCursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+// Forget has the cursor name nobody of a kind, and reports whether it did. Everything that was behind it
+// still is: it may go back to the beginning of its round, and watch everything.
+func (c *FeedCursor) Forget(named func(Pair) bool) (forgotten bool) {
+	if c.Until != nil && named(c.After.Pair()) {
+		c.Until, c.After, forgotten = nil, FeedKey{}, true
+	}
+	if slices.ContainsFunc(c.Own, named) {
+		c.Own, forgotten = []Pair{{}}, true
+	}
+	return forgotten
+}
+
 func (s *Snapshot) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, s.XMax)
 	b = binary.AppendUvarint(b, s.XMax-s.XMin)

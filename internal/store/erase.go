@@ -159,7 +159,7 @@ func (s *Store) purgeChanges(ctx context.Context, kind, id string) error {
 	}
 	return s.withToday(ctx, func() error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			if err := purge(ctx, tx, id); err != nil {
+			if err := errors.Join(purge(ctx, tx, id), s.purgeWebhooks(ctx, tx, kind, id)); err != nil {
 				return err
 			}
 			key, err := s.queries.GetErasureKey(ctx, tx)

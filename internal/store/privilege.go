@@ -52,7 +52,7 @@ func (r *Replica) MissingPrivileges(ctx context.Context) ([]MissingPrivilege, er
 
 // secretRelation reports whether a relation is about secrets: who only reads may not read it.
 func secretRelation(name string) bool {
-	return name == "api_keys" || name == "erasure_keys" || name == "openim_tokens"
+	return name == "api_keys" || name == "erasure_keys" || name == "openim_tokens" || name == "webhooks"
 }
 
 // readOnlyRelation reports whether nobody but migrations writes to a relation.

@@ -133,12 +133,18 @@ func TestLostMigrationLock(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	m, book := loggingMigrator(t, url)
-	_, err := m.Down(t.Context())
+	all, err := m.List(t.Context())
 	require.NoError(t, err)
+	missing := 0
+	for i := len(all) - 1; all[i].Version >= 10; i-- { // version 10 alters the table that is locked below
+		_, err := m.Down(t.Context())
+		require.NoError(t, err)
+		missing++
+	}
 	other := pgtest.Connect(t, url)
 	tx, err := other.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), "LOCK TABLE retention IN SHARE MODE") // which the newest migration alters
+	_, err = tx.Exec(t.Context(), "LOCK TABLE retention IN SHARE MODE")
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() {
@@ -158,7 +164,7 @@ func TestLostMigrationLock(t *testing.T) {
 	require.NoError(t, tx.Rollback(t.Context()))
 	applied, err := m.Up(t.Context())
 	require.NoError(t, err)
-	require.Len(t, applied, 1, "the one that was cut off was not applied")
+	require.Len(t, applied, missing, "the one that was cut off was not applied")
 }
 
 // Migrating leaves no lock behind in a session, which a pooler gives to somebody else, and no table.
