@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -50,8 +51,9 @@ type Options struct {
 	Reader   Reader
 	Database Database
 	Eraser   Eraser
-	// Feed tells what has changed.
-	Feed Feed
+	// Feed tells what has changed, and Webhooks are where it is delivered to.
+	Feed     Feed
+	Webhooks Webhooks
 	// Heartbeat is how often a stream says that it lives, and its key is checked again. Default: 15 s.
 	Heartbeat time.Duration
 	// Guard decides on every request to /v1; nil lets all through.
@@ -120,7 +122,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	}
 	engine.Use(h.fastPath)
 	engine.Use(func(c *gin.Context) {
-		if c.FullPath() == changesPath {
+		if route := c.FullPath(); route == changesPath || strings.HasSuffix(route, "/test") {
 			lasting(c)
 		}
 	})
@@ -138,6 +140,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	h.registerHistory(api)
 	h.registerErasures(api)
 	h.registerChanges(api)
+	registerWebhooks(api, h, options.Webhooks)
 	describe(api.OpenAPI())
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))

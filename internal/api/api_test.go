@@ -22,6 +22,7 @@ import (
 	"readmark/internal/readstate"
 	"readmark/internal/server"
 	"readmark/internal/store"
+	"readmark/internal/webhookout/delivery"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -61,7 +62,10 @@ func (s *service) open() {
 	s.t.Cleanup(s.store.Close)
 	s.handler = server.New(server.Options{
 		Registry: prometheus.NewRegistry(), Logger: logger,
-		API: api.Options{Reader: direct(s.store), Database: s.store, Eraser: s.store, Feed: following(s.t, s.store), Now: time.Now, Logger: logger},
+		API: api.Options{
+			Reader: direct(s.store), Database: s.store, Eraser: s.store, Feed: following(s.t, s.store), Now: time.Now, Logger: logger,
+			Webhooks: &delivery.Manager{Store: s.store, Client: delivery.NewClient(nil), Types: api.ChangeTypes(), Now: time.Now},
+		},
 	})
 }
 

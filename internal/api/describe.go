@@ -1,14 +1,17 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"readmark/internal/readstate"
+	"readmark/internal/webhookout"
 )
 
 // unknownType is the type of the problem that nothing is known of what was asked for. It
@@ -18,8 +21,9 @@ const unknownType = "urn:readmark:problem:unknown"
 // description is what the document says of an operation: what it is for, and an answer.
 type description struct {
 	text    string
-	request any // an example, nil without a body
-	answer  any // an example
+	body    string // what the body says, "" without one
+	request any    // an example, nil without a body
+	answer  any    // an example
 }
 
 // describe completes the OpenAPI document: descriptions, examples, and what errors look
@@ -27,8 +31,9 @@ type description struct {
 func describe(document *huma.OpenAPI) {
 	problem := document.Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "ErrorModel")
 	all, examples := descriptions(), parameterExamples()
+	maps.Copy(all, webhookDescriptions())
 	for _, item := range document.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
 			if op == nil {
 				continue
 			}
@@ -40,7 +45,7 @@ func describe(document *huma.OpenAPI) {
 				}
 			}
 			if op.RequestBody != nil {
-				op.RequestBody.Description = "what is wanted; either list may be left out"
+				op.RequestBody.Description = d.body
 				op.RequestBody.Content["application/json"].Example = d.request
 			}
 			if op.Responses["422"] == nil {
@@ -57,6 +62,9 @@ func describeResponse(op *huma.Operation, code string, response *huma.Response, 
 	status, err := strconv.Atoi(code)
 	if err != nil {
 		return // there is no default answer
+	}
+	if status == http.StatusNoContent {
+		response.Description = "It is done, and there is nothing to say"
 	}
 	for kind, media := range response.Content {
 		if kind == eventStream {
@@ -98,12 +106,19 @@ func problemExample(status int, method, path string) describedProblem {
 	case http.StatusForbidden:
 		detail("", "this key is limited to users whose IDs begin with \"shop-\"")
 	case http.StatusNotFound:
+		if strings.HasPrefix(path, webhooksPath) {
+			detail("There is no such webhook. The type of this problem is "+unknownType, "there is no such webhook")
+			p.example.Type = unknownType
+			return p
+		}
 		detail("Nothing is known of it: unknown is not zero. The type of this problem is "+unknownType, "nothing is known of this user")
 		p.example.Type = unknownType
 	case http.StatusRequestTimeout:
 		detail("The body did not come in time", "the body did not come in time")
+	case http.StatusConflict:
+		detail("There are too many webhooks, or somebody else has changed this one at the same time", webhookout.ErrChanged.Error())
 	case http.StatusGone:
-		if path == changesPath {
+		if path == changesPath || strings.HasPrefix(path, webhooksPath) {
 			detail("What came after the cursor is not kept any more, or the cursor is of another database", goneCursor)
 			return p
 		}
@@ -135,7 +150,7 @@ func problemExample(status int, method, path string) describedProblem {
 func parameterExamples() map[string]any {
 	const moment = "2026-11-24T02:40:19.9Z"
 	return map[string]any{
-		"userID": "user123", "groupID": "group789", "limit": 50, "cursor": "MWtnOmdyb3VwNzg5", "from": moment, "to": "2026-11-25T00:00:00Z",
+		"id": "019ab3c1-6c3b-7a52-9d0e-6f2a1c7b4d58", "userID": "user123", "groupID": "group789", "limit": 50, "cursor": "MWtnOmdyb3VwNzg5", "from": moment, "to": "2026-11-25T00:00:00Z",
 		"after": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "wait": "30s", "types": "state.changed,state.removed", "usersPrefix": "user", "groupsPrefix": "group",
 		"Last-Event-ID": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "positions": true, "at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "muted": false, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
 	}
@@ -193,7 +208,7 @@ func descriptions() map[string]description {
 		"query-unread": {
 			text: "Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and " +
 				"repeats are kept, and each item says whether anything is known of it.",
-			request: query.Body, answer: batch.Body,
+			body: "what is wanted; either list may be left out", request: query.Body, answer: batch.Body,
 		},
 		"get-drift": {
 			text: "What the newest comparison of each user with OpenIM has found, and the pairs that it could not repair; zeros and none where " +

@@ -88,6 +88,7 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		d.callbacks(ctx, s)
 		d.lookups(ctx, s)
 		d.drift(ctx, s)
+		d.webhooks(ctx, s)
 		switch {
 		case !callback:
 			d.note("callback", "none is sent, as asked")

@@ -150,6 +150,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 	defer closeCache()
 	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
 	v.openim = v.newOpenIMSync()
+	v.webhooks = v.newWebhooks()
 	return v.run(ctx, &startup{store: s, migrate: migrate, migrateURL: migrateURL(c, url), board: v.board, logger: logger})
 }
 
@@ -167,6 +168,7 @@ type service struct {
 	spool     *spool.Spool
 	ingest    *ingest.Ingest
 	openim    *openimSync // nil where OpenIM cannot be asked
+	webhooks  *webhooks
 	registry  *prometheus.Registry
 	board     *condition.Board
 	retired   prometheus.Gauge // when days were made and dropped last
@@ -213,6 +215,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		if v.openim != nil {
 			background.Go(func() { v.openim.run(serving) })
 		}
+		background.Go(func() { v.webhooks.run(serving) })
 		background.Go(func() { v.keepFutureAway(serving) })
 		maintain(serving, v.logger, v.maintained, v.maintenance()...)
 	})
@@ -329,7 +332,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 // api is what the read API works with.
 func (v *service) api() api.Options {
 	options := api.Options{
-		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Guard: v.guard, Retention: v.config.Retention,
+		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Webhooks: v.webhooks, Guard: v.guard, Retention: v.config.Retention,
 		Now: v.store.Clock().Now, AsOf: v.asOf, Logger: v.logger,
 	}
 	if v.replica != nil {

@@ -19,6 +19,7 @@ const (
 	Retention     Part = "retention" // the hourly work on partitions
 	Sweep         Part = "sweep"
 	Clock         Part = "clock"
+	Webhooks      Part = "webhooks" // to which changes are delivered
 )
 
 // The reasons.
@@ -44,6 +45,8 @@ const (
 	WrongToken         Reason = "wrong_token"  // callbacks come without the token, or with another one
 	Denied             Reason = "denied"       // it answers with a refusal
 	Skewed             Reason = "skewed"       // the clocks differ
+	Failing            Reason = "failing"      // it is tried again
+	Paused             Reason = "paused"       // it failed for too long, and is not tried any more
 	Failed             Reason = "failed"       // any other failure
 )
 
@@ -63,4 +66,5 @@ var reasons = map[Part][]Reason{ //nolint:gochecknoglobals // a constant table
 	Retention: {Permission, Failed},
 	Sweep:     {Failed},
 	Clock:     {Skewed},
+	Webhooks:  {Failing, Paused},
 }

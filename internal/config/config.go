@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -61,6 +62,8 @@ type Config struct {
 	LogLevel       slog.Level
 	// LogFormat is "text", "json", or "" to let the terminal decide.
 	LogFormat string
+	// WebhookAllowPrivate are networks of receivers of webhooks, beside public ones.
+	WebhookAllowPrivate []netip.Prefix
 	// PGBin names a directory of PostgreSQL binaries for the embedded server.
 	PGBin string
 
@@ -88,6 +91,7 @@ type variables struct {
 	Changes        string `env:"READMARK_CHANGES_RETENTION, default=24h"`
 	ReadCacheBytes string `env:"READMARK_READ_CACHE_BYTES, default=256MiB"`
 	ReadStaleness  string `env:"READMARK_READ_STALENESS, default=0s"`
+	AllowPrivate   string `env:"READMARK_WEBHOOK_ALLOW_PRIVATE"`
 	LogLevel       string `env:"READMARK_LOG_LEVEL, default=info"`
 	LogFormat      string `env:"READMARK_LOG_FORMAT"`
 	PGBin          string `env:"PG_BIN"`
@@ -159,6 +163,8 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	check("READMARK_READ_CACHE_BYTES", err)
 	config.ReadStaleness, err = duration(v.ReadStaleness)
 	check("READMARK_READ_STALENESS", err)
+	config.WebhookAllowPrivate, err = networks(v.AllowPrivate)
+	check("READMARK_WEBHOOK_ALLOW_PRIVATE", err)
 	config.OpenIM = v.OpenIM.load(check)
 	if config.OpenIM.Configured() || config.DatabaseURL == "" { // PostgreSQL may have to be downloaded
 		checkProxies(lookup, check)
@@ -282,6 +288,7 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_OPENIM_MAX_RPS", strconv.FormatFloat(c.OpenIM.MaxRPS, 'g', -1, 64)},
 		{"READMARK_OPENIM_TIMEOUT", c.OpenIM.Timeout.String()},
 		{"READMARK_RECONCILE_INTERVAL", c.OpenIM.ReconcileInterval.String()},
+		{"READMARK_WEBHOOK_ALLOW_PRIVATE", printNetworks(c.WebhookAllowPrivate)},
 		{"READMARK_LOG_LEVEL", strings.ToLower(c.LogLevel.String())},
 		{"READMARK_LOG_FORMAT", c.LogFormat},
 		{"PG_BIN", c.PGBin},

@@ -11,7 +11,7 @@ type metrics struct {
 func newMetrics() *metrics {
 	return &metrics{
 		subscribers: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "readmark_feed_subscribers", Help: "Requests to /v1/changes that wait for changes: streams and long polls.",
+			Name: "readmark_feed_subscribers", Help: "Who waits for changes: streams and long polls of /v1/changes, and webhooks of this process.",
 		}),
 		polls: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "readmark_feed_polls_total", Help: "Questions to the database for what has changed, for subscribers.",

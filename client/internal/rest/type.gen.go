@@ -210,6 +210,90 @@ func (e UserAnswerStatus) Valid() bool {
 	}
 }
 
+// Defines values for WebhookPauseReason.
+const (
+	WebhookPauseReasonFailing   WebhookPauseReason = "failing"
+	WebhookPauseReasonGone      WebhookPauseReason = "gone"
+	WebhookPauseReasonRequested WebhookPauseReason = "requested"
+)
+
+// Valid indicates whether the value is a known member of the WebhookPauseReason enum.
+func (e WebhookPauseReason) Valid() bool {
+	switch e {
+	case WebhookPauseReasonFailing:
+		return true
+	case WebhookPauseReasonGone:
+		return true
+	case WebhookPauseReasonRequested:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for WebhookState.
+const (
+	WebhookStateActive  WebhookState = "active"
+	WebhookStateFailing WebhookState = "failing"
+	WebhookStatePaused  WebhookState = "paused"
+)
+
+// Valid indicates whether the value is a known member of the WebhookState enum.
+func (e WebhookState) Valid() bool {
+	switch e {
+	case WebhookStateActive:
+		return true
+	case WebhookStateFailing:
+		return true
+	case WebhookStatePaused:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for WebhookWithSecretPauseReason.
+const (
+	WebhookWithSecretPauseReasonFailing   WebhookWithSecretPauseReason = "failing"
+	WebhookWithSecretPauseReasonGone      WebhookWithSecretPauseReason = "gone"
+	WebhookWithSecretPauseReasonRequested WebhookWithSecretPauseReason = "requested"
+)
+
+// Valid indicates whether the value is a known member of the WebhookWithSecretPauseReason enum.
+func (e WebhookWithSecretPauseReason) Valid() bool {
+	switch e {
+	case WebhookWithSecretPauseReasonFailing:
+		return true
+	case WebhookWithSecretPauseReasonGone:
+		return true
+	case WebhookWithSecretPauseReasonRequested:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for WebhookWithSecretState.
+const (
+	WebhookWithSecretStateActive  WebhookWithSecretState = "active"
+	WebhookWithSecretStateFailing WebhookWithSecretState = "failing"
+	WebhookWithSecretStatePaused  WebhookWithSecretState = "paused"
+)
+
+// Valid indicates whether the value is a known member of the WebhookWithSecretState enum.
+func (e WebhookWithSecretState) Valid() bool {
+	switch e {
+	case WebhookWithSecretStateActive:
+		return true
+	case WebhookWithSecretStateFailing:
+		return true
+	case WebhookWithSecretStatePaused:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListGroupUsersParamsSort.
 const (
 	ListGroupUsersParamsSortMinusLastReadAt  ListGroupUsersParamsSort = "-lastReadAt"
@@ -244,6 +328,36 @@ func (e ListUserGroupsParamsSort) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// Attempt defines model for Attempt.
+type Attempt struct {
+	// Answer how the answer's body begins, 200 bytes at most
+	Answer string `json:"answer"`
+
+	// At when it began, UTC
+	At time.Time `json:"at"`
+
+	// Changes how many changes it had
+	Changes int64 `json:"changes"`
+
+	// DurationMs how long the answer took, in milliseconds
+	DurationMs int64 `json:"durationMs"`
+
+	// Error why it failed; null when it did not
+	Error *string `json:"error"`
+
+	// Status the HTTP status of the answer; null when there was none
+	Status *int64 `json:"status"`
+
+	// Test whether somebody has asked for it, to try the webhook
+	Test bool `json:"test"`
+}
+
+// AttemptList defines model for AttemptList.
+type AttemptList struct {
+	// Items attempts, the newest first
+	Items []Attempt `json:"items"`
 }
 
 // Badge defines model for Badge.
@@ -320,6 +434,27 @@ type ChangeList struct {
 
 	// NextCursor pass it as after to get what comes next; never empty
 	NextCursor string `json:"nextCursor"`
+}
+
+// CreateWebhookInputBody defines model for CreateWebhookInputBody.
+type CreateWebhookInputBody struct {
+	// Batch whether a delivery has up to 100 changes, or one
+	Batch *bool `json:"batch,omitempty"`
+
+	// Description for people
+	Description *string `json:"description,omitempty"`
+
+	// GroupsPrefix only changes of groups whose IDs begin so
+	GroupsPrefix *string `json:"groupsPrefix,omitempty"`
+
+	// Types the types of changes that are delivered; none: all. resync comes always
+	Types *[]string `json:"types,omitempty"`
+
+	// Url where deliveries are posted to: http or https, and a public address unless READMARK_WEBHOOK_ALLOW_PRIVATE names it
+	Url string `json:"url"`
+
+	// UsersPrefix only changes of users whose IDs begin so, and of whole groups
+	UsersPrefix *string `json:"usersPrefix,omitempty"`
 }
 
 // Drift defines model for Drift.
@@ -570,6 +705,27 @@ type ReceiptList struct {
 	NextCursor string `json:"nextCursor"`
 }
 
+// Replay defines model for Replay.
+type Replay struct {
+	// Complete whether all changes from then on are kept. Else the first delivery is a resync, and those that are kept follow
+	Complete bool `json:"complete"`
+
+	// From as it was given
+	From string `json:"from"`
+}
+
+// ReplayInputBody defines model for ReplayInputBody.
+type ReplayInputBody struct {
+	// From from which moment on, RFC 3339, or behind which change, its cursor
+	From string `json:"from"`
+}
+
+// RotateInputBody defines model for RotateInputBody.
+type RotateInputBody struct {
+	// Overlap for how long the secret before signs, too: a duration from 0s to 720h, 24h unless it is given
+	Overlap *string `json:"overlap,omitempty"`
+}
+
 // State defines model for State.
 type State struct {
 	// ContentType OpenIM's content type in the last receipt, 0 when it had none
@@ -735,6 +891,30 @@ type SubjectReceiptList struct {
 	NextCursor string `json:"nextCursor"`
 }
 
+// UpdateWebhookInputBody defines model for UpdateWebhookInputBody.
+type UpdateWebhookInputBody struct {
+	// Batch whether a delivery has up to 100 changes, or one
+	Batch *bool `json:"batch,omitempty"`
+
+	// Description for people
+	Description *string `json:"description,omitempty"`
+
+	// GroupsPrefix only changes of groups whose IDs begin so; empty: of all
+	GroupsPrefix *string `json:"groupsPrefix,omitempty"`
+
+	// Paused true: nothing is delivered until it is false, and then from where it was
+	Paused *bool `json:"paused,omitempty"`
+
+	// Types the types of changes that are delivered; none: all
+	Types *[]string `json:"types,omitempty"`
+
+	// Url another address, which is tried at once
+	Url *string `json:"url,omitempty"`
+
+	// UsersPrefix only changes of users whose IDs begin so; empty: of all
+	UsersPrefix *string `json:"usersPrefix,omitempty"`
+}
+
 // UserAnswer defines model for UserAnswer.
 type UserAnswer struct {
 	// AsOf the answer is not older than this, UTC
@@ -791,6 +971,141 @@ type UserErasure struct {
 	// UserID the user
 	UserID string `json:"userID"`
 }
+
+// Webhook defines model for Webhook.
+type Webhook struct {
+	// Batch whether a delivery has up to 100 changes, or one
+	Batch bool `json:"batch"`
+
+	// CreatedAt when it was made, UTC
+	CreatedAt time.Time `json:"createdAt"`
+
+	// Description for people
+	Description string `json:"description"`
+
+	// FailingSince when the first of them was, UTC; null when there is none
+	FailingSince *time.Time `json:"failingSince"`
+
+	// Failures how many attempts have failed since the last success
+	Failures int64 `json:"failures"`
+
+	// GroupsPrefix only changes of groups whose IDs begin so; empty: of all
+	GroupsPrefix string `json:"groupsPrefix"`
+
+	// Id its identity
+	Id openapi_types.UUID `json:"id"`
+
+	// LastAttemptAt when it was tried last, UTC; null when it was not
+	LastAttemptAt *time.Time `json:"lastAttemptAt"`
+
+	// LastError why the last one failed; null when there is none
+	LastError *string `json:"lastError"`
+
+	// LastSuccessAt when a delivery was taken last, UTC; null when none was
+	LastSuccessAt *time.Time `json:"lastSuccessAt"`
+
+	// NextAttemptAt when it is tried again, UTC; null when it need not be
+	NextAttemptAt *time.Time `json:"nextAttemptAt"`
+
+	// PauseReason why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not
+	PauseReason *WebhookPauseReason `json:"pauseReason"`
+
+	// PausedAt since when it is paused, UTC; null when it is not
+	PausedAt *time.Time `json:"pausedAt"`
+
+	// PreviousSecretUntil until when the secret before the last rotation signs, too, UTC; null when it was not rotated
+	PreviousSecretUntil *time.Time `json:"previousSecretUntil"`
+
+	// State failing: the last attempt has failed, and it is tried again. paused: it is not
+	State WebhookState `json:"state"`
+
+	// Types the types of changes that are delivered; none: all
+	Types []string `json:"types"`
+
+	// Url where deliveries are posted to
+	Url string `json:"url"`
+
+	// UsersPrefix only changes of users whose IDs begin so; empty: of all
+	UsersPrefix string `json:"usersPrefix"`
+}
+
+// WebhookPauseReason why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not
+type WebhookPauseReason string
+
+// WebhookState failing: the last attempt has failed, and it is tried again. paused: it is not
+type WebhookState string
+
+// WebhookList defines model for WebhookList.
+type WebhookList struct {
+	// Items webhooks, the oldest first
+	Items []Webhook `json:"items"`
+}
+
+// WebhookWithSecret defines model for WebhookWithSecret.
+type WebhookWithSecret struct {
+	// Batch whether a delivery has up to 100 changes, or one
+	Batch bool `json:"batch"`
+
+	// CreatedAt when it was made, UTC
+	CreatedAt time.Time `json:"createdAt"`
+
+	// Description for people
+	Description string `json:"description"`
+
+	// FailingSince when the first of them was, UTC; null when there is none
+	FailingSince *time.Time `json:"failingSince"`
+
+	// Failures how many attempts have failed since the last success
+	Failures int64 `json:"failures"`
+
+	// GroupsPrefix only changes of groups whose IDs begin so; empty: of all
+	GroupsPrefix string `json:"groupsPrefix"`
+
+	// Id its identity
+	Id openapi_types.UUID `json:"id"`
+
+	// LastAttemptAt when it was tried last, UTC; null when it was not
+	LastAttemptAt *time.Time `json:"lastAttemptAt"`
+
+	// LastError why the last one failed; null when there is none
+	LastError *string `json:"lastError"`
+
+	// LastSuccessAt when a delivery was taken last, UTC; null when none was
+	LastSuccessAt *time.Time `json:"lastSuccessAt"`
+
+	// NextAttemptAt when it is tried again, UTC; null when it need not be
+	NextAttemptAt *time.Time `json:"nextAttemptAt"`
+
+	// PauseReason why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not
+	PauseReason *WebhookWithSecretPauseReason `json:"pauseReason"`
+
+	// PausedAt since when it is paused, UTC; null when it is not
+	PausedAt *time.Time `json:"pausedAt"`
+
+	// PreviousSecretUntil until when the secret before the last rotation signs, too, UTC; null when it was not rotated
+	PreviousSecretUntil *time.Time `json:"previousSecretUntil"`
+
+	// Secret what signs deliveries, in the form of Standard Webhooks; it is not shown again
+	Secret string `json:"secret"`
+
+	// State failing: the last attempt has failed, and it is tried again. paused: it is not
+	State WebhookWithSecretState `json:"state"`
+
+	// Types the types of changes that are delivered; none: all
+	Types []string `json:"types"`
+
+	// Url where deliveries are posted to
+	Url string `json:"url"`
+
+	// UsersPrefix only changes of users whose IDs begin so; empty: of all
+	UsersPrefix string `json:"usersPrefix"`
+}
+
+// WebhookWithSecretPauseReason why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not
+type WebhookWithSecretPauseReason string
+
+// WebhookWithSecretState failing: the last attempt has failed, and it is tried again. paused: it is not
+type WebhookWithSecretState string
 
 // ListChangesParams defines parameters for ListChanges.
 type ListChangesParams struct {
@@ -957,5 +1272,23 @@ type GetBadgeParams struct {
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
 
+// ListWebhookAttemptsParams defines parameters for ListWebhookAttempts.
+type ListWebhookAttemptsParams struct {
+	// Limit how many attempts; 100 are kept
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // QueryUnreadJSONRequestBody defines body for QueryUnread for application/json ContentType.
 type QueryUnreadJSONRequestBody = QueryInputBody
+
+// CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
+type CreateWebhookJSONRequestBody = CreateWebhookInputBody
+
+// UpdateWebhookJSONRequestBody defines body for UpdateWebhook for application/json ContentType.
+type UpdateWebhookJSONRequestBody = UpdateWebhookInputBody
+
+// ReplayWebhookJSONRequestBody defines body for ReplayWebhook for application/json ContentType.
+type ReplayWebhookJSONRequestBody = ReplayInputBody
+
+// RotateWebhookSecretJSONRequestBody defines body for RotateWebhookSecret for application/json ContentType.
+type RotateWebhookSecretJSONRequestBody = RotateInputBody
