@@ -1,6 +1,6 @@
 // Package delivery delivers changes to webhooks. Each webhook has a place in the feed, which is kept in the
 // database, and is delivered by the one process that has its lease. The place moves on only after a
-// delivery was taken. See docs/webhooks.md.
+// delivery was taken. See docs/decisions/webhooks.md.
 package delivery
 
 import (
