@@ -24,6 +24,8 @@ const (
 	defaultLease = 30 * time.Second
 	// defaultScan is how often it is looked what webhooks there are.
 	defaultScan = time.Second
+	// defaultQuiet is how often the place is kept of a webhook that wants nothing of what changes.
+	defaultQuiet = 30 * time.Second
 	// renewals is how often a lease is renewed until it would end.
 	renewals = 3
 	// databaseTimeout bounds what is asked of the database around a delivery.
@@ -76,7 +78,9 @@ type Options struct {
 	Observe func(hooks []webhookout.Webhook)
 	// Lease and Scan are how long leases last and how often it is looked for webhooks; 0: 30 s and 1 s.
 	Lease, Scan time.Duration
-	Logger      *slog.Logger
+	// Quiet is how often the place is kept of a webhook that wants nothing of what changes; 0: 30 s.
+	Quiet  time.Duration
+	Logger *slog.Logger
 }
 
 // Deliverer delivers to those webhooks whose lease it gets.
@@ -96,6 +100,9 @@ func New(o Options) *Deliverer {
 	}
 	if o.Scan == 0 {
 		o.Scan = defaultScan
+	}
+	if o.Quiet == 0 {
+		o.Quiet = defaultQuiet
 	}
 	d := &Deliverer{
 		options: o, holder: uuid.New(), metrics: newMetrics(), workers: map[uuid.UUID]*worker{},

@@ -356,6 +356,62 @@ func TestSlowReceiver(t *testing.T) {
 	}
 }
 
+// A receiver that gets one change at a time, and is slow, gets what has changed meanwhile as it is, and not as
+// it was.
+func TestSingleDeliveriesAreNew(t *testing.T) {
+	t.Parallel()
+	p := begin(t, pgtest.New(t), nil)
+	release := make(chan struct{})
+	r := receive(t, func(_ http.ResponseWriter, n int) {
+		if n == 1 {
+			<-release
+		}
+	})
+	hook, _ := p.create(webhookout.Settings{URL: r.URL, Types: []string{"state.changed"}})
+	require.NoError(t, p.manager.PauseWebhook(t.Context(), hook.ID))
+	for i := range 5 {
+		p.read(fmt.Sprint("u", i), "g", 1)
+	}
+	require.NoError(t, p.manager.ResumeWebhook(t.Context(), hook.ID))
+	eventually(t, func() bool { return len(r.tried()) == 1 })
+	p.read("u4", "g", 2)
+	<-time.After(1100 * time.Millisecond) // what was read is old then
+	close(release)
+	eventually(t, func() bool { return r.count("u4", "g") == 2 })
+	told := 0
+	for _, g := range r.deliveries() {
+		if g.changes[0].UserID == "u4" {
+			told++
+		}
+	}
+	require.Equal(t, 1, told)
+}
+
+// The place of a webhook that wants nothing of what changes moves on all the same: it does not fall behind what
+// is kept.
+func TestQuietWebhook(t *testing.T) {
+	t.Parallel()
+	p := begin(t, pgtest.New(t), func(o *delivery.Options) { o.Quiet = 50 * time.Millisecond })
+	r := receive(t, nil)
+	hook, _ := p.create(webhookout.Settings{URL: r.URL, Types: []string{"state.removed"}})
+	place := func() (string, error) {
+		target, err := p.store.Webhook(t.Context(), hook.ID)
+		return target.Cursor, err
+	}
+	var before string
+	eventually(t, func() (known bool) {
+		var err error
+		before, err = place()
+		return err == nil
+	})
+	p.read("u", "g", 1)
+	eventually(t, func() bool {
+		now, err := place()
+		return err == nil && now != before
+	})
+	require.Empty(t, r.tried())
+}
+
 // The pauses grow to five minutes, and differ.
 func TestPauses(t *testing.T) {
 	t.Parallel()

@@ -25,8 +25,6 @@ const (
 	// pageAge is how old what was read may be when a delivery of it begins: what has changed since is
 	// read anew.
 	pageAge = time.Second
-	// quiet is how often the place is kept of a webhook that wants nothing of what changes.
-	quiet = 30 * time.Second
 	// sourcePause is how long a worker waits where changes cannot be read.
 	sourcePause = time.Second
 )
@@ -98,7 +96,7 @@ func (w *worker) next(ctx context.Context) (feed.Page, error) {
 	s := w.options.Feed.Subscribe(&w.cursor, w.target.Filter())
 	defer s.Close()
 	for {
-		waiting, cancel := context.WithTimeout(ctx, quiet)
+		waiting, cancel := context.WithTimeout(ctx, w.options.Quiet)
 		page, err := s.Next(waiting, webhookout.MaxChanges)
 		cancel()
 		if err != nil || ctx.Err() != nil {
@@ -125,7 +123,7 @@ func (w *worker) wants(c *readstate.FeedChange) bool {
 // keepPlace keeps the place of a webhook that has not wanted anything for a while, so that it does not
 // fall behind what is kept.
 func (w *worker) keepPlace(ctx context.Context) error {
-	if time.Since(w.kept) < quiet {
+	if time.Since(w.kept) < w.options.Quiet {
 		return nil
 	}
 	w.kept = time.Now()
