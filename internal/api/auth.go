@@ -136,7 +136,7 @@ func describeAuth(document *huma.OpenAPI) {
 		securityScheme: {
 			Type: "http", Scheme: "bearer", BearerFormat: "rmk_…",
 			Description: "An API key, made by `readmark key create`. Each operation names the scope that the key must " +
-				"have: read or erase; admin includes both. A key may be limited to users or groups whose IDs begin " +
+				"have: read, erase, or admin, which includes both. A key may be limited to users or groups whose IDs begin " +
 				"with a prefix. Not needed where READMARK_AUTH is off.",
 		},
 	}

@@ -232,9 +232,17 @@ func (p *program) webhookShowCommand() *cobra.Command {
 func (p *program) showWebhook(hook *webhookout.Webhook, attempts []webhookout.Attempt) error {
 	table := tabwriter.NewWriter(p.Stdout, 0, 8, 2, ' ', 0)
 	for _, line := range [][2]string{
-		{"ID", hook.ID.String()}, {"URL", hook.URL}, {"description", hook.Description}, {"types", webhookTypes(hook)}, {"users", prefixed(hook.UserPrefix)},
-		{"groups", prefixed(hook.GroupPrefix)}, {"batch", strconv.FormatBool(hook.Batch)}, {"created", when(hook.CreatedAt, "")},
-		{"state", webhookState(hook)}, {"last success", when(hook.LastSuccessAt, "never")}, {"next attempt", when(hook.NextAttemptAt, "when something changes")},
+		{"ID", hook.ID.String()},
+		{"URL", hook.URL},
+		{"description", hook.Description},
+		{"types", webhookTypes(hook)},
+		{"users", prefixed(hook.UserPrefix)},
+		{"groups", prefixed(hook.GroupPrefix)},
+		{"batch", strconv.FormatBool(hook.Batch)},
+		{"created", when(hook.CreatedAt, "")},
+		{"state", webhookState(hook)},
+		{"last success", when(hook.LastSuccessAt, "never")},
+		{"next attempt", when(hook.NextAttemptAt, "when something changes")},
 		{"secret before", when(hook.PreviousSecretUntil, "none")},
 	} {
 		_, _ = fmt.Fprintf(table, "%s\t%s\n", line[0], line[1])

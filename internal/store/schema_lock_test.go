@@ -127,20 +127,26 @@ func TestDeadMigratorIsTakenOver(t *testing.T) {
 	}
 }
 
+// dropChanges takes migrations back until there is no table of changes, and gives how many.
+func dropChanges(t testing.TB, m *store.Migrator) (undone int) {
+	t.Helper()
+	all, err := m.List(t.Context())
+	require.NoError(t, err)
+	for i := len(all) - 1; all[i].Version >= 10; i-- {
+		_, err := m.Down(t.Context())
+		require.NoError(t, err)
+		undone++
+	}
+	return undone
+}
+
 // A migrator whose lock was lost stops, since another one may begin; and one that waits for
 // somebody's transaction names it.
 func TestLostMigrationLock(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	m, book := loggingMigrator(t, url)
-	all, err := m.List(t.Context())
-	require.NoError(t, err)
-	missing := 0
-	for i := len(all) - 1; all[i].Version >= 10; i-- { // version 10 alters the table that is locked below
-		_, err := m.Down(t.Context())
-		require.NoError(t, err)
-		missing++
-	}
+	missing := dropChanges(t, m) // the table that is locked below is altered with it
 	other := pgtest.Connect(t, url)
 	tx, err := other.Begin(t.Context())
 	require.NoError(t, err)

@@ -149,7 +149,8 @@ func TestPausedAfterThreeDays(t *testing.T) {
 	hook, _ := p.create(webhookout.Settings{URL: r.URL, Batch: true})
 	begun := clock.Now()
 	p.read("u", "g", 2)
-	eventually(t, func() bool { return p.get(hook.ID).State() == webhookout.Paused })
+	// That are some 900 attempts.
+	require.Eventually(t, func() bool { return p.get(hook.ID).State() == webhookout.Paused }, 5*patience, 10*time.Millisecond)
 	hook = *p.get(hook.ID)
 	require.Equal(t, webhookout.PausedFailing, hook.PauseReason)
 	require.GreaterOrEqual(t, clock.Now().Sub(begun), webhookout.PauseAfter)

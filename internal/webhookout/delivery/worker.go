@@ -177,7 +177,7 @@ func (w *worker) deliverPage(ctx context.Context, page *feed.Page) error {
 		w.cursor = next
 		page.Changes = page.Changes[n:]
 		if ctx.Err() != nil || time.Since(read) > pageAge {
-			return nil
+			break
 		}
 	}
 	return nil
