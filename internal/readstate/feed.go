@@ -18,33 +18,40 @@ const (
 	FeedAdvanced
 	// FeedChanged: the state of a pair may have changed.
 	FeedChanged
+	// FeedReminder: a user is reminded of what stays unread, by a rule. Without a group it is what
+	// is unread in all groups of the user.
+	FeedReminder
 	// FeedResync: anything may have changed, of the user, of the group, or of all where neither is
 	// named. It is to be read anew.
 	FeedResync
 )
 
 // FeedKey is what a change is about, and what it tells. Changes come in the order of their keys: by
-// group, user and kind. What is about all groups of a user has no group and comes first, what is
+// group, user, kind and rule. What is about all groups of a user has no group and comes first, what is
 // about a whole group has no user and comes before its users.
 type FeedKey struct {
 	GroupID, UserID string
 	Kind            FeedKind
+	RuleID          string // of a reminder
 }
 
 // Compare gives the order of changes.
 func (k FeedKey) Compare(o FeedKey) int {
-	return cmp.Or(cmp.Compare(k.GroupID, o.GroupID), cmp.Compare(k.UserID, o.UserID), cmp.Compare(k.Kind, o.Kind))
+	return cmp.Or(cmp.Compare(k.GroupID, o.GroupID), cmp.Compare(k.UserID, o.UserID), cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.RuleID, o.RuleID))
 }
 
 // Pair is the pair that a change is about.
 func (k FeedKey) Pair() Pair { return Pair{UserID: k.UserID, GroupID: k.GroupID} }
 
 // FeedChange is a change, and what is served at the snapshot of its page: of a pair both, of a group
-// that has moved the position.
+// that has moved the position. A reminder has the name of its rule, and, where all groups count, the
+// badge.
 type FeedChange struct {
 	FeedKey
 	Served
 	Position ServedPosition
+	RuleName string
+	Badge    *Badge
 }
 
 // FeedFilter says which changes are wanted. The zero value wants all.

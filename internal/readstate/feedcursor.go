@@ -114,6 +114,7 @@ func (c *FeedCursor) String() string {
 	} else {
 		b = c.Until.append(append(b, 1))
 		b = appendString(appendString(append(b, byte(c.After.Kind)), c.After.GroupID), c.After.UserID)
+		b = appendString(b, c.After.RuleID)
 		b = appendString(appendString(b, c.Large.FromUser), c.Large.FromGroup)
 	}
 	b = binary.AppendUvarint(b, uint64(len(own)))
@@ -168,7 +169,7 @@ func ParseFeedCursor(text string) (c FeedCursor, err error) {
 		until := r.snapshot()
 		c.Until = &until
 		c.After.Kind = FeedKind(r.byte())
-		c.After.GroupID, c.After.UserID = r.string(), r.string()
+		c.After.GroupID, c.After.UserID, c.After.RuleID = r.string(), r.string(), r.string()
 		c.Large.FromUser, c.Large.FromGroup = r.string(), r.string()
 	}
 	own := r.unsigned()

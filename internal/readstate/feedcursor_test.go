@@ -50,6 +50,7 @@ func anyCursor() *rapid.Generator[readstate.FeedCursor] {
 			c.Until = &until
 			c.After = readstate.FeedKey{
 				GroupID: anyText().Draw(t, "group"), UserID: anyText().Draw(t, "user"), Kind: readstate.FeedKind(rapid.Byte().Draw(t, "kind")),
+				RuleID: anyText().Draw(t, "rule"),
 			}
 			c.Large = readstate.FeedLarge{FromUser: anyText().Draw(t, "large user"), FromGroup: anyText().Draw(t, "large group")}
 		}
@@ -133,7 +134,7 @@ func TestParseFeedCursorRefuses(t *testing.T) {
 	with := func(at int, b ...byte) string { return encode(slices.Replace(slices.Clone(empty), at, at+1, b...)...) }
 	// The beginning of one in the middle of a round.
 	round := []byte{'a', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}
-	fits := encode(append(slices.Clone(round), 3, 1, 'g', 1, 'u', 0, 0, 0)...)
+	fits := encode(append(slices.Clone(round), 3, 1, 'g', 1, 'u', 0, 0, 0, 0)...)
 	_, err = readstate.ParseFeedCursor(fits)
 	require.NoError(t, err)
 
@@ -155,9 +156,9 @@ func TestParseFeedCursorRefuses(t *testing.T) {
 		"running twice":            encode('a', 0, 0, 0, 0, 5, 2, 2, 1, 0, 0, 0, 0),
 		"running beyond what fits": encode('a', 0, 0, 0, 0, 5, 2, 0xff, 0xff, 0xff, 0xff, 0x0f),
 		"a text beyond the end":    encode(append(slices.Clone(round), 3, 9, 'g')...),
-		"a text that is too long":  encode(slices.Concat(round, []byte{3, 0x80, 2}, bytes.Repeat([]byte{'g'}, 256), []byte{0, 0, 0, 0})...),
-		"a text with a zero byte":  encode(append(slices.Clone(round), 3, 1, 0, 1, 'u', 0, 0, 0)...),
-		"a text that is no UTF-8":  encode(append(slices.Clone(round), 3, 1, 0xff, 1, 'u', 0, 0, 0)...),
+		"a text that is too long":  encode(slices.Concat(round, []byte{3, 0x80, 2}, bytes.Repeat([]byte{'g'}, 256), []byte{0, 0, 0, 0, 0})...),
+		"a text with a zero byte":  encode(append(slices.Clone(round), 3, 1, 0, 1, 'u', 0, 0, 0, 0)...),
+		"a text that is no UTF-8":  encode(append(slices.Clone(round), 3, 1, 0xff, 1, 'u', 0, 0, 0, 0)...),
 		"many that run":            running(9000, 1),
 		"very much":                running(8000, 1<<48),
 	}
