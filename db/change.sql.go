@@ -112,9 +112,20 @@ UPDATE changes AS c SET
     ),
     position_group_ids = array_remove(c.position_group_ids, erased.id),
     rebased_group_ids = array_remove(c.rebased_group_ids, erased.id),
-    group_ids = array_remove(c.group_ids, erased.id)
+    group_ids = array_remove(c.group_ids, erased.id),
+    reminder_user_ids = (
+        SELECT array_agg(p.user_id)
+        FROM (SELECT unnest(c.reminder_user_ids) AS user_id, unnest(c.reminder_group_ids) AS group_id) AS p
+        WHERE p.group_id <> erased.id
+    ),
+    reminder_group_ids = (
+        SELECT array_agg(p.group_id)
+        FROM (SELECT unnest(c.reminder_group_ids) AS group_id) AS p
+        WHERE p.group_id <> erased.id
+    )
 FROM (SELECT $1::text AS id) AS erased
 WHERE erased.id = ANY (c.pair_group_ids) OR erased.id = ANY (c.position_group_ids) OR erased.id = ANY (c.group_ids)
+   OR erased.id = ANY (c.reminder_group_ids)
 `
 
 // Takes a group out of all changes.
@@ -135,9 +146,19 @@ UPDATE changes AS c SET
         FROM (SELECT unnest(c.pair_user_ids) AS user_id, unnest(c.pair_group_ids) AS group_id) AS p
         WHERE p.user_id <> erased.id
     ),
-    user_ids = array_remove(c.user_ids, erased.id)
+    user_ids = array_remove(c.user_ids, erased.id),
+    reminder_user_ids = (
+        SELECT array_agg(p.user_id)
+        FROM (SELECT unnest(c.reminder_user_ids) AS user_id) AS p
+        WHERE p.user_id <> erased.id
+    ),
+    reminder_group_ids = (
+        SELECT array_agg(p.group_id)
+        FROM (SELECT unnest(c.reminder_user_ids) AS user_id, unnest(c.reminder_group_ids) AS group_id) AS p
+        WHERE p.user_id <> erased.id
+    )
 FROM (SELECT $1::text AS id) AS erased
-WHERE erased.id = ANY (c.pair_user_ids) OR erased.id = ANY (c.user_ids)
+WHERE erased.id = ANY (c.pair_user_ids) OR erased.id = ANY (c.user_ids) OR erased.id = ANY (c.reminder_user_ids)
 `
 
 // Takes a user out of all changes.

@@ -8,6 +8,8 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const getFeedServer = `-- name: GetFeedServer :one
@@ -56,13 +58,19 @@ SELECT
     c.user_ids,
     c.group_ids,
     c.everything,
-    c.erased
+    c.erased,
+    c.recorded_at,
+    c.reminder_rule_id,
+    c.reminder_user_ids,
+    c.reminder_group_ids
 FROM (
-    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased,
+        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids
     FROM changes AS o
     WHERE o.xid >= (SELECT cast($1::text AS xid8))
     UNION ALL
-    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased
+    SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased,
+        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids
     FROM changes AS o
     WHERE o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest($2::text[]) AS xid) AS u))
 ) AS c
@@ -91,6 +99,10 @@ type ListChangesRow struct {
 	GroupIDs         []string
 	Everything       bool
 	Erased           []byte
+	RecordedAt       time.Time
+	ReminderRuleID   pgtype.UUID
+	ReminderUserIds  []string
+	ReminderGroupIds []string
 }
 
 // What an earlier snapshot did not show and a later one shows, in the order of transactions. Rows that a
@@ -120,6 +132,10 @@ func (q *Queries) ListChanges(ctx context.Context, db DBTX, arg ListChangesParam
 			&i.GroupIDs,
 			&i.Everything,
 			&i.Erased,
+			&i.RecordedAt,
+			&i.ReminderRuleID,
+			&i.ReminderUserIds,
+			&i.ReminderGroupIds,
 		); err != nil {
 			return nil, err
 		}

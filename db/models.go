@@ -110,6 +110,48 @@ func (ns NullEventKind) Value() (driver.Value, error) {
 	return string(ns.EventKind), nil
 }
 
+type ReminderScope string
+
+const (
+	ReminderScopeGroup ReminderScope = "group"
+	ReminderScopeUser  ReminderScope = "user"
+)
+
+func (e *ReminderScope) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = ReminderScope(s)
+	case string:
+		*e = ReminderScope(s)
+	default:
+		return fmt.Errorf("unsupported scan type for ReminderScope: %T", src)
+	}
+	return nil
+}
+
+type NullReminderScope struct {
+	ReminderScope ReminderScope
+	Valid         bool // Valid is true if ReminderScope is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullReminderScope) Scan(value interface{}) error {
+	if value == nil {
+		ns.ReminderScope, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.ReminderScope.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullReminderScope) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.ReminderScope), nil
+}
+
 type WebhookPauseReason string
 
 const (
@@ -299,6 +341,38 @@ type Position struct {
 	MovedAt *time.Time
 	// When an event that may have moved the position was last written; null before there was one.
 	UpdatedAt *time.Time
+}
+
+// Who was reminded, or is to be once OpenIM has been asked, until the user has read. group_id is empty where all groups of the user count. Keys cannot be null.
+type Reminder struct {
+	UserID  string
+	RuleID  pgtype.UUID
+	GroupID string
+	// Null: not yet.
+	ToldAt *time.Time
+	// When the user had last read, or joined; null when that was not known. Whoever reads later may be reminded again.
+	UnreadSince *time.Time
+	// Up to where the user had read, behind the base_seq of the group, or the sum of these.
+	ReadPosition int64
+	// Whether the count was OpenIM's own.
+	Exact bool
+	// asked_at, due_at: since when OpenIM is asked about the user first, and when to look again. due_at is null once the user was reminded.
+	AskedAt *time.Time
+	DueAt   *time.Time
+}
+
+// The groups in which somebody may come to be reminded by a rule: those that have moved, or in which somebody has read.
+type ReminderGroup struct {
+	RuleID  pgtype.UUID
+	GroupID string
+	// When its members are looked at, at the earliest.
+	DueAt time.Time
+	// Since when OpenIM is asked about the group first, since its position is not exact; null: it is not.
+	AskedAt *time.Time
+	// looked_at, after_user_id, next_due_at: of a look that has begun its moment, the last member, and when to look next. Null else.
+	LookedAt    *time.Time
+	AfterUserID *string
+	NextDueAt   *time.Time
 }
 
 // The read state of each user in each group: an estimate and an exact read position, of which the later counts, and the membership.

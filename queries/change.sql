@@ -43,9 +43,19 @@ UPDATE changes AS c SET
         FROM (SELECT unnest(c.pair_user_ids) AS user_id, unnest(c.pair_group_ids) AS group_id) AS p
         WHERE p.user_id <> erased.id
     ),
-    user_ids = array_remove(c.user_ids, erased.id)
+    user_ids = array_remove(c.user_ids, erased.id),
+    reminder_user_ids = (
+        SELECT array_agg(p.user_id)
+        FROM (SELECT unnest(c.reminder_user_ids) AS user_id) AS p
+        WHERE p.user_id <> erased.id
+    ),
+    reminder_group_ids = (
+        SELECT array_agg(p.group_id)
+        FROM (SELECT unnest(c.reminder_user_ids) AS user_id, unnest(c.reminder_group_ids) AS group_id) AS p
+        WHERE p.user_id <> erased.id
+    )
 FROM (SELECT @user_id::text AS id) AS erased
-WHERE erased.id = ANY (c.pair_user_ids) OR erased.id = ANY (c.user_ids);
+WHERE erased.id = ANY (c.pair_user_ids) OR erased.id = ANY (c.user_ids) OR erased.id = ANY (c.reminder_user_ids);
 
 -- name: PurgeChangesOfGroup :exec
 -- Takes a group out of all changes.
@@ -62,6 +72,17 @@ UPDATE changes AS c SET
     ),
     position_group_ids = array_remove(c.position_group_ids, erased.id),
     rebased_group_ids = array_remove(c.rebased_group_ids, erased.id),
-    group_ids = array_remove(c.group_ids, erased.id)
+    group_ids = array_remove(c.group_ids, erased.id),
+    reminder_user_ids = (
+        SELECT array_agg(p.user_id)
+        FROM (SELECT unnest(c.reminder_user_ids) AS user_id, unnest(c.reminder_group_ids) AS group_id) AS p
+        WHERE p.group_id <> erased.id
+    ),
+    reminder_group_ids = (
+        SELECT array_agg(p.group_id)
+        FROM (SELECT unnest(c.reminder_group_ids) AS group_id) AS p
+        WHERE p.group_id <> erased.id
+    )
 FROM (SELECT @group_id::text AS id) AS erased
-WHERE erased.id = ANY (c.pair_group_ids) OR erased.id = ANY (c.position_group_ids) OR erased.id = ANY (c.group_ids);
+WHERE erased.id = ANY (c.pair_group_ids) OR erased.id = ANY (c.position_group_ids) OR erased.id = ANY (c.group_ids)
+   OR erased.id = ANY (c.reminder_group_ids);

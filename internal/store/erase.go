@@ -256,6 +256,9 @@ func (s *Store) userSteps(userID string, e *readstate.Erased) (journal, rest []s
 		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseDriftsOfUser(ctx, conn, userID)
 		}},
+		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseRemindersOfUser(ctx, conn, userID)
+		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedUser(ctx, conn, db.EraseRejectedUserParams{UserID: userID, Moment: e.At})
 		}},
@@ -283,6 +286,12 @@ func (s *Store) groupSteps(groupID string, e *readstate.Erased) (journal, rest [
 		}},
 		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseDriftsOfGroup(ctx, conn, groupID)
+		}},
+		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseRemindersOfGroup(ctx, conn, groupID)
+		}},
+		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseReminderGroup(ctx, conn, groupID)
 		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedGroup(ctx, conn, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,6 +25,10 @@ type feedRound struct {
 	since  *readstate.FeedCursor
 	filter readstate.FeedFilter
 	limit  int
+	// onlyNames: nothing is told of what the rows name. began is when the oldest of them was written,
+	// or, without one, when they were asked for.
+	onlyNames bool
+	began     time.Time
 
 	server db.GetFeedServerRow
 	now    readstate.Revision
@@ -36,6 +41,7 @@ type feedRound struct {
 	lookups                           map[string]bool // users of whom a lookup of all groups was queued or has ended
 	everything                        bool
 	erasureKey                        erasureKey
+	reminders                         map[readstate.FeedKey]bool
 }
 
 // naming says how a pair is named.
@@ -52,7 +58,7 @@ const (
 )
 
 func (r *feedRound) init() {
-	r.pairs = map[readstate.Pair]naming{}
+	r.pairs, r.reminders, r.began = map[readstate.Pair]naming{}, map[readstate.FeedKey]bool{}, r.recordedAt()
 	for _, set := range []*map[string]bool{&r.positions, &r.users, &r.groups, &r.rebased, &r.lookups} {
 		*set = map[string]bool{}
 	}
@@ -75,6 +81,10 @@ func (r *feedRound) run(ctx context.Context, tx pgx.Tx) error {
 	until, err := r.collect(ctx, tx, rows)
 	if err != nil {
 		return err
+	}
+	if r.onlyNames {
+		r.page.Next, r.page.More = readstate.FeedCursor{Seen: until}, until.Before(&r.now.Snapshot)
+		return nil
 	}
 	if err := r.tell(ctx, tx, until); err != nil {
 		return err
@@ -156,14 +166,20 @@ func (r *feedRound) collect(ctx context.Context, tx pgx.Tx, rows []db.ListChange
 		until = *r.since.Until
 	}
 	full := len(rows) > feedRows
+	for i := range rows {
+		r.began = earliest(r.began, rows[i].RecordedAt)
+	}
 	for i := 0; i < len(rows); {
 		next := i + 1
 		for next < len(rows) && value(rows[next].Xid) == value(rows[i].Xid) {
 			next++
 		}
-		named := len(r.pairs) + len(r.positions)
+		named := len(r.pairs) + len(r.positions) + len(r.reminders)
 		wholes := len(r.users) + len(r.groups) + len(r.rebased)
-		if i > 0 && (next == len(rows) && full || named > feedKeys || wholes > feedWholes) {
+		// A page with reminders has nothing else, unless their transactions have: where anything may have
+		// changed it would tell that alone, and reminders are in no list.
+		otherKind := i > 0 && !r.onlyNames && reminds(rows[i:next]) != reminds(rows[:i])
+		if i > 0 && (next == len(rows) && full || named > feedKeys || wholes > feedWholes || otherKind) {
 			return cut(&r.since.Seen, &until, uint64(value(rows[i-1].Xid))), nil //nolint:gosec // transactions count from 0
 		}
 		for ; i < next; i++ {
@@ -225,6 +241,7 @@ func (r *feedRound) take(ctx context.Context, tx pgx.Tx, row *db.ListChangesRow)
 	for _, groupID := range row.GroupIDs {
 		r.takeGroup(groupID, inWhole)
 	}
+	r.takeReminders(row)
 	return nil
 }
 

@@ -26,6 +26,7 @@ type telling struct {
 	positions map[string]readstate.ServedPosition
 	wholes    feedWhole
 	had       map[readstate.Pair]bool // pairs named by their user or group that have, or had, a state
+	reminding reminding
 }
 
 // tell makes the page. Where there is more than it takes, it ends in the middle of the round, whose end
@@ -49,6 +50,7 @@ func (r *feedRound) tell(ctx context.Context, tx pgx.Tx, until readstate.Snapsho
 		t.resync(r.filter.GroupID, r.filter.UserID)
 	} else {
 		t.tellPairs()
+		t.tellReminders()
 		t.tellPositions()
 		t.tellUsers()
 		t.tellGroups()
@@ -92,10 +94,16 @@ func (t *telling) pick() {
 	for groupID := range t.feedRound.positions {
 		t.singles = append(t.singles, readstate.Pair{GroupID: groupID})
 	}
+	for key := range t.reminders {
+		if _, found := t.pairs[key.Pair()]; !found {
+			t.singles = append(t.singles, key.Pair())
+		}
+	}
 	after := pairKey(t.after.Pair())
 	t.singles = slices.DeleteFunc(t.singles, func(p readstate.Pair) bool { return pairKey(p).Compare(after) < 0 })
 	slices.SortFunc(t.singles, func(a, b readstate.Pair) int { return pairKey(a).Compare(pairKey(b)) })
-	if most := t.limit + 1; len(t.singles) > most {
+	t.singles = slices.Compact(t.singles) // of two rules
+	if most := min(t.limit+1, t.mostSingles()); len(t.singles) > most {
 		t.singles = t.singles[:most]
 		last := pairKey(t.singles[most-1])
 		last.Kind = readstate.FeedResync // the last one of a pair
@@ -129,9 +137,10 @@ func sortedKeys(set map[string]bool) []string {
 func (t *telling) load(ctx context.Context, tx pgx.Tx) error {
 	load := readstate.Load{Positions: slices.Clone(t.wholes.groups), Lookups: sortedKeys(t.lookups)}
 	for _, pair := range t.singles {
-		if pair.UserID == "" {
+		switch {
+		case pair.UserID == "":
 			load.Positions = append(load.Positions, pair.GroupID)
-		} else {
+		case pair.GroupID != "":
 			load.Pairs = append(load.Pairs, pair)
 		}
 	}
@@ -142,6 +151,9 @@ func (t *telling) load(ctx context.Context, tx pgx.Tx) error {
 	}
 	t.loadHad(ctx, &queue)
 	if err := t.wholes.load(ctx, &queue, t); err != nil {
+		return err
+	}
+	if err := t.loadReminders(ctx, &queue); err != nil {
 		return err
 	}
 	if err := queue.send(ctx, tx); err != nil {
@@ -207,7 +219,7 @@ func (t *telling) state(s *readstate.ServedState) bool {
 
 func (t *telling) tellPairs() {
 	for _, pair := range t.singles {
-		if pair.UserID == "" {
+		if _, named := t.pairs[pair]; pair.UserID == "" || !named { // else only a reminder is told
 			continue
 		}
 		state, known := t.known[pair] // also of a group that was dismissed
