@@ -63,6 +63,9 @@ const (
 	// GroupAdvanced tells that messages came: the counts of all users of the group follow
 	// from its position.
 	GroupAdvanced = rest.GroupAdvanced
+	// ReminderDue tells that messages have been unread for as long as a rule says. Without a
+	// group, those of all of the user's groups.
+	ReminderDue = rest.ReminderDue
 	// Resync tells that anything may have changed, of the user or group where one is named:
 	// read the lists again.
 	Resync = rest.Resync

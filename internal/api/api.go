@@ -51,9 +51,11 @@ type Options struct {
 	Reader   Reader
 	Database Database
 	Eraser   Eraser
-	// Feed tells what has changed, and Webhooks are where it is delivered to.
-	Feed     Feed
-	Webhooks Webhooks
+	// Feed tells what has changed, Webhooks are where it is delivered to, and Reminders has the rules by which
+	// users are reminded.
+	Feed      Feed
+	Webhooks  Webhooks
+	Reminders Reminders
 	// Heartbeat is how often a stream says that it lives, and its key is checked again. Default: 15 s.
 	Heartbeat time.Duration
 	// Guard decides on every request to /v1; nil lets all through.
@@ -81,6 +83,7 @@ type handler struct {
 	eraser     Eraser
 	feed       Feed
 	heartbeat  time.Duration
+	reminders  Reminders
 	guard      *guard.Guard
 	retention  time.Duration
 	now        func() time.Time
@@ -112,7 +115,8 @@ func Register(engine *gin.Engine, options Options) huma.API {
 		engine.Use(open)
 	}
 	h := &handler{
-		reader: options.Reader, database: options.Database, eraser: options.Eraser, feed: options.Feed, heartbeat: cmp.Or(options.Heartbeat, heartbeat), guard: options.Guard, retention: options.Retention,
+		reader: options.Reader, database: options.Database, eraser: options.Eraser, feed: options.Feed, heartbeat: cmp.Or(options.Heartbeat, heartbeat),
+		reminders: options.Reminders, guard: options.Guard, retention: options.Retention,
 		now: options.Now, read: options.AsOf, unreadable: options.Unreadable, logger: options.Logger,
 		unavailable: lograte.New(options.Logger, slog.LevelWarn, "read api cannot reach the database"),
 		failed:      lograte.New(options.Logger, slog.LevelError, "read api failed"),
@@ -141,6 +145,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	h.registerErasures(api)
 	h.registerChanges(api)
 	registerWebhooks(api, h, options.Webhooks)
+	h.registerReminders(api)
 	describe(api.OpenAPI())
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))

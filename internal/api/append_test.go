@@ -54,6 +54,13 @@ func TestAppendJSON(t *testing.T) {
 				Position: readstate.ServedPosition{HasSeq: flag("has seq"), MaxSeq: number("max seq")},
 			}, id("cursor"), state.AsOf))
 		}
+		changes.Items = append(changes.Items, NewChange(&readstate.FeedChange{
+			FeedKey:  readstate.FeedKey{GroupID: id("group"), UserID: id("user"), Kind: readstate.FeedReminder, RuleID: id("rule")},
+			RuleName: id("rule name"), Served: readstate.Served{Read: number("read")},
+		}, id("cursor"), state.AsOf), NewChange(&readstate.FeedChange{
+			FeedKey:  readstate.FeedKey{UserID: id("user"), Kind: readstate.FeedReminder, RuleID: id("rule")},
+			RuleName: id("rule name"), Badge: &readstate.Badge{UserID: id("user"), UnreadCount: number("unread")},
+		}, id("cursor"), state.AsOf))
 		batch := QueryOutputBody{
 			Pairs: []PairAnswer{{UserID: id("user"), GroupID: id("group"), Status: "unknown"}, {UserID: id("user"), GroupID: id("group"), Status: "known", State: &state.State}},
 			Users: []UserAnswer{{UserID: id("user"), Status: "unknown"}, {

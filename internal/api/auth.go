@@ -70,6 +70,7 @@ func accessOf(method, route string) auth.Access {
 	access := auth.Access{Scope: auth.ScopeAdmin}
 	switch {
 	case strings.HasPrefix(route, webhooksPath): // whoever reads them would learn addresses
+	case strings.HasPrefix(route, remindersPath): // rules are about everybody
 	case method == http.MethodGet, method == http.MethodHead, method == http.MethodPost && route == queryPath:
 		access.Scope = auth.ScopeRead
 	case method == http.MethodDelete:

@@ -12,6 +12,7 @@ const (
 	typeChanged  = "state.changed"
 	typeRemoved  = "state.removed"
 	typeAdvanced = "group.advanced"
+	typeReminder = "reminder.due"
 	typeResync   = "resync"
 )
 
@@ -24,6 +25,8 @@ func ChangeType(kind readstate.FeedKind) string {
 		return typeRemoved
 	case readstate.FeedAdvanced:
 		return typeAdvanced
+	case readstate.FeedReminder:
+		return typeReminder
 	default:
 		return typeResync
 	}
@@ -32,11 +35,15 @@ func ChangeType(kind readstate.FeedKind) string {
 // Change is one change of the feed. Which fields it has depends on its type.
 type Change struct {
 	Cursor  string    `json:"cursor" doc:"the place behind this change: pass it as after to go on from here"`
-	Type    string    `json:"type" enum:"state.changed,state.removed,group.advanced,resync" doc:"state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. resync: anything may have changed, of the user or group where one is named: start again from the lists"`
+	Type    string    `json:"type" enum:"state.changed,state.removed,group.advanced,reminder.due,resync" doc:"state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. reminder.due: messages have been unread for as long as a rule says; without groupID those of all groups of the user. resync: anything may have changed, of the user or group where one is named: start again from the lists"`
 	At      time.Time `json:"at" doc:"what the change says is not older than this, UTC"`
 	UserID  string    `json:"userID,omitempty" doc:"the user"`
 	GroupID string    `json:"groupID,omitempty" doc:"the group"`
-	State   *State    `json:"state,omitempty" doc:"of state.changed"`
+	State   *State    `json:"state,omitempty" doc:"of state.changed, and of reminder.due with groupID"`
+	// Of reminders.
+	RuleID   string `json:"ruleID,omitempty" doc:"of reminder.due: the rule"`
+	RuleName string `json:"ruleName,omitempty" doc:"of reminder.due: its name"`
+	Badge    *Badge `json:"badge,omitempty" doc:"of reminder.due without groupID"`
 	// The rest lets a consumer count forward when a group advances.
 	Position      *int64 `json:"position,omitempty" doc:"of state.changed and group.advanced: the running number of the group's last message"`
 	PositionExact *bool  `json:"positionExact,omitempty" doc:"of state.changed and group.advanced: whether the position is OpenIM's own; no count in the group is exact else"`
@@ -59,12 +66,22 @@ func NewChange(c *readstate.FeedChange, cursor string, at time.Time) Change {
 		number, exact := c.Position.Number(), c.Position.Exact()
 		change.Position, change.PositionExact = &number, &exact
 	}
-	if c.Kind != readstate.FeedChanged {
+	if c.Kind == readstate.FeedReminder {
+		change.RuleID, change.RuleName = c.RuleID, c.RuleName
+	}
+	if c.Badge != nil {
+		badge := newBadge(*c.Badge, at)
+		change.Badge = &badge
+	}
+	if c.Kind != readstate.FeedChanged && (c.Kind != readstate.FeedReminder || c.GroupID == "") {
 		return change
 	}
 	if served, shown := c.State(c.Pair(), &c.Position); shown { // else it would be removed
 		state := newState(&served)
 		change.State = &state
+	}
+	if c.Kind == readstate.FeedReminder {
+		return change
 	}
 	read, exact := c.ReadPosition(&c.Position), c.ReadExact(&c.Position)
 	change.ReadPosition, change.ReadExact = &read, &exact
@@ -87,6 +104,16 @@ func (c *Change) AppendJSON(b []byte) []byte {
 	}
 	if c.State != nil {
 		b = append(c.State.appendFields(append(b, `,"state":`...)), '}')
+	}
+	if c.RuleID != "" {
+		b = appendText(append(b, `,"ruleID":`...), c.RuleID)
+	}
+	if c.RuleName != "" {
+		b = appendText(append(b, `,"ruleName":`...), c.RuleName)
+	}
+	if c.Badge != nil {
+		b = c.Badge.appendJSON(append(b, `,"badge":`...))
+		b = b[:len(b)-1] // without the end of the line
 	}
 	return append(appendNumbers(b, c.Position, c.PositionExact, c.ReadPosition, c.PositionCap, c.ReadExact), '}')
 }

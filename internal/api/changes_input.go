@@ -151,7 +151,9 @@ func (t changeTypes) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 }
 
 // ChangeTypes lists the types of changes.
-func ChangeTypes() []string { return []string{typeChanged, typeRemoved, typeAdvanced, typeResync} }
+func ChangeTypes() []string {
+	return []string{typeChanged, typeRemoved, typeAdvanced, typeReminder, typeResync}
+}
 
 // want reports whether changes of a kind are wanted. That something is to be read anew is told to
 // everybody.

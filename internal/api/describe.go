@@ -106,16 +106,22 @@ func problemExample(status int, method, path string) describedProblem {
 	case http.StatusForbidden:
 		detail("", "this key is limited to users whose IDs begin with \"shop-\"")
 	case http.StatusNotFound:
-		if strings.HasPrefix(path, webhooksPath) {
-			detail("There is no such webhook. The type of this problem is "+unknownType, "there is no such webhook")
-			p.example.Type = unknownType
-			return p
+		for of, text := range map[string]string{webhooksPath: "there is no such webhook", remindersPath: "there is no such rule"} {
+			if strings.HasPrefix(path, of) {
+				detail(strings.ToUpper(text[:1])+text[1:]+". The type of this problem is "+unknownType, text)
+				p.example.Type = unknownType
+				return p
+			}
 		}
 		detail("Nothing is known of it: unknown is not zero. The type of this problem is "+unknownType, "nothing is known of this user")
 		p.example.Type = unknownType
 	case http.StatusRequestTimeout:
 		detail("The body did not come in time", "the body did not come in time")
 	case http.StatusConflict:
+		if strings.HasPrefix(path, remindersPath) {
+			detail("There is a rule of this name, or there are as many as there may be", "there is a rule of this name: delete it first, or take another name")
+			return p
+		}
 		detail("There are too many webhooks, or somebody else has changed this one at the same time", webhookout.ErrChanged.Error())
 	case http.StatusGone:
 		if path == changesPath || strings.HasPrefix(path, webhooksPath) {
@@ -134,6 +140,10 @@ func problemExample(status int, method, path string) describedProblem {
 		case http.MethodGet:
 			wrong = &huma.ErrorDetail{Location: "query.limit", Message: "expected number <= 1000", Value: 5000}
 		case http.MethodPost:
+			if path == remindersPath {
+				wrong = &huma.ErrorDetail{Location: "body.after", Message: readstate.ErrReminderAfter.Error(), Value: "4 hours"}
+				break
+			}
 			wrong = &huma.ErrorDetail{Location: "body.pairs[0].userID", Message: "expected length >= 1", Value: ""}
 		}
 		detail("A parameter or field is invalid, or unknown; errors name each", "validation failed", wrong)
@@ -183,6 +193,9 @@ func descriptions() map[string]description {
 		{UserID: "nobody", Status: statusUnknown},
 	}
 	batch.Body.AsOf = asOf
+	rule := ReminderRule{
+		ID: "019ab3c1-6c3b-7a52-9d0e-6f2a1c7b4d58", Name: "digest", MinUnread: 1, After: "4h", Scope: "group", CreatedAt: at,
+	}
 	erasure := Erasure{States: 2, JournalRows: 14, Pending: 1, ErasedAt: at}
 	const history = "Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's " +
 		"last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty."
@@ -234,6 +247,17 @@ func descriptions() map[string]description {
 				Position: new(int64(12)), PositionExact: new(true), ReadPosition: new(int64(7)), ReadExact: new(false),
 			}}, NextCursor: "YcvxkKOxkZWEawIA-IIC8QUAAAAA", AsOf: asOf},
 		},
+		"list-reminders": {
+			text:   "All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once.",
+			answer: ReminderRuleList{Items: []ReminderRule{rule}},
+		},
+		"create-reminder": {
+			text: "When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after " +
+				"says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as " +
+				"long has passed. The rule is about groups that move, or in which somebody reads, from now on.",
+			body: "the rule", request: NewRule{Name: "digest", MinUnread: 1, After: "4h", Scope: "group"}, answer: rule,
+		},
+		"delete-reminder":     {text: "Nobody is reminded by the rule any more, also of what is due. Its name is free again."},
 		"list-receipts":       {text: history, answer: ReceiptList{Items: []Receipt{receipt}, AsOf: asOf}},
 		"list-user-receipts":  {text: history, answer: subject},
 		"list-group-receipts": {text: history, answer: subject},

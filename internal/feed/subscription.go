@@ -268,6 +268,9 @@ func (s *Subscription) changes(b *batch) (list []readstate.FeedChange, known boo
 	}
 	for i := range b.changes {
 		c := &b.changes[i]
+		if c.Kind == readstate.FeedReminder && c.GroupID == "" && (s.filter.GroupID != "" || s.filter.GroupPrefix != "") {
+			continue // it counts all groups
+		}
 		if (c.GroupID == "" || s.filter.WantsGroup(c.GroupID)) && (c.UserID == "" || s.filter.WantsUser(c.UserID)) {
 			if c.GroupID == "" && (s.filter.GroupID != "" || s.filter.GroupPrefix != "") {
 				return nil, false // of all groups of a user, or of all
@@ -295,6 +298,10 @@ func (s *Subscription) changesOfUser(b *batch) (list []readstate.FeedChange, kno
 		}
 		v, member := s.states[c.GroupID]
 		switch {
+		case c.Kind == readstate.FeedReminder:
+			if c.GroupID != "" || s.filter.GroupID == "" && s.filter.GroupPrefix == "" { // else it counts all groups
+				list = append(list, *c)
+			}
 		case c.Kind == readstate.FeedAdvanced && member:
 			state := readstate.FeedChange{FeedKey: readstate.FeedKey{GroupID: c.GroupID, UserID: userID, Kind: readstate.FeedChanged}, Served: v, Position: c.Position}
 			moved[c.GroupID] = &state

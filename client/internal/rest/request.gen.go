@@ -133,6 +133,38 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/groups/{groupID}/users (the `ListGroupUsers` operationId).
 	ListGroupUsers(ctx context.Context, groupID string, params *ListGroupUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListReminders The rules by which users are reminded of what stays unread
+	//
+	// All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once.
+	//
+	// Corresponds with GET /v1/reminders (the `ListReminders` operationId).
+	ListReminders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateReminderWithBody Have users be reminded of what stays unread
+	//
+	// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/reminders (the `CreateReminder` operationId).
+	CreateReminderWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateReminder Have users be reminded of what stays unread
+	//
+	// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/reminders (the `CreateReminder` operationId).
+	CreateReminder(ctx context.Context, body CreateReminderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteReminder Delete a rule
+	//
+	// Nobody is reminded by the rule any more, also of what is due. Its name is free again.
+	//
+	// Corresponds with DELETE /v1/reminders/{id} (the `DeleteReminder` operationId).
+	DeleteReminder(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// QueryUnreadWithBody Many pairs and users at one moment
 	//
 	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
@@ -393,6 +425,78 @@ func (c *Client) GetGroupSum(ctx context.Context, groupID string, params *GetGro
 // Corresponds with GET /v1/groups/{groupID}/users (the `ListGroupUsers` operationId).
 func (c *Client) ListGroupUsers(ctx context.Context, groupID string, params *ListGroupUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListGroupUsersRequest(c.Server, groupID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListReminders The rules by which users are reminded of what stays unread
+//
+// All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once.
+//
+// Corresponds with GET /v1/reminders (the `ListReminders` operationId).
+func (c *Client) ListReminders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRemindersRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateReminderWithBody Have users be reminded of what stays unread
+//
+// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/reminders (the `CreateReminder` operationId).
+func (c *Client) CreateReminderWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateReminderRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateReminder Have users be reminded of what stays unread
+//
+// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/reminders (the `CreateReminder` operationId).
+func (c *Client) CreateReminder(ctx context.Context, body CreateReminderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateReminderRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteReminder Delete a rule
+//
+// Nobody is reminded by the rule any more, also of what is due. Its name is free again.
+//
+// Corresponds with DELETE /v1/reminders/{id} (the `DeleteReminder` operationId).
+func (c *Client) DeleteReminder(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteReminderRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -1295,6 +1399,107 @@ func NewListGroupUsersRequest(server string, groupID string, params *ListGroupUs
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewListRemindersRequest constructs an http.Request for the ListReminders method
+func NewListRemindersRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/reminders")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateReminderRequest calls the generic CreateReminder builder with application/json body
+func NewCreateReminderRequest(server string, body CreateReminderJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateReminderRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateReminderRequestWithBody constructs an http.Request for the CreateReminder method, with any body, and a specified content type
+func NewCreateReminderRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/reminders")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteReminderRequest constructs an http.Request for the DeleteReminder method
+func NewDeleteReminderRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/reminders/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil

@@ -12,6 +12,7 @@ import (
 // Defines values for ChangeType.
 const (
 	GroupAdvanced ChangeType = "group.advanced"
+	ReminderDue   ChangeType = "reminder.due"
 	Resync        ChangeType = "resync"
 	StateChanged  ChangeType = "state.changed"
 	StateRemoved  ChangeType = "state.removed"
@@ -22,11 +23,31 @@ func (e ChangeType) Valid() bool {
 	switch e {
 	case GroupAdvanced:
 		return true
+	case ReminderDue:
+		return true
 	case Resync:
 		return true
 	case StateChanged:
 		return true
 	case StateRemoved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NewRuleScope.
+const (
+	NewRuleScopeGroup NewRuleScope = "group"
+	NewRuleScopeUser  NewRuleScope = "user"
+)
+
+// Valid indicates whether the value is a known member of the NewRuleScope enum.
+func (e NewRuleScope) Valid() bool {
+	switch e {
+	case NewRuleScopeGroup:
+		return true
+	case NewRuleScopeUser:
 		return true
 	default:
 		return false
@@ -108,6 +129,24 @@ const (
 func (e ReceiptSource) Valid() bool {
 	switch e {
 	case ReceiptSourceReceipt:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReminderRuleScope.
+const (
+	ReminderRuleScopeGroup ReminderRuleScope = "group"
+	ReminderRuleScopeUser  ReminderRuleScope = "user"
+)
+
+// Valid indicates whether the value is a known member of the ReminderRuleScope enum.
+func (e ReminderRuleScope) Valid() bool {
+	switch e {
+	case ReminderRuleScopeGroup:
+		return true
+	case ReminderRuleScopeUser:
 		return true
 	default:
 		return false
@@ -390,7 +429,8 @@ type Badge struct {
 // Change defines model for Change.
 type Change struct {
 	// At what the change says is not older than this, UTC
-	At time.Time `json:"at"`
+	At    time.Time `json:"at"`
+	Badge *Badge    `json:"badge,omitempty"`
 
 	// Cursor the place behind this change: pass it as after to go on from here
 	Cursor string `json:"cursor"`
@@ -412,16 +452,22 @@ type Change struct {
 
 	// ReadPosition of state.changed: the number up to which the user has read. The unread count is max(0, min(position, positionCap) - readPosition)
 	ReadPosition *int64 `json:"readPosition,omitempty"`
-	State        *State `json:"state,omitempty"`
 
-	// Type state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. resync: anything may have changed, of the user or group where one is named: start again from the lists
+	// RuleID of reminder.due: the rule
+	RuleID *string `json:"ruleID,omitempty"`
+
+	// RuleName of reminder.due: its name
+	RuleName *string `json:"ruleName,omitempty"`
+	State    *State  `json:"state,omitempty"`
+
+	// Type state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. reminder.due: messages have been unread for as long as a rule says; without groupID those of all groups of the user. resync: anything may have changed, of the user or group where one is named: start again from the lists
 	Type ChangeType `json:"type"`
 
 	// UserID the user
 	UserID *string `json:"userID,omitempty"`
 }
 
-// ChangeType state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. resync: anything may have changed, of the user or group where one is named: start again from the lists
+// ChangeType state.changed: the state of a user in a group, as it is now. state.removed: there is none any more, since the user left, the group was dismissed, or one was erased; without groupID of all of the user's groups, without userID of all users of the group. group.advanced: messages came, and the counts of all users of the group follow from its position. reminder.due: messages have been unread for as long as a rule says; without groupID those of all groups of the user. resync: anything may have changed, of the user or group where one is named: start again from the lists
 type ChangeType string
 
 // ChangeList defines model for ChangeList.
@@ -596,6 +642,35 @@ type Item struct {
 	UserID string `json:"userID"`
 }
 
+// NewRule defines model for NewRule.
+type NewRule struct {
+	// After for how long they have to be unread, without a read: a duration in whole seconds from 1s to 720h, such as 4h or 90m
+	//
+	// Example: 4h
+	After string `json:"after"`
+
+	// GroupsPrefix only groups whose IDs begin so; with the scope user, those in which a message has the user be looked at
+	GroupsPrefix *string `json:"groupsPrefix,omitempty"`
+
+	// MinUnread how many messages have to be unread
+	MinUnread *int64 `json:"minUnread,omitempty"`
+
+	// Name what the rule is called; no two have one name
+	Name string `json:"name"`
+
+	// Repeat remind again each time that as long has passed without a read
+	Repeat *bool `json:"repeat,omitempty"`
+
+	// Scope group: the messages of each group count for themselves; user: those of all groups of the user together
+	Scope *NewRuleScope `json:"scope,omitempty"`
+
+	// UsersPrefix only users whose IDs begin so
+	UsersPrefix *string `json:"usersPrefix,omitempty"`
+}
+
+// NewRuleScope group: the messages of each group count for themselves; user: those of all groups of the user together
+type NewRuleScope string
+
 // Off defines model for Off.
 type Off struct {
 	// CheckedAt when OpenIM was asked, UTC
@@ -703,6 +778,45 @@ type ReceiptList struct {
 
 	// NextCursor pass it as cursor to get the next page; empty at the end
 	NextCursor string `json:"nextCursor"`
+}
+
+// ReminderRule defines model for ReminderRule.
+type ReminderRule struct {
+	// After for how long, without a read
+	After string `json:"after"`
+
+	// CreatedAt when the rule was made, UTC
+	CreatedAt time.Time `json:"createdAt"`
+
+	// GroupsPrefix how the IDs of the groups begin; empty: of all
+	GroupsPrefix string `json:"groupsPrefix"`
+
+	// Id what the rule is deleted by
+	Id openapi_types.UUID `json:"id"`
+
+	// MinUnread how many messages have to be unread
+	MinUnread int64 `json:"minUnread"`
+
+	// Name what the rule is called; no two have one name
+	Name string `json:"name"`
+
+	// Repeat whether the user is reminded again each time that as long has passed without a read
+	Repeat bool `json:"repeat"`
+
+	// Scope group: the messages of each group count for themselves; user: those of all groups of the user together
+	Scope ReminderRuleScope `json:"scope"`
+
+	// UsersPrefix how the IDs of the users begin; empty: of all
+	UsersPrefix string `json:"usersPrefix"`
+}
+
+// ReminderRuleScope group: the messages of each group count for themselves; user: those of all groups of the user together
+type ReminderRuleScope string
+
+// ReminderRuleList defines model for ReminderRuleList.
+type ReminderRuleList struct {
+	// Items all rules, the oldest first
+	Items []ReminderRule `json:"items"`
 }
 
 // Replay defines model for Replay.
@@ -1277,6 +1391,9 @@ type ListWebhookAttemptsParams struct {
 	// Limit how many attempts; 100 are kept
 	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
 }
+
+// CreateReminderJSONRequestBody defines body for CreateReminder for application/json ContentType.
+type CreateReminderJSONRequestBody = NewRule
 
 // QueryUnreadJSONRequestBody defines body for QueryUnread for application/json ContentType.
 type QueryUnreadJSONRequestBody = QueryInputBody
