@@ -64,7 +64,8 @@ func Run(ctx context.Context, args []string, environment Environment) int {
 	root.SetArgs(args)
 	root.SetOut(environment.Stdout)
 	root.SetErr(environment.Stderr)
-	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.partitionsCommand(), p.keyCommand(), p.webhookCommand(), p.replayCommand(), p.reconcileCommand(), p.doctorCommand(), p.healthcheckCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.partitionsCommand(), p.keyCommand(), p.webhookCommand(), p.reminderCommand(),
+		p.replayCommand(), p.reconcileCommand(), p.doctorCommand(), p.healthcheckCommand(), p.versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		_, _ = fmt.Fprintln(environment.Stderr, "readmark: "+err.Error())
 		if errors.As(err, new(usageError)) {

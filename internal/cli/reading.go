@@ -8,6 +8,7 @@ import (
 	"readmark/internal/feed"
 	"readmark/internal/readcache"
 	"readmark/internal/readstate"
+	"readmark/internal/reminder"
 )
 
 // openCache makes the cache that answers reads, from the replica where there is one. The function
@@ -24,6 +25,8 @@ func (v *service) openCache() (closeCache func()) {
 	})
 	v.feed = feed.New(feed.Options{Source: v.store, AsOf: v.primaryAsOf, Logger: v.logger})
 	v.feed.Register(v.registry)
+	v.reminder = reminder.New(v.store.ReminderWork(v.store.Clock().Now), v.logger)
+	v.reminder.Register(v.registry)
 	v.store.OnChange(func(change *readstate.Change) {
 		if v.replica == nil { // a replica may not have it yet when it is written
 			v.cache.Touch(change)

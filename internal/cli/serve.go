@@ -22,6 +22,7 @@ import (
 	"readmark/internal/feed"
 	"readmark/internal/ingest"
 	"readmark/internal/readcache"
+	"readmark/internal/reminder"
 	"readmark/internal/server"
 	"readmark/internal/spool"
 	"readmark/internal/store"
@@ -165,6 +166,7 @@ type service struct {
 	replica   *store.Replica // nil where the database itself answers reads
 	cache     *readcache.Cache
 	feed      *feed.Feed
+	reminder  *reminder.Worker
 	spool     *spool.Spool
 	ingest    *ingest.Ingest
 	openim    *openimSync // nil where OpenIM cannot be asked
@@ -217,6 +219,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		}
 		background.Go(func() { v.webhooks.run(serving) })
 		background.Go(func() { v.keepFutureAway(serving) })
+		background.Go(func() { v.reminder.Run(serving) })
 		maintain(serving, v.logger, v.maintained, v.maintenance()...)
 	})
 	select {
@@ -332,7 +335,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 // api is what the read API works with.
 func (v *service) api() api.Options {
 	options := api.Options{
-		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Webhooks: v.webhooks, Guard: v.guard, Retention: v.config.Retention,
+		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Webhooks: v.webhooks, Reminders: v.store, Guard: v.guard, Retention: v.config.Retention,
 		Now: v.store.Clock().Now, AsOf: v.asOf, Logger: v.logger,
 	}
 	if v.replica != nil {

@@ -1,0 +1,178 @@
+// Package reminder has users be reminded of what stays unread, by rules. One process of all does the work, which is a
+// sequence of short steps that the store keeps the place of. See docs/decisions/reminders.md.
+package reminder
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"readmark/internal/lograte"
+	"readmark/internal/readstate"
+)
+
+const (
+	// interval is how often it is looked whether something is due.
+	interval = time.Second
+	// leaseInterval is how often a process asks whether it is to remind, which does not.
+	leaseInterval = 5 * time.Second
+	// purgeInterval is how often it is looked whether a rule was deleted.
+	purgeInterval = 10 * time.Second
+	// maxSteps is how many steps of one kind go before others have their turn.
+	maxSteps = 20
+	// maxFailurePause bounds the growing pauses between attempts that fail.
+	maxFailurePause = 30 * time.Second
+)
+
+// Work is the work in steps, as the store has it. All but Lease fail with [readstate.ErrReminderLease] where another process
+// has taken it.
+type Work interface {
+	// Lease has this process be the one that reminds, or stay so, and reports whether it is. Release gives that up.
+	Lease(ctx context.Context) (bool, error)
+	Release(ctx context.Context)
+	// Follow reads what has changed, and Walk what has where that is not known; more says that there is more at once.
+	Follow(ctx context.Context) (more bool, err error)
+	Walk(ctx context.Context) (more bool, err error)
+	// Look looks at some members of a group that is due, LookAlone at users who are due alone.
+	Look(ctx context.Context) (readstate.ReminderLook, error)
+	LookAlone(ctx context.Context) (readstate.ReminderLook, error)
+	// Purge deletes what deleted rules have left.
+	Purge(ctx context.Context) (more bool, err error)
+	// Overdue gives for how long the group has waited that is due for longest.
+	Overdue(ctx context.Context) (time.Duration, error)
+}
+
+// Worker reminds.
+type Worker struct {
+	work      Work
+	failed    *lograte.Line
+	forgotten *lograte.Line
+	logger    *slog.Logger
+	metrics   *metrics
+	leads     bool
+	purgedAt  time.Time
+}
+
+// New returns a Worker, which needs Run.
+func New(work Work, logger *slog.Logger) *Worker {
+	return &Worker{
+		work: work, logger: logger, metrics: newMetrics(),
+		failed: lograte.New(logger, slog.LevelWarn, "reminders wait: a step has failed and is tried again"),
+		forgotten: lograte.New(logger, slog.LevelWarn,
+			"nobody is reminded of messages that came before the days which the journal still has: a rule's after is longer than READMARK_RETENTION"),
+	}
+}
+
+// Register registers the metrics.
+func (w *Worker) Register(registry prometheus.Registerer) { w.metrics.register(registry) }
+
+// Run works until the context ends, while no other process does.
+func (w *Worker) Run(ctx context.Context) {
+	defer func() {
+		if w.leads {
+			w.work.Release(ctx)
+		}
+	}()
+	pause := time.Duration(0)
+	failures := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		more, err := w.Round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			w.metrics.failures.Inc()
+			w.failed.Log(ctx, slog.Any("error", err))
+			failures = min(failures+1, 10)
+			pause = min(maxFailurePause, interval<<failures)
+			continue
+		case more:
+			pause = 0
+		case w.leads:
+			pause = interval
+		default:
+			pause = leaseInterval
+		}
+		failures = 0
+	}
+}
+
+// Round does some steps of each kind, and reports whether there is more to do at once.
+func (w *Worker) Round(ctx context.Context) (more bool, err error) {
+	leads, err := w.work.Lease(ctx)
+	if err != nil {
+		return false, err //nolint:wrapcheck // the store says what it did
+	}
+	if leads != w.leads {
+		w.logger.DebugContext(ctx, "reminders", "leads", leads)
+	}
+	if w.leads = leads; !leads {
+		w.metrics.overdue.Set(0)
+		return false, nil
+	}
+	more, err = w.steps(ctx)
+	if errors.Is(err, readstate.ErrReminderLease) { // the other one goes on
+		w.leads = false
+		return false, nil
+	}
+	return more, err
+}
+
+func (w *Worker) steps(ctx context.Context) (more bool, err error) {
+	if time.Since(w.purgedAt) >= purgeInterval {
+		purging, err := repeat(ctx, w.work.Purge)
+		if err != nil {
+			return false, err
+		}
+		if !purging {
+			w.purgedAt = time.Now()
+		}
+	}
+	for _, step := range []func(context.Context) (bool, error){w.work.Follow, w.work.Walk, w.look(w.work.Look), w.look(w.work.LookAlone)} {
+		again, err := repeat(ctx, step)
+		if err != nil {
+			return false, err
+		}
+		more = more || again
+	}
+	overdue, err := w.work.Overdue(ctx)
+	w.metrics.overdue.Set(overdue.Seconds())
+	return more, err //nolint:wrapcheck // the store says what it did
+}
+
+// repeat does steps of a kind, and reports whether there is more to do.
+func repeat(ctx context.Context, step func(context.Context) (bool, error)) (more bool, err error) {
+	for range maxSteps {
+		if more, err = step(ctx); err != nil || !more {
+			break
+		}
+	}
+	return more, err
+}
+
+// look counts what a step of looking does.
+func (w *Worker) look(step func(context.Context) (readstate.ReminderLook, error)) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		done, err := step(ctx)
+		if err != nil {
+			return false, err
+		}
+		w.metrics.looked.Add(float64(done.Members))
+		w.metrics.asked.Add(float64(done.Asked))
+		if done.Reminded > 0 {
+			w.metrics.reminded.WithLabelValues(string(done.Scope)).Add(float64(done.Reminded))
+		}
+		if done.Forgotten {
+			w.forgotten.Log(ctx)
+		}
+		return done.Looked, nil
+	}
+}
