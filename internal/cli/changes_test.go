@@ -35,13 +35,16 @@ func (r *replicas) url(i int) string {
 	return r.list[i].URL
 }
 
+// chatters are who writes and reads. Those with v neither join nor leave a group.
+func chatters() []string { return []string{"u0", "u1", "u2", "u3", "v0", "v1", "v2", "v3"} }
+
 // chatter sends random callbacks of all kinds to random replicas, whatever becomes of them.
 func chatter(ctx context.Context, random *rand.Rand, target func() string, sent *atomic.Int64) {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	seqs := map[string]int{}
 	for n := 0; ctx.Err() == nil; n++ {
-		user, group := fmt.Sprint("u", random.IntN(8)), fmt.Sprint("g", random.IntN(4))
+		user, group := chatters()[random.IntN(8)], fmt.Sprint("g", random.IntN(4))
 		message := func(seq int) string {
 			return fmt.Sprintf(`{"sendID":%q,"serverMsgID":"s%d","clientMsgID":"c%d","sessionType":3,"msgFrom":200,"contentType":101,"sendTime":%d,"seq":%d,"groupID":%q}`,
 				user, n, n, time.Now().UnixMilli(), seq, group)
@@ -54,9 +57,9 @@ func chatter(ctx context.Context, random *rand.Rand, target func() string, sent 
 			seqs[group]++
 			command, body = "callbackAfterMsgSaveDBCommand", message(seqs[group])
 		case 9:
-			command, body = "callbackAfterQuitGroupCommand", fmt.Sprintf(`{"groupID":%q,"userID":%q}`, group, user)
+			command, body = "callbackAfterQuitGroupCommand", fmt.Sprintf(`{"groupID":%q,"userID":"u%d"}`, group, random.IntN(4))
 		case 10, 11:
-			command, body = "callbackAfterJoinGroupCommand", fmt.Sprintf(`{"groupID":%q,"inviterUserID":%q}`, group, user)
+			command, body = "callbackAfterJoinGroupCommand", fmt.Sprintf(`{"groupID":%q,"inviterUserID":"u%d"}`, group, random.IntN(4))
 		case 12:
 			if random.IntN(10) == 0 {
 				command, body = "callbackAfterDisMissGroupCommand", fmt.Sprintf(`{"groupID":%q,"ownerID":%q,"membersID":[]}`, group, user)
@@ -88,9 +91,19 @@ type follower struct {
 	asOf      time.Time
 	states    map[readstate.Pair]api.Change
 	positions map[string]int64
+	// reminders has when those who were reminded had read last. With again they may be told twice.
+	reminders map[readstate.Pair]map[time.Time]bool
+	again     bool
 	wrong     []string
 	resyncs   int
 	applied   int
+}
+
+func newFollower(name, query string) *follower {
+	return &follower{
+		name: name, query: query, states: map[readstate.Pair]api.Change{}, positions: map[string]int64{},
+		reminders: map[readstate.Pair]map[time.Time]bool{},
+	}
 }
 
 func (f *follower) run(ctx context.Context) {
@@ -204,9 +217,40 @@ func (f *follower) apply(change *api.Change) {
 		}
 	case "group.advanced":
 		f.positions[change.GroupID] = *change.Position
+	case "reminder.due":
+		f.remind(change)
 	default:
 		f.resyncs++
 	}
+}
+
+// remind takes a reminder: there is one for each stretch of unread messages, which a read ends.
+func (f *follower) remind(change *api.Change) {
+	pair := readstate.Pair{UserID: change.UserID, GroupID: change.GroupID}
+	if f.reminders[pair] == nil {
+		f.reminders[pair] = map[time.Time]bool{}
+	}
+	readAt := lastRead(change.State)
+	if f.reminders[pair][readAt] && !f.again {
+		f.wrong = append(f.wrong, fmt.Sprintf("%v is reminded again: %+v", pair, change.State))
+	}
+	f.reminders[pair][readAt] = true
+}
+
+func lastRead(state *api.State) (at time.Time) {
+	if state.LastReadAt != nil {
+		at = state.LastReadAt.UTC()
+	}
+	return at
+}
+
+// unreminded says of whom a reminder is missing, since messages stay unread.
+func (f *follower) unreminded(state *api.State) string {
+	pair := readstate.Pair{UserID: state.UserID, GroupID: state.GroupID}
+	if !strings.HasPrefix(pair.UserID, "v") || state.UnreadCount == 0 || f.reminders[pair][lastRead(state)] {
+		return ""
+	}
+	return fmt.Sprintf("%s has no reminder of %+v", f.name, state)
 }
 
 // difference compares what was put together with what a replica answers.
@@ -214,9 +258,9 @@ func (f *follower) difference(s *service, wants func(readstate.Pair) bool) strin
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var pairs []string
-	for u := range 8 {
+	for _, userID := range chatters() {
 		for g := range 4 {
-			if pair := (readstate.Pair{UserID: fmt.Sprint("u", u), GroupID: fmt.Sprint("g", g)}); wants(pair) {
+			if pair := (readstate.Pair{UserID: userID, GroupID: fmt.Sprint("g", g)}); wants(pair) {
 				pairs = append(pairs, fmt.Sprintf(`{"userID":%q,"groupID":%q}`, pair.UserID, pair.GroupID))
 			}
 		}
@@ -242,12 +286,16 @@ func (f *follower) difference(s *service, wants func(readstate.Pair) bool) strin
 		if count := max(0, position-*change.ReadPosition); count != p.State.UnreadCount {
 			return fmt.Sprintf("%s counts %d: %+v, position %d; %+v", f.name, count, p.State, position, change)
 		}
+		if difference := f.unreminded(p.State); difference != "" {
+			return difference
+		}
 	}
 	return ""
 }
 
-// Two replicas whose clients and processes fail at random, and whose database goes away: whoever follows the
-// feed has put together what the read API says, loses nothing, and is never sent back.
+// Two replicas whose clients, receivers and processes fail at random, and whose database goes away: whoever follows
+// the feed, or gets it by a webhook, has put together what the read API says, loses nothing, is never sent back, and
+// is told of what stays unread, once.
 func TestFaultChanges(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(rand.Uint64(), 1))
@@ -255,36 +303,36 @@ func TestFaultChanges(t *testing.T) {
 	proxy, through := proxied(t, database)
 	dirs := []string{t.TempDir(), t.TempDir()}
 	run := func(i int) *process {
-		return start(t, binary, "READMARK_DATABASE_URL="+through, "READMARK_DATA_DIR="+dirs[i], "READMARK_COMMIT_BUDGET=500ms")
+		return start(t, binary, "READMARK_DATABASE_URL="+through, "READMARK_DATA_DIR="+dirs[i], "READMARK_COMMIT_BUDGET=500ms",
+			"READMARK_WEBHOOK_ALLOW_PRIVATE=127.0.0.0/8,::1/128")
 	}
 	all := &replicas{list: []*process{run(0), run(1)}}
 	for _, p := range all.list {
 		p.settled()
 	}
 	followers := []*follower{
-		{name: "long poll"},
-		{name: "stream", stream: true},
-		{name: "user", query: "&userID=u1"},
-		{name: "stream of a user", query: "&userID=u2", stream: true},
-		{name: "stream of a group", query: "&groupID=g1", stream: true},
+		newFollower("long poll", ""), newFollower("stream", ""), newFollower("user", "&userID=u1"), newFollower("stream of a user", "&userID=v2"),
+		newFollower("stream of a group", "&groupID=g1"),
 	}
 	wants := []func(readstate.Pair) bool{
 		func(readstate.Pair) bool { return true }, func(readstate.Pair) bool { return true },
-		func(p readstate.Pair) bool { return p.UserID == "u1" }, func(p readstate.Pair) bool { return p.UserID == "u2" },
+		func(p readstate.Pair) bool { return p.UserID == "u1" }, func(p readstate.Pair) bool { return p.UserID == "v2" },
 		func(p readstate.Pair) bool { return p.GroupID == "g1" },
 	}
+	rule := `{"name":"stale","after":"1s","usersPrefix":"v"}`
+	status, text := all.list[0].do(http.MethodPost, all.url(0)+"/v1/reminders", rule)
+	require.Equal(t, http.StatusCreated, status, text)
+	receiver := receive(t, all.list[1].service, random.Uint64())
 	following, stop := context.WithCancel(t.Context())
 	var under sync.WaitGroup
 	for _, f := range followers {
-		seed := random.Uint64()
-		f.random, f.states, f.positions = rand.New(rand.NewPCG(seed, 2)), map[readstate.Pair]api.Change{}, map[string]int64{}
+		f.random = rand.New(rand.NewPCG(random.Uint64(), 2))
 		f.target = func() string { return all.url(f.random.IntN(2)) }
-		streams := f.stream
-		f.stream = false
 		require.NoError(t, f.read(t.Context(), http.DefaultClient)) // from now on
-		f.stream = streams
+		f.stream = strings.HasPrefix(f.name, "stream")
 		under.Go(func() { f.run(following) })
 	}
+	followers, wants = append(followers, receiver.follower), append(wants, wants[0])
 	defer under.Wait()
 	defer stop()
 	var sent atomic.Int64
@@ -342,11 +390,13 @@ func TestFaultChanges(t *testing.T) {
 		require.Zero(t, f.resyncs, f.name)
 		require.Positive(t, f.applied, f.name)
 	}
+	require.Positive(t, receiver.refused)
+	require.Positive(t, receiver.cut)
 }
 
 func assertEventually(t *testing.T, condition func() bool) bool {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(3 * time.Minute) // a lease of a process that was killed lasts 30 s
 	for !condition() {
 		select {
 		case <-deadline:
