@@ -371,7 +371,7 @@ func (q *Queries) ListGroupIDsOfUsers(ctx context.Context, db DBTX, userIds []st
 const listReminderMembers = `-- name: ListReminderMembers :exec
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
-    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at,
     (m.user_id IS NOT NULL)::boolean AS reminded, m.told_at, m.unread_since, m.read_position AS reminded_read_position, m.exact AS reminded_exact, m.asked_at, m.due_at
 FROM served_states AS v
 LEFT JOIN reminders AS m ON m.user_id = v.user_id AND m.rule_id = $1 AND m.group_id = $2

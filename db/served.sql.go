@@ -39,7 +39,7 @@ func (q *Queries) ListPendingUsers(ctx context.Context, db DBTX, userIds []strin
 const listServedByGroup = `-- name: ListServedByGroup :exec
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
-    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at
 FROM served_states AS v
 WHERE v.group_id = $1
 ORDER BY v.user_id
@@ -61,7 +61,7 @@ const listServedByPairs = `-- name: ListServedByPairs :exec
 
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
-    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at,
     p.max_seq, p.unsequenced, p.base_seq, p.unsequenced_since, (p.seq_gap_at IS NOT NULL OR p.doubted_at IS NOT NULL)::boolean AS in_doubt,
     p.restarted_at, p.dismissed_at, p.updated_at AS position_updated_at
 FROM (
@@ -88,7 +88,7 @@ func (q *Queries) ListServedByPairs(ctx context.Context, db DBTX, arg ListServed
 const listServedByUsers = `-- name: ListServedByUsers :exec
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
-    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at,
     p.max_seq, p.unsequenced, p.base_seq, p.unsequenced_since, (p.seq_gap_at IS NOT NULL OR p.doubted_at IS NOT NULL)::boolean AS in_doubt,
     p.restarted_at, p.dismissed_at, p.updated_at AS position_updated_at
 FROM served_states AS v

@@ -23,6 +23,7 @@ SELECT
     CASE WHEN s.estimated THEN s.estimate_by_message ELSE s.exact_by_message END AS by_message,
     coalesce(s.content_type, 0)::bigint AS content_type,
     greatest(s.estimate_at, s.reached_at)::timestamptz AS last_read_at,
+    greatest(s.estimate_at, CASE WHEN s.exact_by_message THEN s.reached_at END)::timestamptz AS own_read_at, -- by OpenIM's word alone: not
     s.joined_at,
     coalesce(s.muted_at > s.unmuted_at, s.muted_at IS NOT NULL)::boolean AS muted,
     (g.user_id IS NOT NULL)::boolean AS pending,

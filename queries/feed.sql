@@ -51,7 +51,7 @@ LIMIT @max_rows;
 -- on and, where to_user_id is given, before it. In the order of groups, then users. Decoded as in queries/served.sql.
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
-    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at,
     p.max_seq, p.unsequenced, p.base_seq, p.unsequenced_since, (p.seq_gap_at IS NOT NULL OR p.doubted_at IS NOT NULL)::boolean AS in_doubt,
     p.restarted_at, p.dismissed_at, p.updated_at AS position_updated_at
 FROM served_states AS v
@@ -75,7 +75,7 @@ WHERE s.group_id = ANY (@group_ids::text[])
 -- users, then groups. Decoded as in queries/served.sql.
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
-    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at,
     p.max_seq, p.unsequenced, p.base_seq, p.unsequenced_since, (p.seq_gap_at IS NOT NULL OR p.doubted_at IS NOT NULL)::boolean AS in_doubt,
     p.restarted_at, p.dismissed_at, p.updated_at AS position_updated_at
 FROM served_states AS v

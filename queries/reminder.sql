@@ -114,7 +114,7 @@ DELETE FROM reminder_groups WHERE rule_id = @rule_id AND group_id = @group_id;
 -- or in all groups where told_group_id is empty. Decoded as in queries/served.sql.
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
-    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.joined_at, v.updated_at,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at,
     (m.user_id IS NOT NULL)::boolean AS reminded, m.told_at, m.unread_since, m.read_position AS reminded_read_position, m.exact AS reminded_exact, m.asked_at, m.due_at
 FROM served_states AS v
 LEFT JOIN reminders AS m ON m.user_id = v.user_id AND m.rule_id = @rule_id AND m.group_id = @told_group_id

@@ -89,8 +89,9 @@ type Unread struct {
 	// Count is how many messages are unread. Then is how many of them had come a time ago.
 	Count, Then int64
 	// Since is when the user read last, or joined the group: what is unread has been so since then
-	// at the earliest. 0: that is not known.
-	Since Moment
+	// at the earliest. 0: that is not known. OwnSince is the same without what only OpenIM's answers
+	// to our questions say.
+	Since, OwnSince Moment
 	// MovedAt is when something came that had not come then: 0 where nothing did.
 	MovedAt Moment
 	// Read is up to where the user has read, behind the base of the group, or the sum of these. It
@@ -121,10 +122,11 @@ func (u *Unread) Add(v *Served, now *ServedPosition, then *PastPosition, joins b
 	u.Exact, u.Fact = exact && (first || u.Exact), !v.Estimated && (first || u.Fact)
 	u.Count, u.Then = add(u.Count, unread), add(u.Then, min(unread, v.unreadThen(now, then)))
 	u.Read = add(u.Read, sub(v.ReadPosition(now), now.BaseSeq))
-	u.Since = max(u.Since, v.LastReadAt)
+	u.OwnSince = max(u.OwnSince, v.OwnReadAt)
 	if joins {
-		u.Since = max(u.Since, v.JoinedAt)
+		u.OwnSince = max(u.OwnSince, v.JoinedAt)
 	}
+	u.Since = max(u.Since, v.LastReadAt, u.OwnSince)
 	if then.MovedAt != 0 && (u.MovedAt == 0 || then.MovedAt < u.MovedAt) {
 		u.MovedAt = then.MovedAt
 	}
@@ -164,11 +166,11 @@ type Reminded struct {
 	Exact bool
 }
 
-// RearmedBy reports whether the user has read since. OpenIM's word about a count that was estimated tells no
+// RearmedBy reports whether the user has read since. OpenIM's answer about a count that was estimated tells no
 // read where it says that no more is read than was known.
 func (m *Reminded) RearmedBy(u *Unread) bool {
 	corrected := !m.Exact && u.Fact && u.Read <= m.Read
-	return u.Since > m.Since && !corrected
+	return u.OwnSince > m.Since || u.Since > m.Since && !corrected
 }
 
 // Note gives what is to be remembered of a user who was not reminded yet.

@@ -171,6 +171,9 @@ func TestReminderAfterOpenIMsWord(t *testing.T) {
 	require.True(t, rule.Judge(asked(6, 300, true), &m, now).Due, "it says that less is read")
 	require.Equal(t, readstate.Judgement{LookAt: minuteOf(540).UTC()}, rule.Judge(asked(8, 300, true), &m, now), "it says that more is read")
 	require.Equal(t, readstate.Judgement{LookAt: minuteOf(540).UTC()}, rule.Judge(asked(7, 300, false), &m, now), "the user has read")
+	read := asked(6, 300, true)
+	read.OwnSince = readstate.MomentOf(minuteOf(299))
+	require.Equal(t, readstate.Judgement{LookAt: minuteOf(540).UTC()}, rule.Judge(read, &m, now), "the user has read, and OpenIM says that less is read than was known")
 
 	told := rule.Remind(asked(7, 10, false), now)
 	require.Equal(t, readstate.Judgement{}, rule.Judge(asked(7, 301, true), &told, now.Add(9*time.Hour)), "told as it was")

@@ -50,6 +50,9 @@ type Served struct {
 	ByMessage, Muted                bool
 	ContentType                     int64
 	LastReadAt, JoinedAt, UpdatedAt Moment
+	// OwnReadAt is when a receipt or an own message came last, and LastReadAt where OpenIM's answers to
+	// our questions are left out. Caches do not keep it.
+	OwnReadAt Moment
 }
 
 // ServedPosition is what of a group's position answers are made from.
@@ -70,7 +73,10 @@ func (s *ReadState) Serve(lookup, userLookup bool) (Served, bool) {
 	}
 	v := Served{
 		Estimated: s.estimated(), Pending: lookup, UserPending: userLookup, Muted: s.Muted(), ContentType: s.Estimate.ContentType,
-		LastReadAt: MomentOf(later(s.Estimate.At, s.Exact.ReachedAt)), JoinedAt: MomentOf(s.JoinedAt), UpdatedAt: MomentOf(s.UpdatedAt),
+		LastReadAt: MomentOf(later(s.Estimate.At, s.Exact.ReachedAt)), OwnReadAt: MomentOf(s.Estimate.At), JoinedAt: MomentOf(s.JoinedAt), UpdatedAt: MomentOf(s.UpdatedAt),
+	}
+	if s.Exact.ByMessage {
+		v.OwnReadAt = max(v.OwnReadAt, MomentOf(s.Exact.ReachedAt))
 	}
 	if v.Estimated {
 		v.Read, v.BeforeBaseSeq, v.ByMessage = s.Estimate.Read, s.Estimate.BeforeBaseSeq, s.Estimate.ByMessage

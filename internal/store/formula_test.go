@@ -81,6 +81,7 @@ func TestFormula(t *testing.T) {
 		lookup, userLookup := rapid.Bool().Draw(r, "lookup"), rapid.Bool().Draw(r, "user lookup")
 		known := rapid.IntRange(0, 5).Draw(r, "known position") > 0
 		var got []readstate.State
+		var ownReadAt []time.Time
 		undone := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
 			if known {
 				require.NoError(r, s.InsertPosition(t.Context(), tx, position))
@@ -96,6 +97,10 @@ func TestFormula(t *testing.T) {
 			var err error
 			got, err = s.ListStates(t.Context(), tx, state.Pair)
 			require.NoError(r, err)
+			rows, err := tx.Query(t.Context(), "SELECT coalesce(own_read_at, 'epoch') FROM served_states")
+			require.NoError(r, err)
+			ownReadAt, err = pgx.CollectRows(rows, pgx.RowTo[time.Time])
+			require.NoError(r, err)
 			return errUndo
 		})
 		require.ErrorIs(r, undone, errUndo)
@@ -104,7 +109,9 @@ func TestFormula(t *testing.T) {
 		}
 		var want readstate.State
 		served, shown := state.Serve(lookup, userLookup)
+		require.Len(r, ownReadAt, map[bool]int{true: 1}[shown])
 		if shown {
+			require.Equal(r, int64(served.OwnReadAt), ownReadAt[0].UnixMicro())
 			at := position.Serve()
 			want, shown = served.State(state.Pair, &at)
 		}

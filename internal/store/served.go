@@ -109,7 +109,7 @@ func (d *decoder) served() (v readstate.Served) {
 	v.OwnRead, v.OwnBeforeBaseSeq, v.OwnAt = d.int64(), d.bool(), d.moment()
 	v.MaxSeqCap, v.Capped = d.optional()
 	v.ExactAt, v.Doubted, v.Pending, v.UserPending, v.ByMessage, v.Muted = d.moment(), d.bool(), d.bool(), d.bool(), d.bool(), d.bool()
-	v.ContentType, v.LastReadAt, v.JoinedAt, v.UpdatedAt = d.int64(), d.moment(), d.moment(), d.moment()
+	v.ContentType, v.LastReadAt, v.OwnReadAt, v.JoinedAt, v.UpdatedAt = d.int64(), d.moment(), d.moment(), d.moment(), d.moment()
 	return v
 }
 
