@@ -215,7 +215,7 @@ func (s *Subscription) take() (page Page, ask bool) {
 	f := s.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	direct := s.asks || s.cursor == nil || s.cursor.Until != nil || len(s.cursor.Own) > 0 || s.filter.OnlyUsers ||
+	direct := s.asks || s.cursor == nil || s.cursor.Until != nil || s.cursor.Reminded.XID != 0 || len(s.cursor.Own) > 0 || s.filter.OnlyUsers ||
 		s.filter.UserID != "" && s.states == nil
 	if direct || s.dropped || s.from != nil && (s.cursor.Seen.Before(&s.from.Seen) || s.cursor.Source != s.from.Source) {
 		s.queue, s.dropped, s.asks = nil, false, true // it is in the answer
@@ -249,7 +249,7 @@ func (s *Subscription) take() (page Page, ask bool) {
 // behind is the subscriber's cursor behind a batch.
 func (s *Subscription) behind(b *batch) readstate.FeedCursor {
 	next := b.to
-	next.Own = nil
+	next.Own, next.Reminded = nil, readstate.FeedReminded{}
 	if s.filter.UserID == "" {
 		for _, pair := range b.to.Own {
 			if s.filter.WantsGroup(pair.GroupID) && s.filter.WantsUser(pair.UserID) {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"time"
 	"unicode/utf8"
 )
 
@@ -55,12 +56,32 @@ func (s *FeedSource) Same(o *FeedSource) bool {
 // crash of the server: those that it has not written down.
 const lostTransactions = 1000
 
+// clockError is above what two clocks of one database may differ by: the server's, and ours that follows it.
+const clockError = Moment(time.Second / time.Microsecond)
+
+// FeedReminded says which reminders were told before the server was started anew. A state that is told
+// again does no harm, but a reminder is a message to somebody.
+type FeedReminded struct {
+	XID uint64 // of transactions before this one
+	At  Moment // and recorded before then: later ones may have got their numbers
+}
+
+// Told reports whether a reminder was told.
+func (r *FeedReminded) Told(xid uint64, recordedAt time.Time) bool {
+	return xid < r.XID && MomentOf(recordedAt) < r.At
+}
+
 // Restarted gives the cursor to go on from after the server was started anew, when numbers of the last
 // transactions before may stand for others. It lies before those, and is of the source of now.
 func (c *FeedCursor) Restarted(now *FeedSource) FeedCursor {
 	const first = 3 // of PostgreSQL's normal transactions
 	seen := max(first, c.Seen.XMin-min(c.Seen.XMin, lostTransactions))
-	return FeedCursor{Source: *now, Seen: Snapshot{XMin: seen, XMax: seen}, Dropped: c.Dropped, Own: c.Own}
+	reminded := c.Reminded
+	if reminded.At == 0 {
+		reminded.At = now.StartedAt - clockError
+	}
+	reminded.XID = max(reminded.XID, c.Seen.XMin)
+	return FeedCursor{Source: *now, Seen: Snapshot{XMin: seen, XMax: seen}, Dropped: c.Dropped, Reminded: reminded, Own: c.Own}
 }
 
 // FeedCursor is a place in the feed: a snapshot, all of whose changes have been seen.
@@ -70,6 +91,8 @@ type FeedCursor struct {
 	// Dropped is up to which transaction changes had been dropped then: only what was dropped since may
 	// be missing.
 	Dropped uint64
+	// Reminded is zero where the cursor does not lie before what was told already.
+	Reminded FeedReminded
 	// Until is, in the middle of a round, the snapshot that the cursor is on its way to, After the
 	// key up to which its changes have been seen, and Large as told so far. Else it is nil.
 	Until *Snapshot
@@ -109,6 +132,9 @@ func (c *FeedCursor) String() string {
 	b = binary.AppendVarint(b, int64(c.Source.StartedAt))
 	b = binary.AppendVarint(b, c.Source.TableID)
 	b = binary.AppendUvarint(c.Seen.append(b), c.Dropped)
+	if b = binary.AppendUvarint(b, c.Reminded.XID); c.Reminded.XID != 0 {
+		b = binary.AppendVarint(b, int64(c.Reminded.At))
+	}
 	if c.Until == nil {
 		b = append(b, 0)
 	} else {
@@ -165,6 +191,9 @@ func ParseFeedCursor(text string) (c FeedCursor, err error) {
 	c.Source.SystemID = int64(r.unsigned()) //nolint:gosec // as it was put in
 	c.Source.Timeline, c.Source.StartedAt, c.Source.TableID = r.signed(), Moment(r.signed()), r.signed()
 	c.Seen, c.Dropped = r.snapshot(), r.unsigned()
+	if c.Reminded.XID = r.unsigned(); c.Reminded.XID != 0 {
+		c.Reminded.At = Moment(r.signed())
+	}
 	if r.byte() == 1 {
 		until := r.snapshot()
 		c.Until = &until

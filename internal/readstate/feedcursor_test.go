@@ -128,12 +128,12 @@ func TestParseFeedCursorRefuses(t *testing.T) {
 	plain, err := base64.RawURLEncoding.DecodeString(good)
 	require.NoError(t, err)
 	encode := func(b ...byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-	// The empty cursor, byte by byte: version, system, timeline, start, table; xmax, width, running; dropped; no until; no pairs.
-	empty := []byte{'a', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	// The empty cursor, byte by byte: version, system, timeline, start, table; xmax, width, running; dropped; no reminders told; no until; no pairs.
+	empty := []byte{'a', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	require.Equal(t, encode(empty...), (&readstate.FeedCursor{}).String())
 	with := func(at int, b ...byte) string { return encode(slices.Replace(slices.Clone(empty), at, at+1, b...)...) }
 	// The beginning of one in the middle of a round.
-	round := []byte{'a', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}
+	round := []byte{'a', 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}
 	fits := encode(append(slices.Clone(round), 3, 1, 'g', 1, 'u', 0, 0, 0, 0)...)
 	_, err = readstate.ParseFeedCursor(fits)
 	require.NoError(t, err)
@@ -148,13 +148,14 @@ func TestParseFeedCursorRefuses(t *testing.T) {
 		"a number in two bytes":    with(1, 0x80, 0),
 		"a number without an end":  encode('a', 0x80),
 		"a number beyond 64 bits":  with(1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f),
-		"neither until nor none":   with(9, 2),
-		"more pairs than there":    with(10, 1),
-		"more pairs than may":      encode(append(append(slices.Clone(empty[:10]), 65), make([]byte, 130)...)...),
-		"a width beyond xmax":      encode('a', 0, 0, 0, 0, 5, 6, 0, 0, 0, 0),
-		"running at xmax":          encode('a', 0, 0, 0, 0, 5, 2, 1, 2, 0, 0, 0),
-		"running twice":            encode('a', 0, 0, 0, 0, 5, 2, 2, 1, 0, 0, 0, 0),
+		"neither until nor none":   with(10, 2),
+		"more pairs than there":    with(11, 1),
+		"more pairs than may":      encode(append(append(slices.Clone(empty[:11]), 65), make([]byte, 130)...)...),
+		"a width beyond xmax":      encode('a', 0, 0, 0, 0, 5, 6, 0, 0, 0, 0, 0),
+		"running at xmax":          encode('a', 0, 0, 0, 0, 5, 2, 1, 2, 0, 0, 0, 0),
+		"running twice":            encode('a', 0, 0, 0, 0, 5, 2, 2, 1, 0, 0, 0, 0, 0),
 		"running beyond what fits": encode('a', 0, 0, 0, 0, 5, 2, 0xff, 0xff, 0xff, 0xff, 0x0f),
+		"reminders of no moment":   with(9, 1),
 		"a text beyond the end":    encode(append(slices.Clone(round), 3, 9, 'g')...),
 		"a text that is too long":  encode(slices.Concat(round, []byte{3, 0x80, 2}, bytes.Repeat([]byte{'g'}, 256), []byte{0, 0, 0, 0, 0})...),
 		"a text with a zero byte":  encode(append(slices.Clone(round), 3, 1, 0, 1, 'u', 0, 0, 0, 0)...),

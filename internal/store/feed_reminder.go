@@ -26,6 +26,9 @@ type reminding struct {
 // takeReminders takes who was reminded, as far as it is wanted. What counts all groups of a user is not
 // for who wants some groups only.
 func (r *feedRound) takeReminders(row *db.ListChangesRow) {
+	if r.since.Reminded.Told(uint64(value(row.Xid)), row.RecordedAt) { //nolint:gosec // transactions count from 0
+		return
+	}
 	for i, userID := range row.ReminderUserIds {
 		pair := readstate.Pair{UserID: userID, GroupID: row.ReminderGroupIds[i]}
 		wanted := r.wants(pair)

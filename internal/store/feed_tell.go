@@ -281,5 +281,8 @@ func (t *telling) end(until readstate.Snapshot) {
 	if place != nil {
 		page.Next.Seen, page.Next.Until, page.Next.After, page.Next.Large = t.since.Seen, &until, *place, page.Large
 	}
+	if page.Next.Seen.XMin < t.since.Reminded.XID {
+		page.Next.Reminded = t.since.Reminded
+	}
 	page.More = place != nil || until.Before(&t.now.Snapshot)
 }

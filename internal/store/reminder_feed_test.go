@@ -89,6 +89,33 @@ func TestFeedTellsReminders(t *testing.T) {
 }
 
 // Rules have names of their own, and there are so many of them.
+// After a restart of the server states are told again, and a reminder is not: it is a message to somebody.
+func TestRemindersAfterRestart(t *testing.T) {
+	t.Parallel()
+	url, kill := pgtest.Own(t)
+	r := newRemindTest(t, open(t, url))
+	late := *r // has not been told when the server ends
+	r.rule(nil)
+	r.joined("g", "u", "v")
+	r.message("g")
+	r.pass(after + time.Second)
+	r.expect("u in g: 1, exact true", "v in g: 1, exact true")
+	exec(t, pgtest.Connect(t, url), "UPDATE changes SET recorded_at = recorded_at - interval '1 minute'") // clocks are not that far apart
+	kill()
+	eventually(t, "the server is there again", func() bool { // some backends outlive the kill
+		page, err := r.Changes(t.Context(), nil, readstate.FeedFilter{}, 1)
+		return err == nil && page.Next.Source.StartedAt != r.cursor.Source.StartedAt
+	})
+	require.Empty(t, r.reminders())
+	require.Equal(t, []string{"u in g: 1, exact true", "v in g: 1, exact true"}, late.reminders())
+	require.Empty(t, late.reminders())
+	r.read("g", r.seq, "u")
+	r.message("g")
+	r.pass(after + time.Second)
+	r.expect("u in g: 1, exact true")
+	require.Equal(t, []string{"u in g: 1, exact true"}, late.reminders())
+}
+
 func TestReminderRules(t *testing.T) {
 	t.Parallel()
 	r := newRemindTest(t, open(t, pgtest.New(t)))
