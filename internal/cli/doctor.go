@@ -89,6 +89,7 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		d.lookups(ctx, s)
 		d.drift(ctx, s)
 		d.webhooks(ctx, s)
+		d.reminders(ctx, s)
 		switch {
 		case !callback:
 			d.note("callback", "none is sent, as asked")

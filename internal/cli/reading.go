@@ -25,7 +25,7 @@ func (v *service) openCache() (closeCache func()) {
 	})
 	v.feed = feed.New(feed.Options{Source: v.store, AsOf: v.primaryAsOf, Logger: v.logger})
 	v.feed.Register(v.registry)
-	v.reminder = reminder.New(v.store.ReminderWork(v.store.Clock().Now), v.logger)
+	v.reminder = reminder.New(v.store.ReminderWork(v.store.Clock().Now), v.reportReminders, v.logger)
 	v.reminder.Register(v.registry)
 	v.store.OnChange(func(change *readstate.Change) {
 		if v.replica == nil { // a replica may not have it yet when it is written

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,8 +33,11 @@ func TestReminders(t *testing.T) {
 		query, cursor string
 		want          map[string]float64
 	}{
-		{one, "", "", all}, {other, "", "", all}, {one, "&userID=u2", "", map[string]float64{"all u2 ": 1}},
-		{other, "&userID=u1", "", map[string]float64{"all u1 ": 2, "digest u1 g1": 2}}, {one, "&groupsPrefix=g", "", map[string]float64{"digest u1 g1": 2}},
+		{one, "", "", all},
+		{other, "", "", all},
+		{one, "&userID=u2", "", map[string]float64{"all u2 ": 1}},
+		{other, "&userID=u1", "", map[string]float64{"all u1 ": 2, "digest u1 g1": 2}},
+		{one, "&groupsPrefix=g", "", map[string]float64{"digest u1 g1": 2}},
 		{one, "&userID=u1&groupID=g1", "", map[string]float64{"digest u1 g1": 2}},
 	}
 	for _, c := range consumers {
@@ -122,4 +126,34 @@ func TestRemindersRefuse(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, s.ask(reads, request.method, request.path, request.body).status, request.path)
 		require.NotEqual(t, http.StatusForbidden, s.ask(admin, request.method, request.path, request.body).status, request.path)
 	}
+}
+
+// Where reminders wait, /readyz and doctor say so, until they do not any more.
+func TestRemindersWait(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	environment := map[string]string{"READMARK_DATABASE_URL": url}
+	doctor := func() string {
+		_, stdout, _ := run(t, environment, "doctor", "--no-callback")
+		return stdout
+	}
+	require.Regexp(t, `reminders: there are no rules`, doctor())
+	status, _, stderr := run(t, environment, "reminder", "create", "--name", "x", "--after", "1s")
+	require.Zero(t, status, stderr)
+	require.Regexp(t, `reminders: rules: 1, and no group waits`, doctor())
+	conn := pgtest.Connect(t, url)
+	_, err := conn.Exec(t.Context(), "INSERT INTO reminder_groups (rule_id, group_id, due_at) SELECT id, 'g', now() - interval '20 minutes' FROM reminder_rules")
+	require.NoError(t, err)
+	require.Regexp(t, `reminders: a group waits since 20m`, doctor())
+
+	_, err = conn.Exec(t.Context(), "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not now'; END$$")
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "CREATE TRIGGER fail BEFORE DELETE ON reminder_groups FOR EACH STATEMENT EXECUTE FUNCTION fail()")
+	require.NoError(t, err)
+	s := serve(t, environment)
+	s.awaitNote("reminders wait: a step failed, and is tried again")
+	_, err = conn.Exec(t.Context(), "DROP TRIGGER fail ON reminder_groups")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return !strings.Contains(s.notes(), "reminders") }, 2*time.Minute, 20*time.Millisecond)
+	require.Regexp(t, `reminders: rules: 1, and no group waits`, doctor())
 }

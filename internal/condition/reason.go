@@ -20,6 +20,7 @@ const (
 	Sweep         Part = "sweep"
 	Clock         Part = "clock"
 	Webhooks      Part = "webhooks" // to which changes are delivered
+	Reminders     Part = "reminders"
 )
 
 // The reasons.
@@ -67,4 +68,5 @@ var reasons = map[Part][]Reason{ //nolint:gochecknoglobals // a constant table
 	Sweep:     {Failed},
 	Clock:     {Skewed},
 	Webhooks:  {Failing, Paused},
+	Reminders: {Failed},
 }

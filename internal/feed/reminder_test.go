@@ -52,7 +52,7 @@ func TestSubscribersAreToldReminders(t *testing.T) {
 	ended := map[string]chan waiting{}
 	for want, filter := range subscribers {
 		subscription := p.feed.Subscribe(nil, filter)
-		defer subscription.Close()
+		t.Cleanup(subscription.Close)
 		_, err := subscription.Poll(t.Context(), 100)
 		require.NoError(t, err)
 		end := make(chan waiting, 1)

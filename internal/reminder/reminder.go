@@ -48,6 +48,7 @@ type Work interface {
 // Worker reminds.
 type Worker struct {
 	work      Work
+	observe   func(error)
 	failed    *lograte.Line
 	forgotten *lograte.Line
 	logger    *slog.Logger
@@ -56,10 +57,10 @@ type Worker struct {
 	purgedAt  time.Time
 }
 
-// New returns a Worker, which needs Run.
-func New(work Work, logger *slog.Logger) *Worker {
+// New returns a Worker, which needs Run. It tells observe how each round has ended.
+func New(work Work, observe func(error), logger *slog.Logger) *Worker {
 	return &Worker{
-		work: work, logger: logger, metrics: newMetrics(),
+		work: work, observe: observe, logger: logger, metrics: newMetrics(),
 		failed: lograte.New(logger, slog.LevelWarn, "reminders wait: a step has failed and is tried again"),
 		forgotten: lograte.New(logger, slog.LevelWarn,
 			"nobody is reminded of messages that came before the days which the journal still has: a rule's after is longer than READMARK_RETENTION"),
@@ -85,9 +86,11 @@ func (w *Worker) Run(ctx context.Context) {
 		case <-time.After(pause):
 		}
 		more, err := w.Round(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
+		}
+		w.observe(err)
+		switch {
 		case err != nil:
 			w.metrics.failures.Inc()
 			w.failed.Log(ctx, slog.Any("error", err))

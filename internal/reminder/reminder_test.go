@@ -62,7 +62,7 @@ func TestRound(t *testing.T) {
 	t.Parallel()
 	f := &fakeWork{}
 	var log logtest.Log
-	w := reminder.New(f, slog.New(slog.NewJSONHandler(&log, nil)))
+	w := reminder.New(f, func(error) {}, slog.New(slog.NewJSONHandler(&log, nil)))
 	registry := prometheus.NewPedanticRegistry()
 	w.Register(registry)
 	more, err := w.Round(t.Context())
@@ -117,7 +117,8 @@ func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWork{leads: true}
 		ctx, cancel := context.WithCancel(t.Context())
-		w := reminder.New(f, slog.New(slog.DiscardHandler))
+		var observed error
+		w := reminder.New(f, func(err error) { observed = err }, slog.New(slog.DiscardHandler))
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -133,8 +134,10 @@ func TestRun(t *testing.T) {
 		require.InDelta(t, 11, rounds(10*time.Second), 1)
 		f.fails = errors.New("no")
 		require.InDelta(t, 5, rounds(time.Minute), 2)
+		require.ErrorIs(t, observed, f.fails)
 		f.fails = nil
 		rounds(time.Minute)
+		require.NoError(t, observed)
 		f.leads = false
 		rounds(time.Second)
 		require.InDelta(t, 12, rounds(time.Minute), 1)

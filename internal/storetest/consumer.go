@@ -59,6 +59,7 @@ func (c *Consumer) Apply(ctx context.Context, change *readstate.FeedChange) erro
 		c.take(change.Pair(), &change.Served, &change.Position)
 	case readstate.FeedResync:
 		return c.resync(ctx, change.UserID, change.GroupID)
+	case readstate.FeedReminder: // counts nothing
 	}
 	return nil
 }

@@ -168,7 +168,8 @@ func (w *worker) deliverPage(ctx context.Context, page *feed.Page) error {
 	if w.target.Batch {
 		size = webhookout.MaxChanges
 	}
-	for read := time.Now(); len(page.Changes) > 0; {
+	read := time.Now()
+	for first := true; first || len(page.Changes) > 0 && ctx.Err() == nil && time.Since(read) <= pageAge; first = false {
 		n := min(size, len(page.Changes))
 		next := page.CursorAfter(n - 1)
 		if err := w.deliver(ctx, page, n, &next); err != nil {
@@ -176,9 +177,6 @@ func (w *worker) deliverPage(ctx context.Context, page *feed.Page) error {
 		}
 		w.cursor = next
 		page.Changes = page.Changes[n:]
-		if ctx.Err() != nil || time.Since(read) > pageAge {
-			break
-		}
 	}
 	return nil
 }
