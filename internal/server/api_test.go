@@ -77,7 +77,7 @@ func TestDocs(t *testing.T) {
 			text, err := json.Marshal(operation)
 			require.NoError(t, err)
 			scope := map[bool]string{true: "erase", false: "read"}[method == "delete"]
-			if strings.HasPrefix(path, "/v1/webhooks") {
+			if strings.HasPrefix(path, "/v1/webhooks") || strings.HasPrefix(path, "/v1/reminders") {
 				scope = "admin"
 			}
 			require.Contains(t, string(text), `"security":[{"apiKey":["`+scope+`"]}]`, method+path)
