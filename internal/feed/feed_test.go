@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/feed"
@@ -174,6 +176,7 @@ func TestSubscribersTellTheSame(t *testing.T) {
 		for i, s := range subscribers {
 			require.NoError(t, s.follow(t.Context(), processes[(i+round)%2], &end.Next, 1000))
 			require.Empty(t, s.Difference(t.Context(), w), "%s %+v", s.name, s.Kinds)
+			require.Empty(t, s.Backwards, s.name)
 		}
 	}
 	for _, s := range subscribers {
@@ -230,6 +233,64 @@ func TestFailedQuestionIsAskedAgain(t *testing.T) {
 	require.Contains(t, keys(page.Changes), readstate.FeedKey{UserID: "u1", GroupID: "g1", Kind: readstate.FeedRemoved})
 }
 
+// TestSlowSubscriber: for whoever does not take what comes, only a few batches are kept, and the database is asked
+// once there is time.
+func TestSlowSubscriber(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, pgtest.New(t))
+	registry := prometheus.NewRegistry()
+	p.feed.Register(registry)
+	slow, fast := p.feed.Subscribe(nil, readstate.FeedFilter{}), p.feed.Subscribe(nil, readstate.FeedFilter{})
+	defer slow.Close()
+	defer fast.Close()
+	write := func(group string) {
+		e := readstate.Event{
+			Kind: readstate.EventReceipt, ID: readstate.ID(uuid.Must(uuid.NewV7())), At: p.Clock().Now(), UserID: "u", GroupID: group, UnreadCount: 1,
+			ContentType: 101,
+		}
+		require.NoError(t, p.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{e}, Fresh: true}))
+	}
+	take := func(s *feed.Subscription, group string) (told []string) {
+		for !slices.Contains(told, group) {
+			page, err := s.Next(t.Context(), 1000)
+			require.NoError(t, err)
+			for i := range page.Changes {
+				told = append(told, page.Changes[i].GroupID)
+			}
+		}
+		return told
+	}
+	behind := func() (n float64) {
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		for _, family := range families {
+			if family.GetName() == "readmark_feed_subscribers_behind_total" {
+				n = family.GetMetric()[0].GetCounter().GetValue()
+			}
+		}
+		return n
+	}
+	for _, s := range []*feed.Subscription{slow, fast} { // both wait for what comes
+		_, err := s.Poll(t.Context(), 10)
+		require.NoError(t, err)
+	}
+	write("begin")
+	take(slow, "begin")
+	take(fast, "begin")
+	var groups []string
+	for n := 0; behind() == 0; n++ {
+		require.Less(t, n, 1000, "nothing is ever left out")
+		groups = append(groups, fmt.Sprintf("g%03d", n))
+		write(groups[n])
+		take(fast, groups[n]) // it is a batch of its own
+	}
+	told := take(slow, groups[len(groups)-1])
+	slices.Sort(told)
+	require.Equal(t, groups, slices.DeleteFunc(slices.Compact(told), func(group string) bool { return group == "begin" }))
+	write("end")
+	require.Contains(t, take(slow, "end"), "end")
+}
+
 // TestClosedFeed: subscribers end at once when their process stops.
 func TestClosedFeed(t *testing.T) {
 	t.Parallel()
@@ -241,6 +302,18 @@ func TestClosedFeed(t *testing.T) {
 	p.feed.Close()
 	_, err = s.Next(t.Context(), 10)
 	require.ErrorIs(t, err, feed.ErrClosed)
+}
+
+// patiently does something until the database has time for it.
+func patiently(t testing.TB, do func() error) {
+	t.Helper()
+	for {
+		err := do()
+		if !errors.Is(err, readstate.ErrUnavailable) {
+			require.NoError(t, err)
+			return
+		}
+	}
 }
 
 func keys(changes []readstate.FeedChange) (list []readstate.FeedKey) {

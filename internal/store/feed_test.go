@@ -98,6 +98,7 @@ func TestFeedTellsEverything(t *testing.T) {
 					if w.Random.IntN(3) > 0 {
 						c.follow(w.Random)
 						require.Empty(t, c.Difference(t.Context(), w))
+						require.Empty(t, c.Backwards)
 					}
 				}
 			}
