@@ -186,7 +186,7 @@ func TestDayBesideOpenWriter(t *testing.T) {
 func TestSchemaRules(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Connect(t, pgtest.New(t))
-	require.Equal(t, []string{"checks", "drifts", "journal", "lookups", "states"}, dump(t, conn, `
+	require.Equal(t, []string{"checks", "drifts", "journal", "lookups", "reminders", "states"}, dump(t, conn, `
 		SELECT i.indrelid::regclass::text FROM pg_index AS i
 		JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 		WHERE i.indisprimary AND a.attname = 'user_id' AND i.indrelid::regclass::text !~ '^journal_' ORDER BY 1`))
