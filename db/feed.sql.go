@@ -62,15 +62,16 @@ SELECT
     c.recorded_at,
     c.reminder_rule_id,
     c.reminder_user_ids,
-    c.reminder_group_ids
+    c.reminder_group_ids,
+    c.reminder_told_at
 FROM (
     SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased,
-        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids
+        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids, o.reminder_told_at
     FROM changes AS o
     WHERE o.xid >= (SELECT cast($1::text AS xid8))
     UNION ALL
     SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased,
-        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids
+        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids, o.reminder_told_at
     FROM changes AS o
     WHERE o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest($2::text[]) AS xid) AS u))
 ) AS c
@@ -103,6 +104,7 @@ type ListChangesRow struct {
 	ReminderRuleID   pgtype.UUID
 	ReminderUserIds  []string
 	ReminderGroupIds []string
+	ReminderToldAt   *time.Time
 }
 
 // What an earlier snapshot did not show and a later one shows, in the order of transactions. Rows that a
@@ -136,6 +138,7 @@ func (q *Queries) ListChanges(ctx context.Context, db DBTX, arg ListChangesParam
 			&i.ReminderRuleID,
 			&i.ReminderUserIds,
 			&i.ReminderGroupIds,
+			&i.ReminderToldAt,
 		); err != nil {
 			return nil, err
 		}

@@ -193,8 +193,8 @@ func (q *Queries) HoldReminders(ctx context.Context, db DBTX, arg HoldRemindersP
 }
 
 const insertReminderChange = `-- name: InsertReminderChange :exec
-INSERT INTO changes (recorded_at, everything, reminder_rule_id, reminder_user_ids, reminder_group_ids)
-VALUES ($1, false, $2::uuid, $3::text[], $4::text[])
+INSERT INTO changes (recorded_at, everything, reminder_rule_id, reminder_user_ids, reminder_group_ids, reminder_told_at)
+VALUES ($1, false, $2::uuid, $3::text[], $4::text[], $5::timestamptz)
 `
 
 type InsertReminderChangeParams struct {
@@ -202,6 +202,7 @@ type InsertReminderChangeParams struct {
 	RuleID     pgtype.UUID
 	UserIDs    []string
 	GroupIDs   []string
+	ToldAt     time.Time
 }
 
 // That users were reminded by a rule.
@@ -211,6 +212,7 @@ func (q *Queries) InsertReminderChange(ctx context.Context, db DBTX, arg InsertR
 		arg.RuleID,
 		arg.UserIDs,
 		arg.GroupIDs,
+		arg.ToldAt,
 	)
 	return err
 }

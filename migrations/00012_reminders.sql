@@ -90,9 +90,11 @@ COMMENT ON COLUMN reminder_work.walk_since IS 'walk_since, walk_after_group_id: 
 ALTER TABLE changes ADD COLUMN reminder_rule_id uuid;
 ALTER TABLE changes ADD COLUMN reminder_user_ids text[];
 ALTER TABLE changes ADD COLUMN reminder_group_ids text[];
-COMMENT ON COLUMN changes.reminder_rule_id IS 'reminder_…: who was reminded by a rule; of all groups of a user where the group is empty.';
+ALTER TABLE changes ADD COLUMN reminder_told_at timestamptz;
+COMMENT ON COLUMN changes.reminder_rule_id IS 'reminder_…: who was reminded by a rule; of all groups of a user where the group is empty. reminder_told_at is told_at in reminders, unless there has been another reminder since.';
 
 -- +goose Down
+ALTER TABLE changes DROP COLUMN reminder_told_at;
 ALTER TABLE changes DROP COLUMN reminder_group_ids;
 ALTER TABLE changes DROP COLUMN reminder_user_ids;
 ALTER TABLE changes DROP COLUMN reminder_rule_id;

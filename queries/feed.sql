@@ -28,15 +28,16 @@ SELECT
     c.recorded_at,
     c.reminder_rule_id,
     c.reminder_user_ids,
-    c.reminder_group_ids
+    c.reminder_group_ids,
+    c.reminder_told_at
 FROM (
     SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased,
-        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids
+        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids, o.reminder_told_at
     FROM changes AS o
     WHERE o.xid >= (SELECT cast(@xmax::text AS xid8))
     UNION ALL
     SELECT o.xid, o.pair_user_ids, o.pair_group_ids, o.position_group_ids, o.rebased_group_ids, o.user_ids, o.group_ids, o.everything, o.erased,
-        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids
+        o.recorded_at, o.reminder_rule_id, o.reminder_user_ids, o.reminder_group_ids, o.reminder_told_at
     FROM changes AS o
     WHERE o.xid = ANY (ARRAY(SELECT cast(u.xid AS xid8) FROM (SELECT unnest(@running_xids::text[]) AS xid) AS u))
 ) AS c

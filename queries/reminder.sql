@@ -168,8 +168,8 @@ WHERE m.user_id = w.user_id AND m.rule_id = @rule_id AND m.group_id = w.group_id
 
 -- name: InsertReminderChange :exec
 -- That users were reminded by a rule.
-INSERT INTO changes (recorded_at, everything, reminder_rule_id, reminder_user_ids, reminder_group_ids)
-VALUES (@recorded_at, false, @rule_id::uuid, @user_ids::text[], @group_ids::text[]);
+INSERT INTO changes (recorded_at, everything, reminder_rule_id, reminder_user_ids, reminder_group_ids, reminder_told_at)
+VALUES (@recorded_at, false, @rule_id::uuid, @user_ids::text[], @group_ids::text[], @told_at::timestamptz);
 
 -- name: PurgeReminderGroups :execrows
 -- Some of what deleted rules have left.

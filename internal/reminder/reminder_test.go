@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,21 +21,32 @@ import (
 
 // fakeWork does what it is told to, and notes it.
 type fakeWork struct {
+	mu       sync.Mutex
 	leads    bool
 	fails    error
 	looks    []readstate.ReminderLook
 	done     []string
 	at       []time.Time // of leases
+	observed error       // of the last round
 	released int
 }
 
 func (f *fakeWork) Lease(context.Context) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.at = append(f.at, time.Now())
 	return f.leads, nil
 }
-func (f *fakeWork) Release(context.Context) { f.released++ }
+
+func (f *fakeWork) Release(context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.released++
+}
 
 func (f *fakeWork) step(name string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.done = append(f.done, name)
 	return false, f.fails
 }
@@ -42,10 +54,33 @@ func (f *fakeWork) Follow(context.Context) (bool, error) { return f.step("follow
 func (f *fakeWork) Walk(context.Context) (bool, error)   { return f.step("walk") }
 func (f *fakeWork) Purge(context.Context) (bool, error)  { return f.step("purge") }
 
+// set has later steps do something else.
+func (f *fakeWork) set(leads bool, fails error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leads, f.fails = leads, fails
+}
+
+// observe notes how a round has ended.
+func (f *fakeWork) observe(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.observed = err
+}
+
+// seen gives how many leases were asked for, and how the last round has ended.
+func (f *fakeWork) seen() (leases int, last error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.at), f.observed
+}
+
 func (f *fakeWork) Look(context.Context) (done readstate.ReminderLook, err error) {
+	f.mu.Lock()
 	if len(f.looks) > 0 {
 		done, f.looks = f.looks[0], f.looks[1:]
 	}
+	f.mu.Unlock()
 	_, err = f.step("look")
 	return done, err
 }
@@ -117,34 +152,42 @@ func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWork{leads: true}
 		ctx, cancel := context.WithCancel(t.Context())
-		var observed error
-		w := reminder.New(f, func(err error) { observed = err }, slog.New(slog.DiscardHandler))
+		w := reminder.New(f, f.observe, slog.New(slog.DiscardHandler))
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			w.Run(ctx)
 		}()
-		// rounds gives how many there are in a time.
-		rounds := func(d time.Duration) int {
-			before := len(f.at)
+		// rounds gives how many there are in a time, and how the last one has ended.
+		rounds := func(d time.Duration) (int, error) {
+			before, _ := f.seen()
 			time.Sleep(d) //nolint:forbidigo // of the bubble
 			synctest.Wait()
-			return len(f.at) - before
+			leases, last := f.seen()
+			return leases - before, last
 		}
-		require.InDelta(t, 11, rounds(10*time.Second), 1)
-		f.fails = errors.New("no")
-		require.InDelta(t, 5, rounds(time.Minute), 2)
-		require.ErrorIs(t, observed, f.fails)
-		f.fails = nil
-		rounds(time.Minute)
-		require.NoError(t, observed)
-		f.leads = false
-		rounds(time.Second)
-		require.InDelta(t, 12, rounds(time.Minute), 1)
-		f.leads, f.fails = true, readstate.ErrReminderLease
-		require.InDelta(t, 12, rounds(time.Minute), 1)
-		f.fails = nil
-		rounds(10 * time.Second)
+		expect := func(d time.Duration, want, delta int, last error) {
+			t.Helper()
+			n, err := rounds(d)
+			require.InDelta(t, want, n, float64(delta))
+			require.Equal(t, last, err)
+		}
+		expect(10*time.Second, 11, 1, nil)
+		failure := errors.New("no")
+		f.set(true, failure)
+		expect(time.Minute, 5, 2, failure)
+		f.set(true, nil)
+		_, err := rounds(time.Minute)
+		require.NoError(t, err)
+		f.set(false, nil)
+		_, err = rounds(time.Second)
+		require.NoError(t, err)
+		expect(time.Minute, 12, 1, nil)
+		f.set(true, readstate.ErrReminderLease)
+		expect(time.Minute, 12, 1, nil)
+		f.set(true, nil)
+		_, err = rounds(10 * time.Second)
+		require.NoError(t, err)
 		cancel()
 		<-ended
 		require.Equal(t, 1, f.released)

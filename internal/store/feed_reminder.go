@@ -36,7 +36,8 @@ func (r *feedRound) takeReminders(row *db.ListChangesRow) {
 			wanted = r.filter.WantsUser(userID) && r.filter.GroupID == "" && r.filter.GroupPrefix == ""
 		}
 		if wanted {
-			r.reminders[reminderKey(pair, row.ReminderRuleID)] = true
+			key := reminderKey(pair, row.ReminderRuleID)
+			r.reminders[key] = max(r.reminders[key], momentOf(row.ReminderToldAt))
 		}
 	}
 }
@@ -116,12 +117,12 @@ func (t *telling) loadReminders(ctx context.Context, queue *pipeline) error {
 }
 
 // tellReminders tells who is still to be reminded: whoever has read since, is gone or was erased is
-// not, nor by a rule that was deleted.
+// not, nor by a rule that was deleted. A reminder that another one has followed is left to that one's row.
 func (t *telling) tellReminders() {
-	for key := range t.reminders {
+	for key, toldAt := range t.reminders {
 		rule, found := t.reminding.rules[key.RuleID]
 		before, told := t.reminding.known[key]
-		if !found || !told || before.At == 0 {
+		if !found || !told || before.At != toldAt {
 			continue
 		}
 		change := readstate.FeedChange{FeedKey: key, RuleName: rule.Name}

@@ -41,7 +41,7 @@ type feedRound struct {
 	lookups                           map[string]bool // users of whom a lookup of all groups was queued or has ended
 	everything                        bool
 	erasureKey                        erasureKey
-	reminders                         map[readstate.FeedKey]bool
+	reminders                         map[readstate.FeedKey]readstate.Moment // and when they were told last
 }
 
 // naming says how a pair is named.
@@ -58,7 +58,7 @@ const (
 )
 
 func (r *feedRound) init() {
-	r.pairs, r.reminders, r.began = map[readstate.Pair]naming{}, map[readstate.FeedKey]bool{}, r.recordedAt()
+	r.pairs, r.reminders, r.began = map[readstate.Pair]naming{}, map[readstate.FeedKey]readstate.Moment{}, r.recordedAt()
 	for _, set := range []*map[string]bool{&r.positions, &r.users, &r.groups, &r.rebased, &r.lookups} {
 		*set = map[string]bool{}
 	}

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -89,6 +90,28 @@ func TestFeedTellsReminders(t *testing.T) {
 }
 
 // Rules have names of their own, and there are so many of them.
+// Whoever comes after a second reminder of the same is told it once, also where pages end between the two.
+func TestReminderIsFollowedByAnother(t *testing.T) {
+	t.Parallel()
+	r := newRemindTest(t, open(t, pgtest.New(t)))
+	r.rule(nil)
+	rule := r.rule(func(rule *readstate.ReminderRule) { rule.Scope, rule.Repeat = readstate.ReminderUser, true })
+	late := *r
+	r.joined("g", "u")
+	r.message("g")
+	r.pass(after + time.Second)
+	r.expect("u: 1 in all, exact true", "u in g: 1, exact true")
+	r.read("g", r.seq, "u")
+	r.message("g")
+	r.pass(after + time.Second)
+	r.expect("u: 1 in all, exact true", "u in g: 1, exact true")
+	r.pass(rule.After + time.Second)
+	r.expect("u: 1 in all, exact true")
+	told := late.reminders()
+	slices.Sort(told)
+	require.Equal(t, []string{"u in g: 1, exact true", "u: 1 in all, exact true"}, told)
+}
+
 // After a restart of the server states are told again, and a reminder is not: it is a message to somebody.
 func TestRemindersAfterRestart(t *testing.T) {
 	t.Parallel()

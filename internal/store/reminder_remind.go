@@ -24,6 +24,7 @@ const (
 // asked about.
 type remindResults struct {
 	told, forget, asked []readstate.Pair
+	toldAt              time.Time // one moment for all: that of the look
 	saved               []readstate.Pair
 	notes               []readstate.Reminded // of saved
 }
@@ -45,7 +46,7 @@ func (r *remindResults) remind(
 			return
 		}
 	}
-	r.told = append(r.told, pair)
+	r.told, r.toldAt = append(r.told, pair), at
 	r.save(pair, rule.Remind(unread, at))
 }
 
@@ -66,7 +67,7 @@ func (r *remindResults) write(ctx context.Context, w *ReminderWork, tx pgx.Tx, r
 	}
 	if len(r.told) > 0 {
 		users, groups := splitPairs(r.told)
-		err := w.queries.InsertReminderChange(ctx, &queue, db.InsertReminderChangeParams{RecordedAt: w.recordedAt(), RuleID: id, UserIDs: users, GroupIDs: groups})
+		err := w.queries.InsertReminderChange(ctx, &queue, db.InsertReminderChangeParams{RecordedAt: w.recordedAt(), RuleID: id, UserIDs: users, GroupIDs: groups, ToldAt: r.toldAt})
 		if err != nil {
 			return err
 		}
