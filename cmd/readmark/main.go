@@ -11,15 +11,32 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	// The first signal ends ctx and gives the signals their default meaning
-	// back: a second one ends the process at once.
-	context.AfterFunc(ctx, stop)
+	ctx, end := context.WithCancel(context.Background())
+	endBySignal(end)
 	ctx, hangUp := context.WithCancel(ctx)
 	endWithTerminal(hangUp)
 	code := cli.Run(ctx, os.Args[1:], cli.OS())
-	stop()
+	end()
 	os.Exit(code)
+}
+
+// endBySignal ends gracefully at the first signal. A second one ends the process at once: signals have their
+// default meaning back before anything shows that the first one has come.
+func endBySignal(end func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals)
+		end()
+		select {
+		case second := <-signals: // it came before Stop
+			if process, err := os.FindProcess(os.Getpid()); err == nil {
+				_ = process.Signal(second)
+			}
+		default:
+		}
+	}()
 }
 
 // endWithTerminal ends gracefully when the terminal goes, unless nohup has said that this is no reason. A
