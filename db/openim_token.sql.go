@@ -27,7 +27,7 @@ INSERT INTO openim_tokens AS t (name, leased_by, leased_until)
 VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
 ON CONFLICT (name) DO UPDATE SET leased_by = excluded.leased_by, leased_until = excluded.leased_until
 WHERE t.sealed IS NOT DISTINCT FROM $4::bytea
-  AND (t.leased_until IS NULL OR t.leased_until NOT BETWEEN clock_timestamp() AND excluded.leased_until)
+  AND (t.leased_until IS NULL OR t.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $3))
 `
 
 type LeaseOpenIMTokenParams struct {
@@ -37,7 +37,8 @@ type LeaseOpenIMTokenParams struct {
 	Seen         []byte
 }
 
-// Lets one process log in: if nobody else does, and what is saved is what it has seen.
+// Lets one process log in: if nobody else does, and what is saved is what it has seen. The clock is read again
+// behind the lock of the row: who has waited for it would take a lease of meanwhile for one that is too long.
 func (q *Queries) LeaseOpenIMToken(ctx context.Context, db DBTX, arg LeaseOpenIMTokenParams) (int64, error) {
 	result, err := db.Exec(ctx, leaseOpenIMToken,
 		arg.Name,

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,4 +83,37 @@ func TestOpenIMTokenLeaseTogether(t *testing.T) {
 	}
 	many.Wait()
 	require.EqualValues(t, 1, leased.Load())
+}
+
+// Who has waited for the row of another one's lease does not take that for one that is too long.
+func TestLeaseBehindALock(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s, conn := open(t, url), pgtest.Connect(t, url)
+	name := [32]byte{1}
+	_, err := conn.Exec(t.Context(), "INSERT INTO openim_tokens (name) VALUES ($1)", name[:])
+	require.NoError(t, err)
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "SELECT FROM openim_tokens FOR UPDATE")
+	require.NoError(t, err)
+	leased := make(chan error, 1)
+	go func() {
+		taken, err := s.LeaseOpenIMToken(t.Context(), name, nil, [16]byte{2}, time.Minute)
+		if taken {
+			err = errors.New("it took the lease of another one")
+		}
+		leased <- err
+	}()
+	waits := pgtest.Connect(t, url)
+	eventually(t, "it waits", func() bool {
+		var n int
+		err := waits.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&n)
+		require.NoError(t, err)
+		return n > 0
+	})
+	_, err = tx.Exec(t.Context(), "UPDATE openim_tokens SET leased_by = gen_random_uuid(), leased_until = clock_timestamp() + interval '1 minute'")
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, <-leased)
 }
