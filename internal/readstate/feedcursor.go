@@ -17,6 +17,16 @@ type Snapshot struct {
 	Running    []uint64 // in increasing order
 }
 
+// NewSnapshot gives the snapshot of what came before a transaction and is not among those that run, which are in
+// increasing order and before it.
+func NewSnapshot(xmax uint64, running []uint64) Snapshot {
+	s := Snapshot{XMin: xmax, XMax: xmax, Running: running}
+	if len(running) > 0 {
+		s.XMin = running[0]
+	}
+	return s
+}
+
 // Shows reports whether what a transaction has committed is visible.
 func (s *Snapshot) Shows(xid uint64) bool {
 	if xid >= s.XMax {

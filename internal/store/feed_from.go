@@ -50,11 +50,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from time.Time) (cursor readsta
 		dropped := uint64(value(row.DroppedXid)) //nolint:gosec // transactions count from 0
 		complete = dropped == 0 || keptSince(days, from) && !droppedSince(&readstate.Revision{Snapshot: cursor.Seen}, dropped)
 		if droppedSince(&readstate.Revision{Snapshot: cursor.Seen}, dropped) {
-			cursor.Seen.XMax = max(cursor.Seen.XMax, dropped+1) // the earliest that shows all of that
-			cursor.Seen.XMin = cursor.Seen.XMax
-			if len(cursor.Seen.Running) > 0 {
-				cursor.Seen.XMin = cursor.Seen.Running[0]
-			}
+			cursor.Seen = readstate.NewSnapshot(max(cursor.Seen.XMax, dropped+1), cursor.Seen.Running) // the earliest that shows all of that
 		}
 		cursor.Source, err = s.feedSource(ctx, &server)
 		return err
@@ -67,17 +63,9 @@ func (s *Store) ChangesFrom(ctx context.Context, from time.Time) (cursor readsta
 
 // before gives the snapshot that shows, of what another one does, what came before a transaction.
 func before(now *readstate.Snapshot, xid uint64) readstate.Snapshot {
-	s := readstate.Snapshot{XMax: min(xid, now.XMax)}
-	for _, running := range now.Running { // their changes are to come
-		if running < s.XMax {
-			s.Running = append(s.Running, running)
-		}
-	}
-	s.XMin = s.XMax
-	if len(s.Running) > 0 {
-		s.XMin = s.Running[0]
-	}
-	return s
+	xmax := min(xid, now.XMax)
+	n, _ := slices.BinarySearch(now.Running, xmax) // their changes are to come
+	return readstate.NewSnapshot(xmax, slices.Clone(now.Running[:n]))
 }
 
 // keptSince reports whether the partition of a moment is there, which those after it then are, too.

@@ -197,20 +197,17 @@ func (r *feedRound) collect(ctx context.Context, tx pgx.Tx, rows []db.ListChange
 // cut gives the snapshot that shows, of what until shows and since does not, transactions up to
 // one only.
 func cut(since, until *readstate.Snapshot, xid uint64) readstate.Snapshot {
-	s := readstate.Snapshot{XMax: max(xid+1, since.XMax)}
+	xmax := max(xid+1, since.XMax)
+	var left []uint64
 	running := append(slices.Clone(since.Running), until.Running...)
 	slices.Sort(running)
 	for _, x := range slices.Compact(running) {
 		unseen := !since.Shows(x) && (x > xid || !until.Shows(x))
-		if x < s.XMax && unseen {
-			s.Running = append(s.Running, x)
+		if x < xmax && unseen {
+			left = append(left, x)
 		}
 	}
-	s.XMin = s.XMax
-	if len(s.Running) > 0 {
-		s.XMin = s.Running[0]
-	}
-	return s
+	return readstate.NewSnapshot(xmax, left)
 }
 
 // take takes what is wanted of a row.
