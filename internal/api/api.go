@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -126,7 +125,7 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	}
 	engine.Use(h.fastPath)
 	engine.Use(func(c *gin.Context) {
-		if route := c.FullPath(); route == changesPath || strings.HasSuffix(route, "/test") {
+		if route := c.FullPath(); route == changesPath || route == testRoute {
 			lasting(c)
 		}
 	})

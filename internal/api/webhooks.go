@@ -17,6 +17,7 @@ const (
 	webhooksPath = "/v1/webhooks"
 	webhookPath  = webhooksPath + "/{id}"
 	testPath     = webhookPath + "/test"
+	testRoute    = webhooksPath + "/:id/test" // as gin has it
 	// testTime is how long a test of a webhook may take.
 	testTime = 30 * time.Second
 )

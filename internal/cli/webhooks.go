@@ -34,7 +34,7 @@ func (v *service) newWebhooks() *webhooks {
 	w := &webhooks{Manager: manager, deliverer: delivery.New(delivery.Options{
 		Store: v.store, Feed: v.feed, Client: manager.Client, Now: manager.Now, Observe: v.reportWebhooks, Logger: v.logger,
 		Encoding: delivery.Encoding{
-			Types: manager.Types, TypeOf: api.ChangeType,
+			TypeOf: api.ChangeType,
 			Append: func(b []byte, c *readstate.FeedChange, cursor string, at time.Time) []byte {
 				change := api.NewChange(c, cursor, at)
 				return change.AppendJSON(b)
@@ -88,7 +88,7 @@ func pausedText(hooks []*webhookout.Webhook) string {
 }
 
 func failingText(hooks []*webhookout.Webhook) string {
-	return "failing, and tried again every five minutes at least: " + nameWebhooks(hooks) + ". readmark webhook show tells the last attempts of one"
+	return "failing, and tried again: " + nameWebhooks(hooks) + ". readmark webhook show tells the last attempts of one"
 }
 
 func nameWebhooks(hooks []*webhookout.Webhook) string {

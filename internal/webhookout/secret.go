@@ -3,9 +3,7 @@ package webhookout
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"log/slog"
-	"strings"
 	"time"
 )
 
@@ -27,16 +25,6 @@ func NewSecret() Secret {
 
 // Text is the secret in the form in which receivers are given it.
 func (s Secret) Text() string { return secretPrefix + base64.StdEncoding.EncodeToString(s) }
-
-// ParseSecret reads what Text has given.
-func ParseSecret(text string) (Secret, error) {
-	body, found := strings.CutPrefix(text, secretPrefix)
-	secret, err := base64.StdEncoding.DecodeString(body)
-	if !found || err != nil || len(secret) != secretBytes {
-		return nil, errors.New("is not a secret")
-	}
-	return secret, nil
-}
 
 const redacted = "[redacted]"
 

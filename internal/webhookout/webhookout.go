@@ -145,12 +145,12 @@ func (s *Settings) Check(known []string) error {
 		}
 	}
 	s.Types = slices.DeleteFunc(slices.Clone(known), func(name string) bool { return !slices.Contains(s.Types, name) })
-	for field, prefix := range map[string]string{"usersPrefix": s.UserPrefix, "groupsPrefix": s.GroupPrefix} {
-		if prefix == "" {
+	for _, prefix := range []struct{ field, text string }{{"usersPrefix", s.UserPrefix}, {"groupsPrefix", s.GroupPrefix}} {
+		if prefix.text == "" {
 			continue
 		}
-		if err := readstate.CheckID(prefix); err != nil {
-			return &FieldError{field, err.Error()}
+		if err := readstate.CheckID(prefix.text); err != nil {
+			return &FieldError{prefix.field, err.Error()}
 		}
 	}
 	if len(s.Description) > MaxDescriptionBytes || !utf8.ValidString(s.Description) || strings.ContainsFunc(s.Description, isControl) {

@@ -56,8 +56,6 @@ type LeaseStore interface {
 
 // Encoding is how changes are written, the same as the API has them.
 type Encoding struct {
-	// Types are the names of all types of changes.
-	Types []string
 	// TypeOf gives the type of a kind.
 	TypeOf func(kind readstate.FeedKind) string
 	// Append appends a change as JSON.

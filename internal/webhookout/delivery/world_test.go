@@ -36,7 +36,7 @@ const patience = time.Minute
 
 func encoding() delivery.Encoding {
 	return delivery.Encoding{
-		Types: api.ChangeTypes(), TypeOf: api.ChangeType,
+		TypeOf: api.ChangeType,
 		Append: func(b []byte, c *readstate.FeedChange, cursor string, at time.Time) []byte {
 			change := api.NewChange(c, cursor, at)
 			return change.AppendJSON(b)
