@@ -262,15 +262,34 @@ func (p *program) showWebhook(hook *webhookout.Webhook, attempts []webhookout.At
 	return table.Flush()
 }
 
+// webhookChange is a command that changes one webhook, and says so: as a sentence, or by the webhook as it is then.
+func (p *program) webhookChange(use, short string, change func(ctx context.Context, m *delivery.Manager, id uuid.UUID) (said string, err error)) *cobra.Command {
+	var asJSON bool
+	command := p.webhookAction(use, short, func(ctx context.Context, m *delivery.Manager, id uuid.UUID) error {
+		said, err := change(ctx, m, id)
+		if err != nil {
+			return err
+		}
+		if !asJSON {
+			p.tell("%s", said)
+			return nil
+		}
+		hook, err := m.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		return p.writeJSON(api.NewWebhook(&hook))
+	})
+	command.Flags().BoolVar(&asJSON, "json", false, "print the webhook, as it is then, as one JSON object")
+	return command
+}
+
 func (p *program) webhookUpdateCommand() *cobra.Command {
 	var f webhookFlags
 	var changed func(string) bool
-	command := p.webhookAction("update", "Change what is given of a webhook", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) error {
+	command := p.webhookChange("update", "Change what is given of a webhook", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) (string, error) {
 		hook, err := m.Set(ctx, id, func(s *webhookout.Settings) { f.take(s, changed) })
-		if err == nil {
-			p.tell("Webhook %s is changed: %s", id, hook.URL)
-		}
-		return err
+		return fmt.Sprintf("Webhook %s is changed: %s", id, hook.URL), err
 	})
 	f.add(command.Flags())
 	changed = command.Flags().Changed
@@ -278,33 +297,35 @@ func (p *program) webhookUpdateCommand() *cobra.Command {
 }
 
 func (p *program) webhookPauseCommand() *cobra.Command {
-	return p.webhookAction("pause", "Deliver nothing to a webhook until it is resumed", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) error {
-		err := m.PauseWebhook(ctx, id)
-		if err == nil {
-			p.tell("Webhook %s is paused. What changes meanwhile is delivered when it is resumed, as far as changes are kept by then", id)
-		}
-		return err
+	return p.webhookChange("pause", "Deliver nothing to a webhook until it is resumed", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) (string, error) {
+		return fmt.Sprintf("Webhook %s is paused. What changes meanwhile is delivered when it is resumed, as far as changes are kept by then", id), m.PauseWebhook(ctx, id)
 	})
 }
 
 func (p *program) webhookResumeCommand() *cobra.Command {
-	return p.webhookAction("resume", "Have a webhook be delivered again, from where it was", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) error {
-		err := m.ResumeWebhook(ctx, id)
-		if err == nil {
-			p.tell("Webhook %s is delivered again. If what it was not sent is not kept any more, its first delivery is a resync", id)
-		}
-		return err
+	return p.webhookChange("resume", "Have a webhook be delivered again, from where it was", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) (string, error) {
+		return fmt.Sprintf("Webhook %s is delivered again. If what it was not sent is not kept any more, its first delivery is a resync", id), m.ResumeWebhook(ctx, id)
 	})
 }
 
 func (p *program) webhookDeleteCommand() *cobra.Command {
-	return p.webhookAction("delete", "Delete a webhook", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) error {
-		err := m.DeleteWebhook(ctx, id)
+	var asJSON bool
+	command := p.webhookAction("delete", "Delete a webhook", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) error {
+		hook, err := m.Get(ctx, id)
 		if err == nil {
-			p.tell("Webhook %s is deleted", id)
+			err = m.DeleteWebhook(ctx, id)
 		}
-		return err
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return p.writeJSON(api.NewWebhook(&hook))
+		}
+		p.tell("Webhook %s is deleted", id)
+		return nil
 	})
+	command.Flags().BoolVar(&asJSON, "json", false, "print the webhook, as it was, as one JSON object")
+	return command
 }
 
 func (p *program) webhookTestCommand() *cobra.Command {
@@ -331,11 +352,14 @@ func (p *program) webhookTestCommand() *cobra.Command {
 
 func (p *program) webhookReplayCommand() *cobra.Command {
 	var from string
+	var asJSON bool
 	command := p.webhookAction("replay", "Deliver everything from a moment on again", func(ctx context.Context, m *delivery.Manager, id uuid.UUID) error {
 		complete, err := m.Replay(ctx, id, from)
 		switch {
 		case err != nil:
 			return err
+		case asJSON:
+			return p.writeJSON(api.Replay{From: from, Complete: complete})
 		case complete:
 			p.tell("Webhook %s gets everything from there on, and a little from before, as it is now", id)
 		default:
@@ -345,6 +369,7 @@ func (p *program) webhookReplayCommand() *cobra.Command {
 	})
 	command.Use = "replay ID --from TIME"
 	command.Flags().StringVar(&from, "from", "", "from which moment on, RFC 3339, or behind which change, its cursor (needed)")
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return command
 }
 

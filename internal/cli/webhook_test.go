@@ -270,3 +270,27 @@ func TestWebhookToThisMachine(t *testing.T) {
 	require.Empty(t, r.ids)
 	s.end()
 }
+
+// Each command prints one JSON object where it is asked for one.
+func TestWebhookCommandsInJSON(t *testing.T) {
+	t.Parallel()
+	environment := allowing(t)
+	r := receiveWebhook(t)
+	object := func(args ...string) (decoded map[string]any) {
+		out, _ := webhook(t, environment, append(args, "--json")...)
+		require.NoError(t, json.Unmarshal([]byte(out), &decoded), "%v: %s", args, out)
+		return decoded
+	}
+	made := object("create", "--url", r.URL)
+	id := made["id"].(string)
+	r.set(made["secret"].(string), http.StatusOK)
+	require.Equal(t, "paused", object("pause", id)["state"])
+	require.Equal(t, "active", object("resume", id)["state"])
+	require.Equal(t, "badges", object("update", id, "--description", "badges")["description"])
+	require.Contains(t, object("show", id), "attempts")
+	require.EqualValues(t, http.StatusOK, object("test", id)["status"])
+	require.Equal(t, true, object("replay", id, "--from", time.Now().UTC().Format(time.RFC3339))["complete"])
+	require.Contains(t, object("rotate", id), "secret")
+	require.Equal(t, id, object("delete", id)["id"])
+	require.Empty(t, object("list")["webhooks"])
+}
