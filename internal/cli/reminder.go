@@ -94,7 +94,7 @@ func (p *program) reminderCreate(ctx context.Context, s *store.Store, rule reads
 	if asJSON {
 		return p.writeJSON(told)
 	}
-	p.tell("Rule %s: reminder.due when %s unread for %s; %s; counted per %s. It reminds within seconds after that, wherever readmark serve runs",
+	p.tell("Rule %s: reminder.due when %s unread for %s; %s; counted per %s. Reminders come while readmark serve runs, in a busy group late by a sixteenth of that time, 10 minutes at most",
 		rule.Name, messages(rule.MinUnread), told.After, prefixes(rule.UserPrefix, rule.GroupPrefix), rule.Scope)
 	return nil
 }
