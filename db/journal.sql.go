@@ -533,7 +533,9 @@ func (q *Queries) ListGroupJournal(ctx context.Context, db DBTX, arg ListGroupJo
 }
 
 const listMessageEvents = `-- name: ListMessageEvents :many
-SELECT j.group_id::text AS group_id, j.message_id::text AS message_id, j.received_at, j.id, j.read_seq
+SELECT
+    j.group_id::text AS group_id, j.message_id::text AS message_id, j.received_at, j.id, j.read_seq, j.sent_at, j.group_unsequenced,
+    j.group_max_seq, j.group_max_seq_time, j.group_base_seq
 FROM (
     SELECT
         unnest($1::text[]) AS user_id,
@@ -555,11 +557,16 @@ type ListMessageEventsParams struct {
 }
 
 type ListMessageEventsRow struct {
-	GroupID    string
-	MessageID  string
-	ReceivedAt time.Time
-	ID         pgtype.UUID
-	ReadSeq    *int64
+	GroupID          string
+	MessageID        string
+	ReceivedAt       time.Time
+	ID               pgtype.UUID
+	ReadSeq          *int64
+	SentAt           *time.Time
+	GroupUnsequenced *int64
+	GroupMaxSeq      *int64
+	GroupMaxSeqTime  *time.Time
+	GroupBaseSeq     *int64
 }
 
 // What the journal has of messages, each from a moment on.
@@ -584,6 +591,11 @@ func (q *Queries) ListMessageEvents(ctx context.Context, db DBTX, arg ListMessag
 			&i.ReceivedAt,
 			&i.ID,
 			&i.ReadSeq,
+			&i.SentAt,
+			&i.GroupUnsequenced,
+			&i.GroupMaxSeq,
+			&i.GroupMaxSeqTime,
+			&i.GroupBaseSeq,
 		); err != nil {
 			return nil, err
 		}

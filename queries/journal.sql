@@ -158,7 +158,9 @@ LIMIT @max_rows;
 
 -- name: ListMessageEvents :many
 -- What the journal has of messages, each from a moment on.
-SELECT j.group_id::text AS group_id, j.message_id::text AS message_id, j.received_at, j.id, j.read_seq
+SELECT
+    j.group_id::text AS group_id, j.message_id::text AS message_id, j.received_at, j.id, j.read_seq, j.sent_at, j.group_unsequenced,
+    j.group_max_seq, j.group_max_seq_time, j.group_base_seq
 FROM (
     SELECT
         unnest(@user_ids::text[]) AS user_id,

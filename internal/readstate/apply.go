@@ -50,7 +50,7 @@ type Loaded struct {
 	// order: nothing, unless events come late. Messages is what it has of before of the
 	// messages that the events and Journal are about.
 	Journal  []Entry
-	Messages []Event
+	Messages []Entry
 	// Estimates is, of pairs that an earlier call has named in NeedEstimates, the newest
 	// row before those of Journal that gave a read position.
 	Estimates map[Pair]Entry
@@ -135,6 +135,9 @@ type applying struct {
 type seen struct {
 	announcedAt time.Time // zero: nothing
 	sequenced   bool      // its seq, too
+	// countedFrom is the group's highest seq when the message was counted as one that has none;
+	// 0: it was not, or no seq was known. A higher seq covers it.
+	countedFrom int64
 }
 
 // step is an event at its place; stored, where the journal has it.
@@ -230,11 +233,13 @@ func (a *applying) walk(steps []step) {
 		var message seen
 		if entry.Kind == EventMessage {
 			message = a.messages[MessageKey{s.GroupID, s.MessageID}]
-			a.see(&entry.Event)
 		}
 		var moved *GroupPosition // by the event
 		if s.GroupID != "" {
 			moved = a.reach(&entry, message)
+		}
+		if entry.Kind == EventMessage {
+			a.see(&entry)
 		}
 		switch {
 		case s.stored == nil:
@@ -279,10 +284,17 @@ func (a *applying) reach(e *Entry, message seen) (moved *GroupPosition) {
 }
 
 // see remembers a message for what follows.
-func (a *applying) see(e *Event) {
+func (a *applying) see(e *Entry) {
 	key := MessageKey{e.GroupID, e.MessageID}
 	m := a.messages[key]
-	a.messages[key] = seen{earlier(m.announcedAt, e.At), m.sequenced || e.ReadSeq > 0}
+	m.sequenced = m.sequenced || e.ReadSeq > 0
+	if m.announcedAt.IsZero() || !e.At.After(m.announcedAt) { // the first is counted
+		m.announcedAt, m.countedFrom = e.At, 0
+		if before := &e.Checkpoint; e.ReadSeq == 0 && before.HasSeq && !before.hasSent(&e.Event, e.At) {
+			m.countedFrom = before.MaxSeq
+		}
+	}
+	a.messages[key] = m
 }
 
 func (a *applying) position(groupID string) GroupPosition {

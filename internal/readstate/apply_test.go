@@ -53,7 +53,7 @@ func (l *ledger) commit(events []readstate.Event) readstate.Effects {
 	}
 	for _, e := range l.journal {
 		if e.Kind == readstate.EventMessage && wanted[readstate.MessageKey{GroupID: e.GroupID, MessageID: e.MessageID}] {
-			loaded.Messages = append(loaded.Messages, e.Event)
+			loaded.Messages = append(loaded.Messages, e)
 		}
 	}
 	options := readstate.Options{Now: l.now, CanLookUp: true}

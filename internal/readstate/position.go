@@ -125,7 +125,7 @@ func (p *GroupPosition) message(e *Event, m seen) {
 			p.openGap(p.UnsequencedAt) // seqs of before may be those of others, which are announced late
 		}
 		p.learn(e.ReadSeq, e.At, e.SentAt)
-	case !m.announcedAt.IsZero() && !m.sequenced && !m.announcedAt.Before(p.CoveredUntil) && !p.hasSent(e, m.announcedAt):
+	case !m.sequenced && e.ReadSeq <= m.countedFrom && !m.announcedAt.Before(p.RestartedAt): // nothing else covers it
 		p.setUnsequenced(p.Unsequenced-1, e.At)
 	}
 }

@@ -1,6 +1,7 @@
 package readstate_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -71,6 +72,32 @@ func TestRestartIsToldByMessages(t *testing.T) {
 				require.True(t, exact, "OpenIM says that nothing began anew")
 			}
 			require.Empty(t, l.differences(l.replayed()))
+		})
+	}
+}
+
+// After seqs have begun anew a little below the old ones, a message may get a seq that was known
+// when it was announced: no rise of the highest seq covers it, whichever message's seq is told
+// first.
+func TestMessageWithSeqThatWasKnown(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for name, first := range map[string]int64{"the new seq first": 11, "the known seq first": 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, f := newLedger(), &told{}
+			l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0)})
+			l.commit([]readstate.Event{f.message("c", time.Minute, "m10", 0, time.Minute), f.message("c", time.Minute+ms, "m11", 0, time.Minute)})
+			for i, seq := range []int64{first, 21 - first} {
+				l.commit([]readstate.Event{f.message("c", time.Minute+time.Duration(3+i)*ms, "m"+strconv.FormatInt(seq, 10), seq, time.Minute)})
+			}
+			l.commit([]readstate.Event{f.snapshot("a", 2*time.Minute, 11, time.Minute)})
+			for range 2 {
+				count, exact := l.shows("a")
+				require.EqualValues(t, 1, count, "11, of which 10 are read")
+				require.True(t, exact)
+				l = l.replayed()
+			}
 		})
 	}
 }

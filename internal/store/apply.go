@@ -165,9 +165,11 @@ func (t *transaction) apply(ctx context.Context) (more bool, err error) {
 	if err := t.lookUpMembers(ctx); err != nil {
 		return more, err
 	}
-	for i := range now {
-		if now[i].Kind == readstate.EventMessage {
-			t.loaded.Messages = append(t.loaded.Messages, now[i])
+	for _, entries := range [][]readstate.Entry{t.effects.Inserted, t.effects.Corrected} {
+		for i := range entries {
+			if entries[i].Kind == readstate.EventMessage {
+				t.loaded.Messages = append(t.loaded.Messages, entries[i])
+			}
 		}
 	}
 	return more, nil

@@ -33,7 +33,7 @@ func (s *Store) askStates(ctx context.Context, queue *pipeline, pairs []readstat
 
 // askMessages queues loading what the journal has of messages. All callbacks of a message come
 // after it was sent.
-func (s *Store) askMessages(ctx context.Context, queue *pipeline, messages []readstate.Event, into *[]readstate.Event) {
+func (s *Store) askMessages(ctx context.Context, queue *pipeline, messages []readstate.Event, into *[]readstate.Entry) {
 	if len(messages) == 0 {
 		return
 	}
@@ -60,10 +60,12 @@ func (s *Store) askMessages(ctx context.Context, queue *pipeline, messages []rea
 	queue.ask(func(conn db.DBTX) error {
 		rows, err := s.queries.ListMessageEvents(ctx, s.journalSince(conn, p.Oldest), p)
 		for _, row := range rows {
-			*into = append(*into, readstate.Event{
-				Kind: readstate.EventMessage, GroupID: row.GroupID, MessageID: row.MessageID,
-				At: row.ReceivedAt.UTC(), ID: readstate.ID(row.ID.Bytes), ReadSeq: value(row.ReadSeq),
-			})
+			*into = append(*into, entry(&db.Journal{
+				Kind: db.EventKind(readstate.EventMessage), GroupID: &row.GroupID, MessageID: &row.MessageID,
+				ReceivedAt: row.ReceivedAt, ID: row.ID, ReadSeq: row.ReadSeq, SentAt: row.SentAt,
+				GroupUnsequenced: row.GroupUnsequenced, GroupBaseSeq: row.GroupBaseSeq,
+				GroupMaxSeq: row.GroupMaxSeq, GroupMaxSeqTime: row.GroupMaxSeqTime,
+			}))
 		}
 		return err
 	})
