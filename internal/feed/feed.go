@@ -249,6 +249,12 @@ func (f *Feed) handOutChange(b *batch, c *readstate.FeedChange) {
 			s.queued(b)
 		}
 		return
+	case c.Erased:
+		for _, subs := range f.users {
+			for s := range subs {
+				s.queued(b)
+			}
+		}
 	case c.UserID != "":
 		for s := range f.users[c.UserID] {
 			if c.Kind == readstate.FeedChanged {

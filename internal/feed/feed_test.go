@@ -322,3 +322,36 @@ func keys(changes []readstate.FeedChange) (list []readstate.FeedKey) {
 	}
 	return list
 }
+
+// TestErasedGroupIsToldToItsUsers: a subscriber of one user is told that a group was erased, also who joins
+// while it is, and finds nothing of it any more.
+func TestErasedGroupIsToldToItsUsers(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	p := newProcess(t, url)
+	removed := readstate.FeedKey{UserID: "u1", GroupID: "g1", Kind: readstate.FeedRemoved}
+	e := readstate.Event{
+		Kind: readstate.EventReceipt, ID: readstate.ID(uuid.Must(uuid.NewV7())), At: p.Clock().Now(), UserID: "u1", GroupID: "g1", ContentType: 101,
+	}
+	require.NoError(t, p.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{e}, Fresh: true}))
+	_, err := pgtest.Connect(t, url).Exec(t.Context(), "DELETE FROM states") // as an erasure does before it tells who was erased
+	require.NoError(t, err)
+	joined := p.feed.Subscribe(nil, readstate.FeedFilter{UserID: "u1"})
+	defer joined.Close()
+	other := p.feed.Subscribe(nil, readstate.FeedFilter{UserID: "u1", GroupID: "g2"})
+	defer other.Close()
+	for _, s := range []*feed.Subscription{joined, other} {
+		_, err := s.Poll(t.Context(), 10)
+		require.NoError(t, err)
+		_, err = next(t.Context(), s, 200*time.Millisecond) // what comes then is handed out from memory
+		require.NoError(t, err)
+	}
+	_, err = p.EraseGroup(t.Context(), "g1")
+	require.NoError(t, err)
+	page, err := next(t.Context(), joined, 10*time.Second)
+	require.NoError(t, err)
+	require.Contains(t, keys(page.Changes), removed)
+	page, err = next(t.Context(), other, 100*time.Millisecond)
+	require.NoError(t, err)
+	require.Empty(t, page.Changes)
+}

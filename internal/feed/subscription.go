@@ -310,6 +310,8 @@ func (s *Subscription) changesOfUser(b *batch) (list []readstate.FeedChange, kno
 		case c.UserID == userID && c.GroupID != "" && c.Kind == readstate.FeedRemoved:
 			delete(s.states, c.GroupID)
 			moved[c.GroupID] = c
+		case c.Erased && !member:
+			moved[c.GroupID] = &readstate.FeedChange{FeedKey: readstate.FeedKey{GroupID: c.GroupID, UserID: userID, Kind: readstate.FeedRemoved}}
 		case c.GroupID == "" || c.UserID != "" || member && c.Kind != readstate.FeedAdvanced: // wholes
 			s.states = nil
 			return nil, false

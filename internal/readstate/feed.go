@@ -52,6 +52,9 @@ type FeedChange struct {
 	Position ServedPosition
 	RuleName string
 	Badge    *Badge
+	// Erased says of a whole group that is removed that it was erased. Subscribers of single users are
+	// told that, too, whether they were members or not: what says so has gone with the group.
+	Erased bool
 }
 
 // FeedFilter says which changes are wanted. The zero value wants all.

@@ -38,6 +38,7 @@ type feedRound struct {
 	// What is named by the rows, as far as it is wanted.
 	pairs                             map[readstate.Pair]naming
 	positions, users, groups, rebased map[string]bool
+	erased                            map[string]bool // those of groups that were erased
 	lookups                           map[string]bool // users of whom a lookup of all groups was queued or has ended
 	everything                        bool
 	erasureKey                        erasureKey
@@ -59,7 +60,7 @@ const (
 
 func (r *feedRound) init() {
 	r.pairs, r.reminders, r.began = map[readstate.Pair]naming{}, map[readstate.FeedKey]readstate.Moment{}, r.recordedAt()
-	for _, set := range []*map[string]bool{&r.positions, &r.users, &r.groups, &r.rebased, &r.lookups} {
+	for _, set := range []*map[string]bool{&r.positions, &r.users, &r.groups, &r.rebased, &r.erased, &r.lookups} {
 		*set = map[string]bool{}
 	}
 }
@@ -305,6 +306,7 @@ func (r *feedRound) takeErased(ctx context.Context, tx pgx.Tx, sealed []byte) er
 		r.everything = true
 	case kind == groupSubject && r.filter.WantsGroup(id):
 		r.everything = r.everything || r.filter.OnlyUsers
+		r.erased[id] = true
 		r.takeGroup(id, byName)
 	case kind == userSubject && r.filter.WantsUser(id):
 		r.everything = r.everything || r.filter.GroupPrefix != ""

@@ -170,7 +170,9 @@ func (t *telling) tellGroups() {
 		}
 		position, known := t.positions[groupID]
 		if t.groups[groupID] || !known || position.DismissedAt != 0 {
-			t.removed(groupID, "")
+			t.add(&readstate.FeedChange{
+				FeedKey: readstate.FeedKey{GroupID: groupID, Kind: readstate.FeedRemoved}, Erased: t.erased[groupID],
+			})
 		}
 		if t.filter.WantsPositions() && known {
 			t.tellPosition(groupID)

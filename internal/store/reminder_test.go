@@ -73,19 +73,31 @@ func (r *remindTest) event(kind readstate.EventKind, user, group string) readsta
 
 func (r *remindTest) commit(events ...readstate.Event) {
 	r.t.Helper()
-	require.NoError(r.t, r.Commit(r.t.Context(), readstate.Batch{Events: events}))
+	r.patiently(func() error { return r.Commit(r.t.Context(), readstate.Batch{Events: events}) })
 	r.follow()
+}
+
+// patiently does something until the database takes it: a connection may be of a server that was killed.
+func (r *remindTest) patiently(do func() error) {
+	r.t.Helper()
+	for err := do(); err != nil; err = do() {
+		require.ErrorIs(r.t, err, readstate.ErrUnavailable)
+	}
 }
 
 // follow has the work know what was written: it takes it for written now.
 func (r *remindTest) follow() {
 	r.t.Helper()
-	leads, err := r.work.Lease(r.t.Context())
-	require.NoError(r.t, err)
-	require.True(r.t, leads)
+	r.patiently(func() error {
+		leads, err := r.work.Lease(r.t.Context())
+		require.True(r.t, leads || err != nil)
+		return err
+	})
 	for more := true; more; {
-		more, err = r.work.Follow(r.t.Context())
-		require.NoError(r.t, err)
+		r.patiently(func() (err error) {
+			more, err = r.work.Follow(r.t.Context())
+			return err
+		})
 	}
 }
 

@@ -66,7 +66,8 @@ func (c *Consumer) Apply(ctx context.Context, change *readstate.FeedChange) erro
 
 func (c *Consumer) take(pair readstate.Pair, v *readstate.Served, p *readstate.ServedPosition) {
 	before := c.members[pair]
-	if v.UpdatedAt < before.stateAt || p.UpdatedAt < before.positionAt {
+	erased := p.UpdatedAt == 0 // the position goes first when a group is erased
+	if v.UpdatedAt < before.stateAt || p.UpdatedAt < before.positionAt && !erased {
 		c.Backwards = fmt.Sprintf("%v: %+v after %+v", pair, v, before)
 	}
 	c.positions[pair.GroupID] = p.Number()
