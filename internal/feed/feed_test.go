@@ -323,6 +323,49 @@ func keys(changes []readstate.FeedChange) (list []readstate.FeedKey) {
 	return list
 }
 
+// TestPagesOfAnOlderRound: what is written while a subscriber reads a round page by page is told behind
+// its last page, also where it was handed out meanwhile.
+func TestPagesOfAnOlderRound(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, pgtest.New(t))
+	write := func(users ...string) {
+		var events []readstate.Event
+		for _, user := range users {
+			events = append(events, readstate.Event{
+				Kind: readstate.EventReceipt, ID: readstate.ID(uuid.Must(uuid.NewV7())), At: p.Clock().Now(), UserID: user, GroupID: "g", ContentType: 101,
+			})
+		}
+		require.NoError(t, p.Commit(t.Context(), readstate.Batch{Events: events, Fresh: true}))
+	}
+	take := func(s *feed.Subscription, limit int, last string) (told []string) {
+		for !slices.Contains(told, last) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			page, err := s.Next(ctx, limit)
+			cancel()
+			require.NoError(t, err)
+			require.NotEmpty(t, page.Changes, "%s is missing, after %v", last, told)
+			for _, key := range keys(page.Changes) {
+				told = append(told, key.UserID)
+			}
+			if len(told) == limit {
+				return told
+			}
+		}
+		return told
+	}
+	begin, err := p.Changes(t.Context(), nil, readstate.FeedFilter{}, 1)
+	require.NoError(t, err)
+	write("a", "b", "c", "d", "e")
+	paged, other := p.feed.Subscribe(&begin.Next, readstate.FeedFilter{}), p.feed.Subscribe(&begin.Next, readstate.FeedFilter{})
+	defer paged.Close()
+	defer other.Close()
+	require.Equal(t, []string{"a", "b"}, take(paged, 2, "e"))
+	take(other, 10, "e")
+	write("f")
+	take(other, 10, "f") // the batch was handed out
+	require.Subset(t, take(paged, 1000, "f"), []string{"c", "d", "e"})
+}
+
 // TestErasedGroupIsToldToItsUsers: a subscriber of one user is told that a group was erased, also who joins
 // while it is, and finds nothing of it any more.
 func TestErasedGroupIsToldToItsUsers(t *testing.T) {

@@ -129,7 +129,7 @@ func (s *Subscription) Poll(ctx context.Context, limit int) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	s.cursor, s.asks = &page.Next, false
+	s.cursor, s.asks = &page.Next, page.More // until then it has less than what was dropped for it
 	return Page{page, asOf}, nil
 }
 

@@ -68,7 +68,7 @@ func (c *Consumer) take(pair readstate.Pair, v *readstate.Served, p *readstate.S
 	before := c.members[pair]
 	erased := p.UpdatedAt == 0 // the position goes first when a group is erased
 	if v.UpdatedAt < before.stateAt || p.UpdatedAt < before.positionAt && !erased {
-		c.Backwards = fmt.Sprintf("%v: %+v after %+v", pair, v, before)
+		c.Backwards = fmt.Sprintf("%v: %+v, position %+v, after %+v", pair, v, p, before)
 	}
 	c.positions[pair.GroupID] = p.Number()
 	c.members[pair] = member{
