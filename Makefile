@@ -18,10 +18,13 @@ FUZZTIME ?= 30s
 FUZZMIN := -fuzzminimizetime 1s
 
 .DEFAULT_GOAL := help
-.PHONY: run build completion install image release test test-race test-pgbouncer test-docker bench fuzz lint govulncheck generate verify help
+.PHONY: run demo build completion install image release test test-race test-pgbouncer test-docker bench fuzz lint govulncheck generate verify help
 
 run: build ## build and serve on the embedded PostgreSQL, data in ./data
 	exec ./bin/readmark serve
+
+demo: build ## build and serve on a throw-away database, with a simulated OpenIM; Ctrl-C ends it
+	exec ./bin/readmark demo
 
 # -buildvcs=auto also where GOFLAGS says otherwise: `readmark version` names the
 # commit. Off where git is missing or refuses the checkout (another user's).

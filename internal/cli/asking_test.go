@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 )
 
@@ -22,7 +22,7 @@ func inOrder() *rand.Rand { return rand.New(rand.NewPCG(1, 1)) }
 // resolved when it can be.
 func TestUnattributedUntilConfigured(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	model.CreateGroup("g", "a", "b")
 	for range 5 {
 		model.Send("g", "a")
@@ -51,7 +51,7 @@ func TestUnattributedUntilConfigured(t *testing.T) {
 // resolved.
 func TestOpenIMAway(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	model.CreateGroup("g", "a", "b")
 	model.Send("g", "a")
 	model.Send("g", "a")
@@ -94,7 +94,7 @@ func TestDocumentedWithMessages(t *testing.T) {
 	for _, message := range []string{"callbackAfterSendGroupMsgCommand", "callbackAfterMsgSaveDBCommand"} {
 		t.Run(message, func(t *testing.T) {
 			t.Parallel()
-			model := openimtest.New(openimtest.Options{Documented: true, Webhooks: []string{"callbackAfterGroupMsgReadCommand", message}})
+			model := openimsim.New(openimsim.Options{Documented: true, Webhooks: []string{"callbackAfterGroupMsgReadCommand", message}})
 			users := []string{"a", "b", "c"}
 			model.CreateGroup("g", users...)
 			s := serve(t, map[string]string{"DATABASE_URL": pgtest.New(t)})
@@ -106,7 +106,7 @@ func TestDocumentedWithMessages(t *testing.T) {
 					model.Read("g", user, 1+random.Int64N(model.MaxSeq("g")))
 				}
 				for _, event := range model.Take(random, 1, 0) { // one after the other
-					s.deliver([]openimtest.Event{event})
+					s.deliver([]openimsim.Event{event})
 				}
 			}
 			shown := s.shown(users)
@@ -122,7 +122,7 @@ func TestDocumentedWithMessages(t *testing.T) {
 // The sweep heals what no callback told, and says what it found.
 func TestSweep(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	model.CreateGroup("g", "a", "b", "c")
 	model.Send("g", "a")
 	environment := withOpenIM(t, model)
@@ -153,7 +153,7 @@ func TestSweep(t *testing.T) {
 // seq is believed when OpenIM says it twice.
 func TestReconcileCommand(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	model.CreateGroup("g", "a", "b", "c")
 	environment := withOpenIM(t, model)
 	s := serve(t, environment)
@@ -220,7 +220,7 @@ func TestReconcileCommand(t *testing.T) {
 // A group that OpenIM does not know keeps nobody pending, and stops no reconcile.
 func TestUnknownToOpenIM(t *testing.T) {
 	t.Parallel()
-	environment := withOpenIM(t, openimtest.New(openimtest.Options{}))
+	environment := withOpenIM(t, openimsim.New(openimsim.Options{}))
 	s := serve(t, environment)
 	s.read("u", "elsewhere", 4)
 	status, _ := s.post("/callbackAfterCreateGroupChatConversationsCommand", `{"groupId":"elsewhere","conversationId":"sg_elsewhere"}`)
@@ -238,7 +238,7 @@ func TestUnknownToOpenIM(t *testing.T) {
 // The doctor says what is wrong, and leaves nothing behind.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	model.CreateGroup("g", "a", "b")
 	environment := withOpenIM(t, model)
 	environment["READMARK_CALLBACK_TOKEN"] = "hidden-token"
@@ -251,7 +251,7 @@ func TestDoctor(t *testing.T) {
 		require.Contains(t, out, sentence)
 	}
 	require.NotContains(t, out+errs, "hidden-token")
-	require.NotContains(t, out+errs, openimtest.Secret)
+	require.NotContains(t, out+errs, openimsim.Secret)
 	var left int
 	require.NoError(t, pgtest.Connect(t, environment["DATABASE_URL"]).QueryRow(t.Context(),
 		"SELECT (SELECT count(*) FROM states) + (SELECT count(*) FROM journal) + (SELECT count(*) FROM callback_stats)").Scan(&left))
@@ -278,7 +278,7 @@ func TestDoctor(t *testing.T) {
 // as they came; two replicas share the work of asking.
 func TestFaultOutageWithMessages(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{
+	model := openimsim.New(openimsim.Options{Webhooks: []string{
 		"callbackAfterGroupMsgReadCommand", "callbackAfterSendGroupMsgCommand", "callbackAfterMsgSaveDBCommand",
 		"callbackAfterCreateGroupCommand", "callbackAfterJoinGroupCommand", "callbackAfterQuitGroupCommand",
 		"callbackAfterKickGroupCommand", "callbackAfterCreateGroupChatConversationsCommand",
@@ -346,7 +346,7 @@ func TestServerThatCannotSay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			model := openimtest.New(webhookSets()["all"])
+			model := openimsim.New(webhookSets()["all"])
 			environment := withOpenIM(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch r.URL.Path {
 				case "/auth/get_admin_token", "/msg/get_conversations_has_read_and_max_seq", "/group/get_group_member_list":

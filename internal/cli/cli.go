@@ -64,7 +64,7 @@ func Run(ctx context.Context, args []string, environment Environment) int {
 	root.SetArgs(args)
 	root.SetOut(environment.Stdout)
 	root.SetErr(environment.Stderr)
-	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.partitionsCommand(), p.keyCommand(), p.webhookCommand(), p.reminderCommand(),
+	root.AddCommand(p.serveCommand(), p.demoCommand(), p.migrateCommand(), p.partitionsCommand(), p.keyCommand(), p.webhookCommand(), p.reminderCommand(),
 		p.replayCommand(), p.reconcileCommand(), p.doctorCommand(), p.healthcheckCommand(), p.versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		_, _ = fmt.Fprintln(environment.Stderr, "readmark: "+err.Error())

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 )
 
@@ -65,7 +65,7 @@ func (c *changing) has(seq int64) bool {
 // status is 1; the API and the doctor tell the same, until it is repaired.
 func TestReconcileNamesWhatStaysOff(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	model.CreateGroup("g", "a", "b")
 	for range 300 {
 		model.Send("g", "a")

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 )
 
@@ -73,7 +73,7 @@ func TestErase(t *testing.T) {
 // about others nor comparing brings the erased back or calls them wrong; a callback does.
 func TestEraseWhatOpenIMKnows(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	for _, group := range []string{"gone", "other"} {
 		model.CreateGroup(group, "erased", "v")
 		for range 5 {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 )
 
@@ -31,7 +31,7 @@ func asks(r *http.Request) string {
 }
 
 // crowd is many users who become members at once.
-func crowd(model *openimtest.Server, n int) {
+func crowd(model *openimsim.Server, n int) {
 	users := make([]string, n)
 	for i := range users {
 		users[i] = fmt.Sprintf("new%04d", i)
@@ -43,7 +43,7 @@ func crowd(model *openimtest.Server, n int) {
 // have a queue of their own.
 func TestReaderBesideNewMembers(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{readWebhook, "callbackAfterCreateGroupCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{readWebhook, "callbackAfterCreateGroupCommand"}})
 	model.CreateGroup("g", "a", "b")
 	for range 4 {
 		model.Send("g", "a")
@@ -85,7 +85,7 @@ func TestReaderBesideNewMembers(t *testing.T) {
 // BenchmarkReaderBesideNewMembers: from a receipt to the right count while 2,000 new members
 // are looked up, OpenIM answering in 20 ms at 50 requests a second.
 func BenchmarkReaderBesideNewMembers(b *testing.B) {
-	model := openimtest.New(openimtest.Options{Webhooks: []string{readWebhook, "callbackAfterCreateGroupCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{readWebhook, "callbackAfterCreateGroupCommand"}})
 	longGroup(model)
 	s, environment := serveSlow(b, model)
 	s.deliver(model.Take(inOrder(), 1, 0))
@@ -104,7 +104,7 @@ func BenchmarkReaderBesideNewMembers(b *testing.B) {
 func BenchmarkQuietHour(b *testing.B) {
 	const users, groups, members, interval = 1000, 100, 50, 40 * time.Second
 	for b.Loop() {
-		model := openimtest.New(openimtest.Options{Webhooks: []string{readWebhook, "callbackAfterCreateGroupCommand"}})
+		model := openimsim.New(openimsim.Options{Webhooks: []string{readWebhook, "callbackAfterCreateGroupCommand"}})
 		for g := range groups {
 			list := make([]string, members)
 			for i := range list {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 )
@@ -277,7 +277,7 @@ func TestAtIsWhatWasShown(t *testing.T) {
 			seed := rand.Uint64()
 			t.Log("seed", seed)
 			random := rand.New(rand.NewPCG(seed, 2))
-			model := openimtest.New(sets[name])
+			model := openimsim.New(sets[name])
 			environment := withOpenIM(t, model)
 			environment["READMARK_COMMIT_BUDGET"] = "1m" // what waits in the spool is not shown yet
 			s := serve(t, environment)

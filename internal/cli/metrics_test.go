@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 )
 
@@ -54,7 +54,7 @@ func seriesOf(families map[string]*dto.MetricFamily) (names []string) {
 }
 
 // traffic sends some of everything: what is good, bad, unknown, and hostile to labels.
-func (s *service) traffic(model *openimtest.Server) {
+func (s *service) traffic(model *openimsim.Server) {
 	s.t.Helper()
 	model.CreateGroup("of-openim", "m1", "m2")
 	s.deliver(model.Take(nil, 0, 0))
@@ -94,7 +94,7 @@ func (s *service) traffic(model *openimtest.Server) {
 // increase is seen; callers can add none; and what stands in /metrics explains itself.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	environment := withOpenIM(t, model)
 	s := serve(t, environment)
 	before := seriesOf(own(s.scrape()))
@@ -174,7 +174,7 @@ func TestMetricsOfKeys(t *testing.T) {
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	database := pgtest.New(t)
-	environment := withOpenIM(t, openimtest.New(openimtest.Options{}))
+	environment := withOpenIM(t, openimsim.New(openimsim.Options{}))
 	environment["DATABASE_URL"], environment["READMARK_REPLICA_URL"] = database, database // of which the metrics are there, too
 	s := launch(t, environment)
 	var shown []string

@@ -96,7 +96,7 @@ func (p *program) open(
 	}
 	logger := p.logger(&c)
 	p.warnUnknown(ctx, logger)
-	url, stop, err := database(ctx, &c, logger)
+	url, stop, err := database(ctx, &c, false, logger)
 	if errors.Is(err, embeddedpg.ErrInUse) { // a running serve's
 		stop = func() error { return nil }
 		url, err = embeddedpg.Attach(c.DataDir)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 )
 
 const (
@@ -18,9 +18,9 @@ const (
 
 // muteService serves with a user who has 2 and 3 unread messages in two groups, and whom
 // OpenIM has been asked about, and sweeps once an interval.
-func muteService(t *testing.T, interval string, prepare func(*openimtest.Server)) (*service, *openimtest.Server, map[string]string) {
+func muteService(t *testing.T, interval string, prepare func(*openimsim.Server)) (*service, *openimsim.Server, map[string]string) {
 	t.Helper()
-	model := openimtest.New(openimtest.Options{})
+	model := openimsim.New(openimsim.Options{})
 	for groupID, unread := range map[string]int{"g": 2, "h": 3} {
 		model.CreateGroup(groupID, "u", "v")
 		for range 5 {
@@ -61,7 +61,7 @@ func (s *service) mutes(unmuted float64, g, h bool) {
 // lists after the next comparison, and a replay gives it again.
 func TestMutesAreReconciled(t *testing.T) {
 	t.Parallel()
-	s, model, environment := muteService(t, "24h", func(*openimtest.Server) {})
+	s, model, environment := muteService(t, "24h", func(*openimsim.Server) {})
 	s.mutes(5, false, false)
 	reconcile := func() {
 		t.Helper()
@@ -99,7 +99,7 @@ func TestMutesAreReconciled(t *testing.T) {
 // Lookups never ask what is muted.
 func TestMutesOfLookups(t *testing.T) {
 	t.Parallel()
-	s, model, environment := muteService(t, "24h", func(model *openimtest.Server) { model.Mute("h", "u", true) })
+	s, model, environment := muteService(t, "24h", func(model *openimsim.Server) { model.Mute("h", "u", true) })
 	for range 5 {
 		s.look("u")
 		resolved(t, environment["DATABASE_URL"])
@@ -113,7 +113,7 @@ func TestMutesOfLookups(t *testing.T) {
 // reconcile asks at once.
 func TestMutesAreSwept(t *testing.T) {
 	t.Parallel()
-	s, model, environment := muteService(t, "200ms", func(model *openimtest.Server) { model.Mute("h", "u", true) })
+	s, model, environment := muteService(t, "200ms", func(model *openimsim.Server) { model.Mute("h", "u", true) })
 	s.mutes(2, false, true)
 	require.Eventually(t, func() bool {
 		_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
@@ -132,7 +132,7 @@ func TestMutesAreSwept(t *testing.T) {
 // ever, and who has muted everything is still found.
 func TestServerWithoutMutedConversations(t *testing.T) {
 	t.Parallel()
-	s, model, environment := muteService(t, "24h", func(model *openimtest.Server) {
+	s, model, environment := muteService(t, "24h", func(model *openimsim.Server) {
 		model.Mute("g", "u", true)
 		model.Fail = func(path string) int {
 			if path == mutedPath {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 )
 
 // slow answers after a while, as OpenIM does.
@@ -47,7 +47,7 @@ func (s *service) send(client *http.Client, callback func() (command, body strin
 }
 
 // serveSlow serves beside an OpenIM that answers in 20 ms, and may be asked 50 times a second.
-func serveSlow(b *testing.B, model *openimtest.Server) (s *service, environment map[string]string) {
+func serveSlow(b *testing.B, model *openimsim.Server) (s *service, environment map[string]string) {
 	b.Helper()
 	environment = withOpenIM(b, slow(model, 20*time.Millisecond))
 	environment["READMARK_OPENIM_MAX_RPS"] = "50"
@@ -56,7 +56,7 @@ func serveSlow(b *testing.B, model *openimtest.Server) (s *service, environment 
 }
 
 // longGroup is the group g of a, who has sent 1,000 messages, and b.
-func longGroup(model *openimtest.Server) {
+func longGroup(model *openimsim.Server) {
 	model.CreateGroup("g", "a", "b")
 	for range 1000 {
 		model.Send("g", "a")
@@ -65,7 +65,7 @@ func longGroup(model *openimtest.Server) {
 
 // measureReads has b read on in the group g, one message at a time, and reports how long it
 // takes from each receipt to the right count.
-func measureReads(b *testing.B, s *service, model *openimtest.Server) {
+func measureReads(b *testing.B, s *service, model *openimsim.Server) {
 	b.Helper()
 	random := inOrder()
 	var took []time.Duration
@@ -91,7 +91,7 @@ func measureReads(b *testing.B, s *service, model *openimtest.Server) {
 // BenchmarkReceiptToCount: from a receipt of the server dialect to the right count,
 // OpenIM answering in 20 ms. One receipt at a time.
 func BenchmarkReceiptToCount(b *testing.B) {
-	model := openimtest.New(openimtest.Options{Webhooks: []string{readWebhook}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{readWebhook}})
 	longGroup(model)
 	s, _ := serveSlow(b, model)
 	measureReads(b, s, model)
@@ -103,7 +103,7 @@ func BenchmarkReceiptToCount(b *testing.B) {
 func BenchmarkCallsPerReceipt(b *testing.B) {
 	const readers, receipts = 200, 5000
 	for b.Loop() {
-		model := openimtest.New(openimtest.Options{Webhooks: []string{readWebhook}})
+		model := openimsim.New(openimsim.Options{Webhooks: []string{readWebhook}})
 		users := make([]string, readers)
 		for i := range users {
 			users[i] = fmt.Sprint("u", i)

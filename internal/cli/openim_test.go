@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 )
@@ -27,15 +27,15 @@ func withOpenIM(t testing.TB, model http.Handler) map[string]string {
 	api := httptest.NewServer(model)
 	t.Cleanup(api.Close)
 	return map[string]string{
-		"DATABASE_URL": pgtest.New(t), "READMARK_OPENIM_API_URL": api.URL + "/", "READMARK_OPENIM_SECRET": openimtest.Secret,
+		"DATABASE_URL": pgtest.New(t), "READMARK_OPENIM_API_URL": api.URL + "/", "READMARK_OPENIM_SECRET": openimsim.Secret,
 		"READMARK_OPENIM_MAX_RPS": "10000",
 	}
 }
 
 // deliver posts callbacks as OpenIM's two workers do.
-func (s *service) deliver(events []openimtest.Event) {
+func (s *service) deliver(events []openimsim.Event) {
 	s.t.Helper()
-	queue := make(chan openimtest.Event)
+	queue := make(chan openimsim.Event)
 	var workers sync.WaitGroup
 	for range 2 {
 		workers.Go(func() {
@@ -107,7 +107,7 @@ func (s *service) shown(users []string) map[readstate.Pair]map[string]any {
 // place, and yet the counts are right.
 func TestServerDialectIsResolved(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand", "callbackAfterSingleMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand", "callbackAfterSingleMsgReadCommand"}})
 	model.CreateGroup("g", "u1", "u2", "u3")
 	for range 4 {
 		model.Send("g", "u1")
@@ -139,7 +139,7 @@ func TestServerDialectIsResolved(t *testing.T) {
 	status, _ = s.get("/v1/users/u1/groups/g")
 	require.Equal(t, 404, status, "nothing is known of who never read")
 	s.end()
-	require.NotContains(t, s.log.String(), openimtest.Secret)
+	require.NotContains(t, s.log.String(), openimsim.Secret)
 	require.NotContains(t, s.log.String(), "token-1")
 }
 
@@ -147,7 +147,7 @@ func TestServerDialectIsResolved(t *testing.T) {
 // only listed again, and is asked for then.
 func TestListedAgain(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(webhookSets()["documented, everything"])
+	model := openimsim.New(webhookSets()["documented, everything"])
 	environment := withOpenIM(t, model)
 	s := serve(t, environment)
 	random := rand.New(rand.NewPCG(1, 1))
@@ -179,7 +179,7 @@ func TestListedAgain(t *testing.T) {
 }
 
 // webhookSets are what an operator can enable.
-func webhookSets() map[string]openimtest.Options {
+func webhookSets() map[string]openimsim.Options {
 	read := []string{"callbackAfterGroupMsgReadCommand", "callbackAfterSingleMsgReadCommand"}
 	membership := []string{
 		"callbackAfterCreateGroupCommand", "callbackAfterJoinGroupCommand", "callbackAfterQuitGroupCommand",
@@ -187,14 +187,14 @@ func webhookSets() map[string]openimtest.Options {
 	}
 	send, save := "callbackAfterSendGroupMsgCommand", "callbackAfterMsgSaveDBCommand"
 	created := "callbackAfterCreateGroupChatConversationsCommand"
-	set := func(documented bool, lists ...[]string) openimtest.Options {
-		o := openimtest.Options{Documented: documented}
+	set := func(documented bool, lists ...[]string) openimsim.Options {
+		o := openimsim.Options{Documented: documented}
 		for _, list := range lists {
 			o.Webhooks = append(o.Webhooks, list...)
 		}
 		return o
 	}
-	return map[string]openimtest.Options{
+	return map[string]openimsim.Options{
 		"read":                   set(false, read),
 		"read and membership":    set(false, read, membership),
 		"read and send":          set(false, read, membership, []string{send}),
@@ -209,7 +209,7 @@ func webhookSets() map[string]openimtest.Options {
 
 // play has random things happen on the model, and delivers callbacks now and then. Messages
 // that are held are stored at the end.
-func play(s *service, model *openimtest.Server, random *rand.Rand, operations, window int, drop float64) {
+func play(s *service, model *openimsim.Server, random *rand.Rand, operations, window int, drop float64) {
 	users := []string{"a", "b", "c", "d", "e"}
 	user := func() string { return users[random.IntN(len(users))] }
 	groups := []string{"g1", "g2", "g3"}
@@ -245,7 +245,7 @@ func play(s *service, model *openimtest.Server, random *rand.Rand, operations, w
 }
 
 // misbehave has the model do one of the things that no callback tells, or not rightly.
-func misbehave(model *openimtest.Server, random *rand.Rand, g, user string) {
+func misbehave(model *openimsim.Server, random *rand.Rand, g, user string) {
 	switch random.IntN(11) {
 	case 0, 1:
 		model.Rejoin(random, g, user, 0)
@@ -270,7 +270,7 @@ func misbehave(model *openimtest.Server, random *rand.Rand, g, user string) {
 
 // restart has a group's seqs begin anew, as after a backup was restored, and somebody notice:
 // seqs that have passed the old ones look like new messages.
-func restart(s *service, model *openimtest.Server, random *rand.Rand, g string) {
+func restart(s *service, model *openimsim.Server, random *rand.Rand, g string) {
 	if highest := model.MaxSeq(g); highest > 3 {
 		fallen := 1 + random.Int64N(highest-1)
 		model.Reset(g, fallen, random.Int64N(fallen+1))
@@ -292,7 +292,7 @@ func TestCountsEqualOpenIMs(t *testing.T) {
 				seed := rand.Uint64()
 				t.Log("seed", seed)
 				random := rand.New(rand.NewPCG(seed, 2))
-				model := openimtest.New(options)
+				model := openimsim.New(options)
 				environment := withOpenIM(t, model)
 				tables(t, environment["DATABASE_URL"])
 				s := serve(t, environment)
@@ -325,7 +325,7 @@ func TestCountsEqualOpenIMs(t *testing.T) {
 				require.Equal(t, 0, status, errs)
 				require.Contains(t, out, `"pairsOff":0,`, "what is repaired stays so")
 				equal(t, model, s.shown(users))
-				status, _ = s.get("/v1/users/" + openimtest.AdminUserID + "/groups/g1")
+				status, _ = s.get("/v1/users/" + openimsim.AdminUserID + "/groups/g1")
 				require.Equal(t, 404, status, "an admin who sends is no reader")
 				s.end()
 			})
@@ -335,7 +335,7 @@ func TestCountsEqualOpenIMs(t *testing.T) {
 
 // announced holds the counts against the model's where callbacks have told of the
 // group's last seq and of the user's last move: they are right without a reconcile.
-func announced(t *testing.T, model *openimtest.Server, shown map[readstate.Pair]map[string]any) {
+func announced(t *testing.T, model *openimsim.Server, shown map[readstate.Pair]map[string]any) {
 	t.Helper()
 	for pair, count := range model.Counts() {
 		state, found := shown[pair]
@@ -347,7 +347,7 @@ func announced(t *testing.T, model *openimtest.Server, shown map[readstate.Pair]
 }
 
 // equal holds all counts against the model's.
-func equal(t testing.TB, model *openimtest.Server, shown map[readstate.Pair]map[string]any) {
+func equal(t testing.TB, model *openimsim.Server, shown map[readstate.Pair]map[string]any) {
 	t.Helper()
 	counts := model.Counts()
 	for pair, count := range counts {

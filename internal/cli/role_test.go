@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 )
 
@@ -94,7 +94,7 @@ func TestServeAsApplicationRole(t *testing.T) {
 		t.Run(schema, func(t *testing.T) {
 			t.Parallel()
 			r := withRoles(t, schema)
-			model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+			model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 			model.CreateGroup("g", "u", "v")
 			environment := withOpenIM(t, model)
 			delete(environment, "DATABASE_URL")
@@ -149,7 +149,7 @@ func requireNoSecrets(t testing.TB, r roles) {
 }
 
 // everyWriter has each writer of the store write.
-func (s *service) everyWriter(t testing.TB, environment map[string]string, model *openimtest.Server) {
+func (s *service) everyWriter(t testing.TB, environment map[string]string, model *openimsim.Server) {
 	t.Helper()
 	s.read("u", "g", 3)
 	s.read("v", "g", 5)

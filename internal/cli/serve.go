@@ -73,7 +73,7 @@ func (p *program) serveCommand() *cobra.Command {
 				return err
 			}
 			defer traces.Stop(command.Context())
-			return serve(command.Context(), &c, !noMigrate, traces, traces.Logger(logger))
+			return serve(command.Context(), &c, !noMigrate, traces, traces.Logger(logger), nil)
 		},
 	}
 	command.Flags().BoolVar(&printConfig, "print-config", false, "print the effective configuration, without secrets, and exit")
@@ -89,8 +89,11 @@ func (p *program) serveCommand() *cobra.Command {
 func spoolDir(c *config.Config) string { return filepath.Join(c.DataDir, "spool") }
 
 // serve runs until the context ends or a part of it fails, then stops in order:
-// callbacks, spool, database, embedded server.
-func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.Tracing, logger *slog.Logger) (err error) {
+// callbacks, spool, database, embedded server. With play it is a demo, whose embedded database is
+// thrown away: play runs once that is prepared, and must return when its context ends.
+func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.Tracing, logger *slog.Logger,
+	play func(context.Context, *addresses),
+) (err error) {
 	b := buildInfo()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -117,7 +120,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 	if waiting := queue.Len(); waiting > 0 {
 		logger.WarnContext(ctx, "the spool holds events of an earlier run", "events", waiting)
 	}
-	url, stopDatabase, err := database(ctx, c, logger)
+	url, stopDatabase, err := database(ctx, c, play != nil, logger)
 	if err != nil {
 		return err
 	}
@@ -134,7 +137,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 		Store: s, Spool: queue, Budget: c.CommitBudget, Clock: s.Clock(), Logger: logger, Tracer: traces.Tracer("readmark/internal/ingest"),
 	})
 	v := &service{
-		config: c, build: b, addresses: addresses, told: make(chan struct{}), store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(),
+		config: c, build: b, addresses: addresses, told: make(chan struct{}), play: play, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(),
 		traces: traces, logger: logger,
 	}
 	v.board = condition.New(time.Now, logger)
@@ -162,6 +165,7 @@ type service struct {
 	// addresses are open from the start. told is closed when all is said that a start says.
 	addresses *addresses
 	told      chan struct{}
+	play      func(context.Context, *addresses) // nil: it is no demo
 	store     *store.Store
 	replica   *store.Replica // nil where the database itself answers reads
 	cache     *readcache.Cache
@@ -220,6 +224,9 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		background.Go(func() { v.webhooks.run(serving) })
 		background.Go(func() { v.keepFutureAway(serving) })
 		background.Go(func() { v.reminder.Run(serving) })
+		if v.play != nil {
+			background.Go(func() { v.play(serving, v.addresses) })
+		}
 		maintain(serving, v.logger, v.maintained, v.maintenance()...)
 	})
 	select {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 )
 
 // Replicas, the doctor and reconcile use one token of OpenIM: one login for all, and one
@@ -16,7 +16,7 @@ import (
 func TestReplicasShareToken(t *testing.T) {
 	t.Parallel()
 	const loginPath = "/auth/get_admin_token"
-	model := openimtest.New(openimtest.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
+	model := openimsim.New(openimsim.Options{Webhooks: []string{"callbackAfterGroupMsgReadCommand"}})
 	users := make([]string, 24)
 	for i := range users {
 		users[i] = fmt.Sprintf("u%d", i)
@@ -71,14 +71,14 @@ func TestReplicasShareToken(t *testing.T) {
 	log := strings.Join(logs, "")
 	require.NotRegexp(t, `"level":"(WARN|ERROR)","msg":"[^"]*(lookup|openim)`, log)
 	require.NotContains(t, log, "cannot be shared")
-	require.NotContains(t, log, openimtest.Secret)
+	require.NotContains(t, log, openimsim.Secret)
 	require.NotContains(t, log, "token-")
 }
 
 // An admin user of Readmark's own is worth no note.
 func TestDoctorOwnAdminUser(t *testing.T) {
 	t.Parallel()
-	environment := withOpenIM(t, openimtest.New(openimtest.Options{}))
+	environment := withOpenIM(t, openimsim.New(openimsim.Options{}))
 	environment["READMARK_OPENIM_ADMIN_USER_ID"] = "readmark"
 	_, out, _ := run(t, environment, "doctor", "--no-callback")
 	require.NotContains(t, out, "openim's admin user")

@@ -20,6 +20,9 @@ type Options struct {
 	// Settings are server settings beyond (or instead of) the defaults. What the
 	// package depends on, such as the port and the listen address, stays as it is.
 	Settings map[string]string
+	// NoSync has a cluster be created without waiting for the disk: that takes less time, and a
+	// loss of power in the next seconds may damage it.
+	NoSync bool
 	// RepositoryURL is the Maven repository that programs are downloaded from.
 	// Empty means the one that the download library knows.
 	RepositoryURL string

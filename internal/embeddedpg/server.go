@@ -101,7 +101,7 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	if version == "" {
 		s.opts.Logger.Info("creating the embedded postgres cluster", "data_dir", string(s.dir), "version", s.programs.Version)
-		s.password, err = createCluster(ctx, s.run, s.programs, s.dir, s.opts.Settings["fsync"] != "off")
+		s.password, err = createCluster(ctx, s.run, s.programs, s.dir, !s.opts.NoSync && s.opts.Settings["fsync"] != "off")
 	} else {
 		err = s.open(ctx)
 	}

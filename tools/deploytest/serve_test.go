@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/pgtest"
 )
 
@@ -155,13 +155,13 @@ func (m metric) note(series *dto.Metric, bucket bool) {
 func exposed(t testing.TB) metrics {
 	t.Helper()
 	binary := build(t)
-	im := openimtest.New(openimtest.Options{})
+	im := openimsim.New(openimsim.Options{})
 	im.CreateGroup("g", "u")
 	api := httptest.NewServer(im)
 	t.Cleanup(api.Close)
 	url := pgtest.New(t)
 	main := serve(t, binary, "READMARK_DATABASE_URL="+url, "READMARK_CALLBACK_TOKEN=token",
-		"READMARK_OPENIM_API_URL="+api.URL, "READMARK_OPENIM_SECRET="+openimtest.Secret)
+		"READMARK_OPENIM_API_URL="+api.URL, "READMARK_OPENIM_SECRET="+openimsim.Secret)
 	const command = "/callbackAfterGroupMsgReadCommand"
 	for _, callback := range []struct {
 		path, body string

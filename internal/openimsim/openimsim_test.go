@@ -1,4 +1,4 @@
-package openimtest_test
+package openimsim_test
 
 import (
 	"bufio"
@@ -16,7 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 	"readmark/internal/readstate"
 )
 
@@ -31,14 +31,14 @@ const (
 type api struct {
 	*testing.T
 
-	model *openimtest.Server
+	model *openimsim.Server
 	token string
 }
 
-func logIn(t *testing.T, model *openimtest.Server) *api {
+func logIn(t *testing.T, model *openimsim.Server) *api {
 	t.Helper()
 	a := &api{T: t, model: model}
-	data := a.data(loginPath, `{"secret":"`+openimtest.Secret+`","userID":"imAdmin"}`)
+	data := a.data(loginPath, `{"secret":"`+openimsim.Secret+`","userID":"imAdmin"}`)
 	a.token, _ = data["token"].(string)
 	return a
 }
@@ -96,18 +96,18 @@ func (a *api) listed(page, size int) (users []string, total int) {
 	return users, int(number)
 }
 
-func unread(model *openimtest.Server, userID string) int64 {
+func unread(model *openimsim.Server, userID string) int64 {
 	return model.Counts()[readstate.Pair{UserID: userID, GroupID: "g"}].Unread
 }
 
-func withGroup(options openimtest.Options) *openimtest.Server {
-	model := openimtest.New(options)
+func withGroup(options openimsim.Options) *openimsim.Server {
+	model := openimsim.New(options)
 	model.CreateGroup("g", "a", "b", "c")
 	return model
 }
 
 // commands gives the commands of the callbacks that are queued, in their order.
-func commands(model *openimtest.Server) (list []string) {
+func commands(model *openimsim.Server) (list []string) {
 	for _, event := range model.Take(rand.New(rand.NewPCG(1, 1)), 1, 0) {
 		list = append(list, strings.TrimSuffix(strings.TrimPrefix(event.Command, "callbackAfter"), "Command"))
 	}
@@ -157,7 +157,7 @@ func TestAnswersAreShapedAsCaptured(t *testing.T) {
 			Answer      map[string]any
 		}
 		require.NoError(t, json.Unmarshal(lines.Bytes(), &line))
-		model := withGroup(openimtest.Options{})
+		model := withGroup(openimsim.Options{})
 		model.Mute("g", "b", true)
 		if line.State == "dismissed" {
 			model.Dismiss("g")
@@ -180,7 +180,7 @@ func TestAnswersAreShapedAsCaptured(t *testing.T) {
 // A dismissed group has no members and is in nobody's list, but its seqs are answered.
 func TestDismissed(t *testing.T) {
 	t.Parallel()
-	model := withGroup(openimtest.Options{})
+	model := withGroup(openimsim.Options{})
 	a := logIn(t, model)
 	joined := func() any {
 		return a.data("/group/get_joined_group_list", `{"fromUserID":"b","pagination":`+everything+`}`)["total"]
@@ -199,7 +199,7 @@ func TestDismissed(t *testing.T) {
 // The first member owns the group: the role says so, and the owner stays.
 func TestOwner(t *testing.T) {
 	t.Parallel()
-	model := withGroup(openimtest.Options{})
+	model := withGroup(openimsim.Options{})
 	model.Leave("g", "a", true)
 	model.Freeze("g", "a")
 	model.Send("g", "b")
@@ -218,7 +218,7 @@ func TestOwner(t *testing.T) {
 // Who is frozen is a member whose maxSeq does not move.
 func TestFreeze(t *testing.T) {
 	t.Parallel()
-	model := withGroup(openimtest.Options{})
+	model := withGroup(openimsim.Options{})
 	a := logIn(t, model)
 	model.Freeze("g", "b")
 	model.FreezeAt("g", "c", math.MaxInt64)
@@ -251,7 +251,7 @@ func TestRejoin(t *testing.T) {
 	for pause, share := range map[time.Duration]float64{
 		0: 13. / 16, 25 * time.Millisecond: 9. / 16, 50 * time.Millisecond: 5. / 16, 100 * time.Millisecond: 0, time.Hour: 0,
 	} {
-		model := withGroup(openimtest.Options{})
+		model := withGroup(openimsim.Options{})
 		frozen := 0
 		for range 2000 {
 			if model.Rejoin(random, "g", "b", pause) {
@@ -267,7 +267,7 @@ func TestRejoin(t *testing.T) {
 // A message that is held is announced, and counts once it is stored.
 func TestHold(t *testing.T) {
 	t.Parallel()
-	model := withGroup(openimtest.Options{Webhooks: []string{"callbackAfterSendGroupMsgCommand", "callbackAfterMsgSaveDBCommand"}})
+	model := withGroup(openimsim.Options{Webhooks: []string{"callbackAfterSendGroupMsgCommand", "callbackAfterMsgSaveDBCommand"}})
 	a := logIn(t, model)
 	model.Hold("g")
 	for _, userID := range []string{"b", "c", "b", "a", "imAdmin"} {
@@ -302,7 +302,7 @@ func TestHold(t *testing.T) {
 // An admin who writes to a group has seqs there, but neither membership nor conversation.
 func TestAdminSend(t *testing.T) {
 	t.Parallel()
-	model := withGroup(openimtest.Options{Webhooks: []string{"callbackAfterSendGroupMsgCommand"}})
+	model := withGroup(openimsim.Options{Webhooks: []string{"callbackAfterSendGroupMsgCommand"}})
 	a := logIn(t, model)
 	require.Equal(t, [2]int64{1, 0}, a.seqs("imAdmin"), "asked by its ID, a conversation is answered to anybody")
 	model.AdminSend("g")
@@ -318,7 +318,7 @@ func TestAdminSend(t *testing.T) {
 // A group ID that is used again has nothing of the old group.
 func TestReuse(t *testing.T) {
 	t.Parallel()
-	model := withGroup(openimtest.Options{Webhooks: []string{"callbackAfterCreateGroupCommand"}})
+	model := withGroup(openimsim.Options{Webhooks: []string{"callbackAfterCreateGroupCommand"}})
 	for range 5 {
 		model.Send("g", "b")
 	}
@@ -329,7 +329,7 @@ func TestReuse(t *testing.T) {
 	users, _ := logIn(t, model).listed(1, 100)
 	require.Equal(t, []string{"c", "d"}, users)
 	require.EqualValues(t, 1, model.MaxSeq("g"))
-	require.Equal(t, map[readstate.Pair]openimtest.Count{
+	require.Equal(t, map[readstate.Pair]openimsim.Count{
 		{UserID: "c", GroupID: "g"}: {Unread: 0}, {UserID: "d", GroupID: "g"}: {Unread: 1},
 	}, model.Counts())
 }

@@ -1,4 +1,4 @@
-package openimtest_test
+package openimsim_test
 
 import (
 	"fmt"
@@ -7,13 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/openimtest"
+	"readmark/internal/openimsim"
 )
 
 // An ID without a row leaves its page short, and total as it is, for as many lists as said.
 func TestHideRow(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{})
+	model := openimsim.New(openimsim.Options{})
 	model.CreateGroup("g", "a", "b", "c", "d", "e")
 	a := logIn(t, model)
 	model.HideRow("g", "b", 2)
@@ -38,7 +38,7 @@ func TestHideRow(t *testing.T) {
 // is a member.
 func TestSlip(t *testing.T) {
 	t.Parallel()
-	model := openimtest.New(openimtest.Options{})
+	model := openimsim.New(openimsim.Options{})
 	var users []string
 	for i := range 250 {
 		users = append(users, fmt.Sprintf("u%03d", i))
@@ -69,7 +69,7 @@ func TestSlip(t *testing.T) {
 // Muting is told by the REST API alone.
 func TestMute(t *testing.T) {
 	t.Parallel()
-	model := withGroup(openimtest.Options{})
+	model := withGroup(openimsim.Options{})
 	a := logIn(t, model)
 	conversations := func() any {
 		return a.data("/conversation/get_not_notify_conversation_ids", `{"userID":"b"}`)["conversationIDs"]
@@ -102,7 +102,7 @@ func TestMute(t *testing.T) {
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	const request = `{"userID":"b","conversationIDs":[]}`
-	model := withGroup(openimtest.Options{})
+	model := withGroup(openimsim.Options{})
 	first, second := logIn(t, model), logIn(t, model)
 	require.NotEqual(t, first.token, second.token)
 	require.Equal(t, 2, model.CallsOf(loginPath))
@@ -115,7 +115,7 @@ func TestTokens(t *testing.T) {
 	second.token = "made up"
 	require.EqualValues(t, 1503, second.code(seqsPath, request))
 
-	model = withGroup(openimtest.Options{SingleToken: true})
+	model = withGroup(openimsim.Options{SingleToken: true})
 	first, second = logIn(t, model), logIn(t, model)
 	require.EqualValues(t, 1507, first.code(seqsPath, request))
 	require.Zero(t, second.code(seqsPath, request))
@@ -124,7 +124,7 @@ func TestTokens(t *testing.T) {
 // Entries that cannot be used are of single chats; the others stay right.
 func TestBadEntry(t *testing.T) {
 	t.Parallel()
-	model := withGroup(openimtest.Options{})
+	model := withGroup(openimsim.Options{})
 	a := logIn(t, model)
 	model.BadEntry("b")
 	seqs, _ := a.data(seqsPath, `{"userID":"b","conversationIDs":[]}`)["seqs"].(map[string]any)
@@ -140,7 +140,7 @@ func TestZeros(t *testing.T) {
 	for zeros, want := range map[bool]map[string]any{
 		false: {}, true: {"sg_unknown": map[string]any{"maxSeq": 0., "hasReadSeq": 0., "maxSeqTime": 0.}},
 	} {
-		a := logIn(t, openimtest.New(openimtest.Options{Zeros: zeros}))
+		a := logIn(t, openimsim.New(openimsim.Options{Zeros: zeros}))
 		require.Equal(t, want, a.data(seqsPath, `{"userID":"b","conversationIDs":["sg_unknown"]}`)["seqs"])
 	}
 }

@@ -1,4 +1,4 @@
-package openimtest
+package openimsim
 
 import (
 	"encoding/json"

@@ -1,7 +1,7 @@
-// Package openimtest is a model of an OpenIM server, for tests: groups with seqs and
+// Package openimsim simulates an OpenIM server, for tests and for the demo: groups with seqs and
 // cursors, notifications that take seqs, webhooks through a queue that reorders and
 // drops, and the REST API. It answers as the captured requests and answers show.
-package openimtest
+package openimsim
 
 import (
 	"cmp"
