@@ -9,7 +9,7 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 # Where make install puts things, as GNU's conventions have it.
 PREFIX  ?= /usr/local
 DESTDIR ?=
-GO_DIRS := client cmd db internal migrations tools/bench tools/deploytest tools/release
+GO_DIRS := client cmd db docs internal migrations tools/bench tools/deploytest tools/release
 # Each is a directory with a go.mod. All have the same go line, so that the Go which
 # builds Readmark runs its tools and tests, too: none is downloaded.
 MODULES := . client tools tools/bench tools/deploytest tools/release

@@ -24,13 +24,13 @@ var requirements = []string{
 	"readmark/client",
 }
 
-// readme gives the blocks of the README's section on Go: the commands and the program.
-func readme(t *testing.T) (commands []string, program string) {
+// documented gives the blocks of the section on Go in docs/api.md: the commands and the program.
+func documented(t *testing.T) (commands []string, program string) {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../docs/api.md")
 	require.NoError(t, err)
-	_, section, found := strings.Cut(string(text), "\n### From Go\n")
-	require.True(t, found, "the README has no section From Go")
+	_, section, found := strings.Cut(string(text), "\n## From Go\n")
+	require.True(t, found, "docs/api.md has no section From Go")
 	section, _, _ = strings.Cut(section, "\n#")
 	var code []string
 	for line := range strings.Lines(section) {
@@ -50,7 +50,7 @@ func readme(t *testing.T) (commands []string, program string) {
 	return commands, strings.Join(code, "\n")
 }
 
-// TestNewModule follows the README in an empty folder beside a checkout, and looks at
+// TestNewModule follows docs/api.md in an empty folder beside a checkout, and looks at
 // the go.mod it leads to.
 func TestNewModule(t *testing.T) {
 	t.Parallel()
@@ -60,7 +60,7 @@ func TestNewModule(t *testing.T) {
 	require.NoError(t, os.Symlink(checkout, filepath.Join(parent, "readmark")))
 	folder := filepath.Join(parent, "badges")
 	require.NoError(t, os.Mkdir(folder, 0o700))
-	commands, program := readme(t)
+	commands, program := documented(t)
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "main.go"), []byte(program), 0o600))
 
 	run := func(name string, args ...string) []byte {

@@ -50,15 +50,23 @@ func Nearest(name string, among []string) string {
 }
 
 // names lists Readmark's variables.
-func names() []string {
-	var list []string
+func names() (list []string) {
+	each(func(name, _ string) {
+		if strings.HasPrefix(name, prefix) {
+			list = append(list, name)
+		}
+	})
+	return list
+}
+
+// each visits the variables that Load reads, with their defaults, "" for none.
+func each(visit func(name, byDefault string)) {
 	for _, of := range []any{variables{}, openIMVariables{}} {
 		for field := range reflect.TypeOf(of).Fields() {
-			name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
-			if strings.HasPrefix(name, prefix) {
-				list = append(list, name)
+			name, option, _ := strings.Cut(field.Tag.Get("env"), ", ")
+			if name != "" {
+				visit(name, strings.TrimPrefix(option, "default="))
 			}
 		}
 	}
-	return list
 }

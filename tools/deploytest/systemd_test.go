@@ -172,9 +172,9 @@ func TestUnitEnvironment(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, c.AuthRequired)
 	require.Equal(t, example, c.DatabaseURL)
-	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "configuration.md"))
 	require.NoError(t, err)
 	for name := range environment {
-		require.Contains(t, string(readme), "`"+name+"`")
+		require.Contains(t, string(page), "`"+name+"`")
 	}
 }
