@@ -24,7 +24,7 @@ func pages(t *testing.T) (files []string) {
 }
 
 // code is what holds no links: fenced blocks, indented ones, and words of code.
-var code = regexp.MustCompile("(?ms)^ *```.*?^ *```$|(?-s:^ {4}.*$)|`[^`\n]+`")
+var code = regexp.MustCompile("(?ms)^ *```.*?\n *```$|(?-s:^ {4}.*$)|`[^`\n]+`")
 
 // link is [text](target), also of a picture.
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
@@ -35,7 +35,7 @@ var heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
 // anchors are the names under which GitHub shows the headings of a page.
 func anchors(page string) map[string]bool {
 	names := map[string]bool{}
-	page = regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(page, "")
+	page = regexp.MustCompile("(?ms)^ *```.*?\n *```$").ReplaceAllString(page, "")
 	for _, found := range heading.FindAllStringSubmatch(page, -1) {
 		name := regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(found[1], "$1")
 		name = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(name), "")
@@ -79,6 +79,18 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	require.Greater(t, checked, 150, "links are found")
+}
+
+// The first pages work from a checkout: their commands name ./bin/readmark, which make builds.
+func TestCommandsOfACheckout(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"../README.md", "tutorial.md"} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		blocks := strings.Join(regexp.MustCompile("(?ms)^ *```(?:sh|console)$.*?\n *```$").FindAllString(string(text), -1), "\n")
+		require.Contains(t, blocks, "./bin/readmark ", file)
+		require.NotRegexp(t, `(?m)^ *(\$ (\w+=\$\()?)?readmark `, blocks, file)
+	}
 }
 
 func exists(path string) bool {

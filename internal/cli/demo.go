@@ -70,7 +70,7 @@ func (p *program) demo(ctx context.Context, options demo.Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen for the simulated OpenIM: %w", err)
 	}
-	options.Seed = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+	options.Seed = uint64(time.Now().UnixNano())
 	simulation := demo.New(options)
 	c, err := p.demoConfig(ctx, filepath.Join(dir, "data"), "http://"+api.Addr().String(), simulation.Secret())
 	if err != nil {

@@ -64,7 +64,8 @@ func (p *terminal) run(text string) string {
 		line := strings.TrimSpace(lines[i])
 		switch {
 		case line == "```console":
-			inside, indent = true, lines[i][:strings.Index(lines[i], "`")]
+			inside = true
+			indent, _, _ = strings.Cut(lines[i], "`")
 		case line == "```":
 			inside = false
 		case inside && !strings.HasPrefix(line, "$ "):
