@@ -17,6 +17,7 @@ import (
 
 	"readmark/internal/config"
 	"readmark/internal/demo"
+	"readmark/internal/embeddedpg"
 	"readmark/internal/server"
 	"readmark/internal/tracing"
 )
@@ -43,7 +44,8 @@ func (p *program) demoCommand() *cobra.Command {
 		Use: "demo", Short: "Serve on a throw-away database, with a simulated OpenIM that something happens on", Args: noArgs,
 		Long: "Serve on a throw-away embedded database in a temporary directory, with a simulated OpenIM: people write, read, join and leave, " +
 			"and OpenIM's REST API is away now and then. The directory is removed at the end. " +
-			"Of the environment it takes " + strings.Join(demoVariables, ", ") + ": a database or an OpenIM that is configured is not touched.",
+			"Of the environment it takes " + strings.Join(demoVariables, ", ") + ": a database or an OpenIM that is configured is not touched. " +
+			"Where PostgreSQL is not installed its programs are downloaded to READMARK_DATA_DIR, once.",
 		RunE: func(command *cobra.Command, _ []string) error { return p.demo(command.Context(), options) },
 	}
 	command.Flags().DurationVar(&options.WriteFor, "write-for", 0, "how long people write and read, such as 30s; 0: until the end")
@@ -71,7 +73,7 @@ func (p *program) demo(ctx context.Context, options demo.Options) (err error) {
 		return fmt.Errorf("listen for the simulated OpenIM: %w", err)
 	}
 	options.Seed = uint64(time.Now().UnixNano())
-	simulation := demo.New(options)
+	simulation, given := demo.New(options), p.Lookup
 	c, err := p.demoConfig(ctx, filepath.Join(dir, "data"), "http://"+api.Addr().String(), simulation.Secret())
 	if err != nil {
 		return errors.Join(err, api.Close())
@@ -83,6 +85,9 @@ func (p *program) demo(ctx context.Context, options demo.Options) (err error) {
 		return errors.Join(err, api.Close())
 	}
 	defer traces.Stop(ctx)
+	if c.PGBin, err = demoPrograms(ctx, given, c.PGBin, logger); err != nil {
+		return errors.Join(err, api.Close())
+	}
 	stop := serveSimulated(ctx, api, simulation, logger)
 	defer stop()
 	return serve(ctx, &c, true, traces, logger, func(ctx context.Context, a *addresses) {
@@ -111,6 +116,28 @@ func (p *program) demoConfig(ctx context.Context, dataDir, openIM, secret string
 		p.flags[variable] = value
 	}
 	return p.config(ctx)
+}
+
+// demoPrograms gives the directory of PostgreSQL's programs, "" where they are installed. Downloaded ones are kept
+// where serve looks for them: neither a second demo nor serve downloads them again.
+func demoPrograms(ctx context.Context, given config.Lookup, binDir string, logger *slog.Logger) (string, error) {
+	if binDir != "" || len(embeddedpg.Installations("")) > 0 {
+		return binDir, nil
+	}
+	c, err := config.Load(ctx, func(name string) (string, bool) {
+		if strings.TrimSuffix(name, "_FILE") == "READMARK_DATA_DIR" {
+			return given(name)
+		}
+		return "", false
+	})
+	if err != nil {
+		return "", err
+	}
+	programs, err := embeddedpg.Fetch(ctx, embeddedpg.Options{DataDir: c.DataDir, Logger: logger}, 0)
+	if err != nil {
+		return "", fmt.Errorf("no PostgreSQL is installed (PG_BIN may name the directory of its programs), and none can be downloaded: %w", err)
+	}
+	return programs.BinDir, nil
 }
 
 // serveSimulated serves the REST API of the simulated OpenIM until stop is called.
