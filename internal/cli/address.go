@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -84,4 +85,21 @@ func (v *service) tellURLs(serving context.Context) {
 	public := "http://" + reachable(v.addresses.public.Addr().String())
 	v.logger.InfoContext(serving, "readmark serves", "api", public+"/v1", "docs", public+"/docs",
 		"metrics", "http://"+reachable(v.addresses.ops.Addr().String())+"/metrics")
+}
+
+// hostRule is by which Host names requests are answered where no key is asked for; nil: by all. What serve
+// listens on is named by the operator as well.
+func (v *service) hostRule() (*server.HostRule, error) {
+	c := v.config
+	if c.AuthRequired {
+		return nil, nil //nolint:nilnil // there is no rule
+	}
+	hosts := slices.Clone(c.AllowedHosts)
+	for _, addr := range []string{c.Addr, c.OpsAddr, v.addresses.public.Addr().String(), v.addresses.ops.Addr().String()} {
+		host, _, err := net.SplitHostPort(addr)
+		if ip := net.ParseIP(host); err == nil && host != "" && (ip == nil || !ip.IsUnspecified()) {
+			hosts = append(hosts, strings.ToLower(host))
+		}
+	}
+	return server.NewHostRule(hosts, c.CORSOrigins)
 }

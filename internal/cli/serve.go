@@ -293,16 +293,20 @@ func retention(c *config.Config) store.Retention {
 // listen serves both listeners until serving ends, and stops gracefully.
 func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseFunc) (err error) {
 	c, logger := v.config, v.logger
+	hosts, err := v.hostRule()
+	if err != nil {
+		return err
+	}
 	v.register()
 	registry := v.registry
 	readiness := server.NewReadiness(v.condition)
-	ops := server.NewListener("ops", v.addresses.ops, server.NewOps(readiness, registry), logger)
+	ops := server.NewListener("ops", v.addresses.ops, server.NewOps(readiness, registry, hosts), logger)
 	var sink webhook.Sink = v.ingest
 	if v.openim == nil {
 		sink = &unresolvedWarner{Sink: v.ingest, logger: logger}
 	}
 	handler := server.New(server.Options{
-		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Registry: registry, Logger: logger,
+		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Hosts: hosts, Registry: registry, Logger: logger,
 		API: v.api(), CurrentToken: c.CurrentCallbackToken, Unauthorized: v.unauthorized, Tracing: v.traces.Provider(),
 	})
 	public := server.NewListener("public", v.addresses.public, handler, logger)

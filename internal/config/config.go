@@ -45,7 +45,10 @@ type Config struct {
 	// number.
 	RateLimit float64
 	// CORSOrigins are the origins whose pages may use /v1, in lower case, or "*" alone.
-	CORSOrigins   []string
+	CORSOrigins []string
+	// AllowedHosts are the Host names, beside loopback ones, that may be used where no key is asked for: in
+	// lower case, without a port.
+	AllowedHosts  []string
 	ShutdownDelay time.Duration
 	// CommitBudget is how long the database may take before callbacks go to
 	// the spool, SpoolMaxBytes the bound of the latter.
@@ -84,6 +87,7 @@ type variables struct {
 	Auth           string `env:"READMARK_AUTH"`
 	RateLimit      string `env:"READMARK_RATE_LIMIT"`
 	CORSOrigins    string `env:"READMARK_CORS_ORIGINS"`
+	AllowedHosts   string `env:"READMARK_ALLOWED_HOSTS"`
 	ShutdownDelay  string `env:"READMARK_SHUTDOWN_DELAY, default=0s"`
 	CommitBudget   string `env:"READMARK_COMMIT_BUDGET, default=800ms"`
 	SpoolMaxBytes  string `env:"READMARK_SPOOL_MAX_BYTES, default=1GiB"`
@@ -149,6 +153,8 @@ func Load(ctx context.Context, lookup Lookup) (Config, error) {
 	check("READMARK_RATE_LIMIT", err)
 	config.CORSOrigins, err = corsOrigins(v.CORSOrigins)
 	check("READMARK_CORS_ORIGINS", err)
+	config.AllowedHosts, err = allowedHosts(v.AllowedHosts)
+	check("READMARK_ALLOWED_HOSTS", err)
 	config.ShutdownDelay, err = duration(v.ShutdownDelay)
 	check("READMARK_SHUTDOWN_DELAY", err)
 	config.CommitBudget, err = positive(v.CommitBudget)
@@ -275,6 +281,7 @@ func (c *Config) Print(w io.Writer) error {
 		{"READMARK_AUTH", auth},
 		{"READMARK_RATE_LIMIT", printRateLimit(c.RateLimit)},
 		{"READMARK_CORS_ORIGINS", strings.Join(c.CORSOrigins, ",")},
+		{"READMARK_ALLOWED_HOSTS", strings.Join(c.AllowedHosts, ",")},
 		{"READMARK_SHUTDOWN_DELAY", c.ShutdownDelay.String()},
 		{"READMARK_COMMIT_BUDGET", c.CommitBudget.String()},
 		{"READMARK_SPOOL_MAX_BYTES", strconv.FormatInt(c.SpoolMaxBytes, 10)},

@@ -117,7 +117,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"READMARK_COMMIT_BUDGET": "0s", "READMARK_SPOOL_MAX_BYTES": "1 dozen", "READMARK_RETENTION": "90d",
 		"READMARK_CHANGES_RETENTION": "0", "READMARK_READ_CACHE_BYTES": "-1", "READMARK_READ_STALENESS": "soon",
 		"READMARK_RATE_LIMIT": "0", "READMARK_CORS_ORIGINS": "app.example.com", "READMARK_MIGRATE_URL": "hunter6", "READMARK_DATABASE_MAX_CONNS": "1",
-		"READMARK_WEBHOOK_ALLOW_PRIVATE": "hunter7",
+		"READMARK_WEBHOOK_ALLOW_PRIVATE": "hunter7", "READMARK_ALLOWED_HOSTS": "*",
 	})
 	require.Error(t, err)
 	for _, name := range []string{
@@ -125,7 +125,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		"READMARK_SHUTDOWN_DELAY", "READMARK_LOG_LEVEL", "READMARK_LOG_FORMAT",
 		"READMARK_COMMIT_BUDGET", "READMARK_SPOOL_MAX_BYTES", "READMARK_RETENTION",
 		"READMARK_CHANGES_RETENTION", "READMARK_READ_CACHE_BYTES", "READMARK_READ_STALENESS",
-		"READMARK_RATE_LIMIT", "READMARK_CORS_ORIGINS", "READMARK_MIGRATE_URL", "READMARK_DATABASE_MAX_CONNS", "READMARK_WEBHOOK_ALLOW_PRIVATE",
+		"READMARK_RATE_LIMIT", "READMARK_CORS_ORIGINS", "READMARK_MIGRATE_URL", "READMARK_DATABASE_MAX_CONNS", "READMARK_WEBHOOK_ALLOW_PRIVATE", "READMARK_ALLOWED_HOSTS",
 	} {
 		require.ErrorContains(t, err, name+" ")
 	}
@@ -147,7 +147,7 @@ func TestPrintRedacts(t *testing.T) {
 	require.NotContains(t, out.String(), "hunter")
 	require.Contains(t, out.String(), "READMARK_DATABASE_URL=postgres://[redacted]@h:5432/db?[redacted]\n")
 	require.Contains(t, out.String(), "READMARK_CALLBACK_TOKEN=[redacted]\n")
-	require.Equal(t, 28, strings.Count(out.String(), "\n"))
+	require.Equal(t, 29, strings.Count(out.String(), "\n"))
 }
 
 func TestRateLimit(t *testing.T) {

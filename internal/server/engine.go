@@ -33,6 +33,8 @@ type Options struct {
 	// CORSOrigins are the origins whose pages may use the read API, in lower case, or
 	// "*" alone. None: browsers keep other origins' pages out.
 	CORSOrigins []string
+	// Hosts refuses requests for web pages of other sites where no key is asked for; nil: none is refused.
+	Hosts *HostRule
 	// CurrentToken gives the token as it is now; nil: it stays the same.
 	CurrentToken func() (string, error)
 	// Unauthorized is called for each callback without the token; nil: nobody is told.

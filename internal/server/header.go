@@ -14,10 +14,14 @@ const apiPrefix = "/v1/"
 func isAPI(c *gin.Context) bool { return strings.HasPrefix(c.Request.URL.Path, apiPrefix) }
 
 // isCallback reports whether the webhook answers the request: every POST outside of
-// the read API's routes.
+// others' routes.
 func isCallback(c *gin.Context) bool {
-	return c.Request.Method == http.MethodPost && !strings.HasPrefix(c.FullPath(), apiPrefix)
+	route := c.FullPath()
+	return c.Request.Method == http.MethodPost && (route == "" || isCallbackRoute(route))
 }
+
+// isCallbackRoute reports whether a route is the webhook's: they begin with a parameter.
+func isCallbackRoute(route string) bool { return strings.HasPrefix(route, "/:") }
 
 // secureOps sets the headers of the ops listener's answers: pprof's pages need their
 // styles.

@@ -77,7 +77,7 @@ func TestSecurityHeaders(t *testing.T) {
 	}
 	ops := server.NewOps(server.NewReadiness(func(context.Context) server.Condition {
 		return server.Condition{Status: server.Ready}
-	}), prometheus.NewRegistry())
+	}), prometheus.NewRegistry(), nil)
 	for _, target := range []string{"/livez", "/readyz", "/metrics", "/debug/pprof/", "/nothing"} {
 		header := ask(ops, "GET", target, "").Header()
 		require.Equal(t, []string{"nosniff"}, header.Values("X-Content-Type-Options"), target)

@@ -24,6 +24,7 @@ const corsMaxAge = int(time.Hour / time.Second)
 type middleware struct {
 	logger *slog.Logger
 	api    *apiMetrics
+	hosts  *HostRule  // nil: no request is refused for its Host or site
 	cors   *cors.Cors // nil: no origins may use the read API
 	// Headers are assigned as they are, which costs less than Set; nobody changes them.
 	nosniff, policy, deny, noReferrer []string
@@ -31,8 +32,8 @@ type middleware struct {
 
 func newMiddleware(options *Options) *middleware {
 	m := &middleware{
-		logger: options.Logger, api: newAPIMetrics(options.Registry, options.Tracing != nil), nosniff: []string{"nosniff"}, policy: []string{"default-src 'none'; frame-ancestors 'none'"},
-		deny: []string{"DENY"}, noReferrer: []string{"no-referrer"},
+		logger: options.Logger, api: newAPIMetrics(options.Registry, options.Tracing != nil), hosts: options.Hosts, nosniff: []string{"nosniff"},
+		policy: []string{"default-src 'none'; frame-ancestors 'none'"}, deny: []string{"DENY"}, noReferrer: []string{"no-referrer"},
 	}
 	if len(options.CORSOrigins) > 0 { // "*" alone is all
 		m.cors = cors.New(cors.Options{
@@ -84,9 +85,12 @@ func (m *middleware) setHeaders(c *gin.Context, id string, callback bool) {
 	}
 }
 
-// refuses answers what need not go on: preflights, which carry no key, and paths that cannot be
-// decoded.
+// refuses answers what need not go on: what the rule of hosts refuses, preflights, which carry no key, and paths that
+// cannot be decoded.
 func (m *middleware) refuses(c *gin.Context, callback bool) bool {
+	if !callback && browsed(c.Request.URL.Path) && m.refusesHost(c) {
+		return true
+	}
 	if m.cors != nil && !callback && isAPI(c) {
 		m.cors.HandlerFunc(c.Writer, c.Request)
 		if c.Request.Method == http.MethodOptions && c.GetHeader("Access-Control-Request-Method") != "" {

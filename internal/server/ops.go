@@ -94,8 +94,8 @@ func readsLine(err error) string {
 }
 
 // NewOps returns the handler of the ops listener: /livez, /readyz, /metrics
-// and /debug/pprof.
-func NewOps(readiness *Readiness, registry prometheus.Gatherer) http.Handler {
+// and /debug/pprof. Requests are held to the rule of hosts; nil: all are answered.
+func NewOps(readiness *Readiness, registry prometheus.Gatherer, hosts *HostRule) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "live") })
 	mux.Handle("GET /readyz", readiness)
@@ -105,5 +105,5 @@ func NewOps(readiness *Readiness, registry prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return secureOps(mux)
+	return secureOps(guardOps(hosts, mux))
 }

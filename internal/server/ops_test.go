@@ -31,7 +31,7 @@ func TestOps(t *testing.T) {
 	t.Parallel()
 	told := make(chan server.Condition, 10)
 	readiness := server.NewReadiness(func(context.Context) server.Condition { return <-told })
-	ops := httptest.NewServer(server.NewOps(readiness, prometheus.NewRegistry()))
+	ops := httptest.NewServer(server.NewOps(readiness, prometheus.NewRegistry(), nil))
 	defer ops.Close()
 	status, body := get(t, ops.URL+"/livez")
 	require.Equal(t, 200, status)

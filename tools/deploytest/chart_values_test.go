@@ -13,6 +13,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"readmark/internal/config"
 )
 
 // What is documented of a CA's certificate is where it is mounted.
@@ -28,6 +30,34 @@ func TestChartCACertificate(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "deployment.md"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), "sslrootcert="+string(documented[1]))
+}
+
+// Without keys the names of the Services are answered, unless the values name others; with keys no list is needed.
+func TestChartWithoutKeys(t *testing.T) {
+	t.Parallel()
+	hosts := func(env string) []string {
+		t.Helper()
+		r := render(t, "minimal", "env: "+env)
+		_, container := r.pod(t)
+		for _, variable := range container.Env {
+			if variable.Name == "READMARK_ALLOWED_HOSTS" {
+				c, err := config.Load(t.Context(), from(map[string]string{variable.Name: variable.Value}))
+				require.NoError(t, err)
+				return c.AllowedHosts
+			}
+		}
+		return nil
+	}
+	require.Empty(t, hosts(`{}`))
+	require.Empty(t, hosts(`{READMARK_AUTH: "required"}`))
+	require.Equal(t, []string{"readmark.example"}, hosts(`{READMARK_AUTH: "off", READMARK_ALLOWED_HOSTS: "readmark.example"}`))
+	names := hosts(`{READMARK_AUTH: "off"}`)
+	require.Len(t, names, 8)
+	for _, suffix := range []string{"", ".%s", ".%s.svc", ".%s.svc.cluster.local"} {
+		for _, service := range []string{"chat-readmark", "chat-readmark-headless"} {
+			require.Contains(t, names, service+strings.ReplaceAll(suffix, "%s", "im"))
+		}
+	}
 }
 
 // Each value of all.yaml is used: without it the chart makes something else, or refuses. And each

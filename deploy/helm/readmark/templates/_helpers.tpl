@@ -43,6 +43,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* The names of both Services in the cluster's DNS, with commas between them. */}}
+{{- define "readmark.serviceHosts" -}}
+{{- $hosts := list -}}
+{{- range $suffix := list "" "-headless" -}}
+{{- $name := print (include "readmark.fullname" $) $suffix -}}
+{{- $inNamespace := print $name "." $.Release.Namespace -}}
+{{- $hosts = concat $hosts (list $name $inNamespace (print $inNamespace ".svc") (print $inNamespace ".svc.cluster.local")) -}}
+{{- end -}}
+{{- join "," $hosts -}}
+{{- end -}}
+
 {{/* What is secret: the variable, and its name among the values. */}}
 {{- define "readmark.secretVariables" -}}
 databaseURL: READMARK_DATABASE_URL
