@@ -230,13 +230,17 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 }
 
 // WriteProblem answers a request outside the API's routes as RFC 9457 asks.
-func WriteProblem(c *gin.Context, status int, detail string) {
-	writeProblem(c, &huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+func WriteProblem(c *gin.Context, status int, detail string) { WriteProblemTo(c.Writer, status, detail) }
+
+// WriteProblemTo is WriteProblem where there is no gin.
+func WriteProblemTo(w http.ResponseWriter, status int, detail string) {
+	writeProblem(w, &huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
 }
 
-func writeProblem(c *gin.Context, problem *huma.ErrorModel) {
-	c.Header("Content-Type", "application/problem+json")
-	c.Header("Cache-Control", "no-store")
-	c.Status(problem.Status)
-	_ = huma.DefaultJSONFormat.Marshal(c.Writer, problem) // fails when the caller has gone
+func writeProblem(w http.ResponseWriter, problem *huma.ErrorModel) {
+	header := w.Header()
+	header.Set("Content-Type", "application/problem+json")
+	header.Set("Cache-Control", "no-store")
+	w.WriteHeader(problem.Status)
+	_ = huma.DefaultJSONFormat.Marshal(w, problem) // fails when the caller has gone
 }

@@ -29,7 +29,7 @@ func TestReadAPIErrors(t *testing.T) {
 	problem(f.do("GET", "/v1/users/u/groups/g", ""), 500)
 	problem(f.do("GET", "/v1/groups/g/unread", ""), 500) // panics
 	problem(f.do("GET", "/v1/nothing", ""), 404)
-	problem(f.do("DELETE", "/v1/users/u/unread", ""), 404)
+	problem(f.do("DELETE", "/v1/users/u/unread", ""), 405)
 	problem(f.do("GET", "/no/such/path", ""), 404)
 	problem(f.do("GET", "/v1/users/u/groups?limit=%zz", ""), 422)
 	problem(f.do("GET", "/v1/users/u/groups?unread=true;limit=0", ""), 422)

@@ -80,6 +80,7 @@ func New(options Options) Handler {
 	callbacks.Register(engine)
 	api.Register(engine, options.API)
 	all.api.prepare(engine.Routes())
+	all.methods.prepare(engine.Routes())
 
 	engine.NoRoute(func(c *gin.Context) {
 		if c.Request.Method == http.MethodPost {

@@ -44,6 +44,8 @@ func TestSecurityHeaders(t *testing.T) {
 		{"GET", "/v1/users/u/groups?limit=1&limit=2", "", 422, nothing, "no-store"},
 		{"GET", "/v1/users/u/groups?minunread=1", "", 422, nothing, "no-store"},
 		{"GET", "/v1/nothing", "", 404, nothing, "no-store"},
+		{"PUT", "/v1/users/u/unread", "", 405, nothing, "no-store"},
+		{"POST", "/v1/users/u/unread", "", 405, nothing, "no-store"},
 		{"GET", "/nothing", "", 404, nothing, "no-store"},
 		{"GET", "/openapi.json", "", 200, nothing, ""},
 		{"GET", "/docs", "", 200, "default-src 'self'; ", ""},
@@ -110,7 +112,7 @@ func TestCORSOff(t *testing.T) {
 	require.Equal(t, 200, got.Code)
 	require.Empty(t, corsHeaders(got.Header()))
 	got = ask(handler, "OPTIONS", "/v1/users/u/groups/g", "", preflight...)
-	require.Equal(t, 404, got.Code)
+	require.Equal(t, 405, got.Code)
 	require.Empty(t, corsHeaders(got.Header()))
 }
 

@@ -38,7 +38,7 @@ func newAPIMetrics(registry prometheus.Registerer, exemplars bool) *apiMetrics {
 	m := &apiMetrics{
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "readmark_api_request_duration_seconds",
-			Help: "Time in seconds from the header of a request to /v1 to its answer, by method, route (other: no such path) and " +
+			Help: "Time in seconds from the header of a request to /v1 to its answer, by method, route (other: no such path or method) and " +
 				"class of the answer's status code.",
 			Buckets: metric.Durations(.0005, 10),
 		}, []string{"method", "route", "code"}),

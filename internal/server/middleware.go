@@ -22,10 +22,11 @@ const corsMaxAge = int(time.Hour / time.Second)
 // other origins, and the decoding of paths. It is one function, since each request goes
 // through it.
 type middleware struct {
-	logger *slog.Logger
-	api    *apiMetrics
-	hosts  *HostRule  // nil: no request is refused for its Host or site
-	cors   *cors.Cors // nil: no origins may use the read API
+	logger  *slog.Logger
+	api     *apiMetrics
+	methods methods
+	hosts   *HostRule  // nil: no request is refused for its Host or site
+	cors    *cors.Cors // nil: no origins may use the read API
 	// Headers are assigned as they are, which costs less than Set; nobody changes them.
 	nosniff, policy, deny, noReferrer []string
 }
@@ -52,7 +53,8 @@ func newMiddleware(options *Options) *middleware {
 
 // handle has the request answered.
 func (m *middleware) handle(c *gin.Context) {
-	started, id, callback := time.Now(), uuid.NewString(), isCallback(c)
+	started, id, allowed := time.Now(), uuid.NewString(), m.wrongMethod(c)
+	callback := allowed == "" && isCallback(c)
 	m.setHeaders(c, id, callback)
 	ctx := c.Request.Context()
 	if m.logger.Enabled(ctx, slog.LevelDebug) {
@@ -62,7 +64,7 @@ func (m *middleware) handle(c *gin.Context) {
 		defer m.api.observe(c, started)
 	}
 	defer m.recover(c, id)
-	if m.refuses(c, callback) {
+	if m.refuses(c, callback) || m.refusesMethod(c, allowed) {
 		c.Abort()
 		return
 	}
@@ -98,6 +100,14 @@ func (m *middleware) refuses(c *gin.Context, callback bool) bool {
 		}
 	}
 	return !unescape(c)
+}
+
+// refusesMethod answers a request whose method is not one of those that the path has; empty: it is.
+func (m *middleware) refusesMethod(c *gin.Context, allowed string) bool {
+	if allowed != "" {
+		refuseMethod(c.Writer, allowed)
+	}
+	return allowed != ""
 }
 
 // log logs a request at debug level: its route, never its path, which may hold the token.

@@ -97,13 +97,14 @@ func readsLine(err error) string {
 // and /debug/pprof. Requests are held to the rule of hosts; nil: all are answered.
 func NewOps(readiness *Readiness, registry prometheus.Gatherer, hosts *HostRule) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "live") })
-	mux.Handle("GET /readyz", readiness)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	get := func(path string, handler http.HandlerFunc) { mux.Handle(path, onlyMethods(handler, http.MethodGet)) }
+	get("/livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "live") })
+	get("/readyz", readiness.ServeHTTP)
+	get("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP)
+	get("/debug/pprof/", pprof.Index)
+	get("/debug/pprof/cmdline", pprof.Cmdline)
+	get("/debug/pprof/profile", pprof.Profile)
+	mux.Handle("/debug/pprof/symbol", onlyMethods(pprof.Symbol, http.MethodGet, http.MethodPost)) // addresses come in the body, too
+	get("/debug/pprof/trace", pprof.Trace)
 	return secureOps(guardOps(hosts, mux))
 }

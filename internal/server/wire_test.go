@@ -240,7 +240,7 @@ func TestFraming(t *testing.T) {
 	}
 }
 
-// TestMethodsAndTargets: what no route is made for is answered 404, and nothing ends a
+// TestMethodsAndTargets: what no route is made for is answered 404, a wrong method on one 405, and nothing ends a
 // connection's goroutine.
 func TestMethodsAndTargets(t *testing.T) {
 	t.Parallel()
@@ -252,15 +252,15 @@ func TestMethodsAndTargets(t *testing.T) {
 	}{
 		{"HEAD", state, 200},
 		{"HEAD", "/v1/nothing", 404},
-		{"OPTIONS", state, 404},
-		{"TRACE", state, 404},
-		{"PUT", state, 404},
-		{"PATCH", state, 404},
-		{"QUERY", state, 404},
-		{"get", state, 404},
+		{"OPTIONS", state, 405},
+		{"TRACE", state, 405},
+		{"PUT", state, 405},
+		{"PATCH", state, 405},
+		{"QUERY", state, 405},
+		{"get", state, 405},
 		{"G@T", state, 400},
 		{"CONNECT", "x:80", 404},
-		{"CONNECT", state, 404},
+		{"CONNECT", state, 405},
 		{"OPTIONS", "*", 200}, // net/http's own, empty
 		{"GET", "*", 404},
 		{"POST", "*", 404},
