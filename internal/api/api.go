@@ -164,10 +164,17 @@ func ownHostOnly(c *gin.Context) {
 // would answer for another user, matches names in any case, and takes the last
 // of two equal names.
 func unmarshal(data []byte, v any) error {
-	if err := checkTokens(data); err != nil {
-		return err
+	err := checkTokens(data)
+	if err == nil {
+		err = json.Unmarshal(data, v, json.RejectUnknownMembers(true))
 	}
-	return json.Unmarshal(data, v, json.RejectUnknownMembers(true))
+	if err != nil {
+		return unreadableJSON(err)
+	}
+	if value, ok := v.(*any); ok { // which huma holds to the schema
+		maskNames(*value)
+	}
+	return nil
 }
 
 // marshal writes what knows how to write itself without reflection.
@@ -227,20 +234,4 @@ func (h *handler) problem(ctx context.Context, err error, unknown string) error 
 		h.failed.Log(ctx, slog.Any("error", err))
 		return huma.Error500InternalServerError("internal error")
 	}
-}
-
-// WriteProblem answers a request outside the API's routes as RFC 9457 asks.
-func WriteProblem(c *gin.Context, status int, detail string) { WriteProblemTo(c.Writer, status, detail) }
-
-// WriteProblemTo is WriteProblem where there is no gin.
-func WriteProblemTo(w http.ResponseWriter, status int, detail string) {
-	writeProblem(w, &huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
-}
-
-func writeProblem(w http.ResponseWriter, problem *huma.ErrorModel) {
-	header := w.Header()
-	header.Set("Content-Type", "application/problem+json")
-	header.Set("Cache-Control", "no-store")
-	w.WriteHeader(problem.Status)
-	_ = huma.DefaultJSONFormat.Marshal(w, problem) // fails when the caller has gone
 }

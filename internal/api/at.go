@@ -25,7 +25,7 @@ func (moment) Schema(huma.Registry) *huma.Schema {
 // Resolve implements huma.ResolverWithPath.
 func (m moment) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	if _, err := time.Parse(time.RFC3339, string(m)); m != "" && err != nil {
-		return []error{&huma.ErrorDetail{Location: path.String(), Message: "is not a time as in RFC 3339", Value: string(m)}}
+		return []error{mistake(path.String(), notATime, string(m))}
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (in *changesInput) Resolve(ctx huma.Context) []error {
 	url := ctx.URL()
 	for name, values := range url.Query() {
 		if len(values) > 0 && values[0] == "" { // a variable that was not set must not ask for everything
-			return []error{&huma.ErrorDetail{Location: "query." + name, Message: "is empty: leave it out"}}
+			return []error{mistake("query."+name, "is empty: leave it out", nil)}
 		}
 	}
 	text, location := in.After, "query.after"
@@ -48,7 +48,7 @@ func (in *changesInput) Resolve(ctx huma.Context) []error {
 	}
 	cursor, err := readstate.ParseFeedCursor(text)
 	if err != nil {
-		return []error{&huma.ErrorDetail{Location: location, Message: err.Error(), Value: text}}
+		return []error{mistake(location, err.Error(), text)}
 	}
 	in.cursor = &cursor
 	return nil
@@ -107,7 +107,7 @@ func (wait) Schema(huma.Registry) *huma.Schema {
 func (w wait) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	d, err := w.parse()
 	if err != nil || d < 0 || d > maxWait {
-		return []error{&huma.ErrorDetail{Location: path.String(), Message: "is not a time from 0s to 60s", Value: string(w)}}
+		return []error{mistake(path.String(), "is not a time from 0s to 60s", string(w))}
 	}
 	return nil
 }
@@ -142,9 +142,7 @@ func (changeTypes) Schema(huma.Registry) *huma.Schema {
 func (t changeTypes) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	for name := range strings.SplitSeq(string(t), ",") {
 		if t != "" && !slices.Contains(ChangeTypes(), name) {
-			return []error{&huma.ErrorDetail{
-				Location: path.String(), Message: "is not a list of " + strings.Join(ChangeTypes(), ", ") + ", with commas between", Value: string(t),
-			}}
+			return []error{mistake(path.String(), "is not a list of "+strings.Join(ChangeTypes(), ", ")+", with commas between", string(t))}
 		}
 	}
 	return nil

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"readmark/internal/readstate"
 )
 
@@ -64,9 +62,7 @@ func decodeCursor(list string, order readstate.Order, cursor string) (readstate.
 		ours = ours && number >= 0 && place.LastReadAt.Year() < 9999
 	}
 	if err != nil || !ours || readstate.CheckID(place.Key) != nil {
-		return readstate.Cursor{}, huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{
-			Location: "query.cursor", Message: "is not a cursor of this list in this order",
-		})
+		return readstate.Cursor{}, invalidParameter("cursor", "is not a cursor of this list in this order")
 	}
 	return place, nil
 }

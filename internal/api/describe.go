@@ -146,7 +146,7 @@ func problemExample(status int, method, path string) describedProblem {
 			}
 			wrong = &huma.ErrorDetail{Location: "body.pairs[0].userID", Message: "expected length >= 1", Value: ""}
 		}
-		detail("A parameter or field is invalid, or unknown; errors name each", "validation failed", wrong)
+		detail("A parameter or field is invalid, or unknown; errors name each", validationFailed, wrong)
 	case http.StatusTooManyRequests:
 		detail("", "this key may make 100 requests per second")
 	case http.StatusServiceUnavailable:

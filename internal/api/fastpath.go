@@ -74,5 +74,5 @@ func writeError(c *gin.Context, err error) {
 	if !errors.As(err, &problem) {
 		panic(err) // an operation's errors are problems
 	}
-	writeProblem(c.Writer, problem)
+	writeProblem(c.Writer, bounded(problem))
 }

@@ -221,9 +221,3 @@ func decodeEventCursor(mark, cursor string) (place readstate.EventCursor, err er
 	}
 	return place, nil
 }
-
-func invalidParameter(name, message string) error {
-	return huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{
-		Location: "query." + name, Message: message,
-	})
-}

@@ -26,7 +26,7 @@ func (id) Schema(huma.Registry) *huma.Schema {
 // Resolve implements huma.ResolverWithPath.
 func (i id) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 	if err := readstate.CheckID(string(i)); err != nil {
-		return []error{&huma.ErrorDetail{Location: path.String(), Message: err.Error()}}
+		return []error{mistake(path.String(), err.Error(), nil)}
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func (a reminderAfter) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 		err = readstate.CheckReminderAfter(after)
 	}
 	if err != nil {
-		return []error{&huma.ErrorDetail{Location: path.String(), Message: err.Error(), Value: string(a)}}
+		return []error{mistake(path.String(), err.Error(), string(a))}
 	}
 	return nil
 }
@@ -146,9 +146,7 @@ func (h *handler) createReminder(ctx context.Context, in *createReminderInput) (
 		return nil, h.problem(ctx, err, "") // Resolve has refused it
 	}
 	if h.retention > 0 && after > h.retention {
-		return nil, huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{
-			Location: "body.after", Message: "is longer than the journal is kept (READMARK_RETENTION, " + shortDuration(h.retention) + ")", Value: string(in.Body.After),
-		})
+		return nil, huma.Error422UnprocessableEntity(validationFailed, mistake("body.after", "is longer than the journal is kept (READMARK_RETENTION, "+shortDuration(h.retention)+")", string(in.Body.After)))
 	}
 	rule := readstate.ReminderRule{
 		ID: readstate.ID(ruleID), Name: string(in.Body.Name), MinUnread: in.Body.MinUnread, After: after, UserPrefix: string(in.Body.UsersPrefix),

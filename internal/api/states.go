@@ -30,14 +30,14 @@ type stateOutput struct {
 type Selection struct {
 	Poll
 
-	Unread       bool      `query:"unread" doc:"only states with unread messages"`
-	MinUnread    int64     `query:"minUnread" minimum:"0" doc:"only states with at least as many unread messages"`
-	UpdatedSince time.Time `query:"updatedSince" doc:"only states whose updatedAt is not earlier, RFC 3339. Who has left a group, or was erased, is in no list; pending and exact may change without it, and so does what a replay repairs. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before"`
-	Muted        flag      `query:"muted" doc:"only states whose user has muted the group, or only the others"`
-	Sort         string    `query:"sort" enum:"-unreadCount,-lastReadAt" doc:"the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one"`
-	Limit        int32     `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
-	Positions    bool      `query:"positions" doc:"states with what their counts follow from, so that they can be counted on by /v1/changes"`
-	Cursor       string    `query:"cursor" maxLength:"512" doc:"nextCursor of the page before, of the same list in the same order"`
+	Unread       bool   `query:"unread" doc:"only states with unread messages"`
+	MinUnread    int64  `query:"minUnread" minimum:"0" doc:"only states with at least as many unread messages"`
+	UpdatedSince moment `query:"updatedSince" doc:"only states whose updatedAt is not earlier, RFC 3339. Who has left a group, or was erased, is in no list; pending and exact may change without it, and so does what a replay repairs. Writes of the last moments may become visible a little later than their updatedAt: ask from some seconds before the asOf of the answer before"`
+	Muted        flag   `query:"muted" doc:"only states whose user has muted the group, or only the others"`
+	Sort         string `query:"sort" enum:"-unreadCount,-lastReadAt" doc:"the largest count first, or who read last; else by key. While values change, a state may move between pages of a sorted list; in key order every state that stays is on exactly one"`
+	Limit        int32  `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"states on one page"`
+	Positions    bool   `query:"positions" doc:"states with what their counts follow from, so that they can be counted on by /v1/changes"`
+	Cursor       string `query:"cursor" maxLength:"512" doc:"nextCursor of the page before, of the same list in the same order"`
 }
 
 type userListInput struct {
@@ -113,7 +113,7 @@ func (h *handler) listGroupUsers(ctx context.Context, in *groupListInput) (*list
 // asked is the page that the parameters name, with one state more, which tells
 // whether it is the last one.
 func (in *Selection) asked(list string) (page readstate.Page, err error) {
-	page = readstate.Page{MinUnread: in.MinUnread, UpdatedSince: in.UpdatedSince.UTC(), Muted: in.Muted.value(), Limit: in.Limit + 1}
+	page = readstate.Page{MinUnread: in.MinUnread, UpdatedSince: in.UpdatedSince.ceil(), Muted: in.Muted.value(), Limit: in.Limit + 1}
 	switch in.Sort {
 	case "-unreadCount":
 		page.Order = readstate.OrderUnread

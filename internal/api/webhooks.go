@@ -180,7 +180,7 @@ func (h *webhookHandler) webhookProblem(ctx context.Context, err error) error {
 	var wrong *webhookout.FieldError
 	switch {
 	case errors.As(err, &wrong):
-		return huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{Location: "body." + wrong.Field, Message: wrong.Detail})
+		return huma.Error422UnprocessableEntity(validationFailed, mistake("body."+wrong.Field, wrong.Detail, nil))
 	case errors.Is(err, webhookout.ErrTooMany), errors.Is(err, webhookout.ErrChanged):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, readstate.ErrGone):

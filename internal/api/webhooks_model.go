@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,6 +16,14 @@ type webhookID struct{ uuid.UUID }
 // Schema describes it in the OpenAPI document.
 func (webhookID) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "uuid"}
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *webhookID) UnmarshalText(text []byte) error {
+	if id.UUID.UnmarshalText(text) != nil {
+		return errors.New(notAUUID)
+	}
+	return nil
 }
 
 type webhookInput struct {

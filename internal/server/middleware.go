@@ -2,9 +2,11 @@ package server
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,20 +147,24 @@ func unescape(c *gin.Context) bool {
 	if raw := c.Request.URL.RawQuery; raw != "" {
 		query, err := url.ParseQuery(raw)
 		if err != nil {
-			api.WriteProblem(c, http.StatusUnprocessableEntity, "the query is not percent-encoded key=value pairs joined by &")
+			api.WriteInvalid(c, "is not percent-encoded name=value pairs joined by &", "query")
 			return false
 		}
-		for _, values := range query {
-			if len(values) > 1 { // a proxy may have looked at the other one
-				api.WriteProblem(c, http.StatusUnprocessableEntity, "a query parameter is given more than once")
-				return false
+		var repeated []string // a proxy may have looked at the other one
+		for _, name := range slices.Sorted(maps.Keys(query)) {
+			if len(query[name]) > 1 {
+				repeated = append(repeated, "query."+name)
 			}
+		}
+		if len(repeated) > 0 {
+			api.WriteInvalid(c, "is given more than once", repeated...)
+			return false
 		}
 	}
 	for i := range c.Params {
 		plain, err := url.PathUnescape(c.Params[i].Value)
 		if err != nil {
-			api.WriteProblem(c, http.StatusUnprocessableEntity, "path parameter "+c.Params[i].Key+" is not percent-encoded")
+			api.WriteInvalid(c, "is not percent-encoded", "path."+c.Params[i].Key)
 			return false
 		}
 		c.Params[i].Value = plain
