@@ -96,6 +96,11 @@ type handler struct {
 // Register adds the routes of the read API, its OpenAPI document and its docs
 // page to the engine.
 func Register(engine *gin.Engine, options Options) huma.API {
+	api, _ := register(engine, options)
+	return api
+}
+
+func register(engine *gin.Engine, options Options) (huma.API, *paths) {
 	config := huma.DefaultConfig("Readmark", contractVersion)
 	config.Info.Description = "Unread counts of OpenIM group chats, per user and group. " +
 		"Unknown is not zero: what Readmark knows nothing of is answered with 404."
@@ -104,9 +109,10 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	strict.Unmarshal = unmarshal
 	strict.Marshal = marshal
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
-	config.RejectUnknownQueryParameters = true // a mistyped filter must not be answered with everything
-	config.DocsPath, config.SchemasPath = "", ""
+	config.RejectUnknownQueryParameters = true                           // a mistyped filter must not be answered with everything
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", "" // served below
 	config.Transformers = append(config.Transformers, boundProblem)
+	paths := newPaths(config.OpenAPI)
 	describeAuth(config.OpenAPI)
 	if options.Guard != nil {
 		engine.Use(admission(options.Guard)) // before any route below /v1
@@ -137,20 +143,22 @@ func Register(engine *gin.Engine, options Options) huma.API {
 	}
 	reading := &bodies{api: api, room: body.NewRoom(options.Bodies)}
 	api.UseMiddleware(reading.guard)
-	h.registerStates(api)
-	h.registerSums(api)
+	h.registerCounts(api)
+	h.registerLists(api)
 	h.registerQuery(api)
 	h.registerHistory(api)
-	h.registerErasures(api)
 	h.registerChanges(api)
 	registerWebhooks(api, h, options.Webhooks)
 	h.registerReminders(api)
+	h.registerDrift(api)
+	h.registerErasures(api)
 	describe(api.OpenAPI())
+	paths.serve(engine)
 
 	docs := gin.WrapH(v5emb.New("Readmark", "/openapi.json", "/docs/"))
 	engine.GET("/docs", ownHostOnly, docs)
 	engine.GET("/docs/*asset", ownHostOnly, docs)
-	return api
+	return api, paths
 }
 
 // ownHostOnly has the browser hold the docs page to load nothing from outside.

@@ -17,8 +17,7 @@ type moment string
 func (moment) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeString, Format: "date-time",
-		Description: "RFC 3339, a + in it percent-encoded",
-		Examples:    []any{"2026-11-24T02:40:19.9Z"},
+		Description: "RFC 3339, such as 2026-11-24T02:40:19.9Z, a + in it percent-encoded",
 	}
 }
 

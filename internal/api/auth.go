@@ -136,19 +136,22 @@ func describeAuth(document *huma.OpenAPI) {
 	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		securityScheme: {
 			Type: "http", Scheme: "bearer", BearerFormat: "rmk_…",
-			Description: "An API key, made by `readmark key create`. Each operation names the scope that the key must " +
-				"have: read, erase, or admin, which includes both. A key may be limited to users or groups whose IDs begin " +
-				"with a prefix. Not needed where READMARK_AUTH is off.",
+			Description: "An API key, made by `readmark key create --name NAME --scope SCOPE`. Each operation names the scope that the key must " +
+				"have:\n\n- `read`: what changes nothing\n- `erase`: the erasure of users and groups\n- `admin`: all of it, and webhooks and reminders\n\n" +
+				"A key may be limited to users or groups whose IDs begin with a prefix. Not needed where READMARK_AUTH is off.",
 		},
 	}
 	document.OnAddOperation = append(document.OnAddOperation, func(document *huma.OpenAPI, op *huma.Operation) {
 		if !strings.HasPrefix(op.Path, "/v1/") {
 			return
 		}
-		op.Security = []map[string][]string{{securityScheme: {string(accessOf(op.Method, op.Path).Scope)}}}
+		op.Security = []map[string][]string{{securityScheme: {scopeOf(op)}}}
 		describeRefusals(document, op)
 	})
 }
+
+// scopeOf gives the scope that an operation asks for.
+func scopeOf(op *huma.Operation) string { return string(accessOf(op.Method, op.Path).Scope) }
 
 // describeRefusals adds the answers that the guard gives instead of a handler.
 func describeRefusals(document *huma.OpenAPI, op *huma.Operation) {
@@ -165,7 +168,8 @@ func describeRefusals(document *huma.OpenAPI, op *huma.Operation) {
 	challenge := header(huma.TypeString, "what to come with, RFC 6750")
 	refusal(http.StatusUnauthorized, "No API key, or one that is unknown, revoked, expired or mistyped",
 		map[string]*huma.Param{"WWW-Authenticate": challenge})
-	refusal(http.StatusForbidden, "The API key lacks the scope, or is limited to other users or groups",
+	refusal(http.StatusForbidden, "The API key lacks the scope, or is limited to other users or groups. Where no keys are asked for: the Host is not in "+
+		"READMARK_ALLOWED_HOSTS, or a web page of another site asks",
 		map[string]*huma.Param{"WWW-Authenticate": challenge})
 	refusal(http.StatusTooManyRequests, "More requests than READMARK_RATE_LIMIT allows a key", map[string]*huma.Param{
 		"Retry-After":         header(huma.TypeInteger, "seconds after which the next request is taken"),

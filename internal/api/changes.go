@@ -39,7 +39,7 @@ func (h *handler) registerChanges(api huma.API) {
 	list := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[ChangeList](), true, "ChangeList")
 	huma.Register(api, huma.Operation{
 		OperationID: "list-changes", Method: http.MethodGet, Path: changesPath,
-		Summary: "What has changed since a cursor: as a list, after a wait, or as a stream", Tags: []string{"changes"},
+		Summary: "What has changed since a cursor: as a list, after a wait, or as a stream", Tags: []string{tagChanges},
 		Errors: []int{http.StatusGone, http.StatusServiceUnavailable},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "What was asked for",

@@ -100,7 +100,7 @@ type wait string
 
 // Schema describes it in the OpenAPI document.
 func (wait) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Description: "seconds, or a duration such as 30s", Examples: []any{"30s"}}
+	return &huma.Schema{Type: huma.TypeString, Description: "seconds, or a duration such as 30s"}
 }
 
 // Resolve implements huma.ResolverWithPath.
@@ -135,7 +135,7 @@ type changeTypes string
 
 // Schema describes it in the OpenAPI document.
 func (changeTypes) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Examples: []any{typeChanged + "," + typeRemoved}}
+	return &huma.Schema{Type: huma.TypeString, Description: "types with commas between, such as " + typeChanged + "," + typeRemoved}
 }
 
 // Resolve implements huma.ResolverWithPath.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,8 @@ type description struct {
 // describe completes the OpenAPI document: descriptions, examples, and what errors look
 // like. The tests hold that each operation has a description.
 func describe(document *huma.OpenAPI) {
+	document.Servers = []*huma.Server{{URL: "/", Description: "where this document is from"}}
+	document.Tags = describedTags()
 	problem := document.Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "ErrorModel")
 	all, examples := descriptions(), parameterExamples()
 	maps.Copy(all, webhookDescriptions())
@@ -38,9 +41,9 @@ func describe(document *huma.OpenAPI) {
 				continue
 			}
 			d := all[op.OperationID]
-			op.Description = d.text
+			op.Description = strings.TrimSpace(d.text + " Scope of the key: " + scopeOf(op) + ".")
 			for _, parameter := range op.Parameters {
-				if parameter.Example == nil {
+				if parameter.Required { // pages of docs fill in examples: one of what may be left out would narrow the answer
 					parameter.Example = examples[parameter.Name]
 				}
 			}
@@ -55,6 +58,40 @@ func describe(document *huma.OpenAPI) {
 				describeResponse(op, code, response, &d)
 			}
 		}
+	}
+	openAnswers(document)
+}
+
+// openAnswers has no answer promise that it has no further fields: later versions may add some. Requests are strict.
+func openAnswers(document *huma.OpenAPI) {
+	strict := map[*huma.Schema]bool{}
+	for _, item := range document.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
+			if op != nil && op.RequestBody != nil {
+				markSchemas(document.Components.Schemas, op.RequestBody.Content["application/json"].Schema, strict)
+			}
+		}
+	}
+	for _, schema := range document.Components.Schemas.Map() {
+		if !strict[schema] {
+			schema.AdditionalProperties = nil
+		}
+	}
+}
+
+// markSchemas marks a schema and all that it is made of.
+func markSchemas(registry huma.Registry, schema *huma.Schema, marked map[*huma.Schema]bool) {
+	if schema == nil || marked[schema] {
+		return
+	}
+	if schema.Ref != "" {
+		markSchemas(registry, registry.SchemaFromRef(schema.Ref), marked)
+		return
+	}
+	marked[schema] = true
+	markSchemas(registry, schema.Items, marked)
+	for _, property := range schema.Properties {
+		markSchemas(registry, property, marked)
 	}
 }
 
@@ -75,7 +112,7 @@ func describeResponse(op *huma.Operation, code string, response *huma.Response, 
 			response.Description, media.Example = "What was asked for", d.answer
 			continue
 		}
-		p := problemExample(status, op.Method, op.Path)
+		p := problemExample(status, op)
 		media.Example = p.example
 		if p.description != "" {
 			response.Description = p.description
@@ -93,14 +130,16 @@ type describedProblem struct {
 	example     huma.ErrorModel
 }
 
-func problemExample(status int, method, path string) describedProblem {
+func problemExample(status int, op *huma.Operation) describedProblem {
+	path := op.Path
 	p := describedProblem{example: huma.ErrorModel{Status: status, Title: http.StatusText(status)}}
 	detail := func(description, detail string, wrong ...*huma.ErrorDetail) {
 		p.description, p.example.Detail, p.example.Errors = description, detail, wrong
 	}
 	switch status {
 	case http.StatusBadRequest:
-		detail("The body is not JSON, or broke off", "unexpected end of JSON input")
+		detail("The body is not JSON, or broke off", validationFailed,
+			&huma.ErrorDetail{Location: "body", Message: "is not JSON: it ends too early, after 9 bytes"})
 	case http.StatusUnauthorized:
 		detail("", "an API key is required: Authorization: Bearer rmk_…")
 	case http.StatusForbidden:
@@ -135,18 +174,7 @@ func problemExample(status int, method, path string) describedProblem {
 	case http.StatusUnsupportedMediaType:
 		detail("The body is not application/json", "unknown content type: text/plain")
 	case http.StatusUnprocessableEntity:
-		wrong := &huma.ErrorDetail{Location: "path.userID", Message: "is longer than 255 bytes"}
-		switch method {
-		case http.MethodGet:
-			wrong = &huma.ErrorDetail{Location: "query.limit", Message: "expected number <= 1000", Value: 5000}
-		case http.MethodPost:
-			if path == remindersPath {
-				wrong = &huma.ErrorDetail{Location: "body.after", Message: readstate.ErrReminderAfter.Error(), Value: "4 hours"}
-				break
-			}
-			wrong = &huma.ErrorDetail{Location: "body.pairs[0].userID", Message: "expected length >= 1", Value: ""}
-		}
-		detail("A parameter or field is invalid, or unknown; errors name each", validationFailed, wrong)
+		detail("A parameter or field is invalid, or unknown; errors name each", validationFailed, invalidExample(op))
 	case http.StatusTooManyRequests:
 		detail("", "this key may make 100 requests per second")
 	case http.StatusServiceUnavailable:
@@ -157,13 +185,36 @@ func problemExample(status int, method, path string) describedProblem {
 	return p
 }
 
-func parameterExamples() map[string]any {
-	const moment = "2026-11-24T02:40:19.9Z"
-	return map[string]any{
-		"id": "019ab3c1-6c3b-7a52-9d0e-6f2a1c7b4d58", "userID": "user123", "groupID": "group789", "limit": 50, "cursor": "MWtnOmdyb3VwNzg5", "from": moment, "to": "2026-11-25T00:00:00Z",
-		"after": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "wait": "30s", "types": "state.changed,state.removed", "usersPrefix": "user", "groupsPrefix": "group",
-		"Last-Event-ID": "YcvxkKOxkZWEawIA-IIC8QUAAAAA", "positions": true, "at": moment, "unread": true, "minUnread": 1, "updatedSince": moment, "muted": false, "sort": "-unreadCount", "If-None-Match": `W/"1tv4p1cq6d5ko"`,
+// invalidExample is a mistake that can be made with an operation.
+func invalidExample(op *huma.Operation) *huma.ErrorDetail {
+	takes := func(name string) bool {
+		return slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == name })
 	}
+	switch {
+	case op.Path == queryPath:
+		return &huma.ErrorDetail{Location: "body.pairs[0]", Message: "unknown field userId"}
+	case op.Path == remindersPath && op.RequestBody != nil:
+		return &huma.ErrorDetail{Location: "body.after", Message: readstate.ErrReminderAfter.Error(), Value: "4 hours"}
+	case takes("id"):
+		return &huma.ErrorDetail{Location: "path.id", Message: notAUUID, Value: "x"}
+	case op.RequestBody != nil:
+		return &huma.ErrorDetail{Location: "body", Message: missingField + "url"}
+	case takes("limit"):
+		return &huma.ErrorDetail{Location: "query.limit", Message: "expected number <= 1000", Value: 5000}
+	case takes("userID"), takes("groupID"):
+		name := "userID"
+		if !takes(name) {
+			name = "groupID"
+		}
+		return &huma.ErrorDetail{Location: "path." + name, Message: "is longer than 255 bytes"}
+	default:
+		return &huma.ErrorDetail{Location: "query.x", Message: "unknown query parameter"}
+	}
+}
+
+// parameterExamples gives values of the parameters that have to be given, as the README uses them.
+func parameterExamples() map[string]any {
+	return map[string]any{"userID": "user123", "groupID": "group789", "id": "019ab3c1-6c3b-7a52-9d0e-6f2a1c7b4d58"}
 }
 
 // descriptions gives what the document says, by the operations' IDs.

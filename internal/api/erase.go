@@ -60,12 +60,12 @@ const erasureRules = "It is done when it is answered. When it was cut off (503, 
 func (h *handler) registerErasures(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "erase-user", Method: http.MethodDelete, Path: "/v1/users/{userID}",
-		Summary: "Erase a user", Tags: []string{"erasure"},
+		Summary: "Erase a user", Tags: []string{tagErasure},
 		Errors: []int{http.StatusServiceUnavailable},
 	}, h.eraseUser)
 	huma.Register(api, huma.Operation{
 		OperationID: "erase-group", Method: http.MethodDelete, Path: "/v1/groups/{groupID}",
-		Summary: "Erase a group", Tags: []string{"erasure"},
+		Summary: "Erase a group", Tags: []string{tagErasure},
 		Errors: []int{http.StatusServiceUnavailable},
 	}, h.eraseGroup)
 }

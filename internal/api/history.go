@@ -93,17 +93,17 @@ type (
 func (h *handler) registerHistory(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "list-receipts", Method: http.MethodGet, Path: "/v1/users/{userID}/groups/{groupID}/receipts",
-		Summary: "The receipts of one user in one group, newest first", Tags: []string{"history"},
+		Summary: "The receipts of one user in one group, newest first", Tags: []string{tagHistory},
 		Errors: []int{http.StatusServiceUnavailable},
 	}, h.listReceipts)
 	huma.Register(api, huma.Operation{
 		OperationID: "list-user-receipts", Method: http.MethodGet, Path: "/v1/users/{userID}/receipts",
-		Summary: "The receipts of one user, newest first", Tags: []string{"history"},
+		Summary: "The receipts of one user, newest first", Tags: []string{tagHistory},
 		Errors: []int{http.StatusServiceUnavailable},
 	}, h.listUserReceipts)
 	huma.Register(api, huma.Operation{
 		OperationID: "list-group-receipts", Method: http.MethodGet, Path: "/v1/groups/{groupID}/receipts",
-		Summary: "The receipts of one group, newest first", Tags: []string{"history"},
+		Summary: "The receipts of one group, newest first", Tags: []string{tagHistory},
 		Errors: []int{http.StatusServiceUnavailable},
 	}, h.listGroupReceipts)
 }

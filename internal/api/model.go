@@ -35,7 +35,7 @@ func (i id) Resolve(_ huma.Context, path *huma.PathBuffer) []error {
 type State struct {
 	UserID      string `json:"userID" doc:"the user"`
 	GroupID     string `json:"groupID" doc:"the group"`
-	UnreadCount int64  `json:"unreadCount" minimum:"0" doc:"unread messages, exact and uncapped"`
+	UnreadCount int64  `json:"unreadCount" minimum:"0" doc:"unread messages, however many: nothing caps the count. It is OpenIM's own number where exact is true, else an estimate"`
 	ContentType int64  `json:"contentType" doc:"OpenIM's content type in the last receipt, 0 when it had none"`
 	// LastReadAt is null for a member who is not known to have read anything.
 	LastReadAt *time.Time `json:"lastReadAt" nullable:"true" doc:"when the user last read, as far as known, UTC; null when never"`
@@ -91,7 +91,7 @@ type StateList struct {
 // Badge is the sum over one user's groups.
 type Badge struct {
 	UserID             string    `json:"userID" doc:"the user"`
-	UnreadCount        int64     `json:"unreadCount" minimum:"0" doc:"unread messages in all groups, muted ones included"`
+	UnreadCount        int64     `json:"unreadCount" minimum:"0" doc:"unread messages in all groups, muted ones included, uncapped; OpenIM's own number where exact is true, else an estimate"`
 	UnreadCountUnmuted int64     `json:"unreadCountUnmuted" minimum:"0" doc:"unread messages in the groups that are not muted"`
 	UnreadGroups       int64     `json:"unreadGroups" minimum:"0" doc:"groups with unread messages"`
 	Groups             int64     `json:"groups" minimum:"0" doc:"groups with a known state"`
@@ -152,7 +152,7 @@ type GroupSum struct {
 	GroupID         string `json:"groupID" doc:"the group"`
 	Users           int64  `json:"users" minimum:"0" doc:"users with a known state"`
 	UsersWithUnread int64  `json:"usersWithUnread" minimum:"0" doc:"users with unread messages"`
-	UnreadCount     int64  `json:"unreadCount" minimum:"0" doc:"unread messages of all users"`
+	UnreadCount     int64  `json:"unreadCount" minimum:"0" doc:"unread messages of all users, uncapped; OpenIM's own number where exact is true, else an estimate"`
 	MaxUnread       int64  `json:"maxUnread" minimum:"0" doc:"the largest count of one user"`
 	Exact           bool   `json:"exact" doc:"whether the counts of all users are exact"`
 	// LastReadAt is null when nobody is known to have read.

@@ -43,7 +43,7 @@ type PairAnswer struct {
 type UserAnswer struct {
 	UserID             string     `json:"userID" doc:"the user, as asked for"`
 	Status             string     `json:"status" enum:"known,unknown" doc:"whether anything is known of the user"`
-	UnreadCount        *int64     `json:"unreadCount,omitempty" minimum:"0" doc:"unread messages in all groups, muted ones included"`
+	UnreadCount        *int64     `json:"unreadCount,omitempty" minimum:"0" doc:"unread messages in all groups, muted ones included, uncapped; OpenIM's own number where exact is true, else an estimate"`
 	UnreadCountUnmuted *int64     `json:"unreadCountUnmuted,omitempty" minimum:"0" doc:"unread messages in the groups that are not muted"`
 	UnreadGroups       *int64     `json:"unreadGroups,omitempty" minimum:"0" doc:"groups with unread messages"`
 	Groups             *int64     `json:"groups,omitempty" minimum:"0" doc:"groups with a known state"`
@@ -67,7 +67,7 @@ type QueryOutputBody struct {
 func (h *handler) registerQuery(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "query-unread", Method: http.MethodPost, Path: "/v1/unread/query",
-		Summary: "Many pairs and users at one moment", Tags: []string{"batch"},
+		Summary: "Many pairs and users at one moment", Tags: []string{tagQuery},
 		Errors: []int{
 			http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable,
 		},

@@ -108,17 +108,17 @@ type (
 func (h *handler) registerReminders(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "list-reminders", Method: http.MethodGet, Path: remindersPath,
-		Summary: "The rules by which users are reminded of what stays unread", Tags: []string{"reminders"},
+		Summary: "The rules by which users are reminded of what stays unread", Tags: []string{tagReminders},
 		Errors: []int{http.StatusServiceUnavailable},
 	}, h.listReminders)
 	huma.Register(api, huma.Operation{
 		OperationID: "create-reminder", Method: http.MethodPost, Path: remindersPath, DefaultStatus: http.StatusCreated,
-		Summary: "Have users be reminded of what stays unread", Tags: []string{"reminders"},
+		Summary: "Have users be reminded of what stays unread", Tags: []string{tagReminders},
 		Errors: []int{http.StatusConflict, http.StatusServiceUnavailable},
 	}, h.createReminder)
 	huma.Register(api, huma.Operation{
 		OperationID: "delete-reminder", Method: http.MethodDelete, Path: remindersPath + "/{id}", DefaultStatus: http.StatusNoContent,
-		Summary: "Delete a rule", Tags: []string{"reminders"},
+		Summary: "Delete a rule", Tags: []string{tagReminders},
 		Errors:    []int{http.StatusNotFound, http.StatusServiceUnavailable},
 		Responses: map[string]*huma.Response{"204": {Description: "The rule is deleted, and reminds nobody any more"}},
 	}, h.deleteReminder)

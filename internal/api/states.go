@@ -57,20 +57,15 @@ type listOutput struct {
 	Body   *StateList
 }
 
-func (h *handler) registerStates(api huma.API) {
-	huma.Register(api, pollable(huma.Operation{
-		OperationID: "get-state", Method: http.MethodGet, Path: "/v1/users/{userID}/groups/{groupID}",
-		Summary: "The unread count of one user in one group", Tags: []string{"states"},
-		Errors: []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable},
-	}), h.getState)
+func (h *handler) registerLists(api huma.API) {
 	huma.Register(api, pollable(huma.Operation{
 		OperationID: "list-user-groups", Method: http.MethodGet, Path: "/v1/users/{userID}/groups",
-		Summary: "The groups of one user", Tags: []string{"states"},
+		Summary: "The groups of one user", Tags: []string{tagLists},
 		Errors: []int{http.StatusServiceUnavailable},
 	}), h.listUserGroups)
 	huma.Register(api, pollable(huma.Operation{
 		OperationID: "list-group-users", Method: http.MethodGet, Path: "/v1/groups/{groupID}/users",
-		Summary: "The readers of one group", Tags: []string{"states"},
+		Summary: "The readers of one group", Tags: []string{tagLists},
 		Errors: []int{http.StatusServiceUnavailable},
 	}), h.listGroupUsers)
 }

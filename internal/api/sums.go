@@ -42,20 +42,28 @@ type driftOutput struct {
 	Body Drift
 }
 
-func (h *handler) registerSums(api huma.API) {
+func (h *handler) registerCounts(api huma.API) {
 	huma.Register(api, pollable(huma.Operation{
 		OperationID: "get-badge", Method: http.MethodGet, Path: "/v1/users/{userID}/unread",
-		Summary: "The badge of one user: unread messages over all groups", Tags: []string{"sums"},
+		Summary: "The badge of one user: unread messages over all groups", Tags: []string{tagCounts},
 		Errors: []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable},
 	}), h.getBadge)
 	huma.Register(api, pollable(huma.Operation{
+		OperationID: "get-state", Method: http.MethodGet, Path: "/v1/users/{userID}/groups/{groupID}",
+		Summary: "The unread count of one user in one group", Tags: []string{tagCounts},
+		Errors: []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable},
+	}), h.getState)
+	huma.Register(api, pollable(huma.Operation{
 		OperationID: "get-group-sum", Method: http.MethodGet, Path: "/v1/groups/{groupID}/unread",
-		Summary: "Unread messages over all readers of one group", Tags: []string{"sums"},
+		Summary: "Unread messages over all readers of one group", Tags: []string{tagCounts},
 		Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
 	}), h.getGroupSum)
+}
+
+func (h *handler) registerDrift(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "get-drift", Method: http.MethodGet, Path: "/v1/drift",
-		Summary: "How far counts were from OpenIM's when they were last compared, and which stay off", Tags: []string{"operation"},
+		Summary: "How far counts were from OpenIM's when they were last compared, and which stay off", Tags: []string{tagOperation},
 		Errors: []int{http.StatusServiceUnavailable},
 	}, h.getDrift)
 }

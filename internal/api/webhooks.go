@@ -48,7 +48,7 @@ func registerWebhooks(api huma.API, h *handler, webhooks Webhooks) {
 	w := &webhookHandler{h, webhooks}
 	operation := func(id, method, path, summary string, errs ...int) huma.Operation {
 		op := huma.Operation{
-			OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{"webhooks"},
+			OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tagWebhooks},
 			Errors: append(errs, http.StatusServiceUnavailable),
 		}
 		if path != webhooksPath {

@@ -93,56 +93,56 @@ type ClientInterface interface {
 
 	// ListChanges What has changed since a cursor: as a list, after a wait, or as a stream
 	//
-	// Every change of a state, of a group's position, or of who is in a group comes behind its cursor, whichever replica is asked; several changes of one user in a group between two answers come as one, with the state as it is then. Begin without after, read the lists, and go on with nextCursor. What a change says is as of its at: leave it out where a list that you have read since has a later asOf. exact and pending are as of the change. A cursor is good for READMARK_CHANGES_RETENTION: then, and after a failover or a restored backup, it is answered with 410, and by a stream with resync. With Accept: text/event-stream the answer is a stream of Server-Sent Events.
+	// Every change of a state, of a group's position, or of who is in a group comes behind its cursor, whichever replica is asked; several changes of one user in a group between two answers come as one, with the state as it is then. Begin without after, read the lists, and go on with nextCursor. What a change says is as of its at: leave it out where a list that you have read since has a later asOf. exact and pending are as of the change. A cursor is good for READMARK_CHANGES_RETENTION: then, and after a failover or a restored backup, it is answered with 410, and by a stream with resync. With Accept: text/event-stream the answer is a stream of Server-Sent Events. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/changes (the `ListChanges` operationId).
 	ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetDrift How far counts were from OpenIM's when they were last compared, and which stay off
 	//
-	// What the newest comparison of each user with OpenIM has found, and the pairs that it could not repair; zeros and none where OpenIM is not asked. Of one user a hundred pairs are kept. The next comparison of the user replaces them.
+	// What the newest comparison of each user with OpenIM has found, and the pairs that it could not repair; zeros and none where OpenIM is not asked. Of one user a hundred pairs are kept. The next comparison of the user replaces them. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/drift (the `GetDrift` operationId).
 	GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// EraseGroup Erase a group
 	//
-	// Removes the group's states, journal, position and pending work. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed.
+	// Removes the group's states, journal, position and pending work. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed. Scope of the key: erase.
 	//
 	// Corresponds with DELETE /v1/groups/{groupID} (the `EraseGroup` operationId).
 	EraseGroup(ctx context.Context, groupID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListGroupReceipts The receipts of one group, newest first
 	//
-	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/groups/{groupID}/receipts (the `ListGroupReceipts` operationId).
 	ListGroupReceipts(ctx context.Context, groupID string, params *ListGroupReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetGroupSum Unread messages over all readers of one group
 	//
-	// Sums over all readers of a group that are known.
+	// Sums over all readers of a group that are known. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/groups/{groupID}/unread (the `GetGroupSum` operationId).
 	GetGroupSum(ctx context.Context, groupID string, params *GetGroupSumParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListGroupUsers The readers of one group
 	//
-	// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are.
+	// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/groups/{groupID}/users (the `ListGroupUsers` operationId).
 	ListGroupUsers(ctx context.Context, groupID string, params *ListGroupUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListReminders The rules by which users are reminded of what stays unread
 	//
-	// All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once.
+	// All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once. Scope of the key: admin.
 	//
 	// Corresponds with GET /v1/reminders (the `ListReminders` operationId).
 	ListReminders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateReminderWithBody Have users be reminded of what stays unread
 	//
-	// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on.
+	// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on. Scope of the key: admin.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -151,7 +151,7 @@ type ClientInterface interface {
 
 	// CreateReminder Have users be reminded of what stays unread
 	//
-	// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on.
+	// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on. Scope of the key: admin.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -160,14 +160,14 @@ type ClientInterface interface {
 
 	// DeleteReminder Delete a rule
 	//
-	// Nobody is reminded by the rule any more, also of what is due. Its name is free again.
+	// Nobody is reminded by the rule any more, also of what is due. Its name is free again. Scope of the key: admin.
 	//
 	// Corresponds with DELETE /v1/reminders/{id} (the `DeleteReminder` operationId).
 	DeleteReminder(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// QueryUnreadWithBody Many pairs and users at one moment
 	//
-	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
+	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -176,7 +176,7 @@ type ClientInterface interface {
 
 	// QueryUnread Many pairs and users at one moment
 	//
-	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
+	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -185,56 +185,56 @@ type ClientInterface interface {
 
 	// EraseUser Erase a user
 	//
-	// Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed.
+	// Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed. Scope of the key: erase.
 	//
 	// Corresponds with DELETE /v1/users/{userID} (the `EraseUser` operationId).
 	EraseUser(ctx context.Context, userID string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUserGroups The groups of one user
 	//
-	// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are.
+	// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/users/{userID}/groups (the `ListUserGroups` operationId).
 	ListUserGroups(ctx context.Context, userID string, params *ListUserGroupsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetState The unread count of one user in one group
 	//
-	// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending), and whether the user has muted the group (muted). With at, as it was at that moment.
+	// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending), and whether the user has muted the group (muted). With at, as it was at that moment. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/users/{userID}/groups/{groupID} (the `GetState` operationId).
 	GetState(ctx context.Context, userID string, groupID string, params *GetStateParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListReceipts The receipts of one user in one group, newest first
 	//
-	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/users/{userID}/groups/{groupID}/receipts (the `ListReceipts` operationId).
 	ListReceipts(ctx context.Context, userID string, groupID string, params *ListReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUserReceipts The receipts of one user, newest first
 	//
-	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+	// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/users/{userID}/receipts (the `ListUserReceipts` operationId).
 	ListUserReceipts(ctx context.Context, userID string, params *ListUserReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetBadge The badge of one user: unread messages over all groups
 	//
-	// Sums over all groups of a user that are known: with those that are muted (unreadCount), and without them, as OpenIM's own total is (unreadCountUnmuted). With at, as they were at that moment.
+	// Sums over all groups of a user that are known: with those that are muted (unreadCount), and without them, as OpenIM's own total is (unreadCountUnmuted). With at, as they were at that moment. Scope of the key: read.
 	//
 	// Corresponds with GET /v1/users/{userID}/unread (the `GetBadge` operationId).
 	GetBadge(ctx context.Context, userID string, params *GetBadgeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListWebhooks All webhooks
 	//
-	// Where changes are delivered to, and how each stands. Secrets are not shown.
+	// Where changes are delivered to, and how each stands. Secrets are not shown. Scope of the key: admin.
 	//
 	// Corresponds with GET /v1/webhooks (the `ListWebhooks` operationId).
 	ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateWebhookWithBody Make a webhook
 	//
-	// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once.
+	// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once. Scope of the key: admin.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -243,7 +243,7 @@ type ClientInterface interface {
 
 	// CreateWebhook Make a webhook
 	//
-	// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once.
+	// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once. Scope of the key: admin.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -252,21 +252,21 @@ type ClientInterface interface {
 
 	// DeleteWebhook Delete a webhook
 	//
-	// Nothing is delivered to it any more, but a delivery that is under way ends. What is known of its attempts goes, too.
+	// Nothing is delivered to it any more, but a delivery that is under way ends. What is known of its attempts goes, too. Scope of the key: admin.
 	//
 	// Corresponds with DELETE /v1/webhooks/{id} (the `DeleteWebhook` operationId).
 	DeleteWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetWebhook One webhook
 	//
-	// A webhook, and how it stands. Its secret is not shown.
+	// A webhook, and how it stands. Its secret is not shown. Scope of the key: admin.
 	//
 	// Corresponds with GET /v1/webhooks/{id} (the `GetWebhook` operationId).
 	GetWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// UpdateWebhookWithBody Change, pause or resume a webhook
 	//
-	// What is left out stays as it is. Another URL is tried at once. A webhook that is resumed goes on where it was; what is not kept any more by then is told by a resync.
+	// What is left out stays as it is. Another URL is tried at once. A webhook that is resumed goes on where it was; what is not kept any more by then is told by a resync. Scope of the key: admin.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -275,7 +275,7 @@ type ClientInterface interface {
 
 	// UpdateWebhook Change, pause or resume a webhook
 	//
-	// What is left out stays as it is. Another URL is tried at once. A webhook that is resumed goes on where it was; what is not kept any more by then is told by a resync.
+	// What is left out stays as it is. Another URL is tried at once. A webhook that is resumed goes on where it was; what is not kept any more by then is told by a resync. Scope of the key: admin.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -284,14 +284,14 @@ type ClientInterface interface {
 
 	// ListWebhookAttempts The last attempts to deliver to a webhook
 	//
-	// The last 100 attempts to deliver, and tests, the newest first.
+	// The last 100 attempts to deliver, and tests, the newest first. Scope of the key: admin.
 	//
 	// Corresponds with GET /v1/webhooks/{id}/attempts (the `ListWebhookAttempts` operationId).
 	ListWebhookAttempts(ctx context.Context, id openapi_types.UUID, params *ListWebhookAttemptsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReplayWebhookWithBody Deliver again from a moment on
 	//
-	// Everything from a moment on, and a little from before, is delivered again: as it is now, and not each step. A webhook that is paused stays so. Changes are kept for READMARK_CHANGES_RETENTION.
+	// Everything from a moment on, and a little from before, is delivered again: as it is now, and not each step. A webhook that is paused stays so. Changes are kept for READMARK_CHANGES_RETENTION. Scope of the key: admin.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -300,7 +300,7 @@ type ClientInterface interface {
 
 	// ReplayWebhook Deliver again from a moment on
 	//
-	// Everything from a moment on, and a little from before, is delivered again: as it is now, and not each step. A webhook that is paused stays so. Changes are kept for READMARK_CHANGES_RETENTION.
+	// Everything from a moment on, and a little from before, is delivered again: as it is now, and not each step. A webhook that is paused stays so. Changes are kept for READMARK_CHANGES_RETENTION. Scope of the key: admin.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -309,7 +309,7 @@ type ClientInterface interface {
 
 	// RotateWebhookSecretWithBody Replace the secret of a webhook
 	//
-	// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more.
+	// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -318,7 +318,7 @@ type ClientInterface interface {
 
 	// RotateWebhookSecret Replace the secret of a webhook
 	//
-	// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more.
+	// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -327,7 +327,7 @@ type ClientInterface interface {
 
 	// TestWebhook Make a delivery without changes
 	//
-	// Posts a delivery whose list of changes is empty, signed as all are, and waits for the answer, also where the webhook is paused. Its webhook-id begins with test_. Nothing follows from it.
+	// Posts a delivery whose list of changes is empty, signed as all are, and waits for the answer, also where the webhook is paused. Its webhook-id begins with test_. Nothing follows from it. Scope of the key: admin.
 	//
 	// Corresponds with POST /v1/webhooks/{id}/test (the `TestWebhook` operationId).
 	TestWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -335,7 +335,7 @@ type ClientInterface interface {
 
 // ListChanges What has changed since a cursor: as a list, after a wait, or as a stream
 //
-// Every change of a state, of a group's position, or of who is in a group comes behind its cursor, whichever replica is asked; several changes of one user in a group between two answers come as one, with the state as it is then. Begin without after, read the lists, and go on with nextCursor. What a change says is as of its at: leave it out where a list that you have read since has a later asOf. exact and pending are as of the change. A cursor is good for READMARK_CHANGES_RETENTION: then, and after a failover or a restored backup, it is answered with 410, and by a stream with resync. With Accept: text/event-stream the answer is a stream of Server-Sent Events.
+// Every change of a state, of a group's position, or of who is in a group comes behind its cursor, whichever replica is asked; several changes of one user in a group between two answers come as one, with the state as it is then. Begin without after, read the lists, and go on with nextCursor. What a change says is as of its at: leave it out where a list that you have read since has a later asOf. exact and pending are as of the change. A cursor is good for READMARK_CHANGES_RETENTION: then, and after a failover or a restored backup, it is answered with 410, and by a stream with resync. With Accept: text/event-stream the answer is a stream of Server-Sent Events. Scope of the key: read.
 //
 // Corresponds with GET /v1/changes (the `ListChanges` operationId).
 func (c *Client) ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -352,7 +352,7 @@ func (c *Client) ListChanges(ctx context.Context, params *ListChangesParams, req
 
 // GetDrift How far counts were from OpenIM's when they were last compared, and which stay off
 //
-// What the newest comparison of each user with OpenIM has found, and the pairs that it could not repair; zeros and none where OpenIM is not asked. Of one user a hundred pairs are kept. The next comparison of the user replaces them.
+// What the newest comparison of each user with OpenIM has found, and the pairs that it could not repair; zeros and none where OpenIM is not asked. Of one user a hundred pairs are kept. The next comparison of the user replaces them. Scope of the key: read.
 //
 // Corresponds with GET /v1/drift (the `GetDrift` operationId).
 func (c *Client) GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -369,7 +369,7 @@ func (c *Client) GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*
 
 // EraseGroup Erase a group
 //
-// Removes the group's states, journal, position and pending work. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed.
+// Removes the group's states, journal, position and pending work. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed. Scope of the key: erase.
 //
 // Corresponds with DELETE /v1/groups/{groupID} (the `EraseGroup` operationId).
 func (c *Client) EraseGroup(ctx context.Context, groupID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -386,7 +386,7 @@ func (c *Client) EraseGroup(ctx context.Context, groupID string, reqEditors ...R
 
 // ListGroupReceipts The receipts of one group, newest first
 //
-// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty. Scope of the key: read.
 //
 // Corresponds with GET /v1/groups/{groupID}/receipts (the `ListGroupReceipts` operationId).
 func (c *Client) ListGroupReceipts(ctx context.Context, groupID string, params *ListGroupReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -403,7 +403,7 @@ func (c *Client) ListGroupReceipts(ctx context.Context, groupID string, params *
 
 // GetGroupSum Unread messages over all readers of one group
 //
-// Sums over all readers of a group that are known.
+// Sums over all readers of a group that are known. Scope of the key: read.
 //
 // Corresponds with GET /v1/groups/{groupID}/unread (the `GetGroupSum` operationId).
 func (c *Client) GetGroupSum(ctx context.Context, groupID string, params *GetGroupSumParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -420,7 +420,7 @@ func (c *Client) GetGroupSum(ctx context.Context, groupID string, params *GetGro
 
 // ListGroupUsers The readers of one group
 //
-// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are.
+// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are. Scope of the key: read.
 //
 // Corresponds with GET /v1/groups/{groupID}/users (the `ListGroupUsers` operationId).
 func (c *Client) ListGroupUsers(ctx context.Context, groupID string, params *ListGroupUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -437,7 +437,7 @@ func (c *Client) ListGroupUsers(ctx context.Context, groupID string, params *Lis
 
 // ListReminders The rules by which users are reminded of what stays unread
 //
-// All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once.
+// All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once. Scope of the key: admin.
 //
 // Corresponds with GET /v1/reminders (the `ListReminders` operationId).
 func (c *Client) ListReminders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -454,7 +454,7 @@ func (c *Client) ListReminders(ctx context.Context, reqEditors ...RequestEditorF
 
 // CreateReminderWithBody Have users be reminded of what stays unread
 //
-// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on.
+// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on. Scope of the key: admin.
 //
 // Takes any type of body and a specified content type.
 //
@@ -473,7 +473,7 @@ func (c *Client) CreateReminderWithBody(ctx context.Context, contentType string,
 
 // CreateReminder Have users be reminded of what stays unread
 //
-// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on.
+// When a user's count in a group, or with the scope user in all groups together, has been at least minUnread for as long as after says, without a read, one reminder.due comes in the changes: again only after the user has read, or with repeat each time that as long has passed. The rule is about groups that move, or in which somebody reads, from now on. Scope of the key: admin.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -492,7 +492,7 @@ func (c *Client) CreateReminder(ctx context.Context, body CreateReminderJSONRequ
 
 // DeleteReminder Delete a rule
 //
-// Nobody is reminded by the rule any more, also of what is due. Its name is free again.
+// Nobody is reminded by the rule any more, also of what is due. Its name is free again. Scope of the key: admin.
 //
 // Corresponds with DELETE /v1/reminders/{id} (the `DeleteReminder` operationId).
 func (c *Client) DeleteReminder(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -509,7 +509,7 @@ func (c *Client) DeleteReminder(ctx context.Context, id openapi_types.UUID, reqE
 
 // QueryUnreadWithBody Many pairs and users at one moment
 //
-// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
+// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
 //
 // Takes any type of body and a specified content type.
 //
@@ -528,7 +528,7 @@ func (c *Client) QueryUnreadWithBody(ctx context.Context, contentType string, bo
 
 // QueryUnread Many pairs and users at one moment
 //
-// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it.
+// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -547,7 +547,7 @@ func (c *Client) QueryUnread(ctx context.Context, body QueryUnreadJSONRequestBod
 
 // EraseUser Erase a user
 //
-// Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed.
+// Removes the user's states, journal and pending work. Messages that the user sent still count for the others of a group. It is done when it is answered. When it was cut off (503, a lost connection), the same request goes on. Erasing somebody of whom nothing is known is answered with zeros, and leaves a tombstone as well: a keyed hash, which keeps callbacks from before, in the spool of whatever replica, from being written. OpenIM may go on knowing who was erased; only callbacks bring back. The numbers are what this request has removed. Scope of the key: erase.
 //
 // Corresponds with DELETE /v1/users/{userID} (the `EraseUser` operationId).
 func (c *Client) EraseUser(ctx context.Context, userID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -564,7 +564,7 @@ func (c *Client) EraseUser(ctx context.Context, userID string, reqEditors ...Req
 
 // ListUserGroups The groups of one user
 //
-// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are.
+// Lists of the unknown are empty. In key order every state that stays is on exactly one page, whatever changes meanwhile; in the order of a value those whose value does not change are. Scope of the key: read.
 //
 // Corresponds with GET /v1/users/{userID}/groups (the `ListUserGroups` operationId).
 func (c *Client) ListUserGroups(ctx context.Context, userID string, params *ListUserGroupsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -581,7 +581,7 @@ func (c *Client) ListUserGroups(ctx context.Context, userID string, params *List
 
 // GetState The unread count of one user in one group
 //
-// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending), and whether the user has muted the group (muted). With at, as it was at that moment.
+// The unread count, where its read position comes from (source), whether it is what OpenIM would show (exact) and whether OpenIM is still to be asked (pending), and whether the user has muted the group (muted). With at, as it was at that moment. Scope of the key: read.
 //
 // Corresponds with GET /v1/users/{userID}/groups/{groupID} (the `GetState` operationId).
 func (c *Client) GetState(ctx context.Context, userID string, groupID string, params *GetStateParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -598,7 +598,7 @@ func (c *Client) GetState(ctx context.Context, userID string, groupID string, pa
 
 // ListReceipts The receipts of one user in one group, newest first
 //
-// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty. Scope of the key: read.
 //
 // Corresponds with GET /v1/users/{userID}/groups/{groupID}/receipts (the `ListReceipts` operationId).
 func (c *Client) ListReceipts(ctx context.Context, userID string, groupID string, params *ListReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -615,7 +615,7 @@ func (c *Client) ListReceipts(ctx context.Context, userID string, groupID string
 
 // ListUserReceipts The receipts of one user, newest first
 //
-// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty.
+// Receipts as they arrived, the newest first; what a receipt does not have is null. A cursor is the place of a page's last receipt, so that what arrives meanwhile disturbs nothing. Without receipts the list is empty. Scope of the key: read.
 //
 // Corresponds with GET /v1/users/{userID}/receipts (the `ListUserReceipts` operationId).
 func (c *Client) ListUserReceipts(ctx context.Context, userID string, params *ListUserReceiptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -632,7 +632,7 @@ func (c *Client) ListUserReceipts(ctx context.Context, userID string, params *Li
 
 // GetBadge The badge of one user: unread messages over all groups
 //
-// Sums over all groups of a user that are known: with those that are muted (unreadCount), and without them, as OpenIM's own total is (unreadCountUnmuted). With at, as they were at that moment.
+// Sums over all groups of a user that are known: with those that are muted (unreadCount), and without them, as OpenIM's own total is (unreadCountUnmuted). With at, as they were at that moment. Scope of the key: read.
 //
 // Corresponds with GET /v1/users/{userID}/unread (the `GetBadge` operationId).
 func (c *Client) GetBadge(ctx context.Context, userID string, params *GetBadgeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -649,7 +649,7 @@ func (c *Client) GetBadge(ctx context.Context, userID string, params *GetBadgePa
 
 // ListWebhooks All webhooks
 //
-// Where changes are delivered to, and how each stands. Secrets are not shown.
+// Where changes are delivered to, and how each stands. Secrets are not shown. Scope of the key: admin.
 //
 // Corresponds with GET /v1/webhooks (the `ListWebhooks` operationId).
 func (c *Client) ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -666,7 +666,7 @@ func (c *Client) ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn
 
 // CreateWebhookWithBody Make a webhook
 //
-// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once.
+// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once. Scope of the key: admin.
 //
 // Takes any type of body and a specified content type.
 //
@@ -685,7 +685,7 @@ func (c *Client) CreateWebhookWithBody(ctx context.Context, contentType string, 
 
 // CreateWebhook Make a webhook
 //
-// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once.
+// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once. Scope of the key: admin.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -704,7 +704,7 @@ func (c *Client) CreateWebhook(ctx context.Context, body CreateWebhookJSONReques
 
 // DeleteWebhook Delete a webhook
 //
-// Nothing is delivered to it any more, but a delivery that is under way ends. What is known of its attempts goes, too.
+// Nothing is delivered to it any more, but a delivery that is under way ends. What is known of its attempts goes, too. Scope of the key: admin.
 //
 // Corresponds with DELETE /v1/webhooks/{id} (the `DeleteWebhook` operationId).
 func (c *Client) DeleteWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -721,7 +721,7 @@ func (c *Client) DeleteWebhook(ctx context.Context, id openapi_types.UUID, reqEd
 
 // GetWebhook One webhook
 //
-// A webhook, and how it stands. Its secret is not shown.
+// A webhook, and how it stands. Its secret is not shown. Scope of the key: admin.
 //
 // Corresponds with GET /v1/webhooks/{id} (the `GetWebhook` operationId).
 func (c *Client) GetWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -738,7 +738,7 @@ func (c *Client) GetWebhook(ctx context.Context, id openapi_types.UUID, reqEdito
 
 // UpdateWebhookWithBody Change, pause or resume a webhook
 //
-// What is left out stays as it is. Another URL is tried at once. A webhook that is resumed goes on where it was; what is not kept any more by then is told by a resync.
+// What is left out stays as it is. Another URL is tried at once. A webhook that is resumed goes on where it was; what is not kept any more by then is told by a resync. Scope of the key: admin.
 //
 // Takes any type of body and a specified content type.
 //
@@ -757,7 +757,7 @@ func (c *Client) UpdateWebhookWithBody(ctx context.Context, id openapi_types.UUI
 
 // UpdateWebhook Change, pause or resume a webhook
 //
-// What is left out stays as it is. Another URL is tried at once. A webhook that is resumed goes on where it was; what is not kept any more by then is told by a resync.
+// What is left out stays as it is. Another URL is tried at once. A webhook that is resumed goes on where it was; what is not kept any more by then is told by a resync. Scope of the key: admin.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -776,7 +776,7 @@ func (c *Client) UpdateWebhook(ctx context.Context, id openapi_types.UUID, body 
 
 // ListWebhookAttempts The last attempts to deliver to a webhook
 //
-// The last 100 attempts to deliver, and tests, the newest first.
+// The last 100 attempts to deliver, and tests, the newest first. Scope of the key: admin.
 //
 // Corresponds with GET /v1/webhooks/{id}/attempts (the `ListWebhookAttempts` operationId).
 func (c *Client) ListWebhookAttempts(ctx context.Context, id openapi_types.UUID, params *ListWebhookAttemptsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -793,7 +793,7 @@ func (c *Client) ListWebhookAttempts(ctx context.Context, id openapi_types.UUID,
 
 // ReplayWebhookWithBody Deliver again from a moment on
 //
-// Everything from a moment on, and a little from before, is delivered again: as it is now, and not each step. A webhook that is paused stays so. Changes are kept for READMARK_CHANGES_RETENTION.
+// Everything from a moment on, and a little from before, is delivered again: as it is now, and not each step. A webhook that is paused stays so. Changes are kept for READMARK_CHANGES_RETENTION. Scope of the key: admin.
 //
 // Takes any type of body and a specified content type.
 //
@@ -812,7 +812,7 @@ func (c *Client) ReplayWebhookWithBody(ctx context.Context, id openapi_types.UUI
 
 // ReplayWebhook Deliver again from a moment on
 //
-// Everything from a moment on, and a little from before, is delivered again: as it is now, and not each step. A webhook that is paused stays so. Changes are kept for READMARK_CHANGES_RETENTION.
+// Everything from a moment on, and a little from before, is delivered again: as it is now, and not each step. A webhook that is paused stays so. Changes are kept for READMARK_CHANGES_RETENTION. Scope of the key: admin.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -831,7 +831,7 @@ func (c *Client) ReplayWebhook(ctx context.Context, id openapi_types.UUID, body 
 
 // RotateWebhookSecretWithBody Replace the secret of a webhook
 //
-// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more.
+// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
 //
 // Takes any type of body and a specified content type.
 //
@@ -850,7 +850,7 @@ func (c *Client) RotateWebhookSecretWithBody(ctx context.Context, id openapi_typ
 
 // RotateWebhookSecret Replace the secret of a webhook
 //
-// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more.
+// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -869,7 +869,7 @@ func (c *Client) RotateWebhookSecret(ctx context.Context, id openapi_types.UUID,
 
 // TestWebhook Make a delivery without changes
 //
-// Posts a delivery whose list of changes is empty, signed as all are, and waits for the answer, also where the webhook is paused. Its webhook-id begins with test_. Nothing follows from it.
+// Posts a delivery whose list of changes is empty, signed as all are, and waits for the answer, also where the webhook is paused. Its webhook-id begins with test_. Nothing follows from it. Scope of the key: admin.
 //
 // Corresponds with POST /v1/webhooks/{id}/test (the `TestWebhook` operationId).
 func (c *Client) TestWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {

@@ -413,7 +413,7 @@ type Badge struct {
 	// Pending whether OpenIM is still to be asked about one of the groups: the sums may be about to change
 	Pending bool `json:"pending"`
 
-	// UnreadCount unread messages in all groups, muted ones included
+	// UnreadCount unread messages in all groups, muted ones included, uncapped; OpenIM's own number where exact is true, else an estimate
 	UnreadCount int64 `json:"unreadCount"`
 
 	// UnreadCountUnmuted unread messages in the groups that are not muted
@@ -623,7 +623,7 @@ type GroupSum struct {
 	// MaxUnread the largest count of one user
 	MaxUnread int64 `json:"maxUnread"`
 
-	// UnreadCount unread messages of all users
+	// UnreadCount unread messages of all users, uncapped; OpenIM's own number where exact is true, else an estimate
 	UnreadCount int64 `json:"unreadCount"`
 
 	// Users users with a known state
@@ -878,7 +878,7 @@ type State struct {
 	// Source where the read position comes from: a documented receipt, a message of the user's own, or OpenIM's REST API
 	Source StateSource `json:"source"`
 
-	// UnreadCount unread messages, exact and uncapped
+	// UnreadCount unread messages, however many: nothing caps the count. It is OpenIM's own number where exact is true, else an estimate
 	UnreadCount int64 `json:"unreadCount"`
 
 	// UpdatedAt when this state or its group's position was last written, UTC
@@ -932,7 +932,7 @@ type StateAnswer struct {
 	// Source where the read position comes from: a documented receipt, a message of the user's own, or OpenIM's REST API
 	Source StateAnswerSource `json:"source"`
 
-	// UnreadCount unread messages, exact and uncapped
+	// UnreadCount unread messages, however many: nothing caps the count. It is OpenIM's own number where exact is true, else an estimate
 	UnreadCount int64 `json:"unreadCount"`
 
 	// UpdatedAt when this state or its group's position was last written, UTC
@@ -1046,7 +1046,7 @@ type UserAnswer struct {
 	// Status whether anything is known of the user
 	Status UserAnswerStatus `json:"status"`
 
-	// UnreadCount unread messages in all groups, muted ones included
+	// UnreadCount unread messages in all groups, muted ones included, uncapped; OpenIM's own number where exact is true, else an estimate
 	UnreadCount *int64 `json:"unreadCount,omitempty"`
 
 	// UnreadCountUnmuted unread messages in the groups that are not muted
