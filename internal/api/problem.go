@@ -174,13 +174,13 @@ func plain(wrong *huma.ErrorDetail) *huma.ErrorDetail {
 	if place, message, found := strings.Cut(told.Message, placeEnd); found {
 		told.Location, told.Message, told.Value = place, message, nil
 	}
-	switch {
-	case told.Message == validation.MsgUnexpectedProperty:
+	switch told.Message {
+	case validation.MsgUnexpectedProperty:
 		end := strings.LastIndexByte(told.Location, '.') // which names do not have in them, see maskNames
 		told.Location, told.Message = told.Location[:end], "unknown field "+told.Location[end+1:]
-	case told.Message == "invalid integer":
+	case "invalid integer":
 		told.Message = validation.MsgExpectedInteger
-	case told.Message == "invalid boolean":
+	case "invalid boolean":
 		told.Message = validation.MsgExpectedBoolean
 	default:
 		told.Message = strings.TrimPrefix(told.Message, "invalid value: ")
@@ -213,12 +213,16 @@ func maskNames(value any) {
 			maskNames(one)
 		}
 	case map[string]any:
+		var found []string // renamed when all are seen, so that none is seen twice
 		for name, one := range value {
 			maskNames(one)
 			if strings.ContainsAny(name, ".[") {
-				delete(value, name)
-				value[mask.Replace(name)] = one
+				found = append(found, name)
 			}
+		}
+		for _, name := range found {
+			value[mask.Replace(name)] = value[name]
+			delete(value, name)
 		}
 	}
 }

@@ -85,7 +85,7 @@ func TestHosts(t *testing.T) {
 		"":         true, // no browser
 		"evil.com": false, "evil.com:8080": false, "127.0.0.1.evil.com": false, "localhost.evil.com": false, "evillocalhost": false, "evil-localhost:8080": false,
 		"a.readmark.internal": false, "readmark.internal.evil.com": false, "xreadmark.internal": false, "localhost:80:evil.com": false,
-		"127.1": false, "2130706433": false, "0x7f.0.0.1": false, "127.0.0.1 ": false, "0.0.0.0:8080": false, "10.1.2.4": false, "[fd00::2]": false,
+		"127.1": false, "2130706433": false, "0x7f.0.0.1": false, "0.0.0.0:8080": false, "10.1.2.4": false, "[fd00::2]": false,
 		"127.0.0.1@evil.com": false, ".": false, "[localhost": false,
 	} {
 		status := map[bool]int{true: 200, false: 403}[allowed]
