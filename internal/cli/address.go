@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -87,19 +88,31 @@ func (v *service) tellURLs(serving context.Context) {
 		"metrics", "http://"+reachable(v.addresses.ops.Addr().String())+"/metrics")
 }
 
-// hostRule is by which Host names requests are answered where no key is asked for; nil: by all. What serve
-// listens on is named by the operator as well.
+// hostRule is by which Host names requests are answered where no key is asked for; nil: by all.
 func (v *service) hostRule() (*server.HostRule, error) {
 	c := v.config
 	if c.AuthRequired {
 		return nil, nil //nolint:nilnil // there is no rule
 	}
-	hosts := slices.Clone(c.AllowedHosts)
-	for _, addr := range []string{c.Addr, c.OpsAddr, v.addresses.public.Addr().String(), v.addresses.ops.Addr().String()} {
+	listening := hostsOf(c.Addr, c.OpsAddr, v.addresses.public.Addr().String(), v.addresses.ops.Addr().String())
+	return server.NewHostRule(slices.Concat(c.AllowedHosts, listening), c.CORSOrigins)
+}
+
+// hostsOf gives the hosts that addresses to listen on name: the operator has named these, too. That one listens
+// on all addresses names none.
+func hostsOf(addrs ...string) (hosts []string) {
+	for _, addr := range addrs {
 		host, _, err := net.SplitHostPort(addr)
-		if ip := net.ParseIP(host); err == nil && host != "" && (ip == nil || !ip.IsUnspecified()) {
+		if err != nil || host == "" {
+			continue
+		}
+		ip, err := netip.ParseAddr(host)
+		switch {
+		case err != nil:
 			hosts = append(hosts, strings.ToLower(host))
+		case !ip.IsUnspecified():
+			hosts = append(hosts, ip.WithZone("").Unmap().String())
 		}
 	}
-	return server.NewHostRule(hosts, c.CORSOrigins)
+	return hosts
 }
