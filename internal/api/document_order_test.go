@@ -2,10 +2,13 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -237,4 +240,41 @@ func TestDocumentIsServed(t *testing.T) {
 		require.NoError(t, json.Compact(&compact, document))
 		require.Equal(t, compact.String(), strings.TrimSpace(s.ask(http.MethodGet, paths[0], "").Body.String()), "in the same order")
 	}
+}
+
+// TestEveryGetIsAnswered: each GET with what a page of docs fills in, the examples and defaults, gets what the document says, on
+// a service that has the README's data. Only a webhook has an ID that nobody can know.
+func TestEveryGetIsAnswered(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.read("user123", "group789", 5)
+	asked := 0
+	eachOperation(written(t, false), func(where string, operation *yaml.Node) {
+		method, path, _ := strings.Cut(where, " ")
+		if method != "get" || strings.HasPrefix(path, "/v1/reminders") { // which this service does not keep
+			return
+		}
+		query, status := url.Values{}, http.StatusOK
+		if parameters := member(operation, "parameters"); parameters != nil {
+			for _, parameter := range parameters.Content {
+				name := text(member(parameter, "name"))
+				filled := cmp.Or(text(member(parameter, "example")), text(member(parameter, "schema", "default")))
+				switch in := text(member(parameter, "in")); {
+				case in == "path":
+					path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(filled))
+				case filled != "":
+					require.Equal(t, "query", in, where)
+					query.Set(name, filled)
+				}
+				if name == "id" {
+					status = http.StatusNotFound
+				}
+			}
+		}
+		answer := s.ask(http.MethodGet, path+"?"+query.Encode(), "", "Accept", "application/json")
+		require.Equal(t, status, answer.Code, "%s: %s", where, answer.Body)
+		require.NotNil(t, member(operation, "responses", strconv.Itoa(status)), where)
+		asked++
+	})
+	require.GreaterOrEqual(t, asked, 13)
 }
