@@ -28,6 +28,10 @@ type (
 	Drift = rest.Drift
 	// Off is a pair in it whose count stays off.
 	Off = rest.Off
+	// Rejection is a callback that was refused.
+	Rejection = rest.Rejection
+	// Stats is what the last hour and day of a process were like.
+	Stats = rest.Stats
 	// Change is one change of the feed. Which fields it has depends on its type.
 	Change = rest.Change
 	// ChangeType is the type of a change.

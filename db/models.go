@@ -343,6 +343,19 @@ type Position struct {
 	UpdatedAt *time.Time
 }
 
+// Callbacks that were refused, with the reason and what of them was legible, never with their body.
+type RejectedCallback struct {
+	ID         pgtype.UUID
+	ReceivedAt time.Time
+	Command    string
+	Code       int32
+	Field      string
+	Reason     string
+	BodyBytes  int64
+	UserID     *string
+	GroupID    *string
+}
+
 // Who was reminded, or is to be once OpenIM has been asked, until the user has read. group_id is empty where all groups of the user count. Keys cannot be null.
 type Reminder struct {
 	UserID  string

@@ -76,6 +76,51 @@ func (q *Queries) InsertRejection(ctx context.Context, db DBTX, arg InsertReject
 	return err
 }
 
+const listRejections = `-- name: ListRejections :many
+SELECT r.id, r.received_at, r.command, r.code, r.field, r.reason, r.body_bytes, r.user_id, r.group_id
+FROM rejected_callbacks AS r
+WHERE (r.received_at, r.id) < ($1::timestamptz, $2::uuid)
+ORDER BY r.received_at DESC, r.id DESC
+LIMIT $3
+`
+
+type ListRejectionsParams struct {
+	BeforeAt time.Time
+	BeforeID pgtype.UUID
+	MaxRows  int32
+}
+
+// The newest ones before a place.
+func (q *Queries) ListRejections(ctx context.Context, db DBTX, arg ListRejectionsParams) ([]RejectedCallback, error) {
+	rows, err := db.Query(ctx, listRejections, arg.BeforeAt, arg.BeforeID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RejectedCallback{}
+	for rows.Next() {
+		var i RejectedCallback
+		if err := rows.Scan(
+			&i.ID,
+			&i.ReceivedAt,
+			&i.Command,
+			&i.Code,
+			&i.Field,
+			&i.Reason,
+			&i.BodyBytes,
+			&i.UserID,
+			&i.GroupID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const newestRejectionBefore = `-- name: NewestRejectionBefore :one
 SELECT received_at, id
 FROM rejected_callbacks

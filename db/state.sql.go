@@ -664,6 +664,68 @@ func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, 
 	return items, nil
 }
 
+const listUserIDs = `-- name: ListUserIDs :many
+WITH RECURSIVE walk AS (
+    (
+        SELECT s.user_id, 1 AS n
+        FROM states AS s
+        WHERE s.user_id > $1::text AND s.user_id >= $2::text AND ($3::text = '' OR s.user_id < $3)
+        ORDER BY s.user_id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT
+        (
+            SELECT s.user_id
+            FROM states AS s
+            WHERE s.user_id > w.user_id AND ($3 = '' OR s.user_id < $3)
+            ORDER BY s.user_id
+            LIMIT 1
+        ),
+        w.n + 1
+    FROM walk AS w
+    WHERE w.user_id IS NOT NULL AND w.n < $4::bigint
+)
+SELECT w.user_id::text AS user_id
+FROM walk AS w
+WHERE w.user_id IS NOT NULL
+ORDER BY w.user_id
+`
+
+type ListUserIDsParams struct {
+	AfterUserID string
+	FromUserID  string
+	ToUserID    string
+	MaxRows     int64
+}
+
+// The next users that have, or had, a state, in key order: from from_user_id on and, where to_user_id is given,
+// before it. It goes from user to user, and reads none of their other states.
+func (q *Queries) ListUserIDs(ctx context.Context, db DBTX, arg ListUserIDsParams) ([]string, error) {
+	rows, err := db.Query(ctx, listUserIDs,
+		arg.AfterUserID,
+		arg.FromUserID,
+		arg.ToUserID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var user_id string
+		if err := rows.Scan(&user_id); err != nil {
+			return nil, err
+		}
+		items = append(items, user_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const saveStates = `-- name: SaveStates :exec
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,

@@ -33,3 +33,11 @@ WHERE (received_at, id) IN (
     ORDER BY r.received_at, r.id
     LIMIT @max_rows
 );
+
+-- name: ListRejections :many
+-- The newest ones before a place.
+SELECT r.id, r.received_at, r.command, r.code, r.field, r.reason, r.body_bytes, r.user_id, r.group_id
+FROM rejected_callbacks AS r
+WHERE (r.received_at, r.id) < (@before_at::timestamptz, @before_id::uuid)
+ORDER BY r.received_at DESC, r.id DESC
+LIMIT @max_rows;

@@ -328,3 +328,32 @@ LIMIT @max_rows;
 
 -- name: ErasePair :exec
 DELETE FROM states WHERE user_id = @user_id AND group_id = @group_id;
+
+-- name: ListUserIDs :many
+-- The next users that have, or had, a state, in key order: from from_user_id on and, where to_user_id is given,
+-- before it. It goes from user to user, and reads none of their other states.
+WITH RECURSIVE walk AS (
+    (
+        SELECT s.user_id, 1 AS n
+        FROM states AS s
+        WHERE s.user_id > @after_user_id::text AND s.user_id >= @from_user_id::text AND (@to_user_id::text = '' OR s.user_id < @to_user_id)
+        ORDER BY s.user_id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT
+        (
+            SELECT s.user_id
+            FROM states AS s
+            WHERE s.user_id > w.user_id AND (@to_user_id = '' OR s.user_id < @to_user_id)
+            ORDER BY s.user_id
+            LIMIT 1
+        ),
+        w.n + 1
+    FROM walk AS w
+    WHERE w.user_id IS NOT NULL AND w.n < @max_rows::bigint
+)
+SELECT w.user_id::text AS user_id
+FROM walk AS w
+WHERE w.user_id IS NOT NULL
+ORDER BY w.user_id;

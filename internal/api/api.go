@@ -43,6 +43,10 @@ type Reader interface {
 type Database interface {
 	HistoryReader
 	Drift(ctx context.Context) (readstate.Drift, error)
+	// UserIDs lists users that have, or had, a state, in key order.
+	UserIDs(ctx context.Context, page readstate.KeyPage) ([]string, error)
+	// Rejections lists rejected callbacks before a place, the newest first.
+	Rejections(ctx context.Context, before readstate.EventCursor, limit int32) ([]readstate.Rejection, error)
 }
 
 // Options configures the API.
@@ -55,6 +59,7 @@ type Options struct {
 	Feed      Feed
 	Webhooks  Webhooks
 	Reminders Reminders
+	Stats     StatsReporter
 	// Heartbeat is how often a stream says that it lives, and its key is checked again. Default: 15 s.
 	Heartbeat time.Duration
 	// Guard decides on every request to /v1; nil lets all through.
@@ -74,6 +79,11 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// IsRead reports whether a route, as gin or OpenAPI name it, answers at once from what is known.
+func IsRead(method, route string) bool {
+	return method == http.MethodGet && route != changesPath || method == http.MethodPost && route == queryPath
+}
+
 const unreachable = "the database cannot be reached at the moment"
 
 type handler struct {
@@ -83,6 +93,7 @@ type handler struct {
 	feed       Feed
 	heartbeat  time.Duration
 	reminders  Reminders
+	stats      StatsReporter
 	guard      *guard.Guard
 	retention  time.Duration
 	now        func() time.Time
@@ -121,7 +132,7 @@ func register(engine *gin.Engine, options Options) (huma.API, *paths) {
 	}
 	h := &handler{
 		reader: options.Reader, database: options.Database, eraser: options.Eraser, feed: options.Feed, heartbeat: cmp.Or(options.Heartbeat, heartbeat),
-		reminders: options.Reminders, guard: options.Guard, retention: options.Retention,
+		reminders: options.Reminders, stats: options.Stats, guard: options.Guard, retention: options.Retention,
 		now: options.Now, read: options.AsOf, unreadable: options.Unreadable, logger: options.Logger,
 		unavailable: lograte.New(options.Logger, slog.LevelWarn, "read api cannot reach the database"),
 		failed:      lograte.New(options.Logger, slog.LevelError, "read api failed"),
@@ -145,12 +156,14 @@ func register(engine *gin.Engine, options Options) (huma.API, *paths) {
 	api.UseMiddleware(reading.guard)
 	h.registerCounts(api)
 	h.registerLists(api)
+	h.registerUsers(api)
 	h.registerQuery(api)
 	h.registerHistory(api)
 	h.registerChanges(api)
 	registerWebhooks(api, h, options.Webhooks)
 	h.registerReminders(api)
 	h.registerDrift(api)
+	h.registerStats(api)
 	h.registerErasures(api)
 	describe(api.OpenAPI())
 	paths.serve(engine)
@@ -204,7 +217,7 @@ func whole(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 func (h *handler) readable(api huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		// An erasure is no read: it goes to the database itself.
-		if h.read().IsZero() && ctx.Method() != http.MethodDelete {
+		if h.read().IsZero() && ctx.Method() != http.MethodDelete && ctx.Operation().OperationID != statsOperation {
 			ctx.SetHeader("Retry-After", "1")
 			detail := unreachable
 			if h.unreadable != nil {

@@ -16,11 +16,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/api"
+	"readmark/internal/auth"
+	"readmark/internal/auth/guard"
+	"readmark/internal/condition"
 	"readmark/internal/feed"
+	"readmark/internal/openim"
 	"readmark/internal/pgtest"
 	"readmark/internal/readcache"
 	"readmark/internal/readstate"
 	"readmark/internal/server"
+	"readmark/internal/stats"
 	"readmark/internal/store"
 	"readmark/internal/webhookout/delivery"
 )
@@ -64,9 +69,38 @@ func (s *service) open() {
 		Registry: prometheus.NewRegistry(), Logger: logger,
 		API: api.Options{
 			Reader: direct(s.store), Database: s.store, Eraser: s.store, Feed: following(s.t, s.store), Now: time.Now, Logger: logger,
+			Stats:    reporting(s.store, logger),
 			Webhooks: &delivery.Manager{Store: s.store, Client: delivery.NewClient(nil), Types: api.ChangeTypes(), Now: time.Now},
 		},
 	})
+}
+
+// reporting tells of what the journal has.
+func reporting(s *store.Store, logger *slog.Logger) *stats.Recorder {
+	return stats.New(stats.Options{
+		Past: s, Journal: s, Board: condition.New(time.Now, logger), CommandOf: openim.CommandOf, Label: openim.Newest, Now: time.Now, Logger: logger,
+	})
+}
+
+// withKeys has the API ask for keys, and gives a function that makes one.
+func (s *service) withKeys() (key func(grant auth.Grant) string) {
+	s.t.Helper()
+	known, logger := keys{}, slog.New(slog.DiscardHandler)
+	s.handler = server.New(server.Options{Registry: prometheus.NewRegistry(), Logger: logger, API: api.Options{
+		Reader: direct(s.store), Database: s.store, Eraser: s.store, Stats: reporting(s.store, logger), Now: time.Now, Logger: logger,
+		Guard: guard.New(guard.Options{Keys: known, Now: time.Now, Registry: prometheus.NewRegistry(), Logger: logger}),
+	}})
+	return func(grant auth.Grant) string {
+		text := auth.NewText()
+		known[text] = &auth.Key{Grant: grant}
+		return text
+	}
+}
+
+// askAs sends a GET request with a key.
+func (s *service) askAs(key, target string) *httptest.ResponseRecorder {
+	s.t.Helper()
+	return s.ask(http.MethodGet, target, "", "Authorization", "Bearer "+key)
 }
 
 // direct answers from the database.

@@ -62,7 +62,9 @@ func guardRequest(c *gin.Context) guard.Request {
 }
 
 // namesElsewhere reports whether a route is about whom its body or query names.
-func namesElsewhere(route string) bool { return route == queryPath || route == changesPath }
+func namesElsewhere(route string) bool {
+	return route == queryPath || route == changesPath || route == usersPath
+}
 
 // accessOf says what a route asks for, by its method and its path's parameters. What
 // it does not know is closed to all but keys that may do everything.

@@ -35,6 +35,7 @@ func describe(document *huma.OpenAPI) {
 	problem := document.Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "ErrorModel")
 	all, examples := descriptions(), parameterExamples()
 	maps.Copy(all, webhookDescriptions())
+	maps.Copy(all, listDescriptions())
 	for _, item := range document.Paths {
 		for _, op := range []*huma.Operation{item.Get, item.Post, item.Patch, item.Delete} {
 			if op == nil {

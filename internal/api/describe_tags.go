@@ -23,13 +23,13 @@ const (
 func describedTags() []*huma.Tag {
 	return []*huma.Tag{
 		{Name: tagCounts, Description: "The badge of a user, the count of a user in a group, and the sums of a group."},
-		{Name: tagLists, Description: "The groups of a user and the readers of a group, in pages."},
+		{Name: tagLists, Description: "The groups of a user, the readers of a group, and all users, in pages."},
 		{Name: tagQuery, Description: "Many counts and badges at once, as of one moment."},
 		{Name: tagHistory, Description: "The receipts that OpenIM has sent, the newest first. Counts as they were at a moment are under " + tagCounts + ", with `at`."},
 		{Name: tagChanges, Description: "What has changed since a cursor, for whoever keeps a copy or shows counts as they change."},
 		{Name: tagWebhooks, Description: "Addresses to which changes are delivered, signed."},
 		{Name: tagReminders, Description: "Rules by which users are reminded of what stays unread."},
-		{Name: tagOperation, Description: "How well the counts agree with OpenIM's."},
+		{Name: tagOperation, Description: "What comes in, what is refused, what is not well, and how well the counts agree with OpenIM's."},
 		{Name: tagErasure, Description: "What is known of a user or a group is removed for good. It cannot be undone."},
 	}
 }

@@ -1,19 +1,14 @@
 package api_test
 
 import (
-	"log/slog"
 	"net/http"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"readmark/internal/api"
 	"readmark/internal/auth"
-	"readmark/internal/auth/guard"
 	"readmark/internal/readstate"
-	"readmark/internal/server"
 )
 
 // Drift lists the pairs that stay off with both numbers, the reason and what to do; an
@@ -51,19 +46,14 @@ func TestDrift(t *testing.T) {
 func TestDriftNeedsUnlimitedKey(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
-	known := keys{}
-	logger := slog.New(slog.DiscardHandler)
-	s.handler = server.New(server.Options{Registry: prometheus.NewRegistry(), Logger: logger, API: api.Options{
-		Reader: direct(s.store), Database: s.store, Eraser: s.store, Now: time.Now, Logger: logger,
-		Guard: guard.New(guard.Options{Keys: known, Now: time.Now, Registry: prometheus.NewRegistry(), Logger: logger}),
-	}})
+	key := s.withKeys()
 	for _, test := range []struct {
 		users, groups string
 		want          int
 	}{{"", "", http.StatusOK}, {"u", "", http.StatusForbidden}, {"", "g", http.StatusForbidden}} {
-		text := auth.NewText()
-		known[text] = &auth.Key{Grant: auth.Grant{Name: "k", Scopes: []auth.Scope{auth.ScopeRead}, UserPrefix: test.users, GroupPrefix: test.groups}}
-		answer := s.ask(http.MethodGet, "/v1/drift", "", "Authorization", "Bearer "+text)
+		answer := s.askAs(key(auth.Grant{
+			Name: "k", Scopes: []auth.Scope{auth.ScopeRead}, UserPrefix: test.users, GroupPrefix: test.groups,
+		}), "/v1/drift")
 		require.Equal(t, test.want, answer.Code, answer.Body)
 	}
 }

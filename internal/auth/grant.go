@@ -135,6 +135,15 @@ func (g *Grant) GroupsWithin(prefix string) (string, error) {
 	return within("groupsPrefix", prefix, g.GroupPrefix)
 }
 
+// ListableUsers gives the part of the users with a prefix whose badges the grant opens, as a prefix, or a
+// [*DenialError] where it opens none.
+func (g *Grant) ListableUsers(prefix string) (string, error) {
+	if err := g.CheckUser(g.UserPrefix); err != nil {
+		return "", err
+	}
+	return within("prefix", prefix, g.UserPrefix)
+}
+
 func within(name, prefix, granted string) (string, error) {
 	if strings.HasPrefix(granted, prefix) {
 		return granted, nil

@@ -86,6 +86,12 @@ func TestClient(t *testing.T) {
 	require.Empty(t, answer.Users)
 	_, err = c.Drift(ctx)
 	require.NoError(t, err)
+	require.Len(t, all(t, c.Users(ctx, client.UsersOptions{PageSize: 3})), len(users))
+	require.Len(t, all(t, c.Users(ctx, client.UsersOptions{Prefix: "a", PageSize: 1})), 3)
+	require.Empty(t, all(t, c.Rejections(ctx, 0)))
+	stats, err := c.Stats(ctx)
+	require.NoError(t, err)
+	require.Len(t, stats.NewestCallbacks, min(20, 2*len(users)))
 
 	erased, err := c.EraseUser(ctx, "..")
 	require.NoError(t, err)

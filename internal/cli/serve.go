@@ -25,6 +25,7 @@ import (
 	"readmark/internal/reminder"
 	"readmark/internal/server"
 	"readmark/internal/spool"
+	"readmark/internal/stats"
 	"readmark/internal/store"
 	"readmark/internal/tracing"
 	"readmark/internal/webhook"
@@ -150,6 +151,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 		defer v.replica.Close()
 		v.replica.Register(v.registry)
 	}
+	v.stats = v.newStats()
 	closeCache := v.openCache()
 	defer closeCache()
 	v.apiAuth = newAPIAuth(c, s, v.registry, logger)
@@ -171,6 +173,7 @@ type service struct {
 	cache     *readcache.Cache
 	feed      *feed.Feed
 	reminder  *reminder.Worker
+	stats     *stats.Recorder
 	spool     *spool.Spool
 	ingest    *ingest.Ingest
 	openim    *openimSync // nil where OpenIM cannot be asked
@@ -227,6 +230,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		if v.play != nil {
 			background.Go(func() { v.play(serving, v.addresses) })
 		}
+		background.Go(func() { v.loadPast(serving) })
 		maintain(serving, v.logger, v.maintained, v.maintenance()...)
 	})
 	select {
@@ -310,10 +314,12 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 		API: v.api(), CurrentToken: c.CurrentCallbackToken, Unauthorized: v.unauthorized, Tracing: v.traces.Provider(),
 	})
 	public := server.NewListener("public", v.addresses.public, handler, logger)
+	v.followCounters(&handler)
 	counting, stopCounting := context.WithCancel(context.WithoutCancel(ctx))
 	var listening sync.WaitGroup
 	listening.Go(func() { saveStats(counting, v.store, handler.TakeCallbackStats, logger) })
 	listening.Go(func() { v.watch(counting) })
+	listening.Go(func() { v.stats.Run(counting) })
 	defer listening.Wait()
 	defer stopCounting()
 	ops.Serve(fail)
@@ -346,7 +352,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 // api is what the read API works with.
 func (v *service) api() api.Options {
 	options := api.Options{
-		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Webhooks: v.webhooks, Reminders: v.store, Guard: v.guard, Retention: v.config.Retention,
+		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Webhooks: v.webhooks, Reminders: v.store, Stats: v.stats, Guard: v.guard, Retention: v.config.Retention,
 		Now: v.store.Clock().Now, AsOf: v.asOf, Logger: v.logger,
 	}
 	if v.replica != nil {

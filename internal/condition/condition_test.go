@@ -105,3 +105,18 @@ func TestMetric(t *testing.T) {
 
 // pass lets a synctest's time pass.
 func pass(d time.Duration) { <-time.After(d) }
+
+// Whatever can be wrong, it is said what to do, in a sentence of its own where the part decides.
+func TestAdvice(t *testing.T) {
+	t.Parallel()
+	for part, reasons := range condition.Reasons() {
+		for _, reason := range reasons {
+			advice := condition.Advice(part, reason)
+			require.True(t, strings.HasSuffix(advice, "."), "%s %s: %s", part, reason, advice)
+			if reason != condition.Failed {
+				require.NotEqual(t, condition.Advice("", condition.Failed), advice, "%s %s", part, reason)
+			}
+		}
+	}
+	require.NotEqual(t, condition.Advice(condition.Database, condition.Full), condition.Advice(condition.Spool, condition.Full))
+}

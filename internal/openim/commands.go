@@ -247,6 +247,40 @@ func CommandLabel(name string) string {
 	return name
 }
 
+// Newest gives the newest spelling of a command that OpenIM is known to send, and "other" for others.
+func Newest(name string) string {
+	if c := bySpelling[name]; c != nil {
+		return c.name
+	}
+	return "other"
+}
+
+// CommandOf gives the command by which an event of a kind comes; where several tell the same, the one that servers send
+// mostly. Of a message it depends on whether it has a seq, so that it was stored.
+func CommandOf(kind readstate.EventKind, stored bool) string {
+	switch kind {
+	case readstate.EventReceipt, readstate.EventServerReceipt:
+		return CommandAfterGroupMsgRead
+	case readstate.EventGroupRead:
+		return CommandAfterSingleMsgRead
+	case readstate.EventMessage:
+		if stored {
+			return CommandAfterMsgSaveDB
+		}
+		return CommandAfterSendGroupMsg
+	case readstate.EventJoined:
+		return CommandAfterJoinGroup
+	case readstate.EventLeft:
+		return CommandAfterQuitGroup
+	case readstate.EventDismissed:
+		return CommandAfterDismissGroup
+	case readstate.EventMembersChanged:
+		return CommandGroupConversations
+	default: // OpenIM's answers come by no callback
+		return "other"
+	}
+}
+
 // Command describes one of the commands that OpenIM is known to send.
 type Command struct {
 	Name      string   // the newest spelling

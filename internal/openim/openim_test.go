@@ -236,3 +236,22 @@ func FuzzDecode(f *testing.F) {
 		requireStorable(t, events[0])
 	})
 }
+
+// Each kind of event that a callback tells has a command that OpenIM sends, in its newest spelling.
+func TestCommandOf(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []readstate.EventKind{
+		readstate.EventReceipt, readstate.EventServerReceipt, readstate.EventGroupRead, readstate.EventMessage, readstate.EventJoined, readstate.EventLeft,
+		readstate.EventDismissed, readstate.EventMembersChanged,
+	} {
+		for _, stored := range []bool{false, true} {
+			command := openim.CommandOf(kind, stored)
+			require.True(t, openim.IsUsed(command), kind)
+			require.Equal(t, command, openim.Newest(command))
+		}
+	}
+	require.NotEqual(t, openim.CommandOf(readstate.EventMessage, false), openim.CommandOf(readstate.EventMessage, true))
+	require.Equal(t, "other", openim.CommandOf(readstate.EventSnapshot, false))
+	require.Equal(t, openim.CommandAfterGroupMsgRead, openim.Newest(openim.CommandGroupMsgRead))
+	require.Equal(t, "other", openim.Newest("callbackMadeUpCommand"))
+}

@@ -100,3 +100,27 @@ func TestDocs(t *testing.T) {
 	require.Contains(t, document.Body.String(), `"securitySchemes":{"apiKey":{`)
 	require.NotContains(t, document.Body.String(), "$schema")
 }
+
+// Reads are counted by how long they took; what waits, writes or is no route is none.
+func TestReadLatencies(t *testing.T) {
+	t.Parallel()
+	f := newFixture("", false)
+	read := func() (sum uint64) {
+		bounds, counts := f.latencies()
+		require.Len(t, counts, len(bounds)+1)
+		for _, n := range counts {
+			sum += n
+		}
+		return sum
+	}
+	require.Zero(t, read())
+	f.do(http.MethodGet, "/v1/users/u/unread", "")
+	f.do(http.MethodGet, "/v1/users/u/unread?x=1", "")
+	f.do(http.MethodPost, "/v1/unread/query", "{")
+	require.EqualValues(t, 3, read(), "also those that fail")
+	f.do(http.MethodGet, "/v1/changes?limit=0", "")
+	f.do(http.MethodPost, "/v1/reminders", "{")
+	f.do(http.MethodGet, "/v1/nothing", "")
+	f.do(http.MethodPost, "/callbackMadeUpCommand", "")
+	require.EqualValues(t, 3, read())
+}

@@ -51,6 +51,11 @@ type Handler struct {
 	// TakeCallbackStats takes out the stats of the callbacks that came since it was
 	// called before.
 	TakeCallbackStats func() []webhook.CallbackStat
+	// CallbackTotals gives how many callbacks were answered, by command and result.
+	CallbackTotals func() []webhook.CallbackTotal
+	// ReadLatencies gives how many reads took how long: counts[i] took at most bounds[i] seconds, and longer than the
+	// bound before; the last of counts is beyond all bounds.
+	ReadLatencies func() (bounds []float64, counts []uint64)
 }
 
 // New returns the handler of callbacks, read API and docs.
@@ -89,7 +94,9 @@ func New(options Options) Handler {
 		}
 		api.WriteProblem(c, http.StatusNotFound, "there is nothing at this path for "+c.Request.Method)
 	})
-	return Handler{Handler: compress(headAsGet(engine)), TakeCallbackStats: callbacks.TakeStats}
+	return Handler{
+		Handler: compress(headAsGet(engine)), TakeCallbackStats: callbacks.TakeStats, CallbackTotals: callbacks.Totals, ReadLatencies: all.api.latencies,
+	}
 }
 
 // headAsGet has HEAD answered as GET is, of which net/http leaves out the body.

@@ -81,6 +81,8 @@ type fixture struct {
 	registry *prometheus.Registry
 	log      *bytes.Buffer
 	handler  http.Handler
+	// latencies are those of reads.
+	latencies func() (bounds []float64, counts []uint64)
 }
 
 func newFixture(token string, authRequired bool, origins ...string) *fixture {
@@ -90,10 +92,11 @@ func newFixture(token string, authRequired bool, origins ...string) *fixture {
 	if authRequired {
 		g = guard.New(guard.Options{Keys: noKeys{}, Now: time.Now, Registry: f.registry, Logger: logger})
 	}
-	f.handler = server.New(server.Options{
+	handler := server.New(server.Options{
 		Sink: f.sink, CallbackToken: token, CORSOrigins: origins, Registry: f.registry, Logger: logger,
 		API: api.Options{Reader: reader{}, Guard: g, Now: time.Now, Logger: logger},
 	})
+	f.handler, f.latencies = handler, handler.ReadLatencies
 	return f
 }
 

@@ -55,7 +55,7 @@ func TestWrongMethod(t *testing.T) {
 			{"PUT", "/v1"},
 			{"PUT", "/v1/"},
 			{"PUT", "/v1/nothing"},
-			{"PUT", "/v1/users"},
+			{"PUT", "/v1/members"},
 			{"DELETE", "/v1/users/"},
 			{"PUT", "/v1/users/u/groups/g/"},
 			{"PUT", "/v1/users/u/groups/g/h"},

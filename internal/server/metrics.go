@@ -7,7 +7,9 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
+	"readmark/internal/api"
 	"readmark/internal/metric"
 )
 
@@ -25,6 +27,7 @@ type apiMetrics struct {
 	duration *prometheus.HistogramVec
 	routes   map[routeKey]*observers
 	other    *observers
+	reads    []*observers // of the routes that read
 	// exemplars: durations name the trace that they are from.
 	exemplars bool
 }
@@ -40,7 +43,7 @@ func newAPIMetrics(registry prometheus.Registerer, exemplars bool) *apiMetrics {
 			Name: "readmark_api_request_duration_seconds",
 			Help: "Time in seconds from the header of a request to /v1 to its answer, by method, route (other: no such path or method) and " +
 				"class of the answer's status code.",
-			Buckets: metric.Durations(.0005, 10),
+			Buckets: apiBuckets(),
 		}, []string{"method", "route", "code"}),
 		routes: map[routeKey]*observers{}, exemplars: exemplars,
 	}
@@ -54,10 +57,41 @@ func newAPIMetrics(registry prometheus.Registerer, exemplars bool) *apiMetrics {
 func (m *apiMetrics) prepare(routes gin.RoutesInfo) {
 	for _, route := range routes {
 		if strings.HasPrefix(route.Path, apiPrefix) {
-			m.routes[routeKey{route.Method, route.Path}] = m.observers(route.Method, template(route.Path))
+			list := m.observers(route.Method, template(route.Path))
+			m.routes[routeKey{route.Method, route.Path}] = list
+			if api.IsRead(route.Method, route.Path) {
+				m.reads = append(m.reads, list)
+			}
 		}
 	}
 }
+
+// latencies gives how many reads took how long since the process began: counts[i] took at most bounds[i] seconds, and
+// longer than the bound before; the last of counts is beyond all bounds.
+func (m *apiMetrics) latencies() (bounds []float64, counts []uint64) {
+	bounds = apiBuckets()
+	counts = make([]uint64, len(bounds)+1)
+	for _, list := range m.reads {
+		for _, observer := range list {
+			var read dto.Metric
+			if histogram, ok := observer.(prometheus.Metric); !ok || histogram.Write(&read) != nil {
+				continue
+			}
+			below := uint64(0)
+			for i, bucket := range read.GetHistogram().GetBucket() {
+				if i < len(bounds) {
+					counts[i] += bucket.GetCumulativeCount() - below
+					below = bucket.GetCumulativeCount()
+				}
+			}
+			counts[len(bounds)] += read.GetHistogram().GetSampleCount() - below
+		}
+	}
+	return bounds, counts
+}
+
+// apiBuckets are the bounds of the histogram of requests.
+func apiBuckets() []float64 { return metric.Durations(.0005, 10) }
 
 // template gives a route of gin in OpenAPI's form.
 func template(path string) string {

@@ -23,6 +23,9 @@ const (
 	FeedKeys = feedKeys
 )
 
+// FoundEvents is how many events one question for the newest looks at.
+const FoundEvents = foundEvents
+
 // Cut gives a snapshot between two.
 func Cut(since, until *readstate.Snapshot, xid uint64) readstate.Snapshot {
 	return cut(since, until, xid)

@@ -221,7 +221,10 @@ func TestFeedWatchesOwnMessagesInPages(t *testing.T) {
 // Prefixes end where no ID is that begins with them.
 func TestPrefixEnd(t *testing.T) {
 	t.Parallel()
-	for prefix, end := range map[string]string{"": "", "a": "b", "az": "a{", "a\x7f": "b", "é": "", "aé": "b", "a~": "a\x7f"} {
+	for prefix, end := range map[string]string{
+		"": "", "a": "b", "az": "a{", "a~": "a\x7f", "a\x7f": "a\u0080", "é": "ê", "aé": "aê", "a\U0010ffff": "b", "\U0010ffff": "", "a\ud7ff": "a\ue000",
+		"\U0010ffffa": "\U0010ffffb",
+	} {
 		require.Equal(t, end, store.PrefixEnd(prefix), prefix)
 		require.True(t, end == "" || strings.Compare(prefix, end) < 0)
 	}

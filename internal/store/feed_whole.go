@@ -77,18 +77,6 @@ func (w *feedWhole) loadUsers(ctx context.Context, queue *pipeline, t *telling) 
 	return nil
 }
 
-// prefixEnd gives a text behind all that begin with a prefix; "" where there may be none.
-func prefixEnd(prefix string) string {
-	end := []byte(prefix)
-	for i := len(end) - 1; i >= 0; i-- {
-		if end[i] < 0x7f { // so that it stays UTF-8
-			end[i]++
-			return string(end[:i+1])
-		}
-	}
-	return ""
-}
-
 // find finds who is not told one by one. Who was begun one by one in an earlier page of the round, and has
 // become too large since, makes all be read anew.
 func (w *feedWhole) find(t *telling) {

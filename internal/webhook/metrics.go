@@ -40,6 +40,7 @@ type metrics struct {
 	unrecorded   prometheus.Counter
 
 	series map[string]map[outcome]series // by each spelling of a command
+	totals []commandTotal                // one for each of the series of callbacks
 	// exemplars: durations name the trace that they are from.
 	exemplars bool
 }
@@ -48,6 +49,12 @@ type metrics struct {
 type outcome struct {
 	dialect string
 	result  result
+}
+
+// commandTotal is one of the series of callbacks.
+type commandTotal struct {
+	command, result string
+	callbacks       prometheus.Counter
 }
 
 // series are those of one command and outcome.
@@ -121,10 +128,12 @@ func (m *metrics) prepare(command openim.Command) map[outcome]series {
 }
 
 func (m *metrics) one(command, timed string, o outcome) series {
-	return series{
+	made := series{
 		callbacks: m.callbacks.WithLabelValues(command, o.dialect, string(o.result)),
 		duration:  m.duration.WithLabelValues(timed, string(o.result)),
 	}
+	m.totals = append(m.totals, commandTotal{command, string(o.result), made.callbacks})
+	return made
 }
 
 // observe counts a callback with its dialect.

@@ -3,6 +3,8 @@ package webhook
 import (
 	"sync"
 	"time"
+
+	dto "github.com/prometheus/client_model/go"
 )
 
 // ProbeUserID is the user of callbacks that are sent to try the way out; they are
@@ -59,5 +61,32 @@ func (h *Handler) TakeStats() []CallbackStat {
 		list = append(list, entry)
 	}
 	h.stats.entries = nil
+	return list
+}
+
+// CallbackTotal is how many callbacks were answered since the process began.
+type CallbackTotal struct {
+	Command string // its newest spelling; else "other"
+	Result  string // what became of them, as in the metric readmark_callbacks_total
+	Count   int64
+}
+
+// Totals gives the totals of all commands and results that can be.
+func (h *Handler) Totals() []CallbackTotal {
+	index := map[[2]string]int{}
+	list := make([]CallbackTotal, 0, len(h.metrics.totals))
+	for _, one := range h.metrics.totals {
+		var read dto.Metric
+		_ = one.callbacks.Write(&read) // a counter can be read
+		count := int64(read.GetCounter().GetValue())
+		key := [2]string{one.command, one.result}
+		at, found := index[key]
+		if !found { // not of another dialect
+			at = len(list)
+			index[key] = at
+			list = append(list, CallbackTotal{Command: one.command, Result: one.result})
+		}
+		list[at].Count += count
+	}
 	return list
 }

@@ -193,6 +193,39 @@ func TestStats(t *testing.T) {
 	require.Empty(t, f.handler.TakeStats())
 }
 
+// Totals are by command and result, whatever the dialect or the spelling, and stay. What is not known is "other".
+func TestTotals(t *testing.T) {
+	t.Parallel()
+	f := newFixture("s3cret")
+	seen := map[string]bool{}
+	for _, total := range f.handler.Totals() {
+		require.Zero(t, total.Count)
+		require.False(t, seen[total.Command+" "+total.Result], "once each")
+		seen[total.Command+" "+total.Result] = true
+	}
+	for _, body := range []string{
+		`{"sendID":"u","receiveID":"g","unreadMsgNum":1}`, `{"sendID":"u","receiveID":"u","unreadMsgNum":1,"contentType":3}`, `{}`,
+	} {
+		f.post("/s3cret/"+openim.CommandGroupMsgRead, body)
+		f.post("/s3cret/"+openim.CommandAfterGroupMsgRead, body)
+	}
+	f.post("/s3cret/callbackMadeUpCommand", "")
+	f.post("/callbackMadeUpCommand", "")
+	f.post("/s3cret/hello", "")
+	got := map[string]int64{}
+	for range 2 {
+		for _, total := range f.handler.Totals() {
+			if total.Count > 0 {
+				got[total.Command+" "+total.Result] = total.Count
+			}
+		}
+		require.Equal(t, map[string]int64{
+			openim.CommandAfterGroupMsgRead + " accepted": 4, openim.CommandAfterGroupMsgRead + " rejected": 2,
+			"other acknowledged": 1, "other unauthorized": 1, "other unknown_path": 1,
+		}, got)
+	}
+}
+
 // Counting costs the hot path no memory.
 //
 //nolint:paralleltest // AllocsPerRun counts everybody's

@@ -133,6 +133,13 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/groups/{groupID}/users (the `ListGroupUsers` operationId).
 	ListGroupUsers(ctx context.Context, groupID string, params *ListGroupUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListRejections Callbacks that were refused, the newest first
+	//
+	// Callbacks of OpenIM's that were answered with an error since what they tell makes no sense, the newest first. They are kept for 30 days, never with their bodies. Scope of the key: read.
+	//
+	// Corresponds with GET /v1/rejections (the `ListRejections` operationId).
+	ListRejections(ctx context.Context, params *ListRejectionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListReminders The rules by which users are reminded of what stays unread
 	//
 	// All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once. Scope of the key: admin.
@@ -165,6 +172,13 @@ type ClientInterface interface {
 	// Corresponds with DELETE /v1/reminders/{id} (the `DeleteReminder` operationId).
 	DeleteReminder(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetStats What the last hour and day were like, and what is not well
+	//
+	// How many callbacks came and how many reads were answered, in this process; what is not well in it, with what to do; and the newest callbacks of all. It is answered also while nothing can be read. Scope of the key: read.
+	//
+	// Corresponds with GET /v1/stats (the `GetStats` operationId).
+	GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// QueryUnreadWithBody Many pairs and users at one moment
 	//
 	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
@@ -182,6 +196,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/unread/query (the `QueryUnread` operationId).
 	QueryUnread(ctx context.Context, body QueryUnreadJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListUsers All users that are known, with their badges
+	//
+	// The badges of all users that have a current state, in the order of userID. A key that is limited to users by a prefix sees those. A user who stays is on exactly one page, whatever changes meanwhile. A page may have fewer users than limit, or none, and a nextCursor all the same, where many have left all their groups. Scope of the key: read.
+	//
+	// Corresponds with GET /v1/users (the `ListUsers` operationId).
+	ListUsers(ctx context.Context, params *ListUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// EraseUser Erase a user
 	//
@@ -435,6 +456,23 @@ func (c *Client) ListGroupUsers(ctx context.Context, groupID string, params *Lis
 	return c.Client.Do(req)
 }
 
+// ListRejections Callbacks that were refused, the newest first
+//
+// Callbacks of OpenIM's that were answered with an error since what they tell makes no sense, the newest first. They are kept for 30 days, never with their bodies. Scope of the key: read.
+//
+// Corresponds with GET /v1/rejections (the `ListRejections` operationId).
+func (c *Client) ListRejections(ctx context.Context, params *ListRejectionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRejectionsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListReminders The rules by which users are reminded of what stays unread
 //
 // All rules. When a user's count has been at least minUnread for as long as after says, without a read, reminder.due comes in the changes, once. Scope of the key: admin.
@@ -507,6 +545,23 @@ func (c *Client) DeleteReminder(ctx context.Context, id openapi_types.UUID, reqE
 	return c.Client.Do(req)
 }
 
+// GetStats What the last hour and day were like, and what is not well
+//
+// How many callbacks came and how many reads were answered, in this process; what is not well in it, with what to do; and the newest callbacks of all. It is answered also while nothing can be read. Scope of the key: read.
+//
+// Corresponds with GET /v1/stats (the `GetStats` operationId).
+func (c *Client) GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetStatsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // QueryUnreadWithBody Many pairs and users at one moment
 //
 // Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
@@ -535,6 +590,23 @@ func (c *Client) QueryUnreadWithBody(ctx context.Context, contentType string, bo
 // Corresponds with POST /v1/unread/query (the `QueryUnread` operationId).
 func (c *Client) QueryUnread(ctx context.Context, body QueryUnreadJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewQueryUnreadRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListUsers All users that are known, with their badges
+//
+// The badges of all users that have a current state, in the order of userID. A key that is limited to users by a prefix sees those. A user who stays is on exactly one page, whatever changes meanwhile. A page may have fewer users than limit, or none, and a nextCursor all the same, where many have left all their groups. Scope of the key: read.
+//
+// Corresponds with GET /v1/users (the `ListUsers` operationId).
+func (c *Client) ListUsers(ctx context.Context, params *ListUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListUsersRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1404,6 +1476,72 @@ func NewListGroupUsersRequest(server string, groupID string, params *ListGroupUs
 	return req, nil
 }
 
+// NewListRejectionsRequest constructs an http.Request for the ListRejections method
+func NewListRejectionsRequest(server string, params *ListRejectionsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rejections")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListRemindersRequest constructs an http.Request for the ListReminders method
 func NewListRemindersRequest(server string) (*http.Request, error) {
 	var err error
@@ -1505,6 +1643,33 @@ func NewDeleteReminderRequest(server string, id openapi_types.UUID) (*http.Reque
 	return req, nil
 }
 
+// NewGetStatsRequest constructs an http.Request for the GetStats method
+func NewGetStatsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/stats")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewQueryUnreadRequest calls the generic QueryUnread builder with application/json body
 func NewQueryUnreadRequest(server string, body QueryUnreadJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -1541,6 +1706,99 @@ func NewQueryUnreadRequestWithBody(server string, contentType string, body io.Re
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListUsersRequest constructs an http.Request for the ListUsers method
+func NewListUsersRequest(server string, params *ListUsersParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/users")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Prefix != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "prefix", *params.Prefix, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }

@@ -9,6 +9,54 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for CallbackResult.
+const (
+	CallbackResultAccepted CallbackResult = "accepted"
+	CallbackResultRejected CallbackResult = "rejected"
+)
+
+// Valid indicates whether the value is a known member of the CallbackResult enum.
+func (e CallbackResult) Valid() bool {
+	switch e {
+	case CallbackResultAccepted:
+		return true
+	case CallbackResultRejected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CallbackStatsResult.
+const (
+	CallbackStatsResultAccepted     CallbackStatsResult = "accepted"
+	CallbackStatsResultAcknowledged CallbackStatsResult = "acknowledged"
+	CallbackStatsResultFailed       CallbackStatsResult = "failed"
+	CallbackStatsResultRejected     CallbackStatsResult = "rejected"
+	CallbackStatsResultUnauthorized CallbackStatsResult = "unauthorized"
+	CallbackStatsResultUnknownPath  CallbackStatsResult = "unknown_path"
+)
+
+// Valid indicates whether the value is a known member of the CallbackStatsResult enum.
+func (e CallbackStatsResult) Valid() bool {
+	switch e {
+	case CallbackStatsResultAccepted:
+		return true
+	case CallbackStatsResultAcknowledged:
+		return true
+	case CallbackStatsResultFailed:
+		return true
+	case CallbackStatsResultRejected:
+		return true
+	case CallbackStatsResultUnauthorized:
+		return true
+	case CallbackStatsResultUnknownPath:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ChangeType.
 const (
 	GroupAdvanced ChangeType = "group.advanced"
@@ -426,6 +474,63 @@ type Badge struct {
 	UserID string `json:"userID"`
 }
 
+// BadgeList defines model for BadgeList.
+type BadgeList struct {
+	// AsOf the answer is not older than this, UTC
+	AsOf time.Time `json:"asOf"`
+
+	// Items badges, in the order of userID
+	Items []Badge `json:"items"`
+
+	// NextCursor pass it as cursor to get the next page; empty at the end
+	NextCursor string `json:"nextCursor"`
+}
+
+// Callback defines model for Callback.
+type Callback struct {
+	// At when it arrived, UTC
+	At time.Time `json:"at"`
+
+	// Command OpenIM's command; where several tell the same, the one that is usual
+	Command string `json:"command"`
+
+	// GroupID the group that it names; null when it names none
+	GroupID *string `json:"groupID"`
+
+	// Result what became of it
+	Result CallbackResult `json:"result"`
+
+	// UserID the user whom it names; null when it names none
+	UserID *string `json:"userID"`
+}
+
+// CallbackResult what became of it
+type CallbackResult string
+
+// CallbackStats defines model for CallbackStats.
+type CallbackStats struct {
+	// Command OpenIM's command, in its newest spelling; other: all that are not known
+	Command string `json:"command"`
+
+	// LastDay the same for each quarter of an hour
+	LastDay []int64 `json:"lastDay"`
+
+	// LastHour one count for each minute, the oldest first; the last minute is not over yet. What was before the process began is from the journal, of all processes, and without callbacks that tell of members
+	LastHour []int64 `json:"lastHour"`
+
+	// PerSecond in the last minute
+	PerSecond float64 `json:"perSecond"`
+
+	// Result accepted: what it tells is durable; acknowledged: it is of no use; failed: it is lost
+	Result CallbackStatsResult `json:"result"`
+
+	// Total since the process began
+	Total int64 `json:"total"`
+}
+
+// CallbackStatsResult accepted: what it tells is durable; acknowledged: it is of no use; failed: it is lost
+type CallbackStatsResult string
+
 // Change defines model for Change.
 type Change struct {
 	// At what the change says is not older than this, UTC
@@ -480,6 +585,24 @@ type ChangeList struct {
 
 	// NextCursor pass it as after to get what comes next; never empty
 	NextCursor string `json:"nextCursor"`
+}
+
+// Condition defines model for Condition.
+type Condition struct {
+	// Advice what to do, in words
+	Advice string `json:"advice"`
+
+	// Detail what is wrong, in words
+	Detail string `json:"detail"`
+
+	// Part the part of Readmark, or what it needs
+	Part string `json:"part"`
+
+	// Reason why, in one word
+	Reason string `json:"reason"`
+
+	// Since since when, UTC
+	Since time.Time `json:"since"`
 }
 
 // CreateWebhookInputBody defines model for CreateWebhookInputBody.
@@ -738,6 +861,24 @@ type QueryOutputBody struct {
 	Users []UserAnswer `json:"users"`
 }
 
+// ReadStats defines model for ReadStats.
+type ReadStats struct {
+	// LastHour one count for each minute since the process began, the oldest first; the last minute is not over yet
+	LastHour []int64 `json:"lastHour"`
+
+	// P50Seconds half of the reads of the last five minutes took at most so long; null when there was none
+	P50Seconds *float64 `json:"p50Seconds"`
+
+	// P95Seconds the same of 95 in 100
+	P95Seconds *float64 `json:"p95Seconds"`
+
+	// PerSecond in the last minute
+	PerSecond float64 `json:"perSecond"`
+
+	// Total since the process began
+	Total int64 `json:"total"`
+}
+
 // Receipt defines model for Receipt.
 type Receipt struct {
 	// ContentType OpenIM's content type in the receipt; in the server dialect the type of the conversation
@@ -775,6 +916,36 @@ type ReceiptList struct {
 
 	// Items receipts, the newest first
 	Items []Receipt `json:"items"`
+
+	// NextCursor pass it as cursor to get the next page; empty at the end
+	NextCursor string `json:"nextCursor"`
+}
+
+// Rejection defines model for Rejection.
+type Rejection struct {
+	// At when it arrived, UTC
+	At time.Time `json:"at"`
+
+	// Command OpenIM's command, as it came
+	Command string `json:"command"`
+
+	// ErrCode the errCode of the answer
+	ErrCode int32 `json:"errCode"`
+
+	// Id of the record
+	Id openapi_types.UUID `json:"id"`
+
+	// Reason what was wrong, as the answer said
+	Reason string `json:"reason"`
+}
+
+// RejectionList defines model for RejectionList.
+type RejectionList struct {
+	// AsOf the answer is not older than this, UTC
+	AsOf time.Time `json:"asOf"`
+
+	// Items rejected callbacks, the newest first
+	Items []Rejection `json:"items"`
 
 	// NextCursor pass it as cursor to get the next page; empty at the end
 	NextCursor string `json:"nextCursor"`
@@ -955,6 +1126,25 @@ type StateList struct {
 
 	// NextCursor pass it as cursor to get the next page; empty at the end
 	NextCursor string `json:"nextCursor"`
+}
+
+// Stats defines model for Stats.
+type Stats struct {
+	// AsOf when the counts were taken, UTC
+	AsOf time.Time `json:"asOf"`
+
+	// Callbacks by command and result, where there were any
+	Callbacks []CallbackStats `json:"callbacks"`
+
+	// Conditions what is not well in the process that answers, by part; none: all is
+	Conditions []Condition `json:"conditions"`
+
+	// NewestCallbacks the newest callbacks of all processes, the newest first; none while the database cannot be reached
+	NewestCallbacks []Callback `json:"newestCallbacks"`
+	Reads           ReadStats  `json:"reads"`
+
+	// Since when the process that answers began, UTC: totals are of what it has answered since then
+	Since time.Time `json:"since"`
 }
 
 // SubjectReceipt defines model for SubjectReceipt.
@@ -1304,6 +1494,30 @@ type ListGroupUsersParams struct {
 
 // ListGroupUsersParamsSort defines parameters for ListGroupUsers.
 type ListGroupUsersParamsSort string
+
+// ListRejectionsParams defines parameters for ListRejections.
+type ListRejectionsParams struct {
+	// Limit rejections on one page
+	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor nextCursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListUsersParams defines parameters for ListUsers.
+type ListUsersParams struct {
+	// Prefix only users whose IDs begin so
+	Prefix *string `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Limit users on one page
+	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor nextCursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch ETags of answers that the caller has: when the newest is among them, the answer is 304, without a body
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
 
 // ListUserGroupsParams defines parameters for ListUserGroups.
 type ListUserGroupsParams struct {

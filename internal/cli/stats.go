@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"readmark/internal/openim"
+	"readmark/internal/server"
+	"readmark/internal/stats"
+)
+
+// pastInterval is how often it is tried to learn what was before the process began.
+const pastInterval = 10 * time.Second
+
+// newStats makes what /v1/stats tells from.
+func (v *service) newStats() *stats.Recorder {
+	var journal stats.Journal = v.store
+	if v.replica != nil {
+		journal = v.replica
+	}
+	return stats.New(stats.Options{
+		Past: v.store, Journal: journal, Board: v.board, CommandOf: openim.CommandOf, Label: openim.Newest, Now: v.store.Clock().Now, Logger: v.logger,
+	})
+}
+
+// followCounters has the stats follow what a handler answers.
+func (v *service) followCounters(handler *server.Handler) {
+	v.stats.Follow(stats.Counters{
+		Callbacks: func() []stats.Total {
+			totals := handler.CallbackTotals()
+			list := make([]stats.Total, len(totals))
+			for i, total := range totals {
+				list[i] = stats.Total(total)
+			}
+			return list
+		},
+		Reads: func() stats.Latencies {
+			bounds, counts := handler.ReadLatencies()
+			return stats.Latencies{Bounds: bounds, Counts: counts}
+		},
+	})
+}
+
+// loadPast has the stats know what was before the process began.
+func (v *service) loadPast(ctx context.Context) {
+	for {
+		err := v.stats.LoadPast(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		v.logger.DebugContext(ctx, "callbacks of before cannot be counted", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pastInterval):
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"unicode/utf8"
+
+	"readmark/db"
+	"readmark/internal/readstate"
+)
+
+// UserIDs lists users that have, or had, a state, in key order.
+func (r *Reader) UserIDs(ctx context.Context, page readstate.KeyPage) (list []string, err error) {
+	err = r.read(ctx, func(ctx context.Context) error {
+		list, err = r.queries.ListUserIDs(ctx, r.reads, db.ListUserIDsParams{
+			AfterUserID: page.After, FromUserID: page.Prefix, ToUserID: prefixEnd(page.Prefix), MaxRows: int64(page.Limit),
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", translate(err))
+	}
+	return list, nil
+}
+
+// prefixEnd gives the first text behind all that begin with a prefix; "" where there is none, and for the
+// empty prefix. The bytes of UTF-8 are in the order of the characters.
+func prefixEnd(prefix string) string {
+	for prefix != "" {
+		last, size := utf8.DecodeLastRuneInString(prefix)
+		prefix = prefix[:len(prefix)-size]
+		switch {
+		case last == utf8.RuneError && size == 1, last == utf8.MaxRune: // nothing comes behind it
+		case last == beforeSurrogates:
+			return prefix + string(rune(behindSurrogates))
+		default:
+			return prefix + string(last+1)
+		}
+	}
+	return ""
+}
+
+// Between these no character is.
+const (
+	beforeSurrogates = 0xD7FF
+	behindSurrogates = 0xE000
+)
