@@ -7,6 +7,13 @@ import (
 	"readmark/client/internal/rest"
 )
 
+// GroupsOptions narrows and orders a list of groups.
+type GroupsOptions struct {
+	Prefix   string // only those whose IDs begin so
+	Sort     string // ByUnreadCount, or by ID
+	PageSize int32  // in one request, up to 1000; zero: 50
+}
+
 // UsersOptions narrows a list of users.
 type UsersOptions struct {
 	Prefix   string // only those whose IDs begin so
@@ -23,6 +30,19 @@ func (c *Client) Users(ctx context.Context, o UsersOptions) iter.Seq2[Badge, err
 			return page[Badge]{}, err
 		}
 		return page[Badge]{list.Items, list.NextCursor}, nil
+	})
+}
+
+// Groups goes through the sums of all groups that are known. They are kept, and each says as of when it is.
+func (c *Client) Groups(ctx context.Context, o GroupsOptions) iter.Seq2[GroupSum, error] {
+	return pages(func(cursor string) (page[GroupSum], error) {
+		list, err := result[rest.GroupSumList](c.rest.ListGroups(ctx, &rest.ListGroupsParams{
+			Prefix: given(o.Prefix), Sort: given(rest.ListGroupsParamsSort(o.Sort)), Limit: given(o.PageSize), Cursor: given(cursor),
+		}))
+		if err != nil {
+			return page[GroupSum]{}, err
+		}
+		return page[GroupSum]{list.Items, list.NextCursor}, nil
 	})
 }
 

@@ -238,7 +238,7 @@ func (q *Queries) EraseReplays(ctx context.Context, db DBTX, arg EraseReplaysPar
 	return err
 }
 
-const eraseStates = `-- name: EraseStates :execrows
+const eraseStates = `-- name: EraseStates :many
 DELETE FROM states AS s
 WHERE (s.user_id, s.group_id) IN (
     SELECT o.user_id, o.group_id FROM states AS o
@@ -247,6 +247,7 @@ WHERE (s.user_id, s.group_id) IN (
     ORDER BY o.user_id, o.group_id
     LIMIT $4
 )
+RETURNING s.group_id
 `
 
 type EraseStatesParams struct {
@@ -256,18 +257,30 @@ type EraseStatesParams struct {
 	MaxRows int32
 }
 
-// Some states of a user, or of a group, of which nothing is newer than a moment.
-func (q *Queries) EraseStates(ctx context.Context, db DBTX, arg EraseStatesParams) (int64, error) {
-	result, err := db.Exec(ctx, eraseStates,
+// Some states of a user, or of a group, of which nothing is newer than a moment. It gives their groups.
+func (q *Queries) EraseStates(ctx context.Context, db DBTX, arg EraseStatesParams) ([]string, error) {
+	rows, err := db.Query(ctx, eraseStates,
 		arg.UserID,
 		arg.GroupID,
 		arg.Moment,
 		arg.MaxRows,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var group_id string
+		if err := rows.Scan(&group_id); err != nil {
+			return nil, err
+		}
+		items = append(items, group_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const getErasureKey = `-- name: GetErasureKey :one
@@ -532,7 +545,7 @@ func (q *Queries) ShareErasures(ctx context.Context, db DBTX, lockKey int64) err
 	return err
 }
 
-const trimStates = `-- name: TrimStates :exec
+const trimStates = `-- name: TrimStates :many
 UPDATE states AS s SET
     estimate_read = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_read END,
     estimate_before_base_seq = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_before_base_seq END,
@@ -556,6 +569,7 @@ UPDATE states AS s SET
     updated_at = greatest(s.updated_at, $1::timestamptz)
 WHERE (s.user_id = $2::text OR s.group_id = $3::text)
   AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= $1::timestamptz
+RETURNING s.group_id
 `
 
 type TrimStatesParams struct {
@@ -564,8 +578,23 @@ type TrimStatesParams struct {
 	GroupID *string
 }
 
-// Takes what is not newer than a moment out of the other states of a user, or of a group.
-func (q *Queries) TrimStates(ctx context.Context, db DBTX, arg TrimStatesParams) error {
-	_, err := db.Exec(ctx, trimStates, arg.Moment, arg.UserID, arg.GroupID)
-	return err
+// Takes what is not newer than a moment out of the other states of a user, or of a group. It gives their groups.
+func (q *Queries) TrimStates(ctx context.Context, db DBTX, arg TrimStatesParams) ([]string, error) {
+	rows, err := db.Query(ctx, trimStates, arg.Moment, arg.UserID, arg.GroupID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var group_id string
+		if err := rows.Scan(&group_id); err != nil {
+			return nil, err
+		}
+		items = append(items, group_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

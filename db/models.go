@@ -257,6 +257,23 @@ type Erasure struct {
 	ErasedAt    time.Time
 }
 
+// Sums over all users of each group that has any, as they were at a moment.
+type GroupSum struct {
+	GroupID string
+	// Users with a current state; users_with_unread those of them with unread messages.
+	Users           int64
+	UsersWithUnread int64
+	// Unread messages of all users; max_unread those of the user with most.
+	UnreadCount int64
+	MaxUnread   int64
+	// Whether the counts of all users are OpenIM's own.
+	Exact bool
+	// When one of the users last read; null where nobody is known to have.
+	LastReadAt *time.Time
+	// All that was acknowledged before is in the sums.
+	SummedAt time.Time
+}
+
 // Every event that was acknowledged: callbacks, and what OpenIM's REST API answered.
 type Journal struct {
 	// Reader, sender or member; empty where the whole group is meant, or the user was erased.

@@ -119,8 +119,8 @@ WITH gone AS (
 )
 SELECT count(*) AS events, count(*) FILTER (WHERE kind = 'message') AS messages FROM gone;
 
--- name: EraseStates :execrows
--- Some states of a user, or of a group, of which nothing is newer than a moment.
+-- name: EraseStates :many
+-- Some states of a user, or of a group, of which nothing is newer than a moment. It gives their groups.
 DELETE FROM states AS s
 WHERE (s.user_id, s.group_id) IN (
     SELECT o.user_id, o.group_id FROM states AS o
@@ -128,10 +128,11 @@ WHERE (s.user_id, s.group_id) IN (
       AND coalesce(greatest(o.estimate_at, o.exact_at, o.joined_at, o.left_at, o.listed_at, o.muted_at, o.unmuted_at) <= sqlc.arg('moment')::timestamptz, true)
     ORDER BY o.user_id, o.group_id
     LIMIT @max_rows
-);
+)
+RETURNING s.group_id;
 
--- name: TrimStates :exec
--- Takes what is not newer than a moment out of the other states of a user, or of a group.
+-- name: TrimStates :many
+-- Takes what is not newer than a moment out of the other states of a user, or of a group. It gives their groups.
 UPDATE states AS s SET
     estimate_read = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_read END,
     estimate_before_base_seq = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_before_base_seq END,
@@ -154,7 +155,8 @@ UPDATE states AS s SET
     unmuted_at = CASE WHEN s.unmuted_at > sqlc.arg('moment')::timestamptz THEN s.unmuted_at END,
     updated_at = greatest(s.updated_at, sqlc.arg('moment')::timestamptz)
 WHERE (s.user_id = sqlc.narg('user_id')::text OR s.group_id = sqlc.narg('group_id')::text)
-  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= sqlc.arg('moment')::timestamptz;
+  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= sqlc.arg('moment')::timestamptz
+RETURNING s.group_id;
 
 -- name: ErasePosition :exec
 DELETE FROM positions WHERE group_id = @group_id;

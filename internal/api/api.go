@@ -45,6 +45,8 @@ type Database interface {
 	Drift(ctx context.Context) (readstate.Drift, error)
 	// UserIDs lists users that have, or had, a state, in key order.
 	UserIDs(ctx context.Context, page readstate.KeyPage) ([]string, error)
+	// GroupSums lists sums of groups that are kept, and a moment: what was acknowledged before is in all of them.
+	GroupSums(ctx context.Context, page readstate.GroupPage) ([]readstate.KeptGroupSum, time.Time, error)
 	// Rejections lists rejected callbacks before a place, the newest first.
 	Rejections(ctx context.Context, before readstate.EventCursor, limit int32) ([]readstate.Rejection, error)
 }
@@ -157,6 +159,7 @@ func register(engine *gin.Engine, options Options) (huma.API, *paths) {
 	h.registerCounts(api)
 	h.registerLists(api)
 	h.registerUsers(api)
+	h.registerGroups(api)
 	h.registerQuery(api)
 	h.registerHistory(api)
 	h.registerChanges(api)

@@ -63,7 +63,7 @@ func guardRequest(c *gin.Context) guard.Request {
 
 // namesElsewhere reports whether a route is about whom its body or query names.
 func namesElsewhere(route string) bool {
-	return route == queryPath || route == changesPath || route == usersPath
+	return route == queryPath || route == changesPath || route == usersPath || route == groupsPath
 }
 
 // accessOf says what a route asks for, by its method and its path's parameters. What

@@ -248,6 +248,7 @@ func TestEveryGetIsAnswered(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	s.read("user123", "group789", 5)
+	s.sumGroups()
 	asked := 0
 	eachOperation(written(t, false), func(where string, operation *yaml.Node) {
 		method, path, _ := strings.Cut(where, " ")

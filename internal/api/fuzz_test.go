@@ -25,6 +25,7 @@ func FuzzCursorParameter(f *testing.F) {
 		s.read("u", key, 1)
 		s.read(key, "g", 1)
 	}
+	s.sumGroups()
 	var lists []string // every list of the document in each of its orders
 	for _, operation := range operations(f, s.handler) {
 		if _, paged := operation.query["cursor"]; !paged {

@@ -36,6 +36,7 @@ func TestNothingIsInjected(t *testing.T) {
 	s.read("v", "g", 0)
 	s.read("u", "h", 1)
 	s.message("u")
+	s.sumGroups()
 	before := tables(t, s.url)
 	require.NotEmpty(t, before["states"])
 	asked := 0

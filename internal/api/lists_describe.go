@@ -23,6 +23,16 @@ func listDescriptions() map[string]description {
 				UserID: user, UnreadCount: count, UnreadCountUnmuted: count, UnreadGroups: 1, Groups: 2, AsOf: asOf,
 			}}, NextCursor: "MVU6dXNlcjEyMw", AsOf: asOf},
 		},
+		"list-groups": {
+			text: "The sums of all groups that have a user with a current state. They are kept, and brought up to date some time after a change: each says " +
+				"its asOf, and the asOf of the answer is of all of them. A busy service gets older sums, never slower callbacks. For one group of now, " +
+				"ask for its sums. Keys that are limited to users by a prefix get 403; one that is limited to groups sees those. In the order of groupID a group that " +
+				"stays is on exactly one page, whatever changes meanwhile; by unreadCount one whose count does not change is. While groups are summed for the " +
+				"first time, the answer is 503.",
+			answer: GroupSumList{Items: []GroupSum{{
+				GroupID: group, Users: 3, UsersWithUnread: 2, UnreadCount: 7, MaxUnread: count, LastReadAt: &at, AsOf: asOf,
+			}}, NextCursor: "MUc6Z3JvdXA3ODk", AsOf: asOf},
+		},
 		"list-rejections": {
 			text: "Callbacks of OpenIM's that were answered with an error since what they tell makes no sense, the newest first. They are kept for 30 days, " +
 				"never with their bodies.",

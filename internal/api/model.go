@@ -159,3 +159,10 @@ type GroupSum struct {
 	LastReadAt *time.Time `json:"lastReadAt" nullable:"true" doc:"when one of the group last read, as far as known, UTC; null when never"`
 	AsOf       time.Time  `json:"asOf" doc:"the answer is not older than this, UTC"`
 }
+
+func newGroupSum(s *readstate.GroupSum, asOf time.Time) GroupSum {
+	return GroupSum{
+		GroupID: s.GroupID, Users: s.Users, UsersWithUnread: s.UsersWithUnread, UnreadCount: s.UnreadCount, MaxUnread: s.MaxUnread, Exact: s.Exact,
+		LastReadAt: optionalTime(s.LastReadAt), AsOf: asOf,
+	}
+}

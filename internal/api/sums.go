@@ -117,16 +117,11 @@ func (h *handler) getGroupSum(ctx context.Context, in *groupInput) (*groupSumOut
 		return nil, h.problem(ctx, err, "nothing is known of this group")
 	}
 	v := newVersion()
-	v.number(sum.Users, sum.UsersWithUnread, sum.UnreadCount, sum.MaxUnread)
-	v.flag(sum.Exact)
-	v.moment(sum.LastReadAt)
-	v.moment(sum.UpdatedAt)
+	v.groupSum(&sum)
 	out := &groupSumOutput{}
 	if out.Status = in.status(v, &out.Polled); out.Status == http.StatusOK {
-		out.Body = &GroupSum{
-			GroupID: sum.GroupID, Users: sum.Users, UsersWithUnread: sum.UsersWithUnread,
-			UnreadCount: sum.UnreadCount, MaxUnread: sum.MaxUnread, Exact: sum.Exact, LastReadAt: optionalTime(sum.LastReadAt), AsOf: whole(asOf),
-		}
+		body := newGroupSum(&sum, whole(asOf))
+		out.Body = &body
 	}
 	return out, nil
 }

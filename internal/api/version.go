@@ -106,6 +106,14 @@ func (v *version) state(s *readstate.State) {
 	v.moment(s.UpdatedAt)
 }
 
+// groupSum takes in what is answered of a group's sum, but for its ID.
+func (v *version) groupSum(s *readstate.GroupSum) {
+	v.number(s.Users, s.UsersWithUnread, s.UnreadCount, s.MaxUnread)
+	v.flag(s.Exact)
+	v.moment(s.LastReadAt)
+	v.moment(s.UpdatedAt)
+}
+
 // pollable documents an operation that takes If-None-Match.
 func pollable(operation huma.Operation) huma.Operation {
 	operation.Responses = map[string]*huma.Response{

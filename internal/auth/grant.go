@@ -144,6 +144,14 @@ func (g *Grant) ListableUsers(prefix string) (string, error) {
 	return within("prefix", prefix, g.UserPrefix)
 }
 
+// ListableGroups is the same for groups whose sums the grant opens.
+func (g *Grant) ListableGroups(prefix string) (string, error) {
+	if err := g.CheckGroup(g.GroupPrefix); err != nil {
+		return "", err
+	}
+	return within("prefix", prefix, g.GroupPrefix)
+}
+
 func within(name, prefix, granted string) (string, error) {
 	if strings.HasPrefix(granted, prefix) {
 		return granted, nil

@@ -1,12 +1,15 @@
 package cli_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"readmark/client"
 	"readmark/internal/pgtest"
 )
 
@@ -105,4 +108,51 @@ func TestStatsWhileAway(t *testing.T) {
 	require.Contains(t, conditions["database"]["advice"], "Check that the server runs")
 	require.EqualValues(t, 1, s.callbackStats("callbackAfterGroupMsgReadCommand", "accepted")["total"])
 	s.end()
+}
+
+// sums gives the list of groups as texts; nil while they are summed for the first time.
+func (s *service) sums(query string) []string {
+	s.t.Helper()
+	status, answer := s.get("/v1/groups" + query)
+	if status == http.StatusServiceUnavailable {
+		return nil
+	}
+	require.Equal(s.t, http.StatusOK, status, answer)
+	list := []string{}
+	for _, item := range answer["items"].([]any) {
+		one := item.(map[string]any)
+		list = append(list, fmt.Sprintf("%s: %v of %v users, %v", one["groupID"], one["usersWithUnread"], one["users"], one["unreadCount"]))
+	}
+	return list
+}
+
+// Groups are listed, the fullest first, soon after something has changed, by every process; another process goes on
+// where the one that kept the sums has ended. Who was erased is in no sum.
+func TestGroupsAreListed(t *testing.T) {
+	t.Parallel()
+	environment := map[string]string{"READMARK_DATABASE_URL": pgtest.New(t), "READMARK_AUTH": "off"}
+	one, other := serve(t, environment), serve(t, environment)
+	is := func(s *service, query string, want ...string) {
+		t.Helper()
+		require.EventuallyWithT(t, func(t *assert.CollectT) {
+			assert.Equal(t, want, s.sums(query))
+		}, time.Minute, 20*time.Millisecond)
+	}
+	one.read("u1", "g", 5)
+	one.read("u2", "g", 0)
+	other.read("u1", "h", 7)
+	is(one, "", "g: 1 of 2 users, 5", "h: 1 of 1 users, 7")
+	is(other, "?sort=-unreadCount", "h: 1 of 1 users, 7", "g: 1 of 2 users, 5")
+	one.end()
+	other.read("u2", "g", 4)
+	other.read("u3", "i", 1)
+	is(other, "?sort=-unreadCount&limit=2", "g: 2 of 2 users, 9", "h: 1 of 1 users, 7")
+	status, _ := other.do(http.MethodDelete, other.URL+"/v1/users/u1", "")
+	require.Equal(t, http.StatusOK, status)
+	is(other, "", "g: 1 of 1 users, 4", "i: 1 of 1 users, 1")
+	status, _ = other.do(http.MethodDelete, other.URL+"/v1/groups/g", "")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, []string{"i: 1 of 1 users, 1"}, other.sums(""), "at once")
+	require.NotEmpty(t, all(t, newReader(t, other, "").Groups(t.Context(), client.GroupsOptions{Sort: client.ByUnreadCount, Prefix: "i", PageSize: 1})))
+	other.end()
 }

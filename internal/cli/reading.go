@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"readmark/internal/feed"
+	"readmark/internal/groupsum"
 	"readmark/internal/readcache"
 	"readmark/internal/readstate"
 	"readmark/internal/reminder"
@@ -27,6 +28,8 @@ func (v *service) openCache() (closeCache func()) {
 	v.feed.Register(v.registry)
 	v.reminder = reminder.New(v.store.ReminderWork(v.store.Clock().Now), v.reportReminders, v.logger)
 	v.reminder.Register(v.registry)
+	v.groupSums = groupsum.New(v.store.GroupSumWork(v.store.Clock().Now, v.primaryAsOf), v.store.Clock().Now, v.reportGroupSums, v.logger)
+	v.groupSums.Register(v.registry)
 	v.store.OnChange(func(change *readstate.Change) {
 		if v.replica == nil { // a replica may not have it yet when it is written
 			v.cache.Touch(change)

@@ -20,6 +20,7 @@ import (
 	"readmark/internal/condition"
 	"readmark/internal/config"
 	"readmark/internal/feed"
+	"readmark/internal/groupsum"
 	"readmark/internal/ingest"
 	"readmark/internal/readcache"
 	"readmark/internal/reminder"
@@ -173,6 +174,7 @@ type service struct {
 	cache     *readcache.Cache
 	feed      *feed.Feed
 	reminder  *reminder.Worker
+	groupSums *groupsum.Worker
 	stats     *stats.Recorder
 	spool     *spool.Spool
 	ingest    *ingest.Ingest
@@ -230,6 +232,7 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 		if v.play != nil {
 			background.Go(func() { v.play(serving, v.addresses) })
 		}
+		background.Go(func() { v.groupSums.Run(serving) })
 		background.Go(func() { v.loadPast(serving) })
 		maintain(serving, v.logger, v.maintained, v.maintenance()...)
 	})

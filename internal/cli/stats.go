@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"readmark/internal/condition"
 	"readmark/internal/openim"
 	"readmark/internal/server"
 	"readmark/internal/stats"
@@ -39,6 +40,16 @@ func (v *service) followCounters(handler *server.Handler) {
 			return stats.Latencies{Bounds: bounds, Counts: counts}
 		},
 	})
+}
+
+// reportGroupSums notes whether the sums of groups wait. That the database is away is told as such.
+func (v *service) reportGroupSums(err error) {
+	switch {
+	case err == nil:
+		v.board.Clear(condition.GroupSums)
+	case !isAway(err):
+		v.board.Report(condition.GroupSums, condition.Failed, "the list of groups gets older: a step failed, and is tried again: "+oneLine(err.Error()))
+	}
 }
 
 // loadPast has the stats know what was before the process began.

@@ -21,6 +21,7 @@ const (
 	Clock         Part = "clock"
 	Webhooks      Part = "webhooks" // to which changes are delivered
 	Reminders     Part = "reminders"
+	GroupSums     Part = "group_sums" // that are kept for lists of groups
 )
 
 // The reasons.
@@ -69,4 +70,5 @@ var reasons = map[Part][]Reason{ //nolint:gochecknoglobals // a constant table
 	Clock:     {Skewed},
 	Webhooks:  {Failing, Paused},
 	Reminders: {Failed},
+	GroupSums: {Failed},
 }

@@ -1,6 +1,9 @@
 package readstate
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // KeyPage asks for a part of the users or groups with a prefix, in key order. The zero value of After is
 // the beginning.
@@ -19,3 +22,22 @@ type MinuteCount struct {
 	Command string    // of rejections, as it came
 	Count   int64
 }
+
+// GroupPage asks for a part of the groups with a prefix, in the order of their IDs or of their unread counts. The zero
+// value of After is the beginning.
+type GroupPage struct {
+	Prefix string
+	Order  Order // OrderKey or OrderUnread
+	After  Cursor
+	Limit  int32
+}
+
+// KeptGroupSum is the sum of a group as it was at a moment: all that was acknowledged before is in it.
+type KeptGroupSum struct {
+	GroupSum // without UpdatedAt
+
+	AsOf time.Time
+}
+
+// ErrGroupSumLease says that another process keeps the sums of groups.
+var ErrGroupSumLease = errors.New("another process keeps the sums of groups")

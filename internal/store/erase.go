@@ -293,6 +293,12 @@ func (s *Store) groupSteps(groupID string, e *readstate.Erased) (journal, rest [
 		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseReminderGroup(ctx, conn, groupID)
 		}},
+		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseGroupSum(ctx, conn, groupID)
+		}},
+		{removed: new(int64), exclusive: true, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
+			return s.queries.EraseStaleGroupSum(ctx, conn, groupID)
+		}},
 		{removed: &e.Rejected, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
 			return s.queries.EraseRejectedGroup(ctx, conn, db.EraseRejectedGroupParams{GroupID: groupID, Moment: e.At})
 		}},
@@ -307,10 +313,18 @@ func (s *Store) groupSteps(groupID string, e *readstate.Erased) (journal, rest [
 func (s *Store) stateSteps(userID, groupID *string, e *readstate.Erased) []step {
 	return []step{
 		{removed: &e.States, run: func(ctx context.Context, conn db.DBTX) (int64, error) {
-			return s.queries.EraseStates(ctx, conn, db.EraseStatesParams{UserID: userID, GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+			groups, err := s.queries.EraseStates(ctx, conn, db.EraseStatesParams{UserID: userID, GroupID: groupID, Moment: e.At, MaxRows: eraseRows})
+			if err != nil {
+				return 0, err
+			}
+			return int64(len(groups)), s.markErasedSums(ctx, conn, groups)
 		}},
 		once(func(ctx context.Context, conn db.DBTX) error {
-			return s.queries.TrimStates(ctx, conn, db.TrimStatesParams{UserID: userID, GroupID: groupID, Moment: e.At})
+			groups, err := s.queries.TrimStates(ctx, conn, db.TrimStatesParams{UserID: userID, GroupID: groupID, Moment: e.At})
+			if err != nil {
+				return err
+			}
+			return s.markErasedSums(ctx, conn, groups)
 		}),
 	}
 }

@@ -357,7 +357,7 @@ func TestTrimmedStates(t *testing.T) {
 			} else {
 				params.GroupID = new("g")
 			}
-			err = db.New().TrimStates(t.Context(), conn, params)
+			_, err = db.New().TrimStates(t.Context(), conn, params)
 			require.NoError(t, err)
 			var exact, exactFirst, muted *time.Time
 			var estimated, first, unmuted time.Time

@@ -138,3 +138,6 @@ func (s *Store) Settings(ctx context.Context, reads bool, names ...string) (valu
 		names).Scan(&values)
 	return values, err
 }
+
+// SetSummedStates sets how many states one step sums.
+func (w *GroupSumWork) SetSummedStates(n int32) { w.states = n }

@@ -381,6 +381,24 @@ func (e WebhookWithSecretState) Valid() bool {
 	}
 }
 
+// Defines values for ListGroupsParamsSort.
+const (
+	ListGroupsParamsSortGroupID          ListGroupsParamsSort = "groupID"
+	ListGroupsParamsSortMinusUnreadCount ListGroupsParamsSort = "-unreadCount"
+)
+
+// Valid indicates whether the value is a known member of the ListGroupsParamsSort enum.
+func (e ListGroupsParamsSort) Valid() bool {
+	switch e {
+	case ListGroupsParamsSortGroupID:
+		return true
+	case ListGroupsParamsSortMinusUnreadCount:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListGroupUsersParamsSort.
 const (
 	ListGroupUsersParamsSortMinusLastReadAt  ListGroupUsersParamsSort = "-lastReadAt"
@@ -754,6 +772,18 @@ type GroupSum struct {
 
 	// UsersWithUnread users with unread messages
 	UsersWithUnread int64 `json:"usersWithUnread"`
+}
+
+// GroupSumList defines model for GroupSumList.
+type GroupSumList struct {
+	// AsOf no sum is older than this, UTC
+	AsOf time.Time `json:"asOf"`
+
+	// Items sums of groups, in the order asked for, each as it was at its asOf
+	Items []GroupSum `json:"items"`
+
+	// NextCursor pass it as cursor to get the next page; empty at the end
+	NextCursor string `json:"nextCursor"`
 }
 
 // Item defines model for Item.
@@ -1440,6 +1470,27 @@ type ListChangesParams struct {
 	// LastEventID as after, which it goes before: browsers send it when they resume a stream
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
+
+// ListGroupsParams defines parameters for ListGroups.
+type ListGroupsParams struct {
+	// Prefix only groups whose IDs begin so
+	Prefix *string `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Sort by ID, or the largest count first. While counts change, a group may move between pages of the latter
+	Sort *ListGroupsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Limit groups on one page
+	Limit *int32 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor nextCursor of the page before, in the same order
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch ETags of answers that the caller has: when the newest is among them, the answer is 304, without a body
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// ListGroupsParamsSort defines parameters for ListGroups.
+type ListGroupsParamsSort string
 
 // ListGroupReceiptsParams defines parameters for ListGroupReceipts.
 type ListGroupReceiptsParams struct {

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"readmark/db"
+	"readmark/internal/readstate"
+)
+
+const (
+	// summedStates is how many states of one group one step sums, and about how many in all.
+	summedStates = 10_000
+	// summedGroups is how many groups one step sums, at most.
+	summedGroups = 50
+	// assumedUsers is how many users a group is taken to have, at least.
+	assumedUsers = 100
+)
+
+// groupPart is a large group of which some users are summed.
+type groupPart struct {
+	sum   readstate.GroupSum
+	after string // the last user
+	mark  pgtype.UUID
+	asOf  time.Time // of the first users
+	// again: something of the group has changed meanwhile. The sum is right up to rightUntil then.
+	again      bool
+	rightUntil time.Time
+}
+
+// changed notes that something of the group has changed after a moment.
+func (p *groupPart) changed(after time.Time) {
+	if !p.again {
+		p.again, p.rightUntil = true, after
+	}
+}
+
+// Sum sums some of the groups that have been stale for longest, or the next users of a large one. It gives how many
+// groups it has summed to the end, and whether there is more to do.
+func (w *GroupSumWork) Sum(ctx context.Context) (summed int, more bool, err error) {
+	asOf := w.asOf()
+	if asOf.IsZero() || w.cursor == nil {
+		return 0, false, nil
+	}
+	if w.part != nil {
+		return w.sumPart(ctx)
+	}
+	stale, err := w.queries.ListStaleGroupSums(ctx, w.pool, summedGroups)
+	if err != nil {
+		w.forget()
+		return 0, false, translate(err)
+	}
+	if len(stale) == 0 {
+		return 0, false, nil
+	}
+	chosen := w.choose(stale)
+	summed, err = w.sumGroups(ctx, chosen, asOf)
+	return summed, err == nil && (w.part != nil || len(chosen) < len(stale) || len(stale) == summedGroups), err
+}
+
+// choose gives as many of the groups as one step sums, by what they had last.
+func (w *GroupSumWork) choose(stale []db.ListStaleGroupSumsRow) []db.ListStaleGroupSumsRow {
+	states := int64(0)
+	for i := range stale {
+		states += max(stale[i].Users, assumedUsers)
+		if i > 0 && states > int64(w.states) {
+			return stale[:i]
+		}
+	}
+	return stale
+}
+
+// sumGroups sums groups. One that has more users than a step sums becomes the part; others that have are left.
+func (w *GroupSumWork) sumGroups(ctx context.Context, stale []db.ListStaleGroupSumsRow, asOf time.Time) (summed int, err error) {
+	var part *groupPart
+	err = w.step(ctx, "sum groups", func(tx pgx.Tx, _ *db.HoldGroupSumsRow) error {
+		var queue pipeline
+		rows := make([]db.SumGroupPartRow, len(stale))
+		for i := range stale {
+			queue.ask(func(conn db.DBTX) (err error) {
+				rows[i], err = w.queries.SumGroupPart(ctx, conn, db.SumGroupPartParams{GroupID: stale[i].GroupID, MaxRows: w.states})
+				return err
+			})
+		}
+		if err := queue.send(ctx, tx); err != nil {
+			return err
+		}
+		take := db.TakeStaleGroupSumsParams{}
+		sums := map[string]readstate.GroupSum{}
+		for i := range rows {
+			sum := groupSum(stale[i].GroupID, &rows[i])
+			if rows[i].Users < int64(w.states) {
+				take.GroupIDs, take.Marks = append(take.GroupIDs, sum.GroupID), append(take.Marks, stale[i].Mark)
+				sums[sum.GroupID] = sum
+			} else if part == nil {
+				part = &groupPart{sum: sum, after: rows[i].LastUserID, mark: stale[i].Mark, asOf: asOf}
+			}
+		}
+		taken, err := w.queries.TakeStaleGroupSums(ctx, tx, take)
+		if err != nil {
+			return err
+		}
+		done := make([]readstate.GroupSum, len(taken)) // the others were erased meanwhile, or users of them
+		for i, groupID := range taken {
+			done[i] = sums[groupID]
+		}
+		summed = len(done)
+		return w.saveSums(ctx, tx, done, asOf)
+	})
+	if err == nil {
+		w.part, w.changed = part, true
+	}
+	return summed, err
+}
+
+// sumPart sums the next users of the part.
+func (w *GroupSumWork) sumPart(ctx context.Context) (summed int, more bool, err error) {
+	part := *w.part
+	err = w.step(ctx, "sum a large group", func(tx pgx.Tx, _ *db.HoldGroupSumsRow) error {
+		row, err := w.queries.SumGroupPart(ctx, tx, db.SumGroupPartParams{GroupID: part.sum.GroupID, AfterUserID: part.after, MaxRows: w.states})
+		if err != nil {
+			return err
+		}
+		next := groupSum(part.sum.GroupID, &row)
+		part.sum.Merge(&next)
+		if part.after = row.LastUserID; row.Users == int64(w.states) {
+			more = true
+			return nil
+		}
+		there, err := w.endPart(ctx, tx, &part)
+		if err != nil || !there { // it was erased meanwhile, or users of it
+			return err
+		}
+		summed = 1
+		return w.saveSums(ctx, tx, []readstate.GroupSum{part.sum}, part.asOf)
+	})
+	switch {
+	case err != nil:
+		return 0, false, err
+	case more:
+		w.part = &part
+	default:
+		w.part, w.changed = nil, true
+	}
+	return summed, true, nil
+}
+
+// endPart takes a group out of those that are stale, unless it has changed meanwhile, and reports whether its sum
+// counts.
+func (w *GroupSumWork) endPart(ctx context.Context, tx pgx.Tx, part *groupPart) (there bool, err error) {
+	if part.again {
+		kept, err := w.queries.KeepStaleGroupSum(ctx, tx, db.KeepStaleGroupSumParams{
+			GroupID: part.sum.GroupID, Mark: part.mark, RightUntil: part.rightUntil,
+		})
+		return kept > 0, err
+	}
+	taken, err := w.queries.TakeStaleGroupSums(ctx, tx, db.TakeStaleGroupSumsParams{
+		GroupIDs: []string{part.sum.GroupID}, Marks: []pgtype.UUID{part.mark},
+	})
+	return len(taken) > 0, err
+}
+
+func groupSum(groupID string, row *db.SumGroupPartRow) readstate.GroupSum {
+	return readstate.GroupSum{
+		GroupID: groupID, Users: row.Users, UsersWithUnread: row.UsersWithUnread, UnreadCount: row.UnreadCount, MaxUnread: row.MaxUnread,
+		Exact: row.Exact, LastReadAt: moment(row.LastReadAt),
+	}
+}
+
+// saveSums writes sums, and takes groups out that have nobody any more.
+func (w *GroupSumWork) saveSums(ctx context.Context, tx pgx.Tx, sums []readstate.GroupSum, asOf time.Time) error {
+	save := db.SaveGroupSumsParams{SummedAt: asOf}
+	var gone []string
+	for i := range sums {
+		sum := &sums[i]
+		if sum.Users == 0 {
+			gone = append(gone, sum.GroupID)
+			continue
+		}
+		save.GroupIDs, save.Users = append(save.GroupIDs, sum.GroupID), append(save.Users, sum.Users)
+		save.UsersWithUnread, save.UnreadCounts = append(save.UsersWithUnread, sum.UsersWithUnread), append(save.UnreadCounts, sum.UnreadCount)
+		save.MaxUnreads, save.Exacts = append(save.MaxUnreads, sum.MaxUnread), append(save.Exacts, sum.Exact)
+		save.LastReadAts = append(save.LastReadAts, bound(sum.LastReadAt))
+	}
+	var queue pipeline
+	if len(save.GroupIDs) > 0 {
+		if err := w.queries.SaveGroupSums(ctx, &queue, save); err != nil {
+			return err
+		}
+	}
+	if len(gone) > 0 {
+		if err := w.queries.DeleteGroupSums(ctx, &queue, gone); err != nil {
+			return err
+		}
+	}
+	return queue.send(ctx, tx)
+}
+
+// markErasedSums has groups be summed anew of which states were erased: the feed does not tell whose they were.
+func (s *Store) markErasedSums(ctx context.Context, conn db.DBTX, groupIDs []string) error {
+	if len(groupIDs) == 0 {
+		return nil
+	}
+	return s.queries.MarkErasedGroupSums(ctx, conn, db.MarkErasedGroupSumsParams{
+		GroupIDs: groupIDs, Mark: identity(readstate.ID(uuid.New())), RightUntil: s.recordedAt(),
+	})
+}
