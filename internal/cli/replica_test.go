@@ -19,7 +19,7 @@ import (
 func readRoutes() []string {
 	return []string{
 		"/v1/users/u/groups/g", "/v1/users/u/groups", "/v1/users/u/groups?sort=-unreadCount", "/v1/users/u/unread", "/v1/groups/g/users",
-		"/v1/groups/g/unread", "/v1/users/u/groups/g/receipts", "/v1/drift",
+		"/v1/groups/g/unread", "/v1/users/u/groups/g/receipts", "/v1/drift", "/v1/users", "/v1/groups", "/v1/rejections",
 	}
 }
 
@@ -42,6 +42,7 @@ func TestReplicaIsPromoted(t *testing.T) {
 		}
 	}
 	require.Eventually(t, answers(3), 30*time.Second, 10*time.Millisecond)
+	s.awaitSums()
 	for _, path := range readRoutes() {
 		status, _ := s.get(path)
 		require.Equal(t, http.StatusOK, status, path)
@@ -119,6 +120,9 @@ func TestReplicaRestarts(t *testing.T) {
 			return status == http.StatusOK
 		}, 30*time.Second, 10*time.Millisecond)
 	}
+	for _, s := range all {
+		s.awaitSums()
+	}
 	for _, path := range readRoutes() {
 		for _, s := range all {
 			status, _ := s.get(path)
@@ -165,6 +169,7 @@ func TestFirstReadAfterRestart(t *testing.T) {
 	for _, bytes := range []string{"0", "64MiB"} {
 		s := serve(t, map[string]string{"READMARK_DATABASE_URL": database, "READMARK_READ_CACHE_BYTES": bytes})
 		s.read("u", "g", 3)
+		s.awaitSums()
 		for _, path := range readRoutes() {
 			s.get(path)
 			restart()

@@ -36,7 +36,9 @@ var partAdvices = map[Part]map[Reason]string{
 		Denied:  "Check READMARK_OPENIM_SECRET and READMARK_OPENIM_ADMIN_USER_ID. Counts stay as they are meanwhile.",
 		Failed:  "The detail says what OpenIM answered. Counts stay as they are meanwhile.",
 	},
-	CallbackToken: {WrongToken: "Let OpenIM's webhooks.url end with / and the value of READMARK_CALLBACK_TOKEN: receipts are lost until then."},
+	CallbackToken: { //nolint:gosec // no secret
+		WrongToken: "Let OpenIM's webhooks.url end with / and the value of READMARK_CALLBACK_TOKEN: receipts are lost until then.",
+	},
 	Replica: {
 		Permission: "Grant the role of READMARK_REPLICA_URL what is missing: readmark doctor prints the statement.",
 		Foreign:    "Let READMARK_REPLICA_URL name a streaming replica of the database in READMARK_DATABASE_URL.",

@@ -1,9 +1,7 @@
 package store_test
 
 import (
-	"context"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"readmark/db"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
@@ -160,15 +157,27 @@ func TestGroupSumsAreThoseOfGroups(t *testing.T) {
 		run++
 		w.lease()
 		w.work.SetSummedStates(int32(rapid.IntRange(1, 4).Draw(r, "states")))
-		user := func() string { return fmt.Sprintf("%d-%s", run, rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(r, "user")) }
-		group := func() string { return fmt.Sprintf("%d-%s", run, rapid.SampledFrom([]string{"g", "h", "i"}).Draw(r, "group")) }
+		user := func() string {
+			return fmt.Sprintf("%d-%s", run, rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(r, "user"))
+		}
+		group := func() string {
+			return fmt.Sprintf("%d-%s", run, rapid.SampledFrom([]string{"g", "h", "i"}).Draw(r, "group"))
+		}
 		for _, name := range []string{"g", "h", "i"} {
 			groups = append(groups, fmt.Sprintf("%d-%s", run, name))
 		}
-		for range rapid.IntRange(1, 25).Draw(r, "actions") {
+		for _, name := range []string{"a", "b", "c"} { // who is known as OpenIM knows them, and summed
+			for _, of := range []string{"g", "h"} {
+				e := w.event(readstate.EventSnapshot, fmt.Sprintf("%d-%s", run, name), fmt.Sprintf("%d-%s", run, of))
+				e.MaxSeq, e.ReadSeq = 9, rapid.Int64Range(0, 9).Draw(r, "has read")
+				w.commit(e)
+			}
+		}
+		w.catchUp()
+		for range rapid.IntRange(1, 12).Draw(r, "actions") {
 			switch action := rapid.SampledFrom([]string{
 				"read", "read", "read", "message", "stored", "server", "snapshot", "joined", "left", "dismissed", "muted", "follow", "follow", "sum", "sum",
-				"walk", "erase user", "erase group", "take over", "lose", "lookups",
+				"walk", "catch up", "erase user", "erase user", "erase group", "take over", "lose", "lookups",
 			}).Draw(r, "action"); action {
 			case "read":
 				w.read(user(), group(), rapid.Int64Range(0, 5).Draw(r, "unread"))
@@ -180,7 +189,7 @@ func TestGroupSumsAreThoseOfGroups(t *testing.T) {
 				w.commit(e)
 			case "server":
 				e := w.event(readstate.EventServerReceipt, user(), "")
-				e.ReadSeq = 3
+				e.ReadSeq, e.ContentType = 9, readstate.ConversationSuperGroup
 				w.commit(e)
 			case "snapshot":
 				e := w.event(readstate.EventSnapshot, user(), group())
@@ -197,6 +206,8 @@ func TestGroupSumsAreThoseOfGroups(t *testing.T) {
 			case "erase group":
 				_, err := s.EraseGroup(t.Context(), group())
 				require.NoError(r, err)
+			case "catch up":
+				w.catchUp()
 			case "lookups": // they have ended, and the change is not told
 				exec(t, conn, "DELETE FROM lookups")
 				exec(t, conn, "INSERT INTO changes (recorded_at, everything) VALUES (now(), true)")
@@ -359,129 +370,4 @@ func TestGroupSumsOfErased(t *testing.T) {
 	w.read("u3", "g", 1)
 	w.catchUp()
 	w.compare(t, "", "g", "h")
-}
-
-// A large group is summed in steps of bounded size; what changes meanwhile has it be summed once more.
-func TestGroupSumsInSteps(t *testing.T) {
-	t.Parallel()
-	w := newSumTest(t, open(t, pgtest.New(t)))
-	w.catchUp()
-	w.work.SetSummedStates(3)
-	for i := range 10 {
-		w.read(fmt.Sprint("u", i), "g", 1)
-	}
-	w.lease()
-	_, err := w.work.Follow(t.Context())
-	require.NoError(t, err)
-	for range 3 {
-		summed, more, err := w.work.Sum(t.Context())
-		require.NoError(t, err)
-		require.True(t, more)
-		require.Zero(t, summed)
-	}
-	w.read("u0", "g", 7)
-	_, err = w.work.Follow(t.Context())
-	require.NoError(t, err)
-	summed, _, err := w.work.Sum(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, 1, summed)
-	require.EqualValues(t, 10, w.list(readstate.OrderKey, 10, nil)[0].UnreadCount, "as it was")
-	w.catchUp()
-	w.compare(t, "", "g")
-	require.EqualValues(t, 16, w.list(readstate.OrderKey, 10, nil)[0].UnreadCount)
-}
-
-// A message or a receipt writes nothing for the sums.
-func TestGroupSumsCostMessagesNothing(t *testing.T) {
-	t.Parallel()
-	url := pgtest.New(t)
-	w := newSumTest(t, open(t, url))
-	conn := pgtest.Connect(t, url)
-	w.read("u", "g", 1)
-	w.catchUp()
-	rows := func() (n int) {
-		require.NoError(t, conn.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM stale_group_sums) + (SELECT sum(unread_count) FROM group_sums)").Scan(&n))
-		return n
-	}
-	before := rows()
-	w.message("v", "g")
-	w.read("u", "g", 5)
-	require.Equal(t, before, rows())
-}
-
-func ids(list []readstate.KeptGroupSum) (groups []string) {
-	for i := range list {
-		groups = append(groups, list[i].GroupID)
-	}
-	return groups
-}
-
-// Both orders list every group that stays on exactly one page while others change; the largest count comes first.
-func TestGroupSumsPageByPage(t *testing.T) {
-	t.Parallel()
-	w := newSumTest(t, open(t, pgtest.New(t)))
-	var want []string
-	for i := range 9 {
-		group := fmt.Sprintf("g%d", i)
-		want = append(want, group)
-		w.read("u", group, int64(i/2))
-	}
-	w.read("u", "x", 2)
-	w.catchUp()
-	n := int64(0)
-	between := func() {
-		n++
-		w.read("u", "x", 4*(n%2))
-		w.read("u", fmt.Sprint("a", n), n)
-		w.catchUp()
-	}
-	stay := func(list []readstate.KeptGroupSum) []string {
-		return slices.DeleteFunc(ids(list), func(groupID string) bool { return groupID[0] != 'g' })
-	}
-	require.Equal(t, want, stay(w.list(readstate.OrderKey, 2, between)))
-	require.Equal(t, []string{"g8", "g6", "g7", "g4", "g5", "g2", "g3", "g0", "g1"}, stay(w.list(readstate.OrderUnread, 2, between)))
-	list, _, err := w.GroupSums(t.Context(), readstate.GroupPage{Prefix: "g", Order: readstate.OrderUnread, Limit: 2})
-	require.NoError(t, err)
-	require.Equal(t, []string{"g8", "g6"}, ids(list))
-	list, _, err = w.GroupSums(t.Context(), readstate.GroupPage{Prefix: "g", After: readstate.Cursor{Key: "b"}, Limit: 2})
-	require.NoError(t, err)
-	require.Equal(t, []string{"g0", "g1"}, ids(list))
-}
-
-// Lists read what they show; a step of the worker reads the groups that it sums.
-func TestGroupSumsDoNotScan(t *testing.T) {
-	t.Parallel()
-	url := pgtest.New(t)
-	s := open(t, url)
-	w := newSumTest(t, s)
-	fill(t, s, 30, 100)
-	w.catchUp()
-	_, err := pgtest.Connect(t, url).Exec(t.Context(), "VACUUM ANALYZE states, group_sums, stale_group_sums, positions")
-	require.NoError(t, err)
-	for name, ask := range map[string]func(ctx context.Context, queries *db.Queries, conn db.DBTX) error{
-		"by key": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.ListGroupSums(ctx, conn, db.ListGroupSumsParams{MaxRows: 10})
-			return err
-		},
-		"by key, with a prefix": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.ListGroupSums(ctx, conn, db.ListGroupSumsParams{AfterGroupID: "g0050", FromGroupID: "g005", ToGroupID: "g006", MaxRows: 10})
-			return err
-		},
-		"the fullest": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.ListGroupSumsOrderedByUnread(ctx, conn, db.ListGroupSumsOrderedByUnreadParams{AfterUnreadCount: 1 << 62, MaxRows: 10})
-			return err
-		},
-		"groups": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.ListGroupIDs(ctx, conn, db.ListGroupIDsParams{AfterGroupID: "g0020", MaxRows: 10})
-			return err
-		},
-	} {
-		rows := s.RowsRead(t, ask)
-		require.LessOrEqual(t, rows["group_sums"]+rows["states"], 11.0, "%s: %v", name, rows)
-	}
-	rows := s.RowsRead(t, func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-		_, err := queries.SumGroupPart(ctx, conn, db.SumGroupPartParams{GroupID: "g0050", AfterUserID: "u0009", MaxRows: 5})
-		return err
-	})
-	require.LessOrEqual(t, rows["states"], 6.0, "%v", rows)
 }

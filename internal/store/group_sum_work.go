@@ -261,7 +261,7 @@ func (w *GroupSumWork) Walk(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
-		groups := append(there, summed...) // also those that are gone
+		groups := slices.Concat(there, summed) // also those that are gone
 		slices.Sort(groups)
 		groups = slices.Compact(groups)
 		next := db.SaveGroupSumWalkParams{}

@@ -130,7 +130,8 @@ func TestCountCallbacks(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, complete)
 	require.ElementsMatch(t, []readstate.MinuteCount{
-		{Minute: epoch, Kind: readstate.EventReceipt, Count: 2}, {Minute: epoch.Add(time.Minute), Kind: readstate.EventReceipt, Count: 1},
+		{Minute: epoch, Kind: readstate.EventReceipt, Count: 2},
+		{Minute: epoch.Add(time.Minute), Kind: readstate.EventReceipt, Count: 1},
 		{Minute: epoch, Command: "callbackX", Count: 1},
 	}, counts)
 }
