@@ -12,6 +12,221 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const listEventsByGroup = `-- name: ListEventsByGroup :many
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
+FROM journal AS j
+WHERE j.group_id = $1::text
+  AND ($2::timestamptz IS NULL OR j.received_at >= $2)
+  AND ($3::timestamptz IS NULL OR j.received_at < $3)
+  AND ($4::timestamptz IS NULL OR (j.received_at, j.id) < ($4, $5::uuid))
+ORDER BY j.received_at DESC, j.id DESC
+LIMIT $6
+`
+
+type ListEventsByGroupParams struct {
+	GroupID  string
+	FromAt   *time.Time
+	ToAt     *time.Time
+	BeforeAt *time.Time
+	BeforeID pgtype.UUID
+	MaxRows  int32
+}
+
+// As ListEventsByUser, of one group and all its users.
+func (q *Queries) ListEventsByGroup(ctx context.Context, db DBTX, arg ListEventsByGroupParams) ([]Journal, error) {
+	rows, err := db.Query(ctx, listEventsByGroup,
+		arg.GroupID,
+		arg.FromAt,
+		arg.ToAt,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Journal{}
+	for rows.Next() {
+		var i Journal
+		if err := rows.Scan(
+			&i.UserID,
+			&i.ReceivedAt,
+			&i.ID,
+			&i.RecordedAt,
+			&i.Kind,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ReadSeq,
+			&i.MaxSeq,
+			&i.Confirmed,
+			&i.Restarted,
+			&i.OwnMaxSeq,
+			&i.AllowReadDecrease,
+			&i.ContentType,
+			&i.MessageID,
+			&i.SentAt,
+			&i.ReadPosition,
+			&i.BeforeBaseSeq,
+			&i.Own,
+			&i.NeverStored,
+			&i.GroupMaxSeq,
+			&i.GroupMaxSeqTime,
+			&i.GroupUnsequenced,
+			&i.GroupUnsequencedSince,
+			&i.GroupUnsequencedAt,
+			&i.GroupBaseSeq,
+			&i.GroupCoveredUntil,
+			&i.GroupSeqGapAt,
+			&i.GroupDoubtedAt,
+			&i.GroupRestartedAt,
+			&i.GroupRestartedFrom,
+			&i.GroupDismissedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listEventsByUser = `-- name: ListEventsByUser :many
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
+FROM journal AS j
+WHERE j.user_id = $1
+  AND ($2::text IS NULL OR j.group_id = $2::text)
+  AND ($3::timestamptz IS NULL OR j.received_at >= $3)
+  AND ($4::timestamptz IS NULL OR j.received_at < $4)
+  AND ($5::timestamptz IS NULL OR (j.received_at, j.id) < ($5, $6::uuid))
+ORDER BY j.received_at DESC, j.id DESC
+LIMIT $7
+`
+
+type ListEventsByUserParams struct {
+	UserID      string
+	OnlyGroupID *string
+	FromAt      *time.Time
+	ToAt        *time.Time
+	BeforeAt    *time.Time
+	BeforeID    pgtype.UUID
+	MaxRows     int32
+}
+
+// The newest rows of the journal of one user, in all groups or in one, in [from_at, to_at), from the first
+// one before the cursor (before_at, before_id). The caller keeps to_at from reaching beyond it.
+func (q *Queries) ListEventsByUser(ctx context.Context, db DBTX, arg ListEventsByUserParams) ([]Journal, error) {
+	rows, err := db.Query(ctx, listEventsByUser,
+		arg.UserID,
+		arg.OnlyGroupID,
+		arg.FromAt,
+		arg.ToAt,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Journal{}
+	for rows.Next() {
+		var i Journal
+		if err := rows.Scan(
+			&i.UserID,
+			&i.ReceivedAt,
+			&i.ID,
+			&i.RecordedAt,
+			&i.Kind,
+			&i.GroupID,
+			&i.UnreadCount,
+			&i.ReadSeq,
+			&i.MaxSeq,
+			&i.Confirmed,
+			&i.Restarted,
+			&i.OwnMaxSeq,
+			&i.AllowReadDecrease,
+			&i.ContentType,
+			&i.MessageID,
+			&i.SentAt,
+			&i.ReadPosition,
+			&i.BeforeBaseSeq,
+			&i.Own,
+			&i.NeverStored,
+			&i.GroupMaxSeq,
+			&i.GroupMaxSeqTime,
+			&i.GroupUnsequenced,
+			&i.GroupUnsequencedSince,
+			&i.GroupUnsequencedAt,
+			&i.GroupBaseSeq,
+			&i.GroupCoveredUntil,
+			&i.GroupSeqGapAt,
+			&i.GroupDoubtedAt,
+			&i.GroupRestartedAt,
+			&i.GroupRestartedFrom,
+			&i.GroupDismissedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPositionNumbers = `-- name: ListPositionNumbers :many
+SELECT coalesce(coalesce(j.group_max_seq, 0) + j.group_unsequenced, coalesce(p.max_seq, 0) + p.unsequenced, 0)::bigint AS number
+FROM (SELECT unnest($1::timestamptz[]) AS moment) AS w
+LEFT JOIN LATERAL (
+    SELECT o.group_max_seq, o.group_unsequenced
+    FROM journal AS o
+    WHERE o.group_id = $2::text AND o.received_at > w.moment AND o.group_unsequenced IS NOT NULL
+    ORDER BY o.received_at, o.id
+    LIMIT 1
+) AS j ON TRUE
+LEFT JOIN positions AS p ON p.group_id = $2::text
+ORDER BY w.moment
+`
+
+type ListPositionNumbersParams struct {
+	Moments []time.Time
+	GroupID string
+}
+
+// The number of a group's last message at each of some moments, in their order: what the first event that
+// may have moved the position since says of before, or the number as it is now. 0 where nothing was known.
+func (q *Queries) ListPositionNumbers(ctx context.Context, db DBTX, arg ListPositionNumbersParams) ([]int64, error) {
+	rows, err := db.Query(ctx, listPositionNumbers, arg.Moments, arg.GroupID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var number int64
+		if err := rows.Scan(&number); err != nil {
+			return nil, err
+		}
+		items = append(items, number)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listReceiptsByGroup = `-- name: ListReceiptsByGroup :many
 SELECT j.id, j.received_at, j.kind, j.user_id, j.group_id, j.unread_count, j.read_seq, j.content_type
 FROM journal AS j

@@ -32,3 +32,50 @@ WHERE j.group_id = @group_id::text AND j.kind IN ('receipt', 'server_receipt', '
 ORDER BY j.received_at DESC, j.id DESC
 LIMIT @max_rows;
 
+
+-- name: ListEventsByUser :many
+-- The newest rows of the journal of one user, in all groups or in one, in [from_at, to_at), from the first
+-- one before the cursor (before_at, before_id). The caller keeps to_at from reaching beyond it.
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
+FROM journal AS j
+WHERE j.user_id = @user_id
+  AND (sqlc.narg('only_group_id')::text IS NULL OR j.group_id = sqlc.narg('only_group_id')::text)
+  AND (sqlc.narg('from_at')::timestamptz IS NULL OR j.received_at >= sqlc.narg('from_at'))
+  AND (sqlc.narg('to_at')::timestamptz IS NULL OR j.received_at < sqlc.narg('to_at'))
+  AND (sqlc.narg('before_at')::timestamptz IS NULL OR (j.received_at, j.id) < (sqlc.narg('before_at'), sqlc.narg('before_id')::uuid))
+ORDER BY j.received_at DESC, j.id DESC
+LIMIT @max_rows;
+
+-- name: ListEventsByGroup :many
+-- As ListEventsByUser, of one group and all its users.
+SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
+    j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
+    j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
+    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_dismissed_at
+FROM journal AS j
+WHERE j.group_id = @group_id::text
+  AND (sqlc.narg('from_at')::timestamptz IS NULL OR j.received_at >= sqlc.narg('from_at'))
+  AND (sqlc.narg('to_at')::timestamptz IS NULL OR j.received_at < sqlc.narg('to_at'))
+  AND (sqlc.narg('before_at')::timestamptz IS NULL OR (j.received_at, j.id) < (sqlc.narg('before_at'), sqlc.narg('before_id')::uuid))
+ORDER BY j.received_at DESC, j.id DESC
+LIMIT @max_rows;
+
+-- name: ListPositionNumbers :many
+-- The number of a group's last message at each of some moments, in their order: what the first event that
+-- may have moved the position since says of before, or the number as it is now. 0 where nothing was known.
+SELECT coalesce(coalesce(j.group_max_seq, 0) + j.group_unsequenced, coalesce(p.max_seq, 0) + p.unsequenced, 0)::bigint AS number
+FROM (SELECT unnest(@moments::timestamptz[]) AS moment) AS w
+LEFT JOIN LATERAL (
+    SELECT o.group_max_seq, o.group_unsequenced
+    FROM journal AS o
+    WHERE o.group_id = @group_id::text AND o.received_at > w.moment AND o.group_unsequenced IS NOT NULL
+    ORDER BY o.received_at, o.id
+    LIMIT 1
+) AS j ON TRUE
+LEFT JOIN positions AS p ON p.group_id = @group_id::text
+ORDER BY w.moment;

@@ -211,6 +211,28 @@ func (h *history) holds() {
 			}
 		}
 	}
+	h.holdsOverTime()
+}
+
+// holdsOverTime asks for all moments at once, which gives the same.
+func (h *history) holdsOverTime() {
+	h.Helper()
+	moments := make([]time.Time, len(h.recorded))
+	for i := range h.recorded {
+		moments[i] = h.recorded[i].at
+	}
+	for _, user := range []string{"a", "b", "c"} {
+		pair := readstate.Pair{UserID: user, GroupID: "g"}
+		counts, err := h.CountsAt(h.Context(), pair, moments)
+		require.NoError(h, err)
+		for i, r := range h.recorded {
+			want := r.answers[pair]
+			require.Equal(h, want.Known, counts[i] != nil, "%v at %v", pair, r.at)
+			if want.Known {
+				require.Equal(h, want.State.UnreadCount, *counts[i], "%v at %v", pair, r.at)
+			}
+		}
+	}
 }
 
 func newHistory(t *testing.T, url string) *history {
