@@ -204,8 +204,8 @@ func checkToken(token string) error {
 	switch {
 	case !unreserved.MatchString(token):
 		return errors.New("may hold letters, digits and - . _ ~ only")
-	case token == "v1" || token == "." || token == "..":
-		return errors.New(`must not be "v1", "." or ".."`)
+	case token == "v1" || token == "console" || token == "." || token == "..":
+		return errors.New(`must not be "v1", "console", "." or ".."`)
 	}
 	return nil
 }

@@ -130,8 +130,10 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		require.ErrorContains(t, err, name+" ")
 	}
 	require.NotContains(t, err.Error(), "hunter")
-	_, err = load(t, map[string]string{"READMARK_CALLBACK_TOKEN": "v1"})
-	require.ErrorContains(t, err, "READMARK_CALLBACK_TOKEN must not be \"v1\"")
+	for _, token := range []string{"v1", "console"} { // paths of others begin so
+		_, err = load(t, map[string]string{"READMARK_CALLBACK_TOKEN": token})
+		require.ErrorContains(t, err, `READMARK_CALLBACK_TOKEN must not be "v1", "console"`)
+	}
 	_, err = load(t, map[string]string{"READMARK_OPS_ADDR": "127.0.0.1:8080"})
 	require.ErrorContains(t, err, "READMARK_OPS_ADDR is the same")
 }

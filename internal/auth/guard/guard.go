@@ -147,6 +147,23 @@ func (g *Guard) Recheck(ctx context.Context, request Request) error {
 	return key.Check(request.Access) //nolint:wrapcheck // it is for the caller
 }
 
+// Required reports whether callers are asked for a key.
+func (g *Guard) Required() bool { return g.keys != nil }
+
+// Identify gives what a caller may, or the answer to one who has no valid key. It counts towards no limit,
+// and blocks as Admit does. The grant must not be changed.
+func (g *Guard) Identify(ctx context.Context, authorization []string) (*auth.Grant, *Refusal) {
+	if g.keys == nil {
+		return &g.everything, nil
+	}
+	key, err := g.identify(ctx, authorization)
+	if err != nil {
+		d := g.unauthenticated(err)
+		return nil, d.Refusal
+	}
+	return &key.Grant, nil
+}
+
 // challenge is how a 401 says what to come with.
 const challenge = `Bearer realm="readmark"`
 

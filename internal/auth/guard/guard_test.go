@@ -119,6 +119,31 @@ func TestAdmit(t *testing.T) {
 }
 
 // Where nobody is asked for a key everybody is let in.
+// Identify says whose key it is, whatever that opens, and spends nothing of its limit.
+func TestIdentify(t *testing.T) {
+	t.Parallel()
+	k := keys{}
+	text := k.make(t, auth.Grant{Name: "eraser", Scopes: []auth.Scope{auth.ScopeErase}})
+	expired := k.make(t, auth.Grant{Name: "expired"})
+	g, _ := newGuard(k, 1, &bytes.Buffer{})
+	require.True(t, g.Required())
+	for range 3 {
+		grant, refusal := g.Identify(t.Context(), []string{"Bearer " + text})
+		require.Nil(t, refusal)
+		require.Equal(t, "eraser", grant.Name)
+	}
+	d := g.Admit(t.Context(), guard.Request{Authorization: []string{"Bearer " + text}, Access: auth.Access{Scope: auth.ScopeErase}})
+	require.Nil(t, d.Refusal)
+	_, refusal := g.Identify(t.Context(), []string{"Bearer " + expired})
+	require.Equal(t, &guard.Refusal{Status: http.StatusUnauthorized, Detail: "the API key has expired"}, refusal)
+
+	open, _ := newGuard(nil, 0, &bytes.Buffer{})
+	require.False(t, open.Required())
+	grant, refusal := open.Identify(t.Context(), nil)
+	require.Nil(t, refusal)
+	require.True(t, grant.Has(auth.ScopeAdmin))
+}
+
 func TestOff(t *testing.T) {
 	t.Parallel()
 	g, _ := newGuard(nil, 0, &bytes.Buffer{})
