@@ -84,7 +84,7 @@ func (v *service) tellURLs(serving context.Context) {
 		}
 	}
 	public := "http://" + reachable(v.addresses.public.Addr().String())
-	v.logger.InfoContext(serving, "readmark serves", "api", public+"/v1", "docs", public+"/docs",
+	v.logger.InfoContext(serving, "readmark serves", "console", public+"/console", "api", public+"/v1", "docs", public+"/docs",
 		"metrics", "http://"+reachable(v.addresses.ops.Addr().String())+"/metrics")
 }
 

@@ -90,7 +90,7 @@ func (p *program) demo(ctx context.Context, options demo.Options) (err error) {
 	}
 	stop := serveSimulated(ctx, api, simulation, logger)
 	defer stop()
-	return serve(ctx, &c, true, traces, logger, func(ctx context.Context, a *addresses) {
+	return p.serve(ctx, &c, true, traces, logger, func(ctx context.Context, a *addresses) {
 		public := "http://" + reachable(a.public.Addr().String())
 		p.tellDemo(&c, a, simulation.Summary(), api.Addr().String())
 		simulation.Run(ctx, public, logger, func() {

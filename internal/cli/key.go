@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"readmark/internal/auth"
@@ -97,16 +96,8 @@ func (p *program) keyCreate(ctx context.Context, s *store.Store, key auth.Key) e
 	if err := schemaCurrent(ctx, s); err != nil {
 		return err
 	}
-	id, err := uuid.NewV7()
+	text, err := addKey(ctx, s, key)
 	if err != nil {
-		return fmt.Errorf("make an identity: %w", err)
-	}
-	text := auth.NewText()
-	key.ID = auth.ID(id)
-	if key.Hash, err = auth.Parse(text); err != nil {
-		return err
-	}
-	if err := s.AddKey(ctx, key); err != nil {
 		if errors.Is(err, auth.ErrNameTaken) {
 			return fmt.Errorf("--name %s: there is a key of this name; revoke it first, or take another name", key.Name)
 		}

@@ -75,7 +75,7 @@ func (p *program) serveCommand() *cobra.Command {
 				return err
 			}
 			defer traces.Stop(command.Context())
-			return serve(command.Context(), &c, !noMigrate, traces, traces.Logger(logger), nil)
+			return p.serve(command.Context(), &c, !noMigrate, traces, traces.Logger(logger), nil)
 		},
 	}
 	command.Flags().BoolVar(&printConfig, "print-config", false, "print the effective configuration, without secrets, and exit")
@@ -93,7 +93,7 @@ func spoolDir(c *config.Config) string { return filepath.Join(c.DataDir, "spool"
 // serve runs until the context ends or a part of it fails, then stops in order:
 // callbacks, spool, database, embedded server. With play it is a demo, whose embedded database is
 // thrown away: play runs once that is prepared, and must return when its context ends.
-func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.Tracing, logger *slog.Logger,
+func (p *program) serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.Tracing, logger *slog.Logger,
 	play func(context.Context, *addresses),
 ) (err error) {
 	b := buildInfo()
@@ -139,7 +139,7 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 		Store: s, Spool: queue, Budget: c.CommitBudget, Clock: s.Clock(), Logger: logger, Tracer: traces.Tracer("readmark/internal/ingest"),
 	})
 	v := &service{
-		config: c, build: b, addresses: addresses, told: make(chan struct{}), play: play, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(),
+		program: p, config: c, build: b, addresses: addresses, told: make(chan struct{}), play: play, store: s, spool: queue, ingest: in, registry: prometheus.NewRegistry(),
 		traces: traces, logger: logger,
 	}
 	v.board = condition.New(time.Now, logger)
@@ -163,8 +163,9 @@ func serve(ctx context.Context, c *config.Config, migrate bool, traces *tracing.
 
 // service is a serving readmark.
 type service struct {
-	config *config.Config
-	build  build
+	program *program
+	config  *config.Config
+	build   build
 	// addresses are open from the start. told is closed when all is said that a start says.
 	addresses *addresses
 	told      chan struct{}
@@ -314,7 +315,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 	}
 	handler := server.New(server.Options{
 		Sink: sink, CallbackToken: c.CallbackToken, CORSOrigins: c.CORSOrigins, Hosts: hosts, Registry: registry, Logger: logger,
-		API: v.api(), CurrentToken: c.CurrentCallbackToken, Unauthorized: v.unauthorized, Tracing: v.traces.Provider(),
+		API: v.api(), Console: &consoleSource{v}, CurrentToken: c.CurrentCallbackToken, Unauthorized: v.unauthorized, Tracing: v.traces.Provider(),
 	})
 	public := server.NewListener("public", v.addresses.public, handler, logger)
 	v.followCounters(&handler)

@@ -5,9 +5,11 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzhttp"
+
+	"readmark/internal/console"
 )
 
-// compress has large answers of the read API and its docs compressed for callers who
+// compress has large answers of the read API, its docs and the console compressed for callers who
 // accept that. Callbacks' answers are small, and go by untouched.
 func compress(handler http.Handler) http.Handler {
 	compressing := gzhttp.GzipHandler(handler)
@@ -16,7 +18,7 @@ func compress(handler http.Handler) http.Handler {
 			handler.ServeHTTP(w, r)
 			return
 		}
-		for _, prefix := range [...]string{"/v1/", "/docs", "/openapi"} {
+		for _, prefix := range [...]string{"/v1/", "/docs", "/openapi", console.Path} {
 			if strings.HasPrefix(r.URL.Path, prefix) {
 				compressing(w, r)
 				return

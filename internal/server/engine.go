@@ -1,4 +1,4 @@
-// Package server joins the callbacks and the read API on one listener and
+// Package server joins the callbacks, the read API and the console on one listener and
 // health, metrics and profiles on another, and stops both gracefully.
 package server
 
@@ -13,6 +13,7 @@ import (
 
 	"readmark/internal/api"
 	"readmark/internal/body"
+	"readmark/internal/console"
 	"readmark/internal/webhook"
 )
 
@@ -28,6 +29,8 @@ type Options struct {
 	Sink          webhook.Sink
 	CallbackToken string
 	API           api.Options
+	// Console has what the console shows and the read API does not tell; nil: there is no console.
+	Console console.Source
 	// CallbackBodies bounds what the bodies of callbacks may cost.
 	CallbackBodies body.Bounds
 	// CORSOrigins are the origins whose pages may use the read API, in lower case, or
@@ -58,7 +61,7 @@ type Handler struct {
 	ReadLatencies func() (bounds []float64, counts []uint64)
 }
 
-// New returns the handler of callbacks, read API and docs.
+// New returns the handler of callbacks, read API, docs and console.
 func New(options Options) Handler {
 	engine := gin.New()
 	// IDs in paths are percent-encoded and may hold anything: gin routes on the
@@ -78,6 +81,10 @@ func New(options Options) Handler {
 	all := newMiddleware(&options)
 	engine.Use(all.handle)
 
+	if options.Console != nil {
+		nothing := console.Register(engine, console.Options{API: engine, Guard: options.API.Guard, Source: options.Console, Logger: options.Logger})
+		engine.Use(aside(nothing))
+	}
 	callbacks := webhook.New(&webhook.Options{
 		Sink: options.Sink, Token: options.CallbackToken, CurrentToken: options.CurrentToken, Unauthorized: options.Unauthorized,
 		Room: body.NewRoom(options.CallbackBodies), Registry: options.Registry, Exemplars: options.Tracing != nil, Logger: options.Logger,
@@ -96,6 +103,17 @@ func New(options Options) Handler {
 	})
 	return Handler{
 		Handler: compress(headAsGet(engine)), TakeCallbackStats: callbacks.TakeStats, CallbackTotals: callbacks.Totals, ReadLatencies: all.api.latencies,
+	}
+}
+
+// aside has requests below the console's path that are none of its pages answered by it: without a token,
+// what is posted there would be a callback.
+func aside(nothing gin.HandlerFunc) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if console.IsPath(c.Request.URL.Path) {
+			c.Abort()
+			nothing(c)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
+
+	"readmark/internal/console"
 )
 
 // apiPrefix is what all paths of the read API begin with.
@@ -14,10 +16,10 @@ const apiPrefix = "/v1/"
 func isAPI(c *gin.Context) bool { return strings.HasPrefix(c.Request.URL.Path, apiPrefix) }
 
 // isCallback reports whether the webhook answers the request: every POST outside of
-// others' routes.
+// others' routes and of the console.
 func isCallback(c *gin.Context) bool {
 	route := c.FullPath()
-	return c.Request.Method == http.MethodPost && (route == "" || isCallbackRoute(route))
+	return c.Request.Method == http.MethodPost && (route == "" && !console.IsPath(c.Request.URL.Path) || isCallbackRoute(route))
 }
 
 // isCallbackRoute reports whether a route is the webhook's: they begin with a parameter.
