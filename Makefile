@@ -18,7 +18,7 @@ FUZZTIME ?= 30s
 FUZZMIN := -fuzzminimizetime 1s
 
 .DEFAULT_GOAL := help
-.PHONY: run demo build completion install image release test test-race test-pgbouncer test-docker bench fuzz lint govulncheck generate verify help
+.PHONY: run demo build completion install image release test test-race test-pgbouncer test-docker test-browser screenshots bench fuzz lint govulncheck generate verify help
 
 run: build ## build and serve on the embedded PostgreSQL, data in ./data
 	exec ./bin/readmark serve
@@ -67,7 +67,7 @@ release: completion ## archives, packages, SBOMs and checksums in ./dist; publis
 		$(GO) tool -modfile=tools/release/go.mod goreleaser release --clean; \
 	else echo "a snapshot: nothing is published without a tag on this commit and GITHUB_TOKEN"; fi
 
-test: ## all tests but Docker's, on a real PostgreSQL (TEST_DATABASE_URL, Docker, local binaries or a download)
+test: ## all tests but Docker's and the browser's, on a real PostgreSQL (TEST_DATABASE_URL, Docker, local binaries or a download)
 	$(PGTEST) $(GO) test -timeout 30m ./...
 	$(GO) test -C client ./...
 	$(GO) test -C tools/bench ./...
@@ -100,6 +100,21 @@ test-pgbouncer: ## the tests of store, end to end and of faults through PgBounce
 test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Dockerfile and compose file
 	READMARK_TEST_POSTGRES=docker $(PGTEST) $(GO) test -timeout 30m ./internal/store/... ./internal/cli/...
 	$(GO) test -tags docker -count=1 -timeout 30m ./internal/smoke/
+
+# internal/browsertest finds it by the same names.
+define need-chromium
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ echo "there is no chromium: install Debian's package chromium (apt-get install chromium), or what your system calls it"; exit 1; }
+endef
+
+test-browser: ## the console in a real browser (Debian's package chromium), on a real PostgreSQL
+	$(need-chromium)
+	$(GO) test -tags browser -count=1 -timeout 15m ./internal/browsertest/
+
+screenshots: ## pictures of the console into docs/images/ (Debian's package chromium)
+	$(need-chromium)
+	mkdir -p docs/images
+	$(GO) test -tags browser -count=1 -timeout 15m -run '^TestScreenshots$$' ./internal/browsertest/ -args -screenshots "$(CURDIR)/docs/images"
 
 # BENCHFLAGS=-quick only tries it, BENCHFLAGS=-help tells the rest.
 bench: ## Readmark against a quick service and pgbench, at 1 and 10 million states, then the micro-benchmarks

@@ -135,7 +135,7 @@ func barChart(summary string, labels []string, values []float64) (chart, error) 
 	option.Padding = charts.Box{Top: 12, Left: 4, Right: 18, Bottom: 4}
 	option.Legend.Show = charts.Ptr(false)
 	option.BarSize = 0.62
-	option.CategoryAxis = charts.CategoryAxisOption{Labels: labels, LabelFontStyle: font()}
+	option.CategoryAxis = charts.CategoryAxisOption{Labels: labels, LabelCount: len(labels), LabelFontStyle: font()}
 	option.ValueAxis = []charts.ValueAxisOption{valueAxis(largest)}
 	painter := newPainter(halfWidth)
 	if err := painter.BarChart(option); err != nil {
