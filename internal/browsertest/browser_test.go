@@ -29,6 +29,8 @@ var screenshots = flag.String("screenshots", "", "directory that pictures of the
 const (
 	// patience bounds everything that one test waits for.
 	patience = 2 * time.Minute
+	// pollTime bounds each look at what will come.
+	pollTime = 5 * time.Second
 	// The smallest screen that is looked at.
 	phoneWidth, phoneHeight = 360, 740
 	deskWidth, deskHeight   = 1280, 800
@@ -75,6 +77,8 @@ type tab struct {
 	*testing.T
 	ctx context.Context
 	url string // of the service
+
+	polling bool // what is asked may fail, while a page goes and another comes
 
 	mu       sync.Mutex
 	requests []string // addresses of everything that was loaded
@@ -130,12 +134,18 @@ func (b *tab) hear(event any) {
 
 func (b *tab) do(actions ...action) {
 	b.Helper()
-	require.NoError(b, chromedp.Do(b.ctx, actions...))
+	ask(b, chromedp.Steps(actions...))
 }
 
 // ask does something that has a result.
 func ask[T any](b *tab, what chromedp.Action[T]) T {
 	b.Helper()
+	if b.polling {
+		ctx, cancel := context.WithTimeout(b.ctx, pollTime)
+		defer cancel()
+		value, _ := chromedp.Run(ctx, what)
+		return value
+	}
 	value, err := chromedp.Run(b.ctx, what)
 	require.NoError(b, err)
 	return value
@@ -145,6 +155,9 @@ func ask[T any](b *tab, what chromedp.Action[T]) T {
 func (b *tab) visit(path string, status int64) {
 	b.Helper()
 	response := ask(b, chromedp.NavigateResponse(b.url+path))
+	if b.polling && response == nil {
+		return
+	}
 	require.EqualValues(b, status, response.Status, path)
 }
 
@@ -182,7 +195,17 @@ func (b *tab) source() string {
 
 func (b *tab) eventually(what string, is func() bool) {
 	b.Helper()
-	require.Eventually(b, is, patience/2, 50*time.Millisecond, what)
+	b.polling = true
+	defer func() { b.polling = false }()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for !is() {
+		select {
+		case <-ticker.C:
+		case <-b.ctx.Done():
+			b.Fatalf("not within %v: %s", patience, what)
+		}
+	}
 }
 
 // press presses keys one after the other.

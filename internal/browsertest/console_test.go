@@ -225,46 +225,52 @@ func TestScreenshots(t *testing.T) {
 	if *screenshots == "" {
 		return
 	}
-	s := serve(t)
-	webhook := s.webhook("")
-	s.key("--name", "badge-service", "--scope", "read")
-	s.key("--name", "support-emea", "--scope", "read,erase", "--groups", "support/", "--expires", "720h")
+	s := serveEmbedded(t)
 	for range 3 {
 		s.callback("callbackAfterGroupMsgReadCommand", `{"sendID":"linus","receiveID":"lunch","unreadMsgNum":-1}`, http.StatusBadRequest)
 	}
-	for name, shot := range map[string]struct {
-		path string
-		with []action
-	}{
-		"console-overview":      {"/console", nil},
-		"console-overview-dark": {"/console", []action{dark()}},
-		"console-users":         {"/console/users", nil},
-		"console-user":          {"/console/user?id=" + reader, nil},
-		"console-pair":          {"/console/pair?span=1h&user=" + reader + "&group=" + team, nil},
-		"console-groups":        {"/console/groups", nil},
-		"console-group":         {"/console/group?span=1h&id=" + team, nil},
-		"console-group-dark":    {"/console/group?span=1h&id=" + team, []action{dark()}},
-		"console-group-phone":   {"/console/group?span=1h&id=" + team, []action{phone()}},
-		"console-live":          {"/console/live", nil},
-		"console-webhooks":      {"/console/webhooks", nil},
-		"console-webhook":       {"/console/webhook?id=" + webhook, nil},
-		"console-keys":          {"/console/keys", nil},
-		"console-journal":       {"/console/journal?group=" + team, nil},
-		"console-doctor":        {"/console/doctor", nil},
-	} {
-		b := s.open(t, shot.with...)
-		b.visit(shot.path, http.StatusOK)
-		if name == "console-webhook" {
-			b.click(`button[value="test"]`)
-			b.eventually("the test has failed", func() bool { return strings.Contains(b.text("main"), "The test failed") })
-		}
-		if name == "console-live" {
-			b.eventually("live", func() bool { return b.text("#live-state") == "live" })
-			for i, user := range []string{"grace.hopper", reader, "alan.turing", "linus", "edsger", "barbara.l", "радия"} {
-				s.reads(user, team, i*3%7)
-			}
-			b.eventually("changes", func() bool { return evaluate[int](b, `document.querySelectorAll("#live tbody tr").length`) >= 7 })
+	s.reads("linus", "lunch", 2)
+	shoot := func(name, path string, ready func(*tab), with ...action) {
+		t.Helper()
+		b := s.open(t, with...)
+		b.visit(path, http.StatusOK)
+		if ready != nil {
+			ready(b)
 		}
 		require.NoError(t, os.WriteFile(filepath.Join(*screenshots, name+".png"), ask(b, chromedp.CaptureScreenshot()), 0o644))
 	}
+	counted := func(b *tab) { // which takes some seconds
+		b.eventually("what was refused is counted", func() bool {
+			b.visit("/console", http.StatusOK)
+			return evaluate[bool](b, `!document.querySelector(".tiles") || !!document.querySelector(".tiles .bad")`)
+		})
+	}
+	shoot("console-overview", "/console", counted)
+	shoot("console-overview-dark", "/console", counted, dark())
+	group := "/console/group?span=1h&id=" + team
+	shoot("console-users", "/console/users", nil)
+	shoot("console-user", "/console/user?id="+reader, nil)
+	shoot("console-pair", "/console/pair?span=1h&user="+reader+"&group="+team, nil)
+	shoot("console-groups", "/console/groups", nil)
+	shoot("console-group", group, nil)
+	shoot("console-group-dark", group, nil, dark())
+	shoot("console-group-phone", group, nil, phone())
+	shoot("console-live", "/console/live", func(b *tab) {
+		b.eventually("live", func() bool { return b.text("#live-state") == "live" })
+		for i, user := range []string{"grace.hopper", reader, "alan.turing", "linus", "edsger", "barbara.l", "радия"} {
+			s.reads(user, team, i*3%7)
+		}
+		b.eventually("changes", func() bool { return evaluate[int](b, `document.querySelectorAll("#live tbody tr").length`) >= 7 })
+	})
+	s.key("--name", "badge-service", "--scope", "read")
+	s.key("--name", "support-emea", "--scope", "read,erase", "--groups", "support/", "--expires", "720h")
+	webhook := s.webhook("")
+	shoot("console-webhook", "/console/webhook?id="+webhook, func(b *tab) {
+		b.click(`button[value="test"]`)
+		b.eventually("the test has failed", func() bool { return strings.Contains(b.text("main"), "The test failed") })
+	})
+	shoot("console-webhooks", "/console/webhooks", nil)
+	shoot("console-keys", "/console/keys", nil)
+	shoot("console-journal", "/console/journal?group="+team, nil)
+	shoot("console-doctor", "/console/doctor", nil)
 }

@@ -9,10 +9,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/cli"
+	"readmark/internal/embeddedpg"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
@@ -43,13 +47,37 @@ type service struct {
 	environment map[string]string
 }
 
-// serve runs the real command on a database with two hours of a few groups, until the test ends.
+// serve runs the real command on a database with some hours of a few groups, until the test ends.
 func serve(t *testing.T, settings ...string) *service {
 	t.Helper()
 	database := pgtest.New(t)
-	fill(t, database)
+	fill(t, database, attack)
+	return serveOn(t, append([]string{"DATABASE_URL", database, "READMARK_DATA_DIR", t.TempDir()}, settings...)...)
+}
+
+// serveEmbedded is serve on the embedded PostgreSQL, which is durable, and without an ID that nobody has.
+func serveEmbedded(t *testing.T) *service {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "readmark-browsertest-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o711)) // PostgreSQL's own user must enter it
+	postgres, err := embeddedpg.Start(t.Context(), embeddedpg.Options{DataDir: dir, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	migrator, err := store.OpenMigrator(postgres.URL(), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	_, err = migrator.Up(t.Context())
+	require.NoError(t, err)
+	migrator.Close()
+	fill(t, postgres.URL(), "support/2026")
+	require.NoError(t, postgres.Stop(t.Context()))
+	return serveOn(t, "READMARK_DATA_DIR", dir)
+}
+
+func serveOn(t *testing.T, settings ...string) *service {
+	t.Helper()
 	environment := map[string]string{
-		"READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0", "DATABASE_URL": database, "READMARK_DATA_DIR": t.TempDir(),
+		"READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0",
 		"READMARK_COMMIT_BUDGET": "10s", "READMARK_LOG_FORMAT": "json", "READMARK_WEBHOOK_ALLOW_PRIVATE": "127.0.0.0/8",
 	}
 	for i := 0; i+1 < len(settings); i += 2 {
@@ -123,7 +151,7 @@ func (s *service) webhook(key string) string {
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not today", http.StatusInternalServerError) }))
 	s.t.Cleanup(receiver.Close)
 	var made struct{ ID string }
-	s.post(key, "/v1/webhooks", map[string]any{"url": receiver.URL + "/readmark", "description": "push gateway " + attack}, &made)
+	s.post(key, "/v1/webhooks", map[string]any{"url": receiver.URL + "/readmark", "description": "push gateway"}, &made)
 	s.post(key, "/v1/reminders", map[string]any{"name": "after four hours", "after": "4h", "minUnread": 3}, nil)
 	return made.ID
 }
@@ -147,24 +175,33 @@ func (s *service) post(key, path string, body, into any) {
 	}
 }
 
-// fill writes two hours of messages and reads, always the same ones.
-func fill(t *testing.T, database string) {
+// fill writes a day of messages and reads, always the same ones; odd is the ID of a user and a group.
+func fill(t *testing.T, database, odd string) {
 	t.Helper()
 	s, err := store.Open(store.Options{URL: database})
 	require.NoError(t, err)
 	defer s.Close()
-	people := []string{reader, "grace.hopper", "alan.turing", "katherine.j", "linus", "margaret.h", "donald.knuth", "barbara.l", "edsger", "радия", attack}
-	groups := []string{team, "release-2026", "support/emea", "купе №7", "lunch", attack}
+	people := []string{reader, "grace.hopper", "alan.turing", "katherine.j", "linus", "margaret.h", "donald.knuth", "barbara.l", "edsger", "радия", odd}
+	groups := []string{team, "release-2026", "support/emea", "купе №7", "lunch", odd}
 	random := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // always the same
 	seqs := map[string]int64{}
-	start := time.Now().Add(-2 * time.Hour).UTC().Truncate(time.Microsecond)
+	const much = 2000
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	moments := make([]time.Time, much)
+	for i := range moments {
+		long := 20 * time.Hour
+		if i%2 == 0 { // the last hours were busy
+			long = 3 * time.Hour
+		}
+		moments[i] = now.Add(-time.Duration(random.Int64N(long.Microseconds()))*time.Microsecond - time.Second)
+	}
+	slices.SortFunc(moments, time.Time.Compare)
 	var events []readstate.Event
-	for i := range 1400 {
-		at := start.Add(time.Duration(i) * 2 * time.Hour / 1401).Add(time.Duration(i) * time.Microsecond)
+	for i, at := range moments {
 		group := groups[min(random.IntN(len(groups)), random.IntN(len(groups)))]
 		who := people[min(random.IntN(len(people)), random.IntN(len(people)))]
 		if i%100 == 99 {
-			group, who = attack, attack
+			group, who = odd, odd
 		}
 		e := readstate.Event{ID: readstate.ID(uuid.Must(uuid.NewV7())), At: at, UserID: who, GroupID: group, ContentType: 101}
 		if random.IntN(5) < 3 {

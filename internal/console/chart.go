@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ const (
 	stepWidth = 6
 )
 
-// series is one line of a chart.
+// series are the bars of one kind.
 type series struct {
 	Name   string
 	Values []float64
@@ -86,57 +87,54 @@ func roundStep(largest float64) float64 {
 // maxSeries is how many lines a chart may have.
 const maxSeries = 6
 
-// lineChart draws lines over each other's sum where there are several.
-func lineChart(width int, summary string, labels []string, lines []series) (chart, error) {
-	c := chart{Summary: summary}
-	values, sums := make([][]float64, len(lines)), make([]float64, len(labels))
-	for i, line := range lines {
-		values[i] = line.Values
-		c.Legend = append(c.Legend, line.Name)
-		for at, v := range line.Values {
-			if v != charts.GetNullValue() {
-				sums[at] += v
-			}
+// padding is around a chart.
+func padding() charts.Box { return charts.Box{Top: 12, Left: 4, Right: 18, Bottom: 4} }
+
+// lineChart draws a line.
+func lineChart(width int, summary string, labels []string, values []float64) (chart, error) {
+	largest := 0.0
+	for _, v := range values {
+		if v != charts.GetNullValue() {
+			largest = max(largest, v)
 		}
 	}
-	if len(lines) < 2 {
-		c.Legend = nil
-	}
-	largest := 0.0
-	for _, sum := range sums {
-		largest = max(largest, sum)
-	}
-	option := charts.NewLineChartOptionWithData(values)
+	option := charts.NewLineChartOptionWithData([][]float64{values})
 	option.Theme = theme()
-	option.Padding = charts.Box{Top: 12, Left: 4, Right: 18, Bottom: 4}
+	option.Padding = padding()
 	option.Symbol = charts.Symbol{Shape: charts.SymbolNone}
 	option.LineStrokeWidth = 2
 	option.FillArea, option.FillOpacity = charts.Ptr(true), 40
-	option.StackSeries = charts.Ptr(len(lines) > 1)
 	option.Legend.Show = charts.Ptr(false)
 	option.XAxis = charts.XAxisOption{Labels: labels, LabelCount: width / labelRoom, LabelFontStyle: font(), BoundaryGap: charts.Ptr(false)}
 	option.YAxis = []charts.YAxisOption{valueAxis(largest)}
 	painter := newPainter(width)
 	if err := painter.LineChart(option); err != nil {
-		return c, fmt.Errorf("draw a line chart: %w", err)
+		return chart{}, fmt.Errorf("draw a line chart: %w", err)
 	}
-	return c.drawn(painter)
+	return chart{Summary: summary}.drawn(painter)
 }
 
-// barChart draws a bar for each label.
-func barChart(summary string, labels []string, values []float64) (chart, error) {
+// barChart draws a bar for each label, of which at most so many are written; several series stand upon each other.
+func barChart(summary string, labels []string, written int, lines ...series) (chart, error) {
 	c := chart{Summary: summary, Bars: true}
-	largest := 0.0
-	for _, v := range values {
-		largest = max(largest, v)
+	values, sums := make([][]float64, len(lines)), make([]float64, len(labels))
+	for i, line := range lines {
+		values[i] = line.Values
+		for at, v := range line.Values {
+			sums[at] += v
+		}
+		if len(lines) > 1 {
+			c.Legend = append(c.Legend, line.Name)
+		}
 	}
-	option := charts.NewBarChartOptionWithData([][]float64{values})
+	option := charts.NewBarChartOptionWithData(values)
 	option.Theme = theme()
-	option.Padding = charts.Box{Top: 12, Left: 4, Right: 18, Bottom: 4}
+	option.Padding = padding()
 	option.Legend.Show = charts.Ptr(false)
-	option.BarSize = 0.62
-	option.CategoryAxis = charts.CategoryAxisOption{Labels: labels, LabelCount: len(labels), LabelFontStyle: font()}
-	option.ValueAxis = []charts.ValueAxisOption{valueAxis(largest)}
+	option.StackSeries = charts.Ptr(len(lines) > 1)
+	option.BarSize = 0.7
+	option.CategoryAxis = charts.CategoryAxisOption{Labels: labels, LabelCount: written, LabelFontStyle: font()}
+	option.ValueAxis = []charts.ValueAxisOption{valueAxis(slices.Max(sums))}
 	painter := newPainter(halfWidth)
 	if err := painter.BarChart(option); err != nil {
 		return c, fmt.Errorf("draw a bar chart: %w", err)
@@ -159,7 +157,8 @@ func (c chart) drawn(painter *charts.Painter) (chart, error) {
 
 // stepChart draws a number over time: what was not known is left out.
 func stepChart(width int, what string, moments []time.Time, numbers []Number) (chart, error) {
-	line, labels := series{Name: what}, []string{}
+	var values []float64
+	var labels []string
 	known, least, most, last := 0, int64(math.MaxInt64), int64(0), int64(0)
 	names := timeLabels(moments)
 	for i, n := range numbers {
@@ -169,14 +168,14 @@ func stepChart(width int, what string, moments []time.Time, numbers []Number) (c
 			known, least, most, last = known+1, min(least, n.Value), max(most, n.Value), n.Value
 		}
 		for range stepWidth {
-			line.Values, labels = append(line.Values, value), append(labels, names[i])
+			values, labels = append(values, value), append(labels, names[i])
 		}
 	}
 	if known == 0 {
 		return chart{}, nil
 	}
 	summary := what + ": between " + number(least) + " and " + number(most) + ", now " + number(last)
-	return lineChart(width, summary, labels, []series{line})
+	return lineChart(width, summary, labels, values)
 }
 
 // timeLabels writes moments as short as they can be told apart.

@@ -223,6 +223,7 @@ func answers() map[string]any {
 		}},
 		"/v1/stats": map[string]any{
 			"asOf": at, "since": at,
+			"conditions": []any{map[string]any{"part": "database", "reason": "refused", "detail": hostile, "advice": "start it", "since": at}},
 			"callbacks": []any{
 				map[string]any{"command": hostile, "result": "accepted", "total": 5, "perSecond": 12.34, "lastHour": hour, "lastDay": day},
 				map[string]any{"command": hostile, "result": "rejected", "total": 5, "perSecond": 0, "lastHour": hour, "lastDay": day},

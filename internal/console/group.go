@@ -118,7 +118,7 @@ func (g *groupPage) histogram(counts []int64) error {
 		g.Bars = append(g.Bars, bar{label, int64(values[i])})
 	}
 	var err error
-	g.Histogram, err = barChart("How many members have how many unread messages; the table says the same", labels, values)
+	g.Histogram, err = barChart("How many members have how many unread messages; the table says the same", labels, len(labels), series{Values: values})
 	return err
 }
 

@@ -66,7 +66,7 @@ type overview struct {
 	Hidden        string // why the conditions are not shown
 	Stats         *stats
 	StatsMissing  string
-	Arriving      float64 // accepted callbacks per second
+	Arriving      float64 // callbacks per second
 	Total         int64
 	Refused       int64 // in the last hour
 	Hour, Day     chart
@@ -91,6 +91,9 @@ func (r *request) overview() {
 		}
 	} else {
 		page.Stats = &got
+		if page.Hidden == "" {
+			page.Conditions = got.Conditions // with what to do
+		}
 		if err := page.draw(); err != nil {
 			r.fail(err)
 			return
@@ -162,7 +165,7 @@ func (o *overview) draw() error {
 		c := &o.Stats.Callbacks[i]
 		o.Total += c.Total
 		o.Arriving += c.PerSecond
-		if c.Result != "accepted" {
+		if c.Result != "accepted" && c.Result != "acknowledged" { // which is of no use, and well
 			for _, n := range c.LastHour {
 				o.Refused += n
 			}
@@ -171,12 +174,26 @@ func (o *overview) draw() error {
 	const minutes, quarters = 60, 96
 	var err error
 	if hour := byResult(func(c *callbackStats) []int64 { return c.LastHour }, minutes); len(hour) > 0 {
-		if o.Hour, err = lineChart(halfWidth, "Callbacks per minute in the last hour", timeLabels(spread(o.Stats.AsOf, time.Hour, minutes)), hour); err != nil {
+		labels := timeLabels(spread(o.Stats.AsOf, time.Hour, minutes))
+		if o.Hour, err = barChart("Callbacks per minute in the last hour", labels, halfWidth/labelRoom, hour...); err != nil {
 			return err
 		}
 	}
 	if day := byResult(func(c *callbackStats) []int64 { return c.LastDay }, quarters); len(day) > 0 {
-		o.Day, err = lineChart(halfWidth, "Callbacks per quarter of an hour in the last day", timeLabels(spread(o.Stats.AsOf, 24*time.Hour, quarters)), day)
+		for i := range day {
+			day[i].Values = inPairs(day[i].Values) // bars of a quarter would be too thin to see
+		}
+		labels := timeLabels(spread(o.Stats.AsOf, 24*time.Hour, quarters/2))
+		o.Day, err = barChart("Callbacks per half an hour in the last day", labels, halfWidth/labelRoom, day...)
 	}
 	return err
+}
+
+// inPairs adds each two of some values.
+func inPairs(values []float64) []float64 {
+	sums := make([]float64, len(values)/2)
+	for i := range sums {
+		sums[i] = values[2*i] + values[2*i+1]
+	}
+	return sums
 }
