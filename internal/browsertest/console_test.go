@@ -237,7 +237,7 @@ func TestScreenshots(t *testing.T) {
 		if ready != nil {
 			ready(b)
 		}
-		require.NoError(t, os.WriteFile(filepath.Join(*screenshots, name+".png"), ask(b, chromedp.CaptureScreenshot()), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(*screenshots, name+".png"), small(t, ask(b, chromedp.CaptureScreenshot())), 0o644))
 	}
 	counted := func(b *tab) { // which takes some seconds
 		b.eventually("what was refused is counted", func() bool {
