@@ -152,13 +152,13 @@ func ask[T any](b *tab, what chromedp.Action[T]) T {
 }
 
 // visit loads a page and expects a status.
-func (b *tab) visit(path string, status int64) {
+func (b *tab) visit(path string, status int) {
 	b.Helper()
 	response := ask(b, chromedp.NavigateResponse(b.url+path))
 	if b.polling && response == nil {
 		return
 	}
-	require.EqualValues(b, status, response.Status, path)
+	require.Equal(b, status, int(response.Status), path)
 }
 
 // at waits until a page is shown.

@@ -40,7 +40,7 @@ func TestPhone(t *testing.T) {
 	list := append(pages(s.webhook("")), "/console/user?id="+long, "/console/group?id="+long, fmt.Sprintf("/console/pair?user=%s&group=%s", long, long),
 		"/console/journal?user="+long, "/console/nothing?"+long)
 	for _, path := range list {
-		status := int64(http.StatusOK)
+		status := http.StatusOK
 		if strings.HasPrefix(path, "/console/nothing") {
 			status = http.StatusNotFound
 		}
@@ -230,6 +230,11 @@ func TestScreenshots(t *testing.T) {
 		s.callback("callbackAfterGroupMsgReadCommand", `{"sendID":"linus","receiveID":"lunch","unreadMsgNum":-1}`, http.StatusBadRequest)
 	}
 	s.reads("linus", "lunch", 2)
+	for range 300 { // as apps ask for badges
+		response, err := http.Get(s.url + "/v1/users/" + reader + "/unread")
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+	}
 	shoot := func(name, path string, ready func(*tab), with ...action) {
 		t.Helper()
 		b := s.open(t, with...)

@@ -39,7 +39,7 @@ func small(t *testing.T, picture []byte) []byte {
 	}
 	index := map[color.RGBA]uint8{}
 	for c := range counts {
-		index[c] = uint8(palette.Index(c)) //nolint:gosec // fewer than 256
+		index[c] = uint8(palette.Index(c))
 	}
 	few := image.NewPaletted(bounds, palette)
 	for y := range bounds.Dy() {

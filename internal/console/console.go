@@ -102,6 +102,7 @@ func Register(engine gin.IRoutes, o Options) (notFound gin.HandlerFunc) {
 		logger: o.Logger, ownSite: http.NewCrossOriginProtection(), checking: make(chan struct{}, 1), resources: assets(),
 	}
 	engine.GET("/", root)
+	engine.GET(Path+"/", func(c *gin.Context) { c.Redirect(http.StatusSeeOther, Path) })
 	engine.GET(Path+"/static/:name", h.static)
 	engine.GET(Path+"/sign-in", h.secured(h.signInForm))
 	engine.POST(Path+"/sign-in", h.secured(h.signIn))

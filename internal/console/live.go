@@ -25,10 +25,6 @@ func (r *request) filter() url.Values {
 // live shows what changes, as it changes. Without scripts it is a list that is refreshed by hand.
 func (r *request) live() {
 	asked := r.filter()
-	// A key with prefixes is shown what it opens.
-	if r.grant.UserPrefix != "" && asked.Get("userID") == "" && asked.Get("usersPrefix") == "" {
-		asked.Set("usersPrefix", r.grant.UserPrefix)
-	}
 	parameters := url.Values{"after": {r.query.Get("after")}, "limit": {strconv.Itoa(pageSize)}}
 	for name := range asked {
 		parameters.Set(name, asked.Get(name))

@@ -5,11 +5,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/html"
 
 	"readmark/internal/console"
+	"readmark/internal/readstate"
 )
 
 // allPages are all pages of the console, about what the fake API knows.
@@ -257,6 +259,7 @@ func TestRoot(t *testing.T) {
 	answer := w.visit(http.MethodGet, "/", "", nil)
 	require.Equal(t, http.StatusSeeOther, answer.Code)
 	require.Equal(t, "/console", answer.Header().Get("Location"))
+	require.Equal(t, "/console", w.visit(http.MethodGet, "/console/", "", nil).Header().Get("Location"))
 	answer = w.visit(http.MethodGet, "/", "", nil, "Accept", "*/*")
 	require.Equal(t, http.StatusOK, answer.Code)
 	require.Equal(t, "readmark is up; API at /v1, docs at /docs\n", answer.Body.String())
@@ -285,4 +288,58 @@ func TestStatic(t *testing.T) {
 	}
 	require.Equal(t, 4, loaded)
 	require.Equal(t, http.StatusNotFound, w.visit(http.MethodGet, "/console/static/..%2Fconsole.go", "", nil).Code)
+}
+
+// The journal is asked for the range and the place that the address names, and older rows follow.
+func TestJournalRange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.source.journal = make([]readstate.Entry, 51)
+	for i := range w.source.journal {
+		w.source.journal[i] = readstate.Entry{Event: readstate.Event{
+			Kind: readstate.EventMessage, ID: readstate.ID{byte(i)}, At: now().Add(-time.Duration(i) * time.Microsecond), UserID: "u", GroupID: hostile,
+		}}
+	}
+	page := w.page("/console/journal?group=" + url.QueryEscape(hostile) + "&from=2026-11-26T10:00&to=2026-11-26T12:00:01")
+	require.Equal(t, readstate.History{
+		GroupID: hostile, From: now().Add(-2 * time.Hour), To: now().Add(time.Second), Limit: 51,
+	}, w.source.asked[0])
+	older := ""
+	for _, e := range elements(t, page) {
+		if e.attributes["rel"] == "next" {
+			older = e.attributes["href"]
+		}
+	}
+	require.Equal(t, 50, strings.Count(page, "no seq yet"))
+	w.page(older)
+	last := &w.source.journal[49]
+	want := w.source.asked[0]
+	want.Before = readstate.EventCursor{At: last.At, ID: last.ID}
+	require.Equal(t, want, w.source.asked[1])
+	require.Contains(t, w.page("/console/journal"), "Name a user, a group, or both.")
+	require.Len(t, w.source.asked, 2)
+}
+
+// Lists lead to their next page, and back to the first.
+func TestListsHavePages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	id := escaped(hostile)
+	for path, page := range map[string]string{
+		"/v1/users": "/console/users?prefix=a%26b", "/v1/groups": "/console/groups?prefix=a%26b",
+		"/v1/users/" + id + "/groups":                     "/console/user?id=" + url.QueryEscape(hostile),
+		"/v1/groups/" + id + "/users":                     "/console/group?id=" + url.QueryEscape(hostile),
+		"/v1/users/" + id + "/groups/" + id + "/receipts": "/console/pair?user=" + url.QueryEscape(hostile) + "&group=" + url.QueryEscape(hostile),
+	} {
+		answer := w.answers[path].(map[string]any)
+		answer["nextCursor"] = "c+/=&"
+		require.Contains(t, html.UnescapeString(w.page(page)), page+"&cursor=c%2B%2F%3D%26", path)
+		w.asked = nil
+		require.Contains(t, html.UnescapeString(w.page(page+"&cursor=c%2B%2F%3D%26")), `href="`+page+`">First page`, path)
+		found := false
+		for _, r := range w.asked {
+			found = found || r.URL.EscapedPath() == path && r.URL.Query().Get("cursor") == "c+/=&"
+		}
+		require.True(t, found, path)
+	}
 }

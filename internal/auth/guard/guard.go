@@ -63,7 +63,7 @@ func New(options Options) *Guard {
 		burst: int(max(1, math.Ceil(options.Limit))), now: options.Now, logger: options.Logger,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "readmark_api_requests_total",
-			Help: "Requests to /v1 that were answered, by the name of their API key (none: without a valid one; other: beyond " +
+			Help: "Requests to /v1, and for what the console shows beside it, that were answered, by the name of their API key (none: without a valid one; other: beyond " +
 				"the first 100 names) and the status code of the answer.",
 		}, []string{"key", "code"}),
 		accounts: map[string]*account{},
