@@ -49,13 +49,14 @@ func (r *request) live() {
 		r.fail(err)
 		return
 	}
-	if len(asked) > 0 {
-		page.Events += "?" + asked.Encode()
-	}
 	for name := range asked {
 		page.Filter[name] = asked.Get(name)
 	}
 	asked.Set("after", changes.NextCursor)
+	page.Events += "?" + asked.Encode() // it goes on where the list ends
+	if page.Begun && !page.Gone && len(changes.Items) < pageSize { // the list grows until it is full
+		asked.Set("after", r.query.Get("after"))
+	}
 	page.Refresh = Path + "/live?" + asked.Encode()
 	page.Items = changes.Items
 	r.render(http.StatusOK, "live", "Live", page)
@@ -63,8 +64,11 @@ func (r *request) live() {
 
 // events streams the feed to the live page, with the key of whoever looks.
 func (r *request) events() {
-	target := "/changes"
-	if asked := r.filter(); len(asked) > 0 {
+	target, asked := "/changes", r.filter()
+	if after := r.query.Get("after"); after != "" { // a stream that is resumed says so in a header, which goes before
+		asked.Set("after", after)
+	}
+	if len(asked) > 0 {
 		target += "?" + asked.Encode()
 	}
 	request, err := r.apiRequest(r.Request.Context(), http.MethodGet, target, nil)

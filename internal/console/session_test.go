@@ -1,11 +1,13 @@
 package console_test
 
 import (
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -245,14 +247,51 @@ func TestEvents(t *testing.T) {
 	keys := keyring{}
 	key := keys.add(t, auth.Grant{Name: "reader", Scopes: []auth.Scope{auth.ScopeRead}})
 	w := newWorld(t, keys)
-	answer := w.visit(http.MethodGet, "/console/events?userID=a%2Fb&types=&other=1", key, nil, "Last-Event-ID", "c9")
+	answer := w.visit(http.MethodGet, "/console/events?userID=a%2Fb&types=&other=1&after=c1", key, nil, "Last-Event-ID", "c9")
 	require.Equal(t, http.StatusOK, answer.Code)
 	asked := w.asked[0]
-	require.Equal(t, "/v1/changes?userID=a%2Fb", asked.URL.RequestURI())
+	require.Equal(t, "/v1/changes?after=c1&userID=a%2Fb", asked.URL.RequestURI())
 	require.Equal(t, "text/event-stream", asked.Header.Get("Accept"))
 	require.Equal(t, "c9", asked.Header.Get("Last-Event-ID"))
 	require.Equal(t, "Bearer "+key, asked.Header.Get("Authorization"))
 	require.Equal(t, http.StatusSeeOther, w.visit(http.MethodGet, "/console/events", "", nil).Code)
+}
+
+// Without scripts, the list of changes grows from where the page was loaded first until it is full, and goes on
+// from there; the stream begins where the list ends.
+func TestLiveList(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	addresses := func(path string) (refresh, events string) {
+		t.Helper()
+		page := html.UnescapeString(w.page(path))
+		_, after, found := strings.Cut(page, `<a class="button" href="`)
+		require.True(t, found)
+		refresh, _, _ = strings.Cut(after, `"`)
+		_, after, _ = strings.Cut(page, `data-events="`)
+		events, _, _ = strings.Cut(after, `"`)
+		return refresh, events
+	}
+	list := func(n int) {
+		changes := make([]any, n)
+		for i := range changes {
+			changes[i] = map[string]any{"cursor": "c", "type": "state.changed", "at": now().Format(time.RFC3339), "userID": "u", "groupID": "g"}
+		}
+		w.answers["/v1/changes"] = map[string]any{"items": changes, "nextCursor": "c2"}
+	}
+	list(0)
+	refresh, events := addresses("/console/live?userID=u")
+	require.Equal(t, "/console/live?after=c2&userID=u", refresh)
+	require.Equal(t, "/console/events?after=c2&userID=u", events)
+	list(49)
+	refresh, events = addresses("/console/live?after=c1")
+	require.Equal(t, "/console/live?after=c1", refresh)
+	require.Equal(t, "/console/events?after=c2", events)
+	list(50)
+	refresh, _ = addresses("/console/live?after=c1")
+	require.Equal(t, "/console/live?after=c2", refresh)
+	w.answers["/v1/changes"] = failing{http.StatusGone, "not kept"}
+	require.Equal(t, http.StatusGone, w.visit(http.MethodGet, "/console/live?after=c1", "", nil).Code)
 }
 
 // Where nobody is asked for a key there is nothing to sign in to.
