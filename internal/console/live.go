@@ -53,7 +53,7 @@ func (r *request) live() {
 		page.Filter[name] = asked.Get(name)
 	}
 	asked.Set("after", changes.NextCursor)
-	page.Events += "?" + asked.Encode() // it goes on where the list ends
+	page.Events += "?" + asked.Encode()                            // it goes on where the list ends
 	if page.Begun && !page.Gone && len(changes.Items) < pageSize { // the list grows until it is full
 		asked.Set("after", r.query.Get("after"))
 	}
