@@ -9,10 +9,10 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 # Where make install puts things, as GNU's conventions have it.
 PREFIX  ?= /usr/local
 DESTDIR ?=
-GO_DIRS := client cmd db docs internal migrations tools/bench tools/deploytest tools/release
+GO_DIRS := client cmd db docs internal migrations tools/bench tools/deploytest tools/release tools/sqllint
 # Each is a directory with a go.mod. All have the same go line, so that the Go which
 # builds Readmark runs its tools and tests, too: none is downloaded.
-MODULES := . client tools tools/bench tools/deploytest tools/release
+MODULES := . client tools tools/bench tools/deploytest tools/release tools/sqllint
 FUZZTIME ?= 30s
 # Go would spend most of the time on making inputs smaller.
 FUZZMIN := -fuzzminimizetime 1s
@@ -71,6 +71,7 @@ test: ## all tests but Docker's and the browser's, on a real PostgreSQL (TEST_DA
 	$(PGTEST) $(GO) test -timeout 30m ./...
 	$(GO) test -C client ./...
 	$(GO) test -C tools/bench ./...
+	$(test-sqllint)
 	$(test-deploy)
 
 test-race: ## the same with the race detector (needs a C compiler)
@@ -78,6 +79,11 @@ test-race: ## the same with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -C client -race ./...
 	CGO_ENABLED=1 $(GO) test -C tools/bench -race ./...
 	$(test-deploy)
+
+define test-sqllint
+	@if command -v "$$($(GO) env CC)" >/dev/null; then set -x; CGO_ENABLED=1 $(GO) test -C tools/sqllint ./...; \
+	else echo "the tests of tools/sqllint are left out: there is no C compiler"; fi
+endef
 
 # It is about files: the race detector would only make Helm's and Prometheus' libraries slow.
 define test-deploy
@@ -152,9 +158,16 @@ define generate-client
 	status=$$?; rm -f "$$older"; exit $$status
 endef
 
-verify: ## generated code, migrations, modules and formatting are as they should be
+# PostgreSQL's parser is written in C.
+define lint-sql
+	@if command -v "$$($(GO) env CC)" >/dev/null; then set -x; CGO_ENABLED=1 $(GO) run -C tools/sqllint . ../../queries ../../migrations; \
+	else echo "what Citus asks of the SQL is left unchecked: there is no C compiler"; fi
+endef
+
+verify: ## generated code, what Citus asks of the SQL, migrations, modules and formatting are as they should be
 	$(TOOL) sqlc diff
 	$(TOOL) sqlc vet
+	$(lint-sql)
 	$(GO) run ./internal/api/openapi | diff -u docs/openapi.json - || \
 		{ echo "docs/openapi.json is not what internal/api makes: run make generate"; exit 1; }
 	generated=$$(mktemp -d) && ( $(call generate-client,"$$generated") ) && diff -u client/internal/rest "$$generated"; \

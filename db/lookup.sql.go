@@ -271,7 +271,7 @@ func (q *Queries) LeaseLookups(ctx context.Context, db DBTX, arg LeaseLookupsPar
 const listMembersWithoutState = `-- name: ListMembersWithoutState :many
 SELECT wanted.user_id::text
 FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) AS wanted
-LEFT JOIN current_states AS s ON s.user_id = wanted.user_id AND s.group_id = $2
+LEFT JOIN current_states AS s ON s.user_id = wanted.user_id AND s.group_id = $2 AND s.user_id = ANY ($1::text[])
 WHERE s.user_id IS NULL
 ORDER BY wanted.user_id
 `

@@ -169,10 +169,12 @@ WHERE q.user_id = @user_id AND NOT EXISTS (
 );
 
 -- name: EraseLookupsOfGroup :execrows
+-- The rows of the journal lie on other nodes than those lookups: one step after the other.
+WITH later AS MATERIALIZED (
+    SELECT j.user_id FROM journal AS j WHERE j.group_id = @group_id::text AND j.received_at > @moment LIMIT 1
+)
 DELETE FROM lookups AS q
-WHERE q.group_id = @group_id::text AND NOT EXISTS (
-    SELECT 1 FROM journal AS j WHERE j.group_id = @group_id::text AND j.received_at > @moment
-);
+WHERE q.group_id = @group_id::text AND NOT EXISTS (SELECT 1 FROM later);
 
 -- name: EraseChecksOfUser :execrows
 DELETE FROM checks WHERE user_id = @user_id;

@@ -115,7 +115,7 @@ WHERE user_id <> '';
 -- them, or that they left.
 SELECT wanted.user_id::text
 FROM (SELECT DISTINCT unnest(@user_ids::text[]) AS user_id) AS wanted
-LEFT JOIN current_states AS s ON s.user_id = wanted.user_id AND s.group_id = @group_id
+LEFT JOIN current_states AS s ON s.user_id = wanted.user_id AND s.group_id = @group_id AND s.user_id = ANY (@user_ids::text[])
 WHERE s.user_id IS NULL
 ORDER BY wanted.user_id;
 

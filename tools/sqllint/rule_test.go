@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Each rule finds what breaks it, and lets pass what does the same rightly.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	for rule, test := range map[string]struct{ wrong, right []string }{
+		"lock-many": {
+			wrong: []string{
+				"SELECT 1 FROM states WHERE user_id = ANY (@user_ids::text[]) FOR UPDATE",
+				"SELECT s.user_id FROM states AS s JOIN api_keys AS w ON w.name = s.user_id FOR NO KEY UPDATE OF s",
+				"WITH due AS (SELECT user_id FROM lookups WHERE due_at < now() LIMIT 5 FOR UPDATE SKIP LOCKED) DELETE FROM lookups AS l USING due WHERE l.user_id = due.user_id",
+			},
+			right: []string{
+				"SELECT 1 FROM states WHERE user_id = @user_id FOR UPDATE",
+				"SELECT 1 FROM api_keys FOR UPDATE",
+			},
+		},
+		"lateral-sum": {
+			wrong: []string{"SELECT u.id, b.n FROM api_keys AS u CROSS JOIN LATERAL (SELECT count(*) AS n FROM current_states AS s WHERE s.user_id = u.name) AS b"},
+			right: []string{
+				"SELECT s.user_id, count(*) FROM current_states AS s WHERE s.user_id = ANY (@user_ids::text[]) GROUP BY s.user_id",
+				"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT id FROM journal WHERE user_id = u.name LIMIT 1) AS j",
+			},
+		},
+		"bare-correlated": {
+			wrong: []string{"SELECT s.user_id FROM states AS s CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM lookups AS l WHERE l.user_id = s.user_id) AS pending) AS p"},
+			right: []string{"SELECT s.user_id FROM states AS s LEFT JOIN lookups AS l ON l.user_id = s.user_id"},
+		},
+		"anti-join": {
+			wrong: []string{
+				"SELECT q.user_id FROM lookups AS q WHERE NOT EXISTS (SELECT 1 FROM journal AS j WHERE j.group_id = q.group_id)",
+				"DELETE FROM lookups AS q WHERE q.group_id = @group_id AND NOT EXISTS (SELECT 1 FROM journal AS j WHERE j.group_id = @group_id)",
+				"SELECT s.user_id FROM states AS s LEFT JOIN checks AS c ON c.group_id = s.group_id WHERE c.user_id IS NULL",
+				"SELECT s.user_id FROM states AS s WHERE s.group_id NOT IN (SELECT c.group_id FROM checks AS c)",
+			},
+			right: []string{
+				"SELECT q.user_id FROM lookups AS q WHERE NOT EXISTS (SELECT 1 FROM journal AS j WHERE j.user_id = q.user_id)",
+				"DELETE FROM lookups AS q WHERE q.user_id = @user_id AND NOT EXISTS (SELECT 1 FROM journal AS j WHERE j.user_id = @user_id)",
+				"SELECT s.user_id FROM states AS s LEFT JOIN checks AS c ON c.user_id = s.user_id AND c.group_id = s.group_id WHERE c.user_id IS NULL",
+				"WITH later AS MATERIALIZED (SELECT 1 FROM journal WHERE group_id = @group_id) DELETE FROM lookups AS q WHERE q.group_id = @group_id AND NOT EXISTS (SELECT 1 FROM later)",
+			},
+		},
+		"unnest-any": {
+			wrong: []string{
+				"SELECT s.user_id FROM (SELECT unnest(@user_ids::text[]) AS user_id) AS w JOIN states AS s ON s.user_id = w.user_id",
+				"UPDATE lookups AS l SET due_at = now() FROM (SELECT unnest(@user_ids::text[]) AS user_id) AS w WHERE l.user_id = w.user_id",
+			},
+			right: []string{
+				"SELECT s.user_id FROM (SELECT unnest(@user_ids::text[]) AS user_id) AS w JOIN states AS s ON s.user_id = w.user_id WHERE s.user_id = ANY (@user_ids::text[])",
+				"SELECT s.user_id FROM (SELECT unnest(@group_ids::text[]) AS group_id) AS w JOIN states AS s ON s.group_id = w.group_id",
+			},
+		},
+		"one-subcommand": {
+			wrong: []string{"ALTER TABLE states ADD COLUMN a text, ADD COLUMN b text"},
+			right: []string{"ALTER TABLE states ADD COLUMN a text"},
+		},
+		"detach-concurrently": {
+			wrong: []string{
+				"ALTER TABLE journal DETACH PARTITION journal_20260101 CONCURRENTLY",
+				"ALTER TABLE journal DETACH PARTITION journal_20260101 FINALIZE",
+			},
+			right: []string{"ALTER TABLE journal DETACH PARTITION journal_20260101"},
+		},
+		"session-state": {
+			wrong: []string{"SET lock_timeout = 1", "LISTEN changed", "SELECT pg_advisory_lock(1)", "SELECT pg_catalog.pg_try_advisory_lock_shared(1)"},
+			right: []string{"SET LOCAL lock_timeout = 1", "SELECT pg_advisory_xact_lock(1)"},
+		},
+		"generic-plan": {
+			wrong: []string{"SET LOCAL plan_cache_mode = force_generic_plan"},
+			right: []string{"SET LOCAL enable_seqscan = off"},
+		},
+		"sql-function": {
+			wrong: []string{
+				"CREATE FUNCTION f(a text) RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM states WHERE user_id = a'",
+				"CREATE FUNCTION f(a text) RETURNS SETOF text LANGUAGE sql AS $$ SELECT user_id FROM current_states WHERE user_id = a $$",
+			},
+			right: []string{
+				"CREATE FUNCTION f(a bigint) RETURNS bigint LANGUAGE sql AS 'SELECT a + 1'",
+				"CREATE FUNCTION f(a bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$",
+			},
+		},
+		"key": {
+			wrong: []string{
+				"CREATE TABLE states (user_id text, group_id text, PRIMARY KEY (group_id, user_id))",
+				"CREATE TABLE checks (user_id text, id uuid PRIMARY KEY)",
+				"CREATE UNIQUE INDEX i ON journal (id)",
+			},
+			right: []string{
+				"CREATE TABLE states (user_id text, group_id text, PRIMARY KEY (user_id, group_id))",
+				"CREATE TABLE api_keys (id uuid PRIMARY KEY)",
+				"CREATE UNIQUE INDEX i ON journal (user_id, id)",
+				"CREATE INDEX i ON journal (id)",
+			},
+		},
+		"foreign-key": {
+			wrong: []string{
+				"ALTER TABLE states ADD CONSTRAINT f FOREIGN KEY (group_id) REFERENCES positions (group_id)",
+				"CREATE TABLE notes (user_id text REFERENCES states (user_id))",
+			},
+			right: []string{"CREATE TABLE notes (id uuid REFERENCES api_keys (id))"},
+		},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			for _, text := range test.wrong {
+				findings, err := check("\n-- name: X :exec\n" + text + ";\n")
+				require.NoError(t, err, text)
+				require.Len(t, findings, 1, text)
+				require.Equal(t, rule, findings[0].rule, text)
+				require.Equal(t, 3, findings[0].line, text)
+
+				findings, err = check("-- citus: " + rule + ": it is known\n" + text + ";\n")
+				require.NoError(t, err, text)
+				require.Empty(t, findings, "a reason is given: %s", text)
+			}
+			for _, text := range test.right {
+				findings, err := check(text)
+				require.NoError(t, err, text)
+				require.Empty(t, findings, text)
+			}
+		})
+	}
+	for rule := range queryRules() {
+		require.NotContains(t, statementRules(), rule)
+	}
+}
+
+// The project's own files pass, a file with a planted violation and one that cannot be parsed do not.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	found, err := run([]string{"../../queries", "../../migrations"}, &out)
+	require.NoError(t, err)
+	require.False(t, found, out.String())
+
+	dir := t.TempDir()
+	planted := filepath.Join(dir, "planted.sql")
+	require.NoError(t, os.WriteFile(planted, []byte("SELECT 1;\n\nSELECT pg_advisory_lock(1);\n"), 0o600))
+	found, err = run([]string{dir}, &out)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Contains(t, out.String(), planted+":3: session-state: a lock of the session")
+
+	require.NoError(t, os.WriteFile(planted, []byte("SELEC 1;"), 0o600))
+	_, err = run([]string{dir}, &out)
+	require.ErrorContains(t, err, "planted.sql")
+	_, err = run([]string{t.TempDir()}, &out)
+	require.ErrorContains(t, err, "there is no *.sql")
+	_, err = run(nil, &out)
+	require.Error(t, err)
+}
