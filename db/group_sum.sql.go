@@ -181,7 +181,7 @@ func (q *Queries) ListGroupIDs(ctx context.Context, db DBTX, arg ListGroupIDsPar
 const listGroupSums = `-- name: ListGroupSums :many
 SELECT g.group_id, g.users, g.users_with_unread, g.unread_count, g.max_unread, g.exact, g.last_read_at, g.summed_at
 FROM group_sums AS g
-WHERE g.group_id > $1::text AND g.group_id >= $2::text AND ($3::text = '' OR g.group_id < $3)
+WHERE g.group_id > $1::text AND g.group_id >= $2::text AND g.group_id < $3::text
 ORDER BY g.group_id
 LIMIT $4
 `
@@ -193,7 +193,7 @@ type ListGroupSumsParams struct {
 	MaxRows      int32
 }
 
-// In key order: from from_group_id on and, where to_group_id is given, before it.
+// In key order, from from_group_id on and before to_group_id.
 func (q *Queries) ListGroupSums(ctx context.Context, db DBTX, arg ListGroupSumsParams) ([]GroupSum, error) {
 	rows, err := db.Query(ctx, listGroupSums,
 		arg.AfterGroupID,
@@ -233,12 +233,57 @@ SELECT g.group_id, g.users, g.users_with_unread, g.unread_count, g.max_unread, g
 FROM group_sums AS g
 WHERE g.unread_count <= $1::bigint
   AND (g.unread_count < $1 OR g.group_id > $2::text)
-  AND g.group_id >= $3::text AND ($4::text = '' OR g.group_id < $4)
+ORDER BY g.unread_count DESC, g.group_id
+LIMIT $3
+`
+
+type ListGroupSumsOrderedByUnreadParams struct {
+	AfterUnreadCount int64
+	AfterGroupID     string
+	MaxRows          int32
+}
+
+// The largest count first, of all groups.
+func (q *Queries) ListGroupSumsOrderedByUnread(ctx context.Context, db DBTX, arg ListGroupSumsOrderedByUnreadParams) ([]GroupSum, error) {
+	rows, err := db.Query(ctx, listGroupSumsOrderedByUnread, arg.AfterUnreadCount, arg.AfterGroupID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []GroupSum{}
+	for rows.Next() {
+		var i GroupSum
+		if err := rows.Scan(
+			&i.GroupID,
+			&i.Users,
+			&i.UsersWithUnread,
+			&i.UnreadCount,
+			&i.MaxUnread,
+			&i.Exact,
+			&i.LastReadAt,
+			&i.SummedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSomeGroupSumsOrderedByUnread = `-- name: ListSomeGroupSumsOrderedByUnread :many
+SELECT g.group_id, g.users, g.users_with_unread, g.unread_count, g.max_unread, g.exact, g.last_read_at, g.summed_at
+FROM group_sums AS g
+WHERE g.unread_count <= $1::bigint
+  AND (g.unread_count < $1 OR g.group_id > $2::text)
+  AND g.group_id >= $3::text AND g.group_id < $4::text
 ORDER BY g.unread_count DESC, g.group_id
 LIMIT $5
 `
 
-type ListGroupSumsOrderedByUnreadParams struct {
+type ListSomeGroupSumsOrderedByUnreadParams struct {
 	AfterUnreadCount int64
 	AfterGroupID     string
 	FromGroupID      string
@@ -246,9 +291,9 @@ type ListGroupSumsOrderedByUnreadParams struct {
 	MaxRows          int32
 }
 
-// The same, the largest count first.
-func (q *Queries) ListGroupSumsOrderedByUnread(ctx context.Context, db DBTX, arg ListGroupSumsOrderedByUnreadParams) ([]GroupSum, error) {
-	rows, err := db.Query(ctx, listGroupSumsOrderedByUnread,
+// The same of the groups from from_group_id on and before to_group_id. It reads these, or passes others over.
+func (q *Queries) ListSomeGroupSumsOrderedByUnread(ctx context.Context, db DBTX, arg ListSomeGroupSumsOrderedByUnreadParams) ([]GroupSum, error) {
+	rows, err := db.Query(ctx, listSomeGroupSumsOrderedByUnread,
 		arg.AfterUnreadCount,
 		arg.AfterGroupID,
 		arg.FromGroupID,

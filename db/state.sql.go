@@ -669,7 +669,7 @@ WITH RECURSIVE walk AS (
     (
         SELECT s.user_id, 1 AS n
         FROM states AS s
-        WHERE s.user_id > $1::text AND s.user_id >= $2::text AND ($3::text = '' OR s.user_id < $3)
+        WHERE s.user_id > $1::text AND s.user_id >= $2::text AND s.user_id < $3::text
         ORDER BY s.user_id
         LIMIT 1
     )
@@ -678,7 +678,7 @@ WITH RECURSIVE walk AS (
         (
             SELECT s.user_id
             FROM states AS s
-            WHERE s.user_id > w.user_id AND ($3 = '' OR s.user_id < $3)
+            WHERE s.user_id > w.user_id AND s.user_id < $3
             ORDER BY s.user_id
             LIMIT 1
         ),
@@ -699,8 +699,8 @@ type ListUserIDsParams struct {
 	MaxRows     int64
 }
 
-// The next users that have, or had, a state, in key order: from from_user_id on and, where to_user_id is given,
-// before it. It goes from user to user, and reads none of their other states.
+// The next users that have, or had, a state, in key order, from from_user_id on and before to_user_id. It goes
+// from user to user, and reads none of their other states.
 func (q *Queries) ListUserIDs(ctx context.Context, db DBTX, arg ListUserIDsParams) ([]string, error) {
 	rows, err := db.Query(ctx, listUserIDs,
 		arg.AfterUserID,

@@ -4,20 +4,29 @@
 SELECT w.right_until FROM group_sum_work AS w WHERE w.id = 1;
 
 -- name: ListGroupSums :many
--- In key order: from from_group_id on and, where to_group_id is given, before it.
+-- In key order, from from_group_id on and before to_group_id.
 SELECT g.group_id, g.users, g.users_with_unread, g.unread_count, g.max_unread, g.exact, g.last_read_at, g.summed_at
 FROM group_sums AS g
-WHERE g.group_id > @after_group_id::text AND g.group_id >= @from_group_id::text AND (@to_group_id::text = '' OR g.group_id < @to_group_id)
+WHERE g.group_id > @after_group_id::text AND g.group_id >= @from_group_id::text AND g.group_id < @to_group_id::text
 ORDER BY g.group_id
 LIMIT @max_rows;
 
 -- name: ListGroupSumsOrderedByUnread :many
--- The same, the largest count first.
+-- The largest count first, of all groups.
 SELECT g.group_id, g.users, g.users_with_unread, g.unread_count, g.max_unread, g.exact, g.last_read_at, g.summed_at
 FROM group_sums AS g
 WHERE g.unread_count <= @after_unread_count::bigint
   AND (g.unread_count < @after_unread_count OR g.group_id > @after_group_id::text)
-  AND g.group_id >= @from_group_id::text AND (@to_group_id::text = '' OR g.group_id < @to_group_id)
+ORDER BY g.unread_count DESC, g.group_id
+LIMIT @max_rows;
+
+-- name: ListSomeGroupSumsOrderedByUnread :many
+-- The same of the groups from from_group_id on and before to_group_id. It reads these, or passes others over.
+SELECT g.group_id, g.users, g.users_with_unread, g.unread_count, g.max_unread, g.exact, g.last_read_at, g.summed_at
+FROM group_sums AS g
+WHERE g.unread_count <= @after_unread_count::bigint
+  AND (g.unread_count < @after_unread_count OR g.group_id > @after_group_id::text)
+  AND g.group_id >= @from_group_id::text AND g.group_id < @to_group_id::text
 ORDER BY g.unread_count DESC, g.group_id
 LIMIT @max_rows;
 

@@ -330,13 +330,13 @@ LIMIT @max_rows;
 DELETE FROM states WHERE user_id = @user_id AND group_id = @group_id;
 
 -- name: ListUserIDs :many
--- The next users that have, or had, a state, in key order: from from_user_id on and, where to_user_id is given,
--- before it. It goes from user to user, and reads none of their other states.
+-- The next users that have, or had, a state, in key order, from from_user_id on and before to_user_id. It goes
+-- from user to user, and reads none of their other states.
 WITH RECURSIVE walk AS (
     (
         SELECT s.user_id, 1 AS n
         FROM states AS s
-        WHERE s.user_id > @after_user_id::text AND s.user_id >= @from_user_id::text AND (@to_user_id::text = '' OR s.user_id < @to_user_id)
+        WHERE s.user_id > @after_user_id::text AND s.user_id >= @from_user_id::text AND s.user_id < @to_user_id::text
         ORDER BY s.user_id
         LIMIT 1
     )
@@ -345,7 +345,7 @@ WITH RECURSIVE walk AS (
         (
             SELECT s.user_id
             FROM states AS s
-            WHERE s.user_id > w.user_id AND (@to_user_id = '' OR s.user_id < @to_user_id)
+            WHERE s.user_id > w.user_id AND s.user_id < @to_user_id
             ORDER BY s.user_id
             LIMIT 1
         ),

@@ -39,14 +39,19 @@ func (r *Reader) GroupSums(ctx context.Context, page readstate.GroupPage) (list 
 }
 
 func (r *Reader) listGroupSums(ctx context.Context, page *readstate.GroupPage) ([]db.GroupSum, error) {
-	from, to := page.Prefix, prefixEnd(page.Prefix)
-	if page.Order == readstate.OrderUnread {
-		unread, _ := begin(page.After)
+	unread, _ := begin(page.After)
+	switch {
+	case page.Order != readstate.OrderUnread:
+		return r.queries.ListGroupSums(ctx, r.reads, db.ListGroupSumsParams{
+			AfterGroupID: page.After.Key, FromGroupID: page.Prefix, ToGroupID: endOf(page.Prefix), MaxRows: page.Limit,
+		})
+	case page.Prefix == "": // a plan for any prefix could read all groups
 		return r.queries.ListGroupSumsOrderedByUnread(ctx, r.reads, db.ListGroupSumsOrderedByUnreadParams{
-			AfterUnreadCount: unread, AfterGroupID: page.After.Key, FromGroupID: from, ToGroupID: to, MaxRows: page.Limit,
+			AfterUnreadCount: unread, AfterGroupID: page.After.Key, MaxRows: page.Limit,
+		})
+	default:
+		return r.queries.ListSomeGroupSumsOrderedByUnread(ctx, r.reads, db.ListSomeGroupSumsOrderedByUnreadParams{
+			AfterUnreadCount: unread, AfterGroupID: page.After.Key, FromGroupID: page.Prefix, ToGroupID: endOf(page.Prefix), MaxRows: page.Limit,
 		})
 	}
-	return r.queries.ListGroupSums(ctx, r.reads, db.ListGroupSumsParams{
-		AfterGroupID: page.After.Key, FromGroupID: from, ToGroupID: to, MaxRows: page.Limit,
-	})
 }

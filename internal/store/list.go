@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"readmark/db"
@@ -13,7 +14,7 @@ import (
 func (r *Reader) UserIDs(ctx context.Context, page readstate.KeyPage) (list []string, err error) {
 	err = r.read(ctx, func(ctx context.Context) error {
 		list, err = r.queries.ListUserIDs(ctx, r.reads, db.ListUserIDsParams{
-			AfterUserID: page.After, FromUserID: page.Prefix, ToUserID: prefixEnd(page.Prefix), MaxRows: int64(page.Limit),
+			AfterUserID: page.After, FromUserID: page.Prefix, ToUserID: endOf(page.Prefix), MaxRows: int64(page.Limit),
 		})
 		return err
 	})
@@ -21,6 +22,15 @@ func (r *Reader) UserIDs(ctx context.Context, page readstate.KeyPage) (list []st
 		return nil, fmt.Errorf("list users: %w", translate(err))
 	}
 	return list, nil
+}
+
+// endOf gives a bound below which all IDs with a prefix are, and none behind them: a bound that is always there is one
+// for the index, whatever the plan.
+func endOf(prefix string) string {
+	if end := prefixEnd(prefix); end != "" {
+		return end
+	}
+	return strings.Repeat(string(utf8.MaxRune), readstate.MaxIDBytes/utf8.UTFMax+1)
 }
 
 // prefixEnd gives the first text behind all that begin with a prefix; "" where there is none, and for the
