@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,6 +34,8 @@ type Reader struct {
 	queries *db.Queries
 	states  *coalesce.Batcher[*question[readstate.Pair, readstate.State]]
 	badges  *coalesce.Batcher[*question[string, readstate.Badge]]
+	// newestFrom is the arrival of the oldest of the events that NewestEvents gave last.
+	newestFrom atomic.Pointer[time.Time]
 }
 
 // source decides on what may be read from.

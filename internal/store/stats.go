@@ -26,8 +26,8 @@ var newestAges = []time.Duration{
 }
 
 // NewestEvents gives what callbacks have told last, the newest first. Of a message ReadSeq is above 0 where it was
-// stored. The journal has no index in the order of arrival, only one that leaves out what is older: it looks at the
-// last second first, and further back where that is not enough.
+// stored. The journal has no index in the order of arrival, only one that leaves out what is older: so it looks at what
+// came since the last call's events first, or at the last second, and further back where that is not enough.
 func (r *Reader) NewestEvents(ctx context.Context, now time.Time, limit int32) (list []readstate.Event, err error) {
 	err = r.read(ctx, func(ctx context.Context) error {
 		list, err = r.newestEvents(ctx, now, limit)
@@ -36,18 +36,27 @@ func (r *Reader) NewestEvents(ctx context.Context, now time.Time, limit int32) (
 	if err != nil {
 		return nil, fmt.Errorf("list newest events: %w", translate(err))
 	}
+	if len(list) == int(limit) {
+		r.newestFrom.Store(&list[limit-1].At)
+	}
 	return list, nil
 }
 
-func (r *Reader) newestEvents(ctx context.Context, now time.Time, limit int32) ([]readstate.Event, error) {
+func (r *Reader) newestEvents(ctx context.Context, now time.Time, limit int32) (found []readstate.Event, err error) {
+	ages := newestAges
+	if from := r.newestFrom.Load(); from != nil && from.Before(now) {
+		ages = append([]time.Duration{now.Sub(*from)}, ages...)
+	}
 	// Up to the age few there are not enough, and up to the age many more than are looked at: the newest may not be
 	// among these.
 	var few, many time.Duration
-	var found []readstate.Event
-	for tried := range len(newestAges) + narrowings {
+	for range len(newestAges) + narrowings {
 		age := few + (many-few)/2
 		if many == 0 {
-			age = newestAges[tried]
+			age, ages = ages[0], ages[1:]
+		}
+		if age <= few {
+			continue
 		}
 		rows, err := r.queries.ListEventsFrom(ctx, r.reads, db.ListEventsFromParams{FromAt: now.Add(-age), MaxFound: foundEvents, MaxRows: limit})
 		if err != nil {
