@@ -64,7 +64,9 @@ func TestUserIDsDoNotScan(t *testing.T) {
 	_, err := pgtest.Connect(t, url).Exec(t.Context(), "VACUUM ANALYZE states")
 	require.NoError(t, err)
 	for _, params := range []db.ListUserIDsParams{
-		{ToUserID: "~", MaxRows: 10}, {AfterUserID: "u0020", ToUserID: "~", MaxRows: 10}, {FromUserID: "u001", ToUserID: "u002", MaxRows: 1000},
+		{ToUserID: "~", MaxRows: 10},
+		{AfterUserID: "u0020", ToUserID: "~", MaxRows: 10},
+		{FromUserID: "u001", ToUserID: "u002", MaxRows: 1000},
 		{FromUserID: "a", ToUserID: "b", MaxRows: 10},
 	} {
 		rows := s.RowsRead(t, func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
