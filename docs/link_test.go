@@ -61,9 +61,6 @@ func TestLinks(t *testing.T) {
 			if target == "" {
 				path = file
 			}
-			if filepath.Base(filepath.Dir(path)) == "images" && !exists("images") {
-				continue // `make screenshots` makes them
-			}
 			if !exists(path) {
 				t.Errorf("%s: %s leads nowhere", file, found[1])
 				continue
