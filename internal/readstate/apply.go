@@ -241,11 +241,12 @@ func (a *applying) walk(steps []step) {
 		if entry.Kind == EventMessage {
 			a.see(&entry)
 		}
+		fresh := s.stored == nil || entry.Result != s.stored.Result
 		switch {
 		case s.stored == nil:
 			a.lookUp(&entry, message)
 			a.out.Inserted = append(a.out.Inserted, entry)
-		case entry.Result != s.stored.Result:
+		case fresh:
 			a.out.Corrected = append(a.out.Corrected, entry)
 		default:
 			entry.RecordedAt = s.stored.RecordedAt
@@ -256,7 +257,7 @@ func (a *applying) walk(steps []step) {
 		}
 		if s.UserID != "" && s.GroupID != "" {
 			state := a.state(entry.Pair())
-			state.observe(&entry)
+			state.observe(&entry, fresh)
 			a.states[state.Pair] = state
 		}
 	}

@@ -102,8 +102,9 @@ func (s *ReadState) estimated() bool {
 
 // observe takes what an event and its result say of the pair. Observing an event again
 // changes nothing. The order of events makes no difference, as long as those that follow a
-// snapshot which allows a decrease are observed, again, after it.
-func (s *ReadState) observe(e *Entry) {
+// snapshot which allows a decrease are observed, again, after it. fresh says that the event or its
+// result is new to the state, so that those are.
+func (s *ReadState) observe(e *Entry, fresh bool) {
 	switch {
 	case e.Kind == EventJoined:
 		s.JoinedAt = later(s.JoinedAt, e.At)
@@ -116,7 +117,7 @@ func (s *ReadState) observe(e *Entry) {
 	case e.Kind == EventUnmuted:
 		s.UnmutedAt = later(s.UnmutedAt, e.At)
 	case e.Kind == EventSnapshot, e.Kind == EventMessage && e.ReadSeq > 0:
-		s.Exact.observe(e)
+		s.Exact.observe(e, fresh)
 	case e.HasRead:
 		s.Estimate.observe(e)
 	default:
@@ -157,7 +158,7 @@ func (r *Estimate) observe(e *Entry) {
 	r.ByMessage, r.ContentType = e.Kind == EventMessage, e.ContentType
 }
 
-func (r *ExactRead) observe(e *Entry) {
+func (r *ExactRead) observe(e *Entry, fresh bool) {
 	r.FirstAt = earlier(r.FirstAt, e.At)
 	if e.At.After(r.At) {
 		r.At, r.ByMessage = e.At, e.Kind == EventMessage
@@ -168,7 +169,7 @@ func (r *ExactRead) observe(e *Entry) {
 		r.SnapshotAt, r.SnapshotID, r.SaidSeq = e.At, e.ID, e.ReadSeq
 		r.Capped, r.MaxSeqCap = e.Own, when(e.Own, e.MaxSeq)
 	}
-	if e.At.Equal(r.ResetAt) && e.Compare(&Event{At: r.ResetAt, ID: r.ResetID}) < 0 {
+	if fresh && e.At.Equal(r.ResetAt) && e.Compare(&Event{At: r.ResetAt, ID: r.ResetID}) < 0 {
 		// It is late, so that the event that has reset is observed again after it.
 		r.reset(e.At.Add(-time.Microsecond), lastID())
 	}

@@ -52,7 +52,7 @@ func (p *Past) until(at time.Time) time.Time {
 func (p *Past) AddEntry(e Entry) {
 	s := p.then[e.Pair()]
 	s.Pair = e.Pair()
-	s.observe(&e)
+	s.observe(&e, true)
 	p.then[s.Pair] = s
 }
 

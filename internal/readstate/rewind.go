@@ -8,7 +8,7 @@ import "time"
 func (s *ReadState) Rewind(latest, from time.Time, journal []Entry, whole bool) ReadState {
 	made := ReadState{Pair: s.Pair}
 	for i := range journal {
-		made.observe(&journal[i])
+		made.observe(&journal[i], true)
 	}
 	if whole {
 		return made

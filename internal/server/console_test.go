@@ -50,11 +50,12 @@ func TestRootPath(t *testing.T) {
 func TestConsoleIsNoCallback(t *testing.T) {
 	t.Parallel()
 	f := newConsoleFixture("")
-	for _, path := range []string{"/console/callbackAfterGroupMsgReadCommand", "/console/x/callbackAfterGroupMsgReadCommand", "/console"} {
+	for _, path := range []string{"/console/callbackAfterGroupMsgReadCommand", "/console/x/callbackAfterGroupMsgReadCommand"} {
 		answer := f.do(http.MethodPost, path, documentedBody)
 		require.Equal(t, http.StatusNotFound, answer.Code, path)
 		require.Contains(t, answer.Body.String(), "There is no such page", path)
 	}
+	require.Equal(t, http.StatusMethodNotAllowed, f.do(http.MethodPost, "/console", documentedBody).Code)
 	require.Empty(t, f.sink.events)
 	require.Empty(t, f.sink.rejected)
 	require.Equal(t, http.StatusOK, f.do(http.MethodPost, "/consolex/callbackAfterGroupMsgReadCommand", documentedBody).Code)
