@@ -155,8 +155,12 @@ func TestKeyboard(t *testing.T) {
 	b.eventually("the field has the focus", func() bool { return evaluate[string](b, focused) == "key" })
 	b.press(key, kb.Enter)
 	b.at("/console/users")
-	b.press(kb.Tab)
-	require.Equal(t, "Skip to the content", evaluate[string](b, focused))
+	b.eventually("the tab key leads to the skip link first", func() bool {
+		if evaluate[bool](b, "document.activeElement === document.body") { // a key that comes while the page does is lost
+			b.press(kb.Tab)
+		}
+		return evaluate[string](b, focused) == "Skip to the content"
+	})
 	b.press(kb.Enter)
 	b.eventually("the content has the focus", func() bool { return evaluate[string](b, "document.activeElement.id") == "main" })
 	b.tabTo("prefix")
