@@ -10,6 +10,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +32,7 @@ func main() {
 // run looks at the *.sql files of directories, in order, and reports whether anything was found.
 func run(dirs []string, out io.Writer) (found bool, err error) {
 	if len(dirs) == 0 {
-		return false, fmt.Errorf("name the directories to look at")
+		return false, errors.New("name the directories to look at")
 	}
 	for _, dir := range dirs {
 		files, err := filepath.Glob(filepath.Join(dir, "*.sql"))

@@ -18,8 +18,8 @@ type query struct {
 }
 
 // queries are all of a statement, the ones below others too.
-func queries(statement *pg.Node) (list []query, ctes map[string]bool) {
-	ctes = map[string]bool{}
+func queries(statement *pg.Node) (list []query) {
+	ctes := map[string]bool{}
 	walk(statement, func(m proto.Message) bool {
 		if c, is := m.(*pg.CommonTableExpr); is {
 			ctes[c.Ctename] = true
@@ -44,7 +44,7 @@ func queries(statement *pg.Node) (list []query, ctes map[string]bool) {
 		list = append(list, q)
 		return true
 	})
-	return list, ctes
+	return list
 }
 
 func asNode(v *pg.RangeVar) *pg.Node { return &pg.Node{Node: &pg.Node_RangeVar{RangeVar: v}} }

@@ -57,7 +57,7 @@ func check(text string) (list []finding, err error) {
 			why, found := look(raw.Stmt)
 			add(rule, why, found)
 		}
-		all, _ := queries(raw.Stmt)
+		all := queries(raw.Stmt)
 		for i := range all {
 			for rule, look := range queryRules() {
 				why, found := look(&all[i])
@@ -156,7 +156,7 @@ func sqlFunction(node *pg.Node) (string, bool) {
 		return "its body cannot be parsed: " + err.Error(), true
 	}
 	for _, raw := range tree.Stmts {
-		all, _ := queries(raw.Stmt)
+		all := queries(raw.Stmt)
 		for i := range all {
 			if tables := all[i].tables(); len(tables) > 0 {
 				return "a function in SQL over " + tables[0].table + ": a query, or work in Go", true
