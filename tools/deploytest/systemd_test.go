@@ -161,7 +161,7 @@ func TestUnitEnvironment(t *testing.T) {
 	t.Parallel()
 	text := regexp.MustCompile(`(?m)^#(READMARK_)`).ReplaceAllString(read(t, "systemd", "readmark.env"), "$1")
 	environment := sourced(t, text)
-	require.Len(t, environment, 5)
+	require.Len(t, environment, 6)
 	const awkward = "postgres://readmark:a%23b$HOME;`c`@db/readmark?sslmode=require&application_name=im#1"
 	example := environment["READMARK_DATABASE_URL"]
 	require.Contains(t, example, "&", "what a shell would end a command at")
