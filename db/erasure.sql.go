@@ -100,20 +100,20 @@ WITH gone AS (
         ORDER BY o.received_at, o.id
         LIMIT $3
     )
-    RETURNING j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed, j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own, j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at, j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from, j.group_dismissed_at
+    RETURNING j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed, j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own, j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at, j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from, j.group_dismissed_at
 ),
 kept AS (
     INSERT INTO journal (
         user_id, received_at, id, recorded_at, kind, group_id, read_seq, max_seq, confirmed, restarted, own_max_seq, content_type, message_id,
         sent_at, own, never_stored, group_max_seq, group_max_seq_time, group_unsequenced, group_unsequenced_since,
-        group_unsequenced_at, group_base_seq, group_covered_until, group_seq_gap_at, group_doubted_at, group_restarted_at,
+        group_unsequenced_at, group_base_seq, group_seq_gap_at, group_doubted_at, group_restarted_at,
         group_restarted_from, group_dismissed_at
     )
     SELECT
         '', g.received_at, g.id, g.recorded_at, g.kind, g.group_id,
         CASE g.kind WHEN 'snapshot' THEN 0 ELSE g.read_seq END, g.max_seq, g.confirmed, g.restarted, g.own_max_seq, g.content_type, g.message_id,
         g.sent_at, g.own, g.never_stored, g.group_max_seq, g.group_max_seq_time, g.group_unsequenced, g.group_unsequenced_since,
-        g.group_unsequenced_at, g.group_base_seq, g.group_covered_until, g.group_seq_gap_at, g.group_doubted_at, g.group_restarted_at,
+        g.group_unsequenced_at, g.group_base_seq, g.group_seq_gap_at, g.group_doubted_at, g.group_restarted_at,
         g.group_restarted_from, g.group_dismissed_at
     FROM gone AS g
     WHERE g.kind IN ('message', 'snapshot', 'joined', 'left')

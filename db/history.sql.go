@@ -16,7 +16,7 @@ const listEventsByGroup = `-- name: ListEventsByGroup :many
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = $1::text
@@ -80,7 +80,6 @@ func (q *Queries) ListEventsByGroup(ctx context.Context, db DBTX, arg ListEvents
 			&i.GroupUnsequencedSince,
 			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
-			&i.GroupCoveredUntil,
 			&i.GroupSeqGapAt,
 			&i.GroupDoubtedAt,
 			&i.GroupRestartedAt,
@@ -101,7 +100,7 @@ const listEventsByUser = `-- name: ListEventsByUser :many
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = $1
@@ -169,7 +168,6 @@ func (q *Queries) ListEventsByUser(ctx context.Context, db DBTX, arg ListEventsB
 			&i.GroupUnsequencedSince,
 			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
-			&i.GroupCoveredUntil,
 			&i.GroupSeqGapAt,
 			&i.GroupDoubtedAt,
 			&i.GroupRestartedAt,

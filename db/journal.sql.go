@@ -25,7 +25,6 @@ UPDATE journal AS j SET
     group_unsequenced_since = n.group_unsequenced_since,
     group_unsequenced_at = n.group_unsequenced_at,
     group_base_seq = n.group_base_seq,
-    group_covered_until = n.group_covered_until,
     group_seq_gap_at = n.group_seq_gap_at,
     group_doubted_at = n.group_doubted_at,
     group_restarted_at = n.group_restarted_at,
@@ -46,12 +45,11 @@ FROM (
         unnest($13::timestamp with time zone[]) AS group_unsequenced_since,
         unnest($14::timestamp with time zone[]) AS group_unsequenced_at,
         unnest($15::int8[]) AS group_base_seq,
-        unnest($16::timestamp with time zone[]) AS group_covered_until,
-        unnest($17::timestamp with time zone[]) AS group_seq_gap_at,
-        unnest($18::timestamp with time zone[]) AS group_doubted_at,
-        unnest($19::timestamp with time zone[]) AS group_restarted_at,
-        unnest($20::int8[]) AS group_restarted_from,
-        unnest($21::timestamp with time zone[]) AS group_dismissed_at
+        unnest($16::timestamp with time zone[]) AS group_seq_gap_at,
+        unnest($17::timestamp with time zone[]) AS group_doubted_at,
+        unnest($18::timestamp with time zone[]) AS group_restarted_at,
+        unnest($19::int8[]) AS group_restarted_from,
+        unnest($20::timestamp with time zone[]) AS group_dismissed_at
 ) AS n
 WHERE j.user_id = ANY ($2::text[]) AND j.received_at >= $3::timestamptz
   AND j.user_id = n.user_id AND j.received_at = n.received_at AND j.id = n.id
@@ -73,7 +71,6 @@ type CorrectEntriesParams struct {
 	GroupUnsequencedSinces []*time.Time
 	GroupUnsequencedAts    []*time.Time
 	GroupBaseSeqs          []*int64
-	GroupCoveredUntils     []*time.Time
 	GroupSeqGapAts         []*time.Time
 	GroupDoubtedAts        []*time.Time
 	GroupRestartedAts      []*time.Time
@@ -99,7 +96,6 @@ func (q *Queries) CorrectEntries(ctx context.Context, db DBTX, arg CorrectEntrie
 		arg.GroupUnsequencedSinces,
 		arg.GroupUnsequencedAts,
 		arg.GroupBaseSeqs,
-		arg.GroupCoveredUntils,
 		arg.GroupSeqGapAts,
 		arg.GroupDoubtedAts,
 		arg.GroupRestartedAts,
@@ -138,7 +134,7 @@ const getEstimateBefore = `-- name: GetEstimateBefore :one
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = $1 AND j.group_id = $2::text AND j.received_at <= $3::timestamptz
@@ -190,7 +186,6 @@ func (q *Queries) GetEstimateBefore(ctx context.Context, db DBTX, arg GetEstimat
 		&i.GroupUnsequencedSince,
 		&i.GroupUnsequencedAt,
 		&i.GroupBaseSeq,
-		&i.GroupCoveredUntil,
 		&i.GroupSeqGapAt,
 		&i.GroupDoubtedAt,
 		&i.GroupRestartedAt,
@@ -204,7 +199,7 @@ const insertEntries = `-- name: InsertEntries :exec
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, confirmed, restarted, own_max_seq,
     allow_read_decrease, content_type, message_id, sent_at, read_position, before_base_seq, own, never_stored, group_max_seq,
-    group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq, group_covered_until,
+    group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq,
     group_seq_gap_at, group_doubted_at, group_restarted_at, group_restarted_from, group_dismissed_at
 )
 SELECT
@@ -237,9 +232,8 @@ SELECT
     unnest($27::timestamp with time zone[]),
     unnest($28::timestamp with time zone[]),
     unnest($29::timestamp with time zone[]),
-    unnest($30::timestamp with time zone[]),
-    unnest($31::int8[]),
-    unnest($32::timestamp with time zone[])
+    unnest($30::int8[]),
+    unnest($31::timestamp with time zone[])
 ON CONFLICT (user_id, received_at, id) DO NOTHING
 `
 
@@ -270,7 +264,6 @@ type InsertEntriesParams struct {
 	GroupUnsequencedSinces []*time.Time
 	GroupUnsequencedAts    []*time.Time
 	GroupBaseSeqs          []*int64
-	GroupCoveredUntils     []*time.Time
 	GroupSeqGapAts         []*time.Time
 	GroupDoubtedAts        []*time.Time
 	GroupRestartedAts      []*time.Time
@@ -307,7 +300,6 @@ func (q *Queries) InsertEntries(ctx context.Context, db DBTX, arg InsertEntriesP
 		arg.GroupUnsequencedSinces,
 		arg.GroupUnsequencedAts,
 		arg.GroupBaseSeqs,
-		arg.GroupCoveredUntils,
 		arg.GroupSeqGapAts,
 		arg.GroupDoubtedAts,
 		arg.GroupRestartedAts,
@@ -447,7 +439,7 @@ const listGroupJournal = `-- name: ListGroupJournal :many
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM (
     SELECT
@@ -515,7 +507,6 @@ func (q *Queries) ListGroupJournal(ctx context.Context, db DBTX, arg ListGroupJo
 			&i.GroupUnsequencedSince,
 			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
-			&i.GroupCoveredUntil,
 			&i.GroupSeqGapAt,
 			&i.GroupDoubtedAt,
 			&i.GroupRestartedAt,
@@ -611,7 +602,7 @@ const listPairJournal = `-- name: ListPairJournal :many
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = $1 AND j.received_at <= $2 AND j.group_id IS NOT NULL
@@ -664,7 +655,6 @@ func (q *Queries) ListPairJournal(ctx context.Context, db DBTX, arg ListPairJour
 			&i.GroupUnsequencedSince,
 			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
-			&i.GroupCoveredUntil,
 			&i.GroupSeqGapAt,
 			&i.GroupDoubtedAt,
 			&i.GroupRestartedAt,
@@ -685,11 +675,11 @@ const listPositionsAt = `-- name: ListPositionsAt :many
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM (SELECT unnest($1::text[]) AS group_id) AS w
 CROSS JOIN LATERAL (
-    SELECT user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, confirmed, restarted, own_max_seq, allow_read_decrease, content_type, message_id, sent_at, read_position, before_base_seq, own, never_stored, group_max_seq, group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq, group_covered_until, group_seq_gap_at, group_doubted_at, group_restarted_at, group_restarted_from, group_dismissed_at
+    SELECT user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, confirmed, restarted, own_max_seq, allow_read_decrease, content_type, message_id, sent_at, read_position, before_base_seq, own, never_stored, group_max_seq, group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq, group_seq_gap_at, group_doubted_at, group_restarted_at, group_restarted_from, group_dismissed_at
     FROM journal AS o
     WHERE o.group_id = w.group_id AND o.received_at > $2 AND o.group_unsequenced IS NOT NULL
     ORDER BY o.received_at, o.id
@@ -740,7 +730,6 @@ func (q *Queries) ListPositionsAt(ctx context.Context, db DBTX, arg ListPosition
 			&i.GroupUnsequencedSince,
 			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
-			&i.GroupCoveredUntil,
 			&i.GroupSeqGapAt,
 			&i.GroupDoubtedAt,
 			&i.GroupRestartedAt,

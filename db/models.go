@@ -320,7 +320,6 @@ type Journal struct {
 	GroupUnsequencedSince *time.Time
 	GroupUnsequencedAt    *time.Time
 	GroupBaseSeq          *int64
-	GroupCoveredUntil     *time.Time
 	GroupSeqGapAt         *time.Time
 	GroupDoubtedAt        *time.Time
 	GroupRestartedAt      *time.Time
@@ -343,8 +342,6 @@ type Position struct {
 	UnsequencedAt *time.Time
 	// The seq at which the number was zero, fixed by the first seq known: read positions of before are relative to it.
 	BaseSeq *int64
-	// Arrival of the event by which max_seq rose last: messages of before were counted against the rise.
-	CoveredUntil *time.Time
 	// Arrival of an event after which a seq is taken that nobody has named yet.
 	SeqGapAt *time.Time
 	// Moment of a snapshot that contradicts max_seq, until others support it.

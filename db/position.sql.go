@@ -23,7 +23,7 @@ func (q *Queries) AddPositions(ctx context.Context, db DBTX, groupIds []string) 
 }
 
 const listPositions = `-- name: ListPositions :many
-SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, covered_until, seq_gap_at,
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, seq_gap_at,
     doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY ($1::text[])
@@ -46,7 +46,6 @@ func (q *Queries) ListPositions(ctx context.Context, db DBTX, groupIds []string)
 			&i.UnsequencedSince,
 			&i.UnsequencedAt,
 			&i.BaseSeq,
-			&i.CoveredUntil,
 			&i.SeqGapAt,
 			&i.DoubtedAt,
 			&i.RestartedAt,
@@ -66,7 +65,7 @@ func (q *Queries) ListPositions(ctx context.Context, db DBTX, groupIds []string)
 }
 
 const lockPositions = `-- name: LockPositions :many
-SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, covered_until, seq_gap_at,
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, seq_gap_at,
     doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY ($1::text[])
@@ -92,7 +91,6 @@ func (q *Queries) LockPositions(ctx context.Context, db DBTX, groupIds []string)
 			&i.UnsequencedSince,
 			&i.UnsequencedAt,
 			&i.BaseSeq,
-			&i.CoveredUntil,
 			&i.SeqGapAt,
 			&i.DoubtedAt,
 			&i.RestartedAt,
@@ -119,7 +117,6 @@ UPDATE positions AS p SET
     unsequenced_since = n.unsequenced_since,
     unsequenced_at = n.unsequenced_at,
     base_seq = n.base_seq,
-    covered_until = n.covered_until,
     seq_gap_at = n.seq_gap_at,
     doubted_at = n.doubted_at,
     restarted_at = n.restarted_at,
@@ -136,14 +133,13 @@ FROM (
         unnest($5::timestamp with time zone[]) AS unsequenced_since,
         unnest($6::timestamp with time zone[]) AS unsequenced_at,
         unnest($7::int8[]) AS base_seq,
-        unnest($8::timestamp with time zone[]) AS covered_until,
-        unnest($9::timestamp with time zone[]) AS seq_gap_at,
-        unnest($10::timestamp with time zone[]) AS doubted_at,
-        unnest($11::timestamp with time zone[]) AS restarted_at,
-        unnest($12::int8[]) AS restarted_from,
-        unnest($13::timestamp with time zone[]) AS dismissed_at,
-        unnest($14::timestamp with time zone[]) AS moved_at,
-        unnest($15::timestamp with time zone[]) AS updated_at
+        unnest($8::timestamp with time zone[]) AS seq_gap_at,
+        unnest($9::timestamp with time zone[]) AS doubted_at,
+        unnest($10::timestamp with time zone[]) AS restarted_at,
+        unnest($11::int8[]) AS restarted_from,
+        unnest($12::timestamp with time zone[]) AS dismissed_at,
+        unnest($13::timestamp with time zone[]) AS moved_at,
+        unnest($14::timestamp with time zone[]) AS updated_at
 ) AS n
 WHERE p.group_id = n.group_id
 `
@@ -156,7 +152,6 @@ type SavePositionsParams struct {
 	UnsequencedSinces []*time.Time
 	UnsequencedAts    []*time.Time
 	BaseSeqs          []*int64
-	CoveredUntils     []*time.Time
 	SeqGapAts         []*time.Time
 	DoubtedAts        []*time.Time
 	RestartedAts      []*time.Time
@@ -175,7 +170,6 @@ func (q *Queries) SavePositions(ctx context.Context, db DBTX, arg SavePositionsP
 		arg.UnsequencedSinces,
 		arg.UnsequencedAts,
 		arg.BaseSeqs,
-		arg.CoveredUntils,
 		arg.SeqGapAts,
 		arg.DoubtedAts,
 		arg.RestartedAts,

@@ -41,7 +41,7 @@ const firstMoveAfter = `-- name: FirstMoveAfter :one
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = $1::text AND (j.received_at, j.id) > ($2::timestamptz, $3::uuid)
@@ -87,7 +87,6 @@ func (q *Queries) FirstMoveAfter(ctx context.Context, db DBTX, arg FirstMoveAfte
 		&i.GroupUnsequencedSince,
 		&i.GroupUnsequencedAt,
 		&i.GroupBaseSeq,
-		&i.GroupCoveredUntil,
 		&i.GroupSeqGapAt,
 		&i.GroupDoubtedAt,
 		&i.GroupRestartedAt,
@@ -151,7 +150,7 @@ const lastMoveBefore = `-- name: LastMoveBefore :one
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = $1::text AND j.received_at <= $2::timestamptz
@@ -198,7 +197,6 @@ func (q *Queries) LastMoveBefore(ctx context.Context, db DBTX, arg LastMoveBefor
 		&i.GroupUnsequencedSince,
 		&i.GroupUnsequencedAt,
 		&i.GroupBaseSeq,
-		&i.GroupCoveredUntil,
 		&i.GroupSeqGapAt,
 		&i.GroupDoubtedAt,
 		&i.GroupRestartedAt,
@@ -212,7 +210,7 @@ const listJournalByGroup = `-- name: ListJournalByGroup :many
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id IS NOT NULL
@@ -281,7 +279,6 @@ func (q *Queries) ListJournalByGroup(ctx context.Context, db DBTX, arg ListJourn
 			&i.GroupUnsequencedSince,
 			&i.GroupUnsequencedAt,
 			&i.GroupBaseSeq,
-			&i.GroupCoveredUntil,
 			&i.GroupSeqGapAt,
 			&i.GroupDoubtedAt,
 			&i.GroupRestartedAt,

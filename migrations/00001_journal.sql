@@ -41,7 +41,6 @@ CREATE TABLE journal (
     group_unsequenced_since timestamptz,
     group_unsequenced_at timestamptz,
     group_base_seq bigint,
-    group_covered_until timestamptz,
     group_seq_gap_at timestamptz,
     group_doubted_at timestamptz,
     group_restarted_at timestamptz,

@@ -10,7 +10,6 @@ CREATE TABLE positions (
     unsequenced_since timestamptz,
     unsequenced_at timestamptz,
     base_seq bigint,
-    covered_until timestamptz,
     seq_gap_at timestamptz,
     doubted_at timestamptz,
     restarted_at timestamptz,
@@ -26,7 +25,6 @@ COMMENT ON COLUMN positions.max_seq IS 'The highest seq known; null when none is
 COMMENT ON COLUMN positions.max_seq_time IS 'OpenIM''s own time of max_seq.';
 COMMENT ON COLUMN positions.unsequenced IS 'Distinct messages that came without a seq and that max_seq does not cover.';
 COMMENT ON COLUMN positions.base_seq IS 'The seq at which the number was zero, fixed by the first seq known: read positions of before are relative to it.';
-COMMENT ON COLUMN positions.covered_until IS 'Arrival of the event by which max_seq rose last: messages of before were counted against the rise.';
 COMMENT ON COLUMN positions.unsequenced_since IS 'Since when unsequenced has been above zero.';
 COMMENT ON COLUMN positions.unsequenced_at IS 'Arrival of the newest message that came without a seq.';
 COMMENT ON COLUMN positions.seq_gap_at IS 'Arrival of an event after which a seq is taken that nobody has named yet.';

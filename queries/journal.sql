@@ -52,7 +52,7 @@ ON CONFLICT (user_id, received_at, id) DO NOTHING;
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, confirmed, restarted, own_max_seq,
     allow_read_decrease, content_type, message_id, sent_at, read_position, before_base_seq, own, never_stored, group_max_seq,
-    group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq, group_covered_until,
+    group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq,
     group_seq_gap_at, group_doubted_at, group_restarted_at, group_restarted_from, group_dismissed_at
 )
 SELECT
@@ -82,7 +82,6 @@ SELECT
     unnest(@group_unsequenced_sinces::timestamp with time zone[]),
     unnest(@group_unsequenced_ats::timestamp with time zone[]),
     unnest(@group_base_seqs::int8[]),
-    unnest(@group_covered_untils::timestamp with time zone[]),
     unnest(@group_seq_gap_ats::timestamp with time zone[]),
     unnest(@group_doubted_ats::timestamp with time zone[]),
     unnest(@group_restarted_ats::timestamp with time zone[]),
@@ -104,7 +103,6 @@ UPDATE journal AS j SET
     group_unsequenced_since = n.group_unsequenced_since,
     group_unsequenced_at = n.group_unsequenced_at,
     group_base_seq = n.group_base_seq,
-    group_covered_until = n.group_covered_until,
     group_seq_gap_at = n.group_seq_gap_at,
     group_doubted_at = n.group_doubted_at,
     group_restarted_at = n.group_restarted_at,
@@ -125,7 +123,6 @@ FROM (
         unnest(@group_unsequenced_sinces::timestamp with time zone[]) AS group_unsequenced_since,
         unnest(@group_unsequenced_ats::timestamp with time zone[]) AS group_unsequenced_at,
         unnest(@group_base_seqs::int8[]) AS group_base_seq,
-        unnest(@group_covered_untils::timestamp with time zone[]) AS group_covered_until,
         unnest(@group_seq_gap_ats::timestamp with time zone[]) AS group_seq_gap_at,
         unnest(@group_doubted_ats::timestamp with time zone[]) AS group_doubted_at,
         unnest(@group_restarted_ats::timestamp with time zone[]) AS group_restarted_at,
@@ -142,7 +139,7 @@ WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestam
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM (
     SELECT
@@ -177,7 +174,7 @@ WHERE j.user_id = ANY (@user_ids::text[]) AND j.received_at >= @oldest::timestam
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = @user_id AND j.group_id = @group_id::text AND j.received_at <= @before_at::timestamptz
@@ -191,7 +188,7 @@ LIMIT 1;
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.user_id = @user_id AND j.received_at <= @moment AND j.group_id IS NOT NULL
@@ -205,7 +202,7 @@ ORDER BY j.received_at, j.id;
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM (SELECT unnest(@group_ids::text[]) AS group_id) AS w
 CROSS JOIN LATERAL (

@@ -6,7 +6,7 @@ ON CONFLICT (group_id) DO NOTHING;
 
 -- name: LockPositions :many
 -- The given groups, locked in key order: whoever moves a position has its row.
-SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, covered_until, seq_gap_at,
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, seq_gap_at,
     doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY (@group_ids::text[])
@@ -14,7 +14,7 @@ ORDER BY group_id
 FOR UPDATE;
 
 -- name: ListPositions :many
-SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, covered_until, seq_gap_at,
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, seq_gap_at,
     doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY (@group_ids::text[]);
@@ -27,7 +27,6 @@ UPDATE positions AS p SET
     unsequenced_since = n.unsequenced_since,
     unsequenced_at = n.unsequenced_at,
     base_seq = n.base_seq,
-    covered_until = n.covered_until,
     seq_gap_at = n.seq_gap_at,
     doubted_at = n.doubted_at,
     restarted_at = n.restarted_at,
@@ -44,7 +43,6 @@ FROM (
         unnest(@unsequenced_sinces::timestamp with time zone[]) AS unsequenced_since,
         unnest(@unsequenced_ats::timestamp with time zone[]) AS unsequenced_at,
         unnest(@base_seqs::int8[]) AS base_seq,
-        unnest(@covered_untils::timestamp with time zone[]) AS covered_until,
         unnest(@seq_gap_ats::timestamp with time zone[]) AS seq_gap_at,
         unnest(@doubted_ats::timestamp with time zone[]) AS doubted_at,
         unnest(@restarted_ats::timestamp with time zone[]) AS restarted_at,

@@ -4,7 +4,7 @@
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id IS NOT NULL
@@ -28,7 +28,7 @@ ORDER BY 1;
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = @group_id::text AND (j.received_at, j.id) > (@after_at::timestamptz, @after_id::uuid)
@@ -41,7 +41,7 @@ LIMIT 1;
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
-    j.group_base_seq, j.group_covered_until, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
+    j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
 WHERE j.group_id = @group_id::text AND j.received_at <= @before_at::timestamptz

@@ -291,7 +291,7 @@ func (a *applying) see(e *Entry) {
 	m.sequenced = m.sequenced || e.ReadSeq > 0
 	if m.announcedAt.IsZero() || !e.At.After(m.announcedAt) { // the first is counted
 		m.announcedAt, m.countedFrom = e.At, 0
-		if before := &e.Checkpoint; e.ReadSeq == 0 && before.HasSeq && !before.hasSent(&e.Event, e.At) {
+		if before := &e.Checkpoint; e.ReadSeq == 0 && before.HasSeq && !before.hasSent(&e.Event) {
 			m.countedFrom = before.MaxSeq
 		}
 	}

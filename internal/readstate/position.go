@@ -42,9 +42,6 @@ type GroupPosition struct {
 	// BaseSeq is the seq at which the number was zero. The first seq that is known fixes
 	// it: read positions of before are relative to it.
 	BaseSeq int64
-	// CoveredUntil is the arrival of the event by which MaxSeq rose last: a message of
-	// before has been counted against the rise.
-	CoveredUntil time.Time
 	// UnsequencedSince is since when there has been an unsequenced message, zero when there
 	// is none. UnsequencedAt is the arrival of the newest message that came without a seq.
 	UnsequencedSince, UnsequencedAt time.Time
@@ -141,17 +138,17 @@ func (p *GroupPosition) mayHaveRestarted(e *Event, m seen) bool {
 // that nothing is exact for a while.
 func (p *GroupPosition) announce(e *Event) {
 	p.UnsequencedAt = e.At
-	if p.hasSent(e, e.At) {
+	if p.hasSent(e) {
 		p.openGap(e.At.Add(coveredGap - Settling))
 		return
 	}
 	p.setUnsequenced(add(p.Unsequenced, 1), e.At)
 }
 
-// hasSent reports whether a message that was announced at a moment was sent before the
-// highest known seq was given out.
-func (p *GroupPosition) hasSent(e *Event, announcedAt time.Time) bool {
-	return p.HasSeq && near(e.SentAt, announcedAt, clockSkew) && !e.SentAt.After(p.MaxSeqTime)
+// hasSent reports whether a message that is announced was sent before the highest known seq was
+// given out.
+func (p *GroupPosition) hasSent(e *Event) bool {
+	return p.HasSeq && near(e.SentAt, e.At, clockSkew) && !e.SentAt.After(p.MaxSeqTime)
 }
 
 // snapshot takes OpenIM's highest seq, unless the user's own contradicts what is known of
@@ -228,9 +225,6 @@ func (p *GroupPosition) learn(seq int64, at, seqTime time.Time) {
 		left = max(0, sub(p.Unsequenced, sub(seq, p.MaxSeq)))
 	} else {
 		p.HasSeq, p.BaseSeq = true, sub(seq, p.Unsequenced)
-	}
-	if left != p.Unsequenced || seq != p.MaxSeq || p.CoveredUntil.IsZero() {
-		p.CoveredUntil = at
 	}
 	if seq != p.MaxSeq || p.MaxSeqTime.IsZero() {
 		p.MaxSeq, p.MaxSeqTime = seq, seqTime

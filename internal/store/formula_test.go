@@ -137,7 +137,7 @@ func TestRowsKeepEverything(t *testing.T) {
 	}
 	position := readstate.GroupPosition{
 		GroupID: "g", HasSeq: true, MaxSeq: 1, MaxSeqTime: at(7), Unsequenced: 2, UnsequencedSince: at(8), DoubtedAt: at(9), RestartedAt: at(10),
-		RestartedFrom: 11, BaseSeq: 3, CoveredUntil: at(1), UnsequencedAt: at(2), SeqGapAt: at(3),
+		RestartedFrom: 11, BaseSeq: 3, UnsequencedAt: at(2), SeqGapAt: at(3),
 		DismissedAt: at(4), MovedAt: at(5), UpdatedAt: at(6),
 	}
 	require.NoError(t, s.InsertState(t.Context(), conn, state))

@@ -32,8 +32,8 @@ func entry(row *db.Journal) readstate.Entry {
 			GroupID: e.GroupID, HasSeq: row.GroupBaseSeq != nil,
 			MaxSeq: value(row.GroupMaxSeq), MaxSeqTime: moment(row.GroupMaxSeqTime), BaseSeq: value(row.GroupBaseSeq),
 			Unsequenced: *row.GroupUnsequenced, UnsequencedSince: moment(row.GroupUnsequencedSince),
-			UnsequencedAt: moment(row.GroupUnsequencedAt), CoveredUntil: moment(row.GroupCoveredUntil),
-			SeqGapAt: moment(row.GroupSeqGapAt), DoubtedAt: moment(row.GroupDoubtedAt),
+			UnsequencedAt: moment(row.GroupUnsequencedAt),
+			SeqGapAt:      moment(row.GroupSeqGapAt), DoubtedAt: moment(row.GroupDoubtedAt),
 			RestartedAt: moment(row.GroupRestartedAt), RestartedFrom: value(row.GroupRestartedFrom),
 			DismissedAt: moment(row.GroupDismissedAt),
 		}
@@ -54,7 +54,7 @@ func position(row *db.Position) readstate.GroupPosition {
 		GroupID: row.GroupID, HasSeq: row.BaseSeq != nil,
 		MaxSeq: value(row.MaxSeq), MaxSeqTime: moment(row.MaxSeqTime), BaseSeq: value(row.BaseSeq),
 		Unsequenced: row.Unsequenced, UnsequencedSince: moment(row.UnsequencedSince), UnsequencedAt: moment(row.UnsequencedAt),
-		CoveredUntil: moment(row.CoveredUntil), SeqGapAt: moment(row.SeqGapAt), DoubtedAt: moment(row.DoubtedAt),
+		SeqGapAt: moment(row.SeqGapAt), DoubtedAt: moment(row.DoubtedAt),
 		RestartedAt: moment(row.RestartedAt), RestartedFrom: value(row.RestartedFrom), DismissedAt: moment(row.DismissedAt),
 		MovedAt: moment(row.MovedAt), UpdatedAt: moment(row.UpdatedAt),
 	}
@@ -108,7 +108,6 @@ func insertParams(list []readstate.Entry, recordedAt time.Time) db.InsertEntries
 		p.GroupMaxSeqTimes = append(p.GroupMaxSeqTimes, bound(c.MaxSeqTime))
 		p.GroupUnsequencedSinces = append(p.GroupUnsequencedSinces, bound(c.UnsequencedSince))
 		p.GroupUnsequencedAts = append(p.GroupUnsequencedAts, bound(c.UnsequencedAt))
-		p.GroupCoveredUntils = append(p.GroupCoveredUntils, bound(c.CoveredUntil))
 		p.GroupDoubtedAts = append(p.GroupDoubtedAts, bound(c.DoubtedAt))
 		restarted := !c.RestartedAt.IsZero()
 		p.GroupRestartedAts = append(p.GroupRestartedAts, bound(c.RestartedAt))
@@ -139,8 +138,8 @@ func correctParams(list []readstate.Entry, recordedAt time.Time) db.CorrectEntri
 		Owns: all.Owns, NeverStored: all.NeverStored,
 		GroupMaxSeqs: all.GroupMaxSeqs, GroupMaxSeqTimes: all.GroupMaxSeqTimes, GroupBaseSeqs: all.GroupBaseSeqs,
 		GroupUnsequenced: all.GroupUnsequenced, GroupUnsequencedSinces: all.GroupUnsequencedSinces,
-		GroupUnsequencedAts: all.GroupUnsequencedAts, GroupCoveredUntils: all.GroupCoveredUntils,
-		GroupSeqGapAts: all.GroupSeqGapAts, GroupDoubtedAts: all.GroupDoubtedAts,
+		GroupUnsequencedAts: all.GroupUnsequencedAts,
+		GroupSeqGapAts:      all.GroupSeqGapAts, GroupDoubtedAts: all.GroupDoubtedAts,
 		GroupRestartedAts: all.GroupRestartedAts, GroupRestartedFroms: all.GroupRestartedFroms, GroupDismissedAts: all.GroupDismissedAts,
 	}
 	for i := range list {
@@ -190,7 +189,6 @@ func positionParams(list []readstate.GroupPosition) db.SavePositionsParams {
 		p.MaxSeqTimes = append(p.MaxSeqTimes, bound(g.MaxSeqTime))
 		p.UnsequencedSinces = append(p.UnsequencedSinces, bound(g.UnsequencedSince))
 		p.UnsequencedAts = append(p.UnsequencedAts, bound(g.UnsequencedAt))
-		p.CoveredUntils = append(p.CoveredUntils, bound(g.CoveredUntil))
 		restarted := !g.RestartedAt.IsZero()
 		p.DoubtedAts, p.RestartedAts = append(p.DoubtedAts, bound(g.DoubtedAt)), append(p.RestartedAts, bound(g.RestartedAt))
 		p.RestartedFroms = append(p.RestartedFroms, when(restarted, g.RestartedFrom))

@@ -27,8 +27,8 @@ FROM generate_series($1::bigint, $2::bigint) AS n`
 // production, some users many groups, and one group many members.
 func fillForReads() []string {
 	return []string{
-		`INSERT INTO positions (group_id, max_seq, base_seq, covered_until, moved_at, updated_at)
-SELECT 'group' || lpad(n::text, 8, '0'), 1000, 0, now(), now(), now() FROM generate_series(0, 9999) AS n ON CONFLICT DO NOTHING`,
+		`INSERT INTO positions (group_id, max_seq, base_seq, moved_at, updated_at)
+SELECT 'group' || lpad(n::text, 8, '0'), 1000, 0, now(), now() FROM generate_series(0, 9999) AS n ON CONFLICT DO NOTHING`,
 		fmt.Sprintf(`INSERT INTO states (user_id, group_id, estimate_read, estimate_before_base_seq, content_type,
 	estimate_at, estimate_id, estimate_by_message, first_estimate_at, updated_at)
 SELECT 'badge' || u, 'group' || lpad(((u * 7 + g * 41) %% 10000)::text, 8, '0'), 990, false, 101,
