@@ -101,3 +101,23 @@ func TestMessageWithSeqThatWasKnown(t *testing.T) {
 		})
 	}
 }
+
+// What was announced before the group's seqs began anew is not counted any more: its seq, which is told
+// later, takes no other message off the count.
+func TestSeqOfMessageAnnouncedBeforeRestart(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0)})
+	l.commit([]readstate.Event{f.message("c", time.Minute, "before", 0, time.Minute)})
+	restarted := f.snapshot("a", 2*time.Minute, 5, time.Minute)
+	restarted.Restarted, restarted.ReadSeq = true, 5
+	l.commit([]readstate.Event{restarted})
+	l.commit([]readstate.Event{f.message("c", 3*time.Minute, "behind", 0, 3*time.Minute)})
+	l.commit([]readstate.Event{f.message("c", 4*time.Minute, "before", 5, time.Minute)})
+	for range 2 {
+		count, exact := l.shows("a")
+		require.EqualValues(t, 1, count, "the one behind")
+		require.False(t, exact, "it is not stored")
+		l = l.replayed()
+	}
+}
