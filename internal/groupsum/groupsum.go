@@ -28,7 +28,7 @@ const (
 	maxFailurePause = 30 * time.Second
 )
 
-// Work is the work in steps, as the store has it. All but Lease fail with [readstate.ErrGroupSumLease] where another
+// Work is the work in steps, as the store has it. All but Lease fail with [readstate.ErrLeaseTaken] where another
 // process has taken it.
 type Work interface {
 	// Lease has this process be the one that keeps the sums, or stay so, and reports whether it is. Release gives that
@@ -121,7 +121,7 @@ func (w *Worker) round(ctx context.Context) (more bool, err error) {
 	if w.leads = leads; leads {
 		more, err = w.steps(ctx)
 	}
-	if errors.Is(err, readstate.ErrGroupSumLease) { // the other one goes on
+	if errors.Is(err, readstate.ErrLeaseTaken) { // the other one goes on
 		w.leads, more, err = false, false, nil
 	}
 	if !w.leads {

@@ -116,7 +116,7 @@ func TestLease(t *testing.T) {
 		require.Zero(t, w.rounds)
 		require.Zero(t, metrics["readmark_group_sums_last_success_timestamp_seconds"])
 		require.False(t, w.released)
-		w = &work{leads: true, err: readstate.ErrGroupSumLease}
+		w = &work{leads: true, err: readstate.ErrLeaseTaken}
 		metrics, errs := run(t, w, time.Second)
 		require.Equal(t, 1, w.rounds)
 		require.Equal(t, []error{nil}, errs)

@@ -1,9 +1,6 @@
 package readstate
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // KeyPage asks for a part of the users or groups with a prefix, in key order. The zero value of After is
 // the beginning.
@@ -38,6 +35,3 @@ type KeptGroupSum struct {
 
 	AsOf time.Time
 }
-
-// ErrGroupSumLease says that another process keeps the sums of groups.
-var ErrGroupSumLease = errors.New("another process keeps the sums of groups")

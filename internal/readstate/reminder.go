@@ -10,8 +10,6 @@ var (
 	ErrReminderName = errors.New("there is a rule of this name")
 	// ErrReminderRules says that there are [MaxReminderRules].
 	ErrReminderRules = errors.New("there are as many rules as there may be")
-	// ErrReminderLease says that another process reminds.
-	ErrReminderLease = errors.New("another process reminds")
 	// ErrReminderAfter says that a time is none that may pass before a reminder.
 	ErrReminderAfter = errors.New("is not a time in whole seconds from 1s to 720h")
 )

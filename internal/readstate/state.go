@@ -17,6 +17,9 @@ var ErrGone = errors.New("dropped from the journal")
 // succeed later.
 var ErrUnavailable = errors.New("store unavailable")
 
+// ErrLeaseTaken says that another process has the lease of work that one process of all does.
+var ErrLeaseTaken = errors.New("another process does this work")
+
 // UnavailableError is an [ErrUnavailable] that says why, in a sentence for whoever asks.
 type UnavailableError struct{ Text string }
 

@@ -27,7 +27,7 @@ const (
 	maxFailurePause = 30 * time.Second
 )
 
-// Work is the work in steps, as the store has it. All but Lease fail with [readstate.ErrReminderLease] where another process
+// Work is the work in steps, as the store has it. All but Lease fail with [readstate.ErrLeaseTaken] where another process
 // has taken it.
 type Work interface {
 	// Lease has this process be the one that reminds, or stay so, and reports whether it is. Release gives that up.
@@ -122,7 +122,7 @@ func (w *Worker) Round(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	more, err = w.steps(ctx)
-	if errors.Is(err, readstate.ErrReminderLease) { // the other one goes on
+	if errors.Is(err, readstate.ErrLeaseTaken) { // the other one goes on
 		w.leads = false
 		return false, nil
 	}

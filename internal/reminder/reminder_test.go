@@ -183,7 +183,7 @@ func TestRun(t *testing.T) {
 		_, err = rounds(time.Second)
 		require.NoError(t, err)
 		expect(time.Minute, 12, 1, nil)
-		f.set(true, readstate.ErrReminderLease)
+		f.set(true, readstate.ErrLeaseTaken)
 		expect(time.Minute, 12, 1, nil)
 		f.set(true, nil)
 		_, err = rounds(10 * time.Second)

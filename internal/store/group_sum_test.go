@@ -289,7 +289,7 @@ func TestGroupSumsLease(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, leads)
 	_, _, err = w.work.Sum(t.Context())
-	require.ErrorIs(t, err, readstate.ErrGroupSumLease)
+	require.ErrorIs(t, err, readstate.ErrLeaseTaken)
 	leads, err = w.work.Lease(t.Context())
 	require.NoError(t, err)
 	require.False(t, leads)

@@ -3,21 +3,17 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"readmark/db"
 	"readmark/internal/readstate"
 )
 
 const (
-	// groupSumLease is how long a process that has ended keeps others from summing groups.
-	groupSumLease = 30 * time.Second
 	// savedInterval is how often it is stored up to when the sums are right, while there is something to do;
 	// else it is cursorInterval.
 	savedInterval = time.Second
@@ -27,10 +23,9 @@ const (
 // goes on where the one before has ended, whoever did it; of a large group that is summed in several steps, the
 // process has the part. It is used by one goroutine.
 type GroupSumWork struct {
-	*Store
-	holder pgtype.UUID
-	at     func() time.Time // by which leases go
-	asOf   func() time.Time
+	leasedWork[db.HoldGroupSumsRow]
+
+	asOf func() time.Time
 	// states is how many states one step sums.
 	states int32
 	// cursor is the place in changes, nil where it is to be read. What was acknowledged before followed was seen.
@@ -41,78 +36,23 @@ type GroupSumWork struct {
 	changed  bool       // since progress was stored at savedAt
 	savedAt  time.Time
 	// rightUntil is what was stored last; zero: the sums are not there yet.
-	rightUntil  time.Time
-	leasedUntil time.Time
+	rightUntil time.Time
 }
 
 // GroupSumWork returns the work. Leases go by the clock now; asOf gives a moment that no read of the primary which
 // begins after the call is older than, and the zero time while nothing can be read.
 func (s *Store) GroupSumWork(now, asOf func() time.Time) *GroupSumWork {
-	return &GroupSumWork{Store: s, holder: identity(readstate.ID(uuid.New())), at: now, asOf: asOf, states: summedStates}
-}
-
-// Lease has this process be the one that keeps the sums, and reports whether it is. A lease is renewed when half of it
-// is over; a step fails that has none.
-func (w *GroupSumWork) Lease(ctx context.Context) (bool, error) {
-	now := w.at().UTC()
-	if left := w.leasedUntil.Sub(now); left > groupSumLease/2 && left <= groupSumLease {
-		return true, nil
-	}
-	until := now.Add(groupSumLease)
-	rows, err := w.queries.LeaseGroupSums(ctx, w.pool, db.LeaseGroupSumsParams{
-		LeasedBy: w.holder, LeasedUntil: until, Moment: now, Longest: now.Add(longestLease),
-	})
-	if err != nil {
-		return false, fmt.Errorf("lease sums of groups: %w", translate(err))
-	}
-	if rows == 0 {
-		w.forget()
-		return false, nil
-	}
-	w.leasedUntil = until
-	return true, nil
-}
-
-// forget has everything be read anew: what is stored counts.
-func (w *GroupSumWork) forget() {
-	w.cursor, w.part, w.leasedUntil, w.savedAt, w.rightUntil = nil, nil, time.Time{}, time.Time{}, time.Time{}
-}
-
-// Release gives the lease back.
-func (w *GroupSumWork) Release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-	defer cancel()
-	w.forget()
-	if err := w.queries.ReleaseGroupSums(ctx, w.pool, w.holder); err != nil {
-		w.logger.DebugContext(ctx, "lease of sums of groups not given back", "error", translate(err))
-	}
-}
-
-// step runs a transaction of the process that has the lease, which no erasure comes between, and no other process
-// before its end.
-func (w *GroupSumWork) step(ctx context.Context, what string, do func(tx pgx.Tx, held *db.HoldGroupSumsRow) error) error {
-	until := w.at().UTC().Add(groupSumLease)
-	err := w.besideErasures(ctx, func(tx pgx.Tx) error {
-		held, err := w.queries.HoldGroupSums(ctx, tx, db.HoldGroupSumsParams{LeasedBy: w.holder, LeasedUntil: until})
-		if errors.Is(err, pgx.ErrNoRows) {
-			return readstate.ErrGroupSumLease
-		}
-		if err != nil {
-			return err
-		}
-		return do(tx, &held)
-	})
-	switch {
-	case err == nil:
-		w.leasedUntil = until
-		return nil
-	case errors.Is(err, readstate.ErrGroupSumLease):
-		w.forget()
-		return err
-	default:
-		w.forget()
-		return fmt.Errorf("%s: %w", what, translate(err))
-	}
+	w := &GroupSumWork{asOf: asOf, states: summedStates, leasedWork: newLeasedWork(s, "sums of groups", now, leaseQueries[db.HoldGroupSumsRow]{
+		take: func(ctx context.Context, conn db.DBTX, p db.LeaseRemindersParams) (int64, error) {
+			return s.queries.LeaseGroupSums(ctx, conn, db.LeaseGroupSumsParams(p))
+		},
+		hold: func(ctx context.Context, conn db.DBTX, p db.HoldRemindersParams) (db.HoldGroupSumsRow, error) {
+			return s.queries.HoldGroupSums(ctx, conn, db.HoldGroupSumsParams(p))
+		},
+		release: s.queries.ReleaseGroupSums,
+	})}
+	w.forgotten = func() { w.cursor, w.part, w.savedAt, w.rightUntil = nil, nil, time.Time{}, time.Time{} }
+	return w
 }
 
 // Follow reads what has changed, has the groups be summed that it names, and reports whether there is more at once.

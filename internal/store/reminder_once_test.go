@@ -86,7 +86,7 @@ func TestOneProcessReminds(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, leads, "the lease has ended")
 	_, err = r.work.Look(t.Context())
-	require.ErrorIs(t, err, readstate.ErrReminderLease)
+	require.ErrorIs(t, err, readstate.ErrLeaseTaken)
 	leads, err = r.work.Lease(t.Context())
 	require.NoError(t, err)
 	require.False(t, leads)

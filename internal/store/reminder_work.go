@@ -8,17 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"readmark/db"
 	"readmark/internal/readstate"
 )
 
 const (
-	// reminderLease is how long a process that has ended keeps others from reminding.
-	reminderLease = 30 * time.Second
 	// cursorInterval is how often the place in changes is stored while nothing follows from them.
 	cursorInterval = 10 * time.Second
 	// walkedGroups is how many groups one step looks up where any may have moved.
@@ -32,86 +28,23 @@ const (
 // ReminderWork is the work of the process that reminds, in steps. Each step is a transaction, which goes on
 // where the one before has ended, whoever did it. It is used by one goroutine.
 type ReminderWork struct {
-	*Store
-	holder pgtype.UUID
-	at     func() time.Time // by which the rules go
+	leasedWork[db.HoldRemindersRow] // its clock is that by which the rules go, too
+
 	// cursor is the place in changes, nil where it is to be read. followed is its moment.
 	cursor   *readstate.FeedCursor
 	followed time.Time
 	savedAt  time.Time
 	walking  bool // some groups are still to be looked up
 	stopped  bool // there is no rule, and nothing is followed
-	// leasedUntil is up to when the lease was given.
-	leasedUntil time.Time
 }
 
 // ReminderWork returns the work, by a clock.
 func (s *Store) ReminderWork(now func() time.Time) *ReminderWork {
-	return &ReminderWork{Store: s, holder: identity(readstate.ID(uuid.New())), at: now}
-}
-
-// Lease has this process be the one that reminds, and reports whether it is. A lease is renewed when half of it
-// is over; a step fails that has none.
-func (w *ReminderWork) Lease(ctx context.Context) (bool, error) {
-	now := w.at().UTC()
-	if left := w.leasedUntil.Sub(now); left > reminderLease/2 && left <= reminderLease {
-		return true, nil
-	}
-	until := now.Add(reminderLease)
-	rows, err := w.queries.LeaseReminders(ctx, w.pool, db.LeaseRemindersParams{
-		LeasedBy: w.holder, LeasedUntil: until, Moment: now, Longest: now.Add(longestLease),
-	})
-	if err != nil {
-		return false, fmt.Errorf("lease reminders: %w", translate(err))
-	}
-	if rows == 0 {
-		w.forget()
-		return false, nil
-	}
-	w.leasedUntil = until
-	return true, nil
-}
-
-// forget has everything be read anew: what is stored counts.
-func (w *ReminderWork) forget() { w.cursor, w.stopped, w.leasedUntil = nil, false, time.Time{} }
-
-// Release gives the lease back.
-func (w *ReminderWork) Release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-	defer cancel()
-	w.forget()
-	if err := w.queries.ReleaseReminders(ctx, w.pool, w.holder); err != nil {
-		w.logger.DebugContext(ctx, "lease of reminders not given back", "error", translate(err))
-	}
-}
-
-// step runs a transaction of the process that has the lease, which no erasure comes between, and no other
-// process before its end.
-func (w *ReminderWork) step(ctx context.Context, what string, do func(tx pgx.Tx, held *db.HoldRemindersRow) error) error {
-	until := w.at().UTC().Add(reminderLease)
-	err := w.withToday(ctx, func() error {
-		return w.besideErasures(ctx, func(tx pgx.Tx) error {
-			held, err := w.queries.HoldReminders(ctx, tx, db.HoldRemindersParams{LeasedBy: w.holder, LeasedUntil: until})
-			if errors.Is(err, pgx.ErrNoRows) {
-				return readstate.ErrReminderLease
-			}
-			if err != nil {
-				return err
-			}
-			return do(tx, &held)
-		})
-	})
-	switch {
-	case err == nil:
-		w.leasedUntil = until
-		return nil
-	case errors.Is(err, readstate.ErrReminderLease):
-		w.forget()
-		return err
-	default:
-		w.forget()
-		return fmt.Errorf("%s: %w", what, translate(err))
-	}
+	w := &ReminderWork{leasedWork: newLeasedWork(s, "reminders", now, leaseQueries[db.HoldRemindersRow]{
+		take: s.queries.LeaseReminders, hold: s.queries.HoldReminders, release: s.queries.ReleaseReminders,
+	})}
+	w.forgotten = func() { w.cursor, w.stopped = nil, false }
+	return w
 }
 
 // Follow reads what has changed, has the groups be looked at when a rule may be due in them, and reports whether
