@@ -138,6 +138,8 @@ type seen struct {
 	// countedFrom is the group's highest seq when the message was counted as one that has none;
 	// 0: it was not, or no seq was known. A higher seq covers it.
 	countedFrom int64
+	// uncounted says that it was not, since it was taken for one that a known seq covers.
+	uncounted bool
 }
 
 // step is an event at its place; stored, where the journal has it.
@@ -290,9 +292,9 @@ func (a *applying) see(e *Entry) {
 	m := a.messages[key]
 	m.sequenced = m.sequenced || e.ReadSeq > 0
 	if m.announcedAt.IsZero() || !e.At.After(m.announcedAt) { // the first is counted
-		m.announcedAt, m.countedFrom = e.At, 0
-		if before := &e.Checkpoint; e.ReadSeq == 0 && before.HasSeq && !before.hasSent(&e.Event) {
-			m.countedFrom = before.MaxSeq
+		m.announcedAt, m.countedFrom, m.uncounted = e.At, 0, e.ReadSeq == 0 && e.Checkpoint.hasSent(&e.Event)
+		if e.ReadSeq == 0 && e.Checkpoint.HasSeq && !m.uncounted {
+			m.countedFrom = e.Checkpoint.MaxSeq
 		}
 	}
 	a.messages[key] = m

@@ -155,3 +155,22 @@ func TestOtherMembersAreAskedFor(t *testing.T) {
 	effects = l.commit([]readstate.Event{f.snapshot("b", 2*time.Minute, 6, 0)})
 	require.Equal(t, map[string][]string{"g": {"b"}}, effects.MemberLookups)
 }
+
+// A message that was announced and not counted, since it was sent in the same moment as the highest seq's, may get the
+// next seq: that covers no other message.
+func TestSeqOfUncountedMessage(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, -time.Second)})
+	l.commit([]readstate.Event{f.message("b", time.Minute, "m11", 11, time.Minute)})
+	l.commit([]readstate.Event{f.message("b", time.Minute+ms, "m12", 0, time.Minute)})
+	l.commit([]readstate.Event{f.message("b", time.Minute+2999*ms, "m13", 0, time.Minute+2999*ms)})
+	l.commit([]readstate.Event{f.message("b", time.Minute+3001*ms, "m12", 12, time.Minute)})
+	for range 2 {
+		count, exact := l.shows("a")
+		require.EqualValues(t, 3, count, "m11, m12 and m13")
+		require.False(t, exact, "m13 is not stored")
+		l = l.replayed()
+	}
+}

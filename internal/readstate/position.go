@@ -116,7 +116,7 @@ func (p *GroupPosition) message(e *Event, m seen) {
 	case e.ReadSeq == 0:
 	case !p.HasSeq || e.ReadSeq > p.MaxSeq:
 		// It is covered at once, and unread for all who have read before it.
-		p.Unsequenced = add(p.Unsequenced, when(m.announcedAt.IsZero(), 1))
+		p.Unsequenced = add(p.Unsequenced, when(m.announcedAt.IsZero() || m.uncounted, 1))
 		p.closeGap(e.At)
 		if p.Unsequenced > 1 && (!p.HasSeq || e.ReadSeq > add(p.MaxSeq, 1) && p.UnsequencedAt.Add(Settling).After(e.At)) {
 			p.openGap(p.UnsequencedAt) // seqs of before may be those of others, which are announced late
