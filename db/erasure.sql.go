@@ -548,30 +548,33 @@ func (q *Queries) ShareErasures(ctx context.Context, db DBTX, lockKey int64) err
 }
 
 const trimStates = `-- name: TrimStates :many
-UPDATE states AS s SET
-    estimate_read = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_read END,
-    estimate_before_base_seq = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_before_base_seq END,
-    estimate_id = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_id END,
-    estimate_by_message = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_by_message END,
-    content_type = CASE WHEN s.estimate_at > $1::timestamptz THEN s.content_type END,
-    first_estimate_at = CASE WHEN s.estimate_at > $1::timestamptz THEN greatest(s.first_estimate_at, $1::timestamptz) END,
-    estimate_at = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_at END,
-    read_seq = CASE WHEN s.exact_at > $1::timestamptz THEN s.read_seq END,
-    exact_by_message = CASE WHEN s.exact_at > $1::timestamptz THEN s.exact_by_message END,
-    reached_at = CASE WHEN s.exact_at > $1::timestamptz THEN greatest(s.reached_at, $1::timestamptz) END,
-    first_exact_at = CASE WHEN s.exact_at > $1::timestamptz THEN greatest(s.first_exact_at, $1::timestamptz) END,
-    reset_at = CASE WHEN s.reset_at > $1::timestamptz THEN s.reset_at END,
-    reset_id = CASE WHEN s.reset_at > $1::timestamptz THEN s.reset_id END,
-    exact_at = CASE WHEN s.exact_at > $1::timestamptz THEN s.exact_at END,
-    joined_at = CASE WHEN s.joined_at > $1::timestamptz THEN s.joined_at END,
-    left_at = CASE WHEN s.left_at > $1::timestamptz THEN s.left_at END,
-    listed_at = CASE WHEN s.listed_at > $1::timestamptz THEN s.listed_at END,
-    muted_at = CASE WHEN s.muted_at > $1::timestamptz THEN s.muted_at END,
-    unmuted_at = CASE WHEN s.unmuted_at > $1::timestamptz THEN s.unmuted_at END,
-    updated_at = greatest(s.updated_at, $1::timestamptz)
-WHERE (s.user_id = $2::text OR s.group_id = $3::text)
-  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= $1::timestamptz
-RETURNING s.group_id
+WITH trimmed AS (
+    UPDATE states AS s SET
+        estimate_read = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_read END,
+        estimate_before_base_seq = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_before_base_seq END,
+        estimate_id = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_id END,
+        estimate_by_message = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_by_message END,
+        content_type = CASE WHEN s.estimate_at > $1::timestamptz THEN s.content_type END,
+        first_estimate_at = CASE WHEN s.estimate_at > $1::timestamptz THEN greatest(s.first_estimate_at, $1::timestamptz) END,
+        estimate_at = CASE WHEN s.estimate_at > $1::timestamptz THEN s.estimate_at END,
+        read_seq = CASE WHEN s.exact_at > $1::timestamptz THEN s.read_seq END,
+        exact_by_message = CASE WHEN s.exact_at > $1::timestamptz THEN s.exact_by_message END,
+        reached_at = CASE WHEN s.exact_at > $1::timestamptz THEN greatest(s.reached_at, $1::timestamptz) END,
+        first_exact_at = CASE WHEN s.exact_at > $1::timestamptz THEN greatest(s.first_exact_at, $1::timestamptz) END,
+        reset_at = CASE WHEN s.reset_at > $1::timestamptz THEN s.reset_at END,
+        reset_id = CASE WHEN s.reset_at > $1::timestamptz THEN s.reset_id END,
+        exact_at = CASE WHEN s.exact_at > $1::timestamptz THEN s.exact_at END,
+        joined_at = CASE WHEN s.joined_at > $1::timestamptz THEN s.joined_at END,
+        left_at = CASE WHEN s.left_at > $1::timestamptz THEN s.left_at END,
+        listed_at = CASE WHEN s.listed_at > $1::timestamptz THEN s.listed_at END,
+        muted_at = CASE WHEN s.muted_at > $1::timestamptz THEN s.muted_at END,
+        unmuted_at = CASE WHEN s.unmuted_at > $1::timestamptz THEN s.unmuted_at END,
+        updated_at = greatest(s.updated_at, $1::timestamptz)
+    WHERE (s.user_id = $2::text OR s.group_id = $3::text)
+      AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= $1::timestamptz
+    RETURNING s.group_id
+)
+SELECT DISTINCT t.group_id FROM trimmed AS t
 `
 
 type TrimStatesParams struct {

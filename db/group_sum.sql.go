@@ -328,36 +328,23 @@ func (q *Queries) ListSomeGroupSumsOrderedByUnread(ctx context.Context, db DBTX,
 }
 
 const listStaleGroupSums = `-- name: ListStaleGroupSums :many
-SELECT q.group_id, q.right_until, q.mark, coalesce(g.users, 0)::bigint AS users
+SELECT q.group_id, q.right_until, q.mark
 FROM stale_group_sums AS q
-LEFT JOIN group_sums AS g ON g.group_id = q.group_id
 ORDER BY q.right_until, q.group_id
 LIMIT $1
 `
 
-type ListStaleGroupSumsRow struct {
-	GroupID    string
-	RightUntil time.Time
-	Mark       pgtype.UUID
-	Users      int64
-}
-
-// Those that have been stale for longest, and how many users they had when they were summed last.
-func (q *Queries) ListStaleGroupSums(ctx context.Context, db DBTX, maxRows int32) ([]ListStaleGroupSumsRow, error) {
+// Those that have been stale for longest.
+func (q *Queries) ListStaleGroupSums(ctx context.Context, db DBTX, maxRows int32) ([]StaleGroupSum, error) {
 	rows, err := db.Query(ctx, listStaleGroupSums, maxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []ListStaleGroupSumsRow{}
+	items := []StaleGroupSum{}
 	for rows.Next() {
-		var i ListStaleGroupSumsRow
-		if err := rows.Scan(
-			&i.GroupID,
-			&i.RightUntil,
-			&i.Mark,
-			&i.Users,
-		); err != nil {
+		var i StaleGroupSum
+		if err := rows.Scan(&i.GroupID, &i.RightUntil, &i.Mark); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

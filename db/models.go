@@ -402,6 +402,15 @@ type ReminderGroup struct {
 	NextDueAt   *time.Time
 }
 
+// Groups that are to be summed, since something of them may have changed.
+type StaleGroupSum struct {
+	GroupID string
+	// What came before is in the sums of the group, or it has none.
+	RightUntil time.Time
+	// Replaced where what has been summed does not count: who has summed the group with another mark has to begin anew.
+	Mark pgtype.UUID
+}
+
 // The read state of each user in each group: an estimate and an exact read position, of which the later counts, and the membership.
 type State struct {
 	UserID  string

@@ -133,30 +133,33 @@ RETURNING s.group_id;
 
 -- name: TrimStates :many
 -- Takes what is not newer than a moment out of the other states of a user, or of a group. It gives their groups.
-UPDATE states AS s SET
-    estimate_read = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_read END,
-    estimate_before_base_seq = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_before_base_seq END,
-    estimate_id = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_id END,
-    estimate_by_message = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_by_message END,
-    content_type = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.content_type END,
-    first_estimate_at = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN greatest(s.first_estimate_at, sqlc.arg('moment')::timestamptz) END,
-    estimate_at = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_at END,
-    read_seq = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.read_seq END,
-    exact_by_message = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.exact_by_message END,
-    reached_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN greatest(s.reached_at, sqlc.arg('moment')::timestamptz) END,
-    first_exact_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN greatest(s.first_exact_at, sqlc.arg('moment')::timestamptz) END,
-    reset_at = CASE WHEN s.reset_at > sqlc.arg('moment')::timestamptz THEN s.reset_at END,
-    reset_id = CASE WHEN s.reset_at > sqlc.arg('moment')::timestamptz THEN s.reset_id END,
-    exact_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.exact_at END,
-    joined_at = CASE WHEN s.joined_at > sqlc.arg('moment')::timestamptz THEN s.joined_at END,
-    left_at = CASE WHEN s.left_at > sqlc.arg('moment')::timestamptz THEN s.left_at END,
-    listed_at = CASE WHEN s.listed_at > sqlc.arg('moment')::timestamptz THEN s.listed_at END,
-    muted_at = CASE WHEN s.muted_at > sqlc.arg('moment')::timestamptz THEN s.muted_at END,
-    unmuted_at = CASE WHEN s.unmuted_at > sqlc.arg('moment')::timestamptz THEN s.unmuted_at END,
-    updated_at = greatest(s.updated_at, sqlc.arg('moment')::timestamptz)
-WHERE (s.user_id = sqlc.narg('user_id')::text OR s.group_id = sqlc.narg('group_id')::text)
-  AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= sqlc.arg('moment')::timestamptz
-RETURNING s.group_id;
+WITH trimmed AS (
+    UPDATE states AS s SET
+        estimate_read = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_read END,
+        estimate_before_base_seq = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_before_base_seq END,
+        estimate_id = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_id END,
+        estimate_by_message = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_by_message END,
+        content_type = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.content_type END,
+        first_estimate_at = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN greatest(s.first_estimate_at, sqlc.arg('moment')::timestamptz) END,
+        estimate_at = CASE WHEN s.estimate_at > sqlc.arg('moment')::timestamptz THEN s.estimate_at END,
+        read_seq = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.read_seq END,
+        exact_by_message = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.exact_by_message END,
+        reached_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN greatest(s.reached_at, sqlc.arg('moment')::timestamptz) END,
+        first_exact_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN greatest(s.first_exact_at, sqlc.arg('moment')::timestamptz) END,
+        reset_at = CASE WHEN s.reset_at > sqlc.arg('moment')::timestamptz THEN s.reset_at END,
+        reset_id = CASE WHEN s.reset_at > sqlc.arg('moment')::timestamptz THEN s.reset_id END,
+        exact_at = CASE WHEN s.exact_at > sqlc.arg('moment')::timestamptz THEN s.exact_at END,
+        joined_at = CASE WHEN s.joined_at > sqlc.arg('moment')::timestamptz THEN s.joined_at END,
+        left_at = CASE WHEN s.left_at > sqlc.arg('moment')::timestamptz THEN s.left_at END,
+        listed_at = CASE WHEN s.listed_at > sqlc.arg('moment')::timestamptz THEN s.listed_at END,
+        muted_at = CASE WHEN s.muted_at > sqlc.arg('moment')::timestamptz THEN s.muted_at END,
+        unmuted_at = CASE WHEN s.unmuted_at > sqlc.arg('moment')::timestamptz THEN s.unmuted_at END,
+        updated_at = greatest(s.updated_at, sqlc.arg('moment')::timestamptz)
+    WHERE (s.user_id = sqlc.narg('user_id')::text OR s.group_id = sqlc.narg('group_id')::text)
+      AND least(s.first_estimate_at, s.first_exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at) <= sqlc.arg('moment')::timestamptz
+    RETURNING s.group_id
+)
+SELECT DISTINCT t.group_id FROM trimmed AS t;
 
 -- name: ErasePosition :exec
 DELETE FROM positions WHERE group_id = @group_id;

@@ -93,10 +93,9 @@ ORDER BY w.group_id
 ON CONFLICT (group_id) DO UPDATE SET mark = excluded.mark, right_until = least(q.right_until, excluded.right_until);
 
 -- name: ListStaleGroupSums :many
--- Those that have been stale for longest, and how many users they had when they were summed last.
-SELECT q.group_id, q.right_until, q.mark, coalesce(g.users, 0)::bigint AS users
+-- Those that have been stale for longest.
+SELECT q.group_id, q.right_until, q.mark
 FROM stale_group_sums AS q
-LEFT JOIN group_sums AS g ON g.group_id = q.group_id
 ORDER BY q.right_until, q.group_id
 LIMIT @max_rows;
 

@@ -140,11 +140,9 @@ func (w *Worker) steps(ctx context.Context) (more bool, err error) {
 		return false, err //nolint:wrapcheck // as above
 	}
 	w.metrics.summed.Add(float64(summed))
-	walks := false
-	if !sums { // groups that are looked up wait to be summed
-		if walks, err = w.work.Walk(ctx); err != nil {
-			return false, err //nolint:wrapcheck // as above
-		}
+	walks, err := w.work.Walk(ctx) // also while groups are summed: where groups never rest, there is always one to sum
+	if err != nil {
+		return false, err //nolint:wrapcheck // as above
 	}
 	rightUntil, err := w.work.Save(ctx)
 	if err != nil {

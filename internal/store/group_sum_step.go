@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,12 +14,10 @@ import (
 )
 
 const (
-	// summedStates is how many states of one group one step sums, and about how many in all.
+	// summedStates is how many states one step sums, at most.
 	summedStates = 10_000
 	// summedGroups is how many groups one step sums, at most.
 	summedGroups = 50
-	// assumedUsers is how many users a group is taken to have, at least.
-	assumedUsers = 100
 )
 
 // groupPart is a large group of which some users are summed.
@@ -34,7 +33,7 @@ type groupPart struct {
 
 // changed notes that something of the group has changed after a moment.
 func (p *groupPart) changed(after time.Time) {
-	if !p.again {
+	if !p.again || after.Before(p.rightUntil) {
 		p.again, p.rightUntil = true, after
 	}
 }
@@ -52,53 +51,36 @@ func (w *GroupSumWork) Sum(ctx context.Context) (summed int, more bool, err erro
 	stale, err := w.queries.ListStaleGroupSums(ctx, w.pool, summedGroups)
 	if err != nil {
 		w.forget()
-		return 0, false, translate(err)
+		return 0, false, fmt.Errorf("list groups to sum: %w", translate(err))
 	}
 	if len(stale) == 0 {
 		return 0, false, nil
 	}
-	chosen := w.choose(stale)
-	summed, err = w.sumGroups(ctx, chosen, asOf)
-	return summed, err == nil && (w.part != nil || len(chosen) < len(stale) || len(stale) == summedGroups), err
+	seen, summed, err := w.sumGroups(ctx, stale, asOf)
+	return summed, err == nil && (w.part != nil || seen < len(stale) || len(stale) == summedGroups), err
 }
 
-// choose gives as many of the groups as one step sums, by what they had last.
-func (w *GroupSumWork) choose(stale []db.ListStaleGroupSumsRow) []db.ListStaleGroupSumsRow {
-	states := int64(0)
-	for i := range stale {
-		states += max(stale[i].Users, assumedUsers)
-		if i > 0 && states > int64(w.states) {
-			return stale[:i]
-		}
-	}
-	return stale
-}
-
-// sumGroups sums groups. One that has more users than a step sums becomes the part; others that have are left.
-func (w *GroupSumWork) sumGroups(ctx context.Context, stale []db.ListStaleGroupSumsRow, asOf time.Time) (summed int, err error) {
+// sumGroups sums groups one after the other, until it has read as many states as a step may. The group in which that
+// ends becomes the part.
+func (w *GroupSumWork) sumGroups(ctx context.Context, stale []db.StaleGroupSum, asOf time.Time) (seen, summed int, err error) {
 	var part *groupPart
 	err = w.step(ctx, "sum groups", func(tx pgx.Tx, _ *db.HoldGroupSumsRow) error {
-		var queue pipeline
-		rows := make([]db.SumGroupPartRow, len(stale))
-		for i := range stale {
-			queue.ask(func(conn db.DBTX) (err error) {
-				rows[i], err = w.queries.SumGroupPart(ctx, conn, db.SumGroupPartParams{GroupID: stale[i].GroupID, MaxRows: w.states})
-				return err
-			})
-		}
-		if err := queue.send(ctx, tx); err != nil {
-			return err
-		}
+		seen, part = 0, nil
 		take := db.TakeStaleGroupSumsParams{}
 		sums := map[string]readstate.GroupSum{}
-		for i := range rows {
-			sum := groupSum(stale[i].GroupID, &rows[i])
-			if rows[i].Users < int64(w.states) {
-				take.GroupIDs, take.Marks = append(take.GroupIDs, sum.GroupID), append(take.Marks, stale[i].Mark)
-				sums[sum.GroupID] = sum
-			} else if part == nil {
-				part = &groupPart{sum: sum, after: rows[i].LastUserID, mark: stale[i].Mark, asOf: asOf}
+		for left := w.states; seen < len(stale) && left > 0; seen++ {
+			one := &stale[seen]
+			row, err := w.queries.SumGroupPart(ctx, tx, db.SumGroupPartParams{GroupID: one.GroupID, MaxRows: left})
+			if err != nil {
+				return err
 			}
+			sum := groupSum(one.GroupID, &row)
+			if left -= int32(row.Users); left == 0 { //nolint:gosec // it is no larger
+				part = &groupPart{sum: sum, after: row.LastUserID, mark: one.Mark, asOf: asOf}
+				continue
+			}
+			take.GroupIDs, take.Marks = append(take.GroupIDs, sum.GroupID), append(take.Marks, one.Mark)
+			sums[sum.GroupID] = sum
 		}
 		taken, err := w.queries.TakeStaleGroupSums(ctx, tx, take)
 		if err != nil {
@@ -114,7 +96,7 @@ func (w *GroupSumWork) sumGroups(ctx context.Context, stale []db.ListStaleGroupS
 	if err == nil {
 		w.part, w.changed = part, true
 	}
-	return summed, err
+	return seen, summed, err
 }
 
 // sumPart sums the next users of the part.

@@ -302,6 +302,36 @@ func TestGroupSumsLease(t *testing.T) {
 	require.True(t, leads, "given back")
 }
 
+// Large groups that were never summed are summed one after the other, in steps of so many states, and end.
+func TestLargeGroupSums(t *testing.T) {
+	t.Parallel()
+	w := newSumTest(t, open(t, pgtest.New(t)))
+	for _, group := range []string{"a", "b", "c"} {
+		for i := range 25 {
+			w.read(fmt.Sprintf("u%02d", i), group, 1)
+		}
+	}
+	w.work.SetSummedStates(10)
+	w.lease()
+	for more := true; more; {
+		var err error
+		follows, err := w.work.Follow(t.Context())
+		require.NoError(t, err)
+		walks, err := w.work.Walk(t.Context())
+		require.NoError(t, err)
+		more = follows || walks
+	}
+	steps := 0
+	for more := true; more; steps++ {
+		var err error
+		_, more, err = w.work.Sum(t.Context())
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, steps, 75/10+3+1, "the end of each group is a step of its own, and one finds nothing left")
+	w.catchUp()
+	w.compare(t, "", "a", "b", "c")
+}
+
 // Where changes were missed all groups are summed anew: those that nobody has told of, and those that are gone.
 func TestGroupSumsResync(t *testing.T) {
 	t.Parallel()
