@@ -30,16 +30,20 @@ func migrateURL(c *config.Config, url string) func() (string, error) {
 	return c.CurrentMigrateURL
 }
 
+// warnEmbedded tells, where a database may be made, that it is the embedded one.
+func warnEmbedded(ctx context.Context, c *config.Config, logger *slog.Logger) {
+	if c.DatabaseURL == "" {
+		logger.WarnContext(ctx, "no database is configured: using the embedded PostgreSQL, which is for trying out "+
+			"and small installations; set READMARK_DATABASE_URL=postgres://user:password@host:5432/name for a real one",
+			"data_dir", c.DataDir)
+	}
+}
+
 // database gives the URL of the configured database, or of the embedded one,
 // which it starts; quickly, where that is thrown away. stop ends what it started.
 func database(ctx context.Context, c *config.Config, throwAway bool, logger *slog.Logger) (url string, stop func() error, err error) {
 	if c.DatabaseURL != "" {
 		return c.DatabaseURL, func() error { return nil }, nil
-	}
-	if !throwAway {
-		logger.WarnContext(ctx, "no database is configured: using the embedded PostgreSQL, which is for trying out "+
-			"and small installations; set READMARK_DATABASE_URL=postgres://user:password@host:5432/name for a real one",
-			"data_dir", c.DataDir)
 	}
 	server, err := embeddedpg.Start(ctx, embeddedpg.Options{DataDir: c.DataDir, BinDir: c.PGBin, NoSync: throwAway, Logger: logger})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,13 +18,12 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 
 	"readmark/internal/cli"
-	"readmark/internal/pgtest"
 )
 
 var updateDocuments = flag.Bool("update-documents", false, "write what really comes into README.md and docs/tutorial.md")
 
 // The commands of the README and of the tutorial do what stands below them: each page on a fresh
-// service, from its first line to its last.
+// service with its own PostgreSQL, from its first line to its last.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
 	for file, least := range map[string]int{"../../README.md": 6, "../../docs/tutorial.md": 18} {
@@ -31,7 +31,7 @@ func TestDocuments(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
-			environment := map[string]string{"DATABASE_URL": pgtest.New(t)}
+			environment := map[string]string{"READMARK_DATA_DIR": filepath.Join(openDir(t), "data")} // as after make run
 			page := &terminal{service: serve(t, environment), environment: environment}
 			got := page.run(string(text))
 			require.GreaterOrEqual(t, page.commands, least, "the page's commands are found")

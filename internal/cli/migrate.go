@@ -96,6 +96,9 @@ func (p *program) open(
 	}
 	logger := p.logger(&c)
 	p.warnUnknown(ctx, logger)
+	if mayMake {
+		warnEmbedded(ctx, &c, logger)
+	}
 	url, stop, err := database(ctx, &c, false, logger)
 	if errors.Is(err, embeddedpg.ErrInUse) { // a running serve's
 		stop = func() error { return nil }

@@ -122,6 +122,9 @@ func (p *program) serve(ctx context.Context, c *config.Config, migrate bool, tra
 	if waiting := queue.Len(); waiting > 0 {
 		logger.WarnContext(ctx, "the spool holds events of an earlier run", "events", waiting)
 	}
+	if play == nil {
+		warnEmbedded(ctx, c, logger)
+	}
 	url, stopDatabase, err := database(ctx, c, play != nil, logger)
 	if err != nil {
 		return err
