@@ -173,7 +173,7 @@ func problemExample(status int, op *huma.Operation) describedProblem {
 	case http.StatusRequestEntityTooLarge:
 		detail("The body has more bytes or more JSON than a full batch needs", "request body is too large")
 	case http.StatusUnsupportedMediaType:
-		detail("The body is not application/json", "unknown content type: text/plain")
+		detail("The body is not application/json", validationFailed, &huma.ErrorDetail{Location: "body", Message: "unknown content type: text/plain", Value: "hello"})
 	case http.StatusUnprocessableEntity:
 		detail("A parameter or field is invalid, or unknown; errors name each", validationFailed, invalidExample(op))
 	case http.StatusTooManyRequests:
@@ -209,7 +209,7 @@ func invalidExample(op *huma.Operation) *huma.ErrorDetail {
 		}
 		return &huma.ErrorDetail{Location: "path." + name, Message: "is longer than 255 bytes"}
 	default:
-		return &huma.ErrorDetail{Location: "query.x", Message: "unknown query parameter"}
+		return &huma.ErrorDetail{Location: "query.x", Message: "unknown query parameter", Value: "1"}
 	}
 }
 

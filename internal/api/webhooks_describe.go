@@ -32,7 +32,7 @@ func webhookDescriptions() map[string]description {
 			text: "What changes from now on is posted to the URL, as {\"changes\":[…]} with the changes of GET /v1/changes, in their order, signed by " +
 				"Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 " +
 				"minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret " +
-				"is shown this once.",
+				"is shown only once.",
 			body: "the webhook", request: create.Body, answer: secret,
 		},
 		"get-webhook": {text: "A webhook, and how it stands. Its secret is not shown.", answer: failing},
@@ -53,7 +53,7 @@ func webhookDescriptions() map[string]description {
 			body: "from where", request: replay.Body, answer: Replay{From: replay.Body.From, Complete: true},
 		},
 		"rotate-webhook-secret": {
-			text: "Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over " +
+			text: "Makes a new secret, which is shown only once. The one before signs deliveries as well for a while, so that receivers can take over " +
 				"the new one without missing any. One that is older does not any more.",
 			body: "for how long the one before is valid", request: rotate.Body, answer: secret,
 		},

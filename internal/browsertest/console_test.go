@@ -177,7 +177,7 @@ func TestKeyboard(t *testing.T) {
 	b.press("by-keyboard")
 	b.tabTo("Make the key")
 	b.press(kb.Enter)
-	b.eventually("the key is shown", func() bool { return strings.Contains(b.text("main"), "It is shown this once") })
+	b.eventually("the key is shown", func() bool { return strings.Contains(b.text("main"), "It is shown only once") })
 	require.Regexp(t, "^rmk_[0-9A-Za-z]{49}$", b.text("#made"))
 	b.tabTo("Revoke by-keyboard")
 	b.press(kb.Enter)

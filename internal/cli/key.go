@@ -30,7 +30,7 @@ func (p *program) keyCreateCommand() *cobra.Command {
 	var name, scope, users, groups, expires string
 	command := &cobra.Command{
 		Use: "create --name NAME --scope SCOPE", Args: noArgs,
-		Short: "Make an API key, which is shown this once",
+		Short: "Make an API key, which is shown only once",
 		Long: "Make an API key and print it, alone on one line of standard output. Only its hash is stored: it cannot be " +
 			"shown again. It is good at once on every replica.",
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -104,7 +104,7 @@ func (p *program) keyCreate(ctx context.Context, s *store.Store, key auth.Key) e
 		return err
 	}
 	p.tell("API key %s: %s; %s; expires: %s", key.Name, scopes(key.Scopes), reach(&key.Grant), when(key.ExpiresAt, "never"))
-	p.tell("It is shown this once. Send it as: Authorization: Bearer rmk_…")
+	p.tell("It is shown only once. Send it as: Authorization: Bearer rmk_…")
 	_, err = fmt.Fprintln(p.Stdout, text)
 	return err
 }

@@ -118,7 +118,7 @@ func (p *program) webhookCreateCommand() *cobra.Command {
 	var f webhookFlags
 	var asJSON bool
 	command := &cobra.Command{
-		Use: "create --url URL", Short: "Make a webhook, whose secret is shown this once", Args: noArgs,
+		Use: "create --url URL", Short: "Make a webhook, whose secret is shown only once", Args: noArgs,
 		Long: "Make a webhook, to which all that changes from now on is posted, and print its secret, alone on one line of standard output. " +
 			"Deliveries are signed with it, as Standard Webhooks says.",
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -136,7 +136,7 @@ func (p *program) webhookCreateCommand() *cobra.Command {
 					return err
 				}
 				p.tell("Webhook %s: %s", hook.ID, hook.URL)
-				p.tell("Changes from now on are posted to it. Its secret is shown this once: readmark webhook rotate makes another one")
+				p.tell("Changes from now on are posted to it. Its secret is shown only once: readmark webhook rotate makes another one")
 				return p.webhookSecret(&hook, secret, asJSON)
 			})
 		},
@@ -381,7 +381,7 @@ func (p *program) webhookRotateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		p.tell("Webhook %s has a new secret, which is shown this once. The one before is good until: %s", id, when(hook.PreviousSecretUntil, "now"))
+		p.tell("Webhook %s has a new secret, which is shown only once. The one before is good until: %s", id, when(hook.PreviousSecretUntil, "now"))
 		return p.webhookSecret(&hook, secret, asJSON)
 	})
 	command.Flags().DurationVar(&overlap, "overlap", webhookout.DefaultOverlap, "for how long the secret before signs, too")

@@ -262,7 +262,7 @@ type ClientInterface interface {
 
 	// CreateWebhookWithBody Make a webhook
 	//
-	// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once. Scope of the key: admin.
+	// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown only once. Scope of the key: admin.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -271,7 +271,7 @@ type ClientInterface interface {
 
 	// CreateWebhook Make a webhook
 	//
-	// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once. Scope of the key: admin.
+	// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown only once. Scope of the key: admin.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -337,7 +337,7 @@ type ClientInterface interface {
 
 	// RotateWebhookSecretWithBody Replace the secret of a webhook
 	//
-	// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
+	// Makes a new secret, which is shown only once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -346,7 +346,7 @@ type ClientInterface interface {
 
 	// RotateWebhookSecret Replace the secret of a webhook
 	//
-	// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
+	// Makes a new secret, which is shown only once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -762,7 +762,7 @@ func (c *Client) ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn
 
 // CreateWebhookWithBody Make a webhook
 //
-// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once. Scope of the key: admin.
+// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown only once. Scope of the key: admin.
 //
 // Takes any type of body and a specified content type.
 //
@@ -781,7 +781,7 @@ func (c *Client) CreateWebhookWithBody(ctx context.Context, contentType string, 
 
 // CreateWebhook Make a webhook
 //
-// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown this once. Scope of the key: admin.
+// What changes from now on is posted to the URL, as {"changes":[…]} with the changes of GET /v1/changes, in their order, signed by Standard Webhooks. A delivery is taken when it is answered 2xx within 15 s. Else it is tried again with growing pauses, of up to 5 minutes, and has then the newest state of each user and group. After three days without success the webhook is paused. The secret is shown only once. Scope of the key: admin.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -927,7 +927,7 @@ func (c *Client) ReplayWebhook(ctx context.Context, id openapi_types.UUID, body 
 
 // RotateWebhookSecretWithBody Replace the secret of a webhook
 //
-// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
+// Makes a new secret, which is shown only once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
 //
 // Takes any type of body and a specified content type.
 //
@@ -946,7 +946,7 @@ func (c *Client) RotateWebhookSecretWithBody(ctx context.Context, id openapi_typ
 
 // RotateWebhookSecret Replace the secret of a webhook
 //
-// Makes a new secret, which is shown this once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
+// Makes a new secret, which is shown only once. The one before signs deliveries as well for a while, so that receivers can take over the new one without missing any. One that is older does not any more. Scope of the key: admin.
 //
 // Takes a body of the `application/json` content type.
 //
