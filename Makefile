@@ -120,7 +120,7 @@ test-browser: ## the console in a real browser (Debian's package chromium), on a
 screenshots: ## pictures of the console into docs/images/ (Debian's package chromium)
 	$(need-chromium)
 	mkdir -p docs/images
-	$(GO) test -tags browser -count=1 -timeout 15m -run '^TestScreenshots$$' ./internal/browsertest/ -args -screenshots "$(CURDIR)/docs/images"
+	$(GO) test -tags browser,pictures -count=1 -timeout 15m -run '^TestScreenshots$$' ./internal/browsertest/ -args -screenshots "$(CURDIR)/docs/images"
 
 # BENCHFLAGS=-quick only tries it, BENCHFLAGS=-help tells the rest.
 bench: ## Readmark against a quick service and pgbench, at 1 and 10 million states, then the micro-benchmarks

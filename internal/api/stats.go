@@ -151,15 +151,17 @@ func (h *handler) getStats(ctx context.Context, _ *struct{}) (*statsOutput, erro
 		}
 	}
 	for i := range report.Conditions {
-		p := &report.Conditions[i]
-		body.Conditions[i] = Condition{
-			Part: string(p.Part), Reason: string(p.Reason), Detail: p.Text, Since: whole(p.Since), Advice: condition.Advice(p.Part, p.Reason),
-		}
+		body.Conditions[i] = NewCondition(&report.Conditions[i])
 	}
 	for i, c := range report.Newest {
 		body.Newest[i] = Callback{At: c.At, Command: c.Command, UserID: optionalText(c.UserID), GroupID: optionalText(c.GroupID), Result: c.Result}
 	}
 	return &statsOutput{Fresh: noCache(), Body: body}, nil
+}
+
+// NewCondition says what is not well, and what to do.
+func NewCondition(p *condition.Problem) Condition {
+	return Condition{Part: string(p.Part), Reason: string(p.Reason), Detail: p.Text, Since: whole(p.Since), Advice: condition.Advice(p.Part, p.Reason)}
 }
 
 func newReadStats(r *stats.Reads) ReadStats {

@@ -77,6 +77,15 @@ const (
 	ScopeAdmin Scope = "admin"
 )
 
+// JoinScopes writes scopes with something between them.
+func JoinScopes(list []Scope, between string) string {
+	words := make([]string, len(list))
+	for i, scope := range list {
+		words[i] = string(scope)
+	}
+	return strings.Join(words, between)
+}
+
 // ParseScopes reads scopes separated by commas, and gives each once, in a fixed
 // order.
 func ParseScopes(text string) ([]Scope, error) {

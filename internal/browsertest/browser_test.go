@@ -23,9 +23,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// screenshots is where pictures are written, see TestScreenshots.
-var screenshots = flag.String("screenshots", "", "directory that pictures of the console are written to")
-
 const (
 	// patience bounds everything that one test waits for.
 	patience = 2 * time.Minute

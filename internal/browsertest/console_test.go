@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -221,65 +219,8 @@ func TestOverviewIsRefreshed(t *testing.T) {
 	evaluate[string](b, `document.querySelector("[data-live]").dataset.first = "yes"`)
 	b.eventually("it is another one", func() bool { return evaluate[bool](b, `!document.querySelector("[data-live]").dataset.first`) })
 	require.Contains(t, b.text("main"), "fsync = off", "of the tests' PostgreSQL")
-}
-
-// TestScreenshots writes pictures of the pages where -screenshots names a directory.
-func TestScreenshots(t *testing.T) {
-	t.Parallel()
-	if *screenshots == "" {
-		return
-	}
-	s := serveEmbedded(t)
-	for range 3 {
-		s.callback("callbackAfterGroupMsgReadCommand", `{"sendID":"linus","receiveID":"lunch","unreadMsgNum":-1}`, http.StatusBadRequest)
-	}
-	s.reads("linus", "lunch", 2)
-	for range 300 { // as apps ask for badges
-		response, err := http.Get(s.url + "/v1/users/" + reader + "/unread")
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-	}
-	shoot := func(name, path string, ready func(*tab), with ...action) {
-		t.Helper()
-		b := s.open(t, with...)
-		b.visit(path, http.StatusOK)
-		if ready != nil {
-			ready(b)
-		}
-		require.NoError(t, os.WriteFile(filepath.Join(*screenshots, name+".png"), small(t, ask(b, chromedp.CaptureScreenshot())), 0o644))
-	}
-	counted := func(b *tab) { // which takes some seconds
-		b.eventually("what was refused is counted", func() bool {
-			b.visit("/console", http.StatusOK)
-			return evaluate[bool](b, `!document.querySelector(".tiles") || !!document.querySelector(".tiles .bad")`)
-		})
-	}
-	shoot("console-overview", "/console", counted)
-	shoot("console-overview-dark", "/console", counted, dark())
-	group := "/console/group?span=1h&id=" + team
-	shoot("console-users", "/console/users", nil)
-	shoot("console-user", "/console/user?id="+reader, nil)
-	shoot("console-pair", "/console/pair?span=1h&user="+reader+"&group="+team, nil)
-	shoot("console-groups", "/console/groups", nil)
-	shoot("console-group", group, nil)
-	shoot("console-group-dark", group, nil, dark())
-	shoot("console-group-phone", group, nil, phone())
-	shoot("console-live", "/console/live", func(b *tab) {
-		b.eventually("live", func() bool { return b.text("#live-state") == "live" })
-		for i, user := range []string{"grace.hopper", reader, "alan.turing", "linus", "edsger", "barbara.l", "радия"} {
-			s.reads(user, team, i*3%7)
-		}
-		b.eventually("changes", func() bool { return evaluate[int](b, `document.querySelectorAll("#live tbody tr").length`) >= 7 })
-	})
-	s.key("--name", "badge-service", "--scope", "read")
-	s.key("--name", "support-emea", "--scope", "read,erase", "--groups", "support/", "--expires", "720h")
-	webhook := s.webhook("")
-	shoot("console-webhook", "/console/webhook?id="+webhook, func(b *tab) {
-		b.click(`button[value="test"]`)
-		b.eventually("the test has failed", func() bool { return strings.Contains(b.text("main"), "The test failed") })
-	})
-	shoot("console-webhooks", "/console/webhooks", nil)
-	shoot("console-keys", "/console/keys", nil)
-	shoot("console-journal", "/console/journal?group="+team, nil)
-	shoot("console-doctor", "/console/doctor", nil)
+	evaluate[string](b, `const asked = window.fetch; window.fetch = () => Promise.reject(new Error("away")); window.back = () => { window.fetch = asked }; "away"`)
+	b.eventually("it says that it is old", func() bool { return strings.Contains(b.text("[data-refresh]"), "not refreshed since") })
+	evaluate[bool](b, `window.back(); true`)
+	b.eventually("it is fresh again", func() bool { return !strings.Contains(b.text("[data-refresh]"), "not refreshed since") })
 }

@@ -9,12 +9,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +23,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/cli"
-	"readmark/internal/embeddedpg"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
 	"readmark/internal/store"
@@ -53,25 +50,6 @@ func serve(t *testing.T, settings ...string) *service {
 	database := pgtest.New(t)
 	fill(t, database, attack)
 	return serveOn(t, append([]string{"DATABASE_URL", database, "READMARK_DATA_DIR", t.TempDir()}, settings...)...)
-}
-
-// serveEmbedded is serve on the embedded PostgreSQL, which is durable, and without an ID that nobody has.
-func serveEmbedded(t *testing.T) *service {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "readmark-browsertest-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o711)) // PostgreSQL's own user must enter it
-	postgres, err := embeddedpg.Start(t.Context(), embeddedpg.Options{DataDir: dir, Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	migrator, err := store.OpenMigrator(postgres.URL(), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	_, err = migrator.Up(t.Context())
-	require.NoError(t, err)
-	migrator.Close()
-	fill(t, postgres.URL(), "support/2026")
-	require.NoError(t, postgres.Stop(t.Context()))
-	return serveOn(t, "READMARK_DATA_DIR", dir)
 }
 
 func serveOn(t *testing.T, settings ...string) *service {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"readmark/internal/api"
 	"readmark/internal/auth"
 	"readmark/internal/console"
 	"readmark/internal/readstate"
@@ -23,11 +24,11 @@ type consoleSource struct{ *service }
 func (s *consoleSource) Now() time.Time { return s.store.Clock().Now() }
 
 // Conditions implements console.Source.
-func (s *consoleSource) Conditions() []console.Condition {
+func (s *consoleSource) Conditions() []api.Condition {
 	problems := s.board.Problems()
-	list := make([]console.Condition, len(problems))
-	for i, p := range problems {
-		list[i] = console.Condition{Part: string(p.Part), Reason: string(p.Reason), Detail: p.Text, Since: p.Since}
+	list := make([]api.Condition, len(problems))
+	for i := range problems {
+		list[i] = api.NewCondition(&problems[i])
 	}
 	return list
 }

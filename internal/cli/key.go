@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -103,7 +102,7 @@ func (p *program) keyCreate(ctx context.Context, s *store.Store, key auth.Key) e
 		}
 		return err
 	}
-	p.tell("API key %s: %s; %s; expires: %s", key.Name, scopes(key.Scopes), reach(&key.Grant), when(key.ExpiresAt, "never"))
+	p.tell("API key %s: %s; %s; expires: %s", key.Name, auth.JoinScopes(key.Scopes, ","), reach(&key.Grant), when(key.ExpiresAt, "never"))
 	p.tell("It is shown only once. Send it as: Authorization: Bearer rmk_…")
 	_, err = fmt.Fprintln(p.Stdout, text)
 	return err
@@ -180,7 +179,7 @@ func (p *program) keyList(ctx context.Context, s *store.Store, asJSON bool) erro
 		if !key.RevokedAt.IsZero() {
 			state += " " + when(key.RevokedAt, "")
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.Name, scopes(key.Scopes), prefixed(key.UserPrefix),
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.Name, auth.JoinScopes(key.Scopes, ","), prefixed(key.UserPrefix),
 			prefixed(key.GroupPrefix), when(key.CreatedAt, ""), when(key.ExpiresAt, "never"), when(key.LastUsedAt, "never"), state)
 	}
 	return table.Flush()
@@ -209,14 +208,6 @@ func (p *program) keyRevoke(ctx context.Context, s *store.Store, name string) er
 		p.tell("API key %s is revoked: within 5 seconds no replica takes it", name)
 	}
 	return err
-}
-
-func scopes(list []auth.Scope) string {
-	words := make([]string, len(list))
-	for i, scope := range list {
-		words[i] = string(scope)
-	}
-	return strings.Join(words, ",")
 }
 
 func prefixed(prefix string) string {

@@ -47,7 +47,7 @@ func (a *answer) WriteHeader(status int) { a.status = status }
 // Write implements http.ResponseWriter.
 func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
 
-// problem is an answer of the read API that is none to the question.
+// problem is an error that the read API has answered with.
 type problem struct {
 	Status int
 	Detail string // for people

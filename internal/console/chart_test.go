@@ -104,9 +104,10 @@ func TestFormats(t *testing.T) {
 	for value, want := range map[float64]string{0: "0", 0.04: "< 0.1", 12.34: "12.3", 4321: "4\u202f321"} {
 		require.Equal(t, want, rate(value))
 	}
-	for value, want := range map[float64]string{0: "–", 0.00042: "420 µs", 0.0123: "12.3 ms", 2: "2.0 s"} {
-		require.Equal(t, want, seconds(value))
+	for value, want := range map[float64]string{0: "0 µs", 0.00042: "420 µs", 0.0123: "12.3 ms", 2: "2.0 s"} {
+		require.Equal(t, want, seconds(&value))
 	}
+	require.Equal(t, "–", seconds(nil), "there was no read")
 	require.Equal(t, "never", moment((*time.Time)(nil)))
 	require.Equal(t, "/console/user?id=a%2Fb%26c+d", address("/user", "id", "a/b&c d", "x", ""))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"readmark/internal/api"
 	"readmark/internal/auth"
 	"readmark/internal/auth/guard"
 	"readmark/internal/readstate"
@@ -26,7 +27,7 @@ type Source interface {
 	// Now is the time that is shown, as the database has it.
 	Now() time.Time
 	// Conditions lists what is not well. It does not block.
-	Conditions() []Condition
+	Conditions() []api.Condition
 	// Counts gives the count of a pair at each of some moments in the past.
 	Counts(ctx context.Context, pair readstate.Pair, moments []time.Time) ([]Number, error)
 	// Positions gives the number of a group's last message at each of some moments in the past.
@@ -42,15 +43,6 @@ type Source interface {
 	RevokeKey(ctx context.Context, name string) error
 	// Check runs the doctor's checks, which takes some seconds at most.
 	Check(ctx context.Context) (Report, error)
-}
-
-// Condition is a part that is not well.
-type Condition struct {
-	Part   string    `json:"part"`
-	Reason string    `json:"reason"`
-	Detail string    `json:"detail"` // what is wrong
-	Advice string    `json:"advice"` // what to do, empty where the detail says it
-	Since  time.Time `json:"since"`
 }
 
 // Number is a number at a moment; it says nothing where nothing was known.

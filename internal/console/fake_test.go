@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/api"
 	"readmark/internal/auth"
 	"readmark/internal/auth/guard"
 	"readmark/internal/console"
@@ -32,29 +33,30 @@ func now() time.Time { return time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC) }
 
 // source is what the console of a test shows beside the API.
 type source struct {
-	conditions []console.Condition
+	conditions []api.Condition
 	keys       []auth.Key
 	added      []auth.Grant
 	revoked    []string
 	journal    []readstate.Entry
 	asked      []readstate.History
 	report     console.Report
+	err        error // of what is read over time, the journal and the keys
 }
 
 // Now implements console.Source.
 func (s *source) Now() time.Time { return now() }
 
 // Conditions implements console.Source.
-func (s *source) Conditions() []console.Condition { return s.conditions }
+func (s *source) Conditions() []api.Condition { return s.conditions }
 
 // Counts implements console.Source.
 func (s *source) Counts(_ context.Context, _ readstate.Pair, moments []time.Time) ([]console.Number, error) {
-	return rising(len(moments)), nil
+	return rising(len(moments)), s.err
 }
 
 // Positions implements console.Source.
 func (s *source) Positions(_ context.Context, _ string, moments []time.Time) ([]console.Number, error) {
-	return rising(len(moments)), nil
+	return rising(len(moments)), s.err
 }
 
 // rising is not known in its first half.
@@ -69,11 +71,11 @@ func rising(n int) []console.Number {
 // Journal implements console.Source.
 func (s *source) Journal(_ context.Context, page readstate.History) ([]readstate.Entry, error) {
 	s.asked = append(s.asked, page)
-	return s.journal, nil
+	return s.journal, s.err
 }
 
 // Keys implements console.Source.
-func (s *source) Keys(context.Context) ([]auth.Key, error) { return s.keys, nil }
+func (s *source) Keys(context.Context) ([]auth.Key, error) { return s.keys, s.err }
 
 // AddKey implements console.Source.
 func (s *source) AddKey(_ context.Context, grant auth.Grant, _ time.Time) (string, error) {
@@ -153,6 +155,9 @@ func (w *world) api(writer http.ResponseWriter, r *http.Request) {
 	answer, found := w.answers[r.URL.EscapedPath()]
 	if !found {
 		answer = failing{http.StatusNotFound, "there is nothing at this path"}
+	}
+	if answers, depends := answer.(func(url.Values) any); depends {
+		answer = answers(r.URL.Query())
 	}
 	if f, isFailing := answer.(failing); isFailing {
 		writer.Header().Set("Content-Type", "application/problem+json")
@@ -237,7 +242,7 @@ func answers() map[string]any {
 // fullSource has hostile texts wherever the console shows some.
 func fullSource() *source {
 	return &source{
-		conditions: []console.Condition{{Part: "database", Reason: "refused", Detail: hostile, Advice: hostile, Since: now().Add(-time.Minute)}},
+		conditions: []api.Condition{{Part: "database", Reason: "refused", Detail: hostile, Advice: "start it", Since: now().Add(-time.Minute)}},
 		keys:       []auth.Key{{Grant: auth.Grant{Name: "badge", Scopes: []auth.Scope{auth.ScopeRead}, UserPrefix: hostile, GroupPrefix: hostile}, CreatedAt: now()}},
 		journal: []readstate.Entry{{Event: readstate.Event{
 			Kind: readstate.EventReceipt, At: now(), UserID: hostile, GroupID: hostile, UnreadCount: 4,

@@ -139,16 +139,16 @@ func rate(perSecond float64) string {
 }
 
 // seconds writes how long something took.
-func seconds(s float64) string {
+func seconds(s *float64) string {
 	switch {
-	case s <= 0:
+	case s == nil:
 		return "–"
-	case s < 0.001:
-		return fmt.Sprintf("%.0f µs", s*1e6)
-	case s < 1:
-		return fmt.Sprintf("%.1f ms", s*1e3)
+	case *s < 0.001:
+		return fmt.Sprintf("%.0f µs", *s*1e6)
+	case *s < 1:
+		return fmt.Sprintf("%.1f ms", *s*1e3)
 	default:
-		return fmt.Sprintf("%.1f s", s)
+		return fmt.Sprintf("%.1f s", *s)
 	}
 }
 

@@ -26,7 +26,7 @@ func (r *request) groups() {
 		Items []api.GroupSum
 	}{r.listing(got.NextCursor, "/groups", "prefix", prefix), got.Items}
 	if err != nil {
-		page.Missing = r.missing(err, "This version of the read API does not list groups. A group can be opened by the whole ID.")
+		page.Missing = r.missing(err)
 		if page.Missing == "" {
 			return
 		}
@@ -58,7 +58,7 @@ func (r *request) group() {
 		r.fail(err)
 		return
 	}
-	// Who never read stands at the end of this list; the largest groups are counted in part.
+	// By ID. Of the largest groups it is a part.
 	var counted api.StateList
 	if err := r.get(path("groups", id, "users"), url.Values{"limit": {strconv.Itoa(maxCounted)}}, &counted); err != nil {
 		r.fail(err)
@@ -103,6 +103,9 @@ type groupPage struct {
 	Position  chart
 }
 
+// MoreNever is how many have never read, beside those who are listed.
+func (g *groupPage) MoreNever() int64 { return g.NeverRead - int64(len(g.Never)) }
+
 // bar is a bar of a histogram in words.
 type bar struct {
 	Label string
@@ -132,11 +135,12 @@ func (r *request) positions(page *groupPage) bool {
 	spans, duration := r.spans("/group", "id", page.ID)
 	moments := spread(page.Now, duration, sampled)
 	numbers, err := r.source.Positions(r.Request.Context(), page.ID, moments)
-	if err == nil {
-		page.Spans = spans
-		page.Position, err = stepChart(halfWidth, "Number of the last message", moments, numbers)
-	}
 	if err != nil {
+		r.unavailable(err)
+		return false
+	}
+	page.Spans = spans
+	if page.Position, err = stepChart(halfWidth, "Number of the last message", moments, numbers); err != nil {
 		r.fail(err)
 		return false
 	}

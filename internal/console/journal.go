@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,19 +20,17 @@ type journalRow struct {
 	ID, Kind, UserID, GroupID string
 	At                        time.Time
 	Tells                     string // what the event says
-	Position                  string // the group's last message behind it, where it may have moved
 }
 
 // journal shows rows of the journal in a time range, by user or group or both.
 func (r *request) journal() {
 	page := struct {
-		Now               time.Time
-		User, Group       string
-		From, To, Wrong   string
-		Asked             bool
-		Items             []journalRow
-		Older             string
-		KeptFrom, KeptTil string
+		Now             time.Time
+		User, Group     string
+		From, To, Wrong string
+		Asked           bool
+		Items           []journalRow
+		Older           string
 	}{
 		Now: r.source.Now(), User: r.query.Get("user"), Group: r.query.Get("group"), From: r.query.Get("from"), To: r.query.Get("to"),
 	}
@@ -115,20 +114,13 @@ func (r *request) journalRange(h *readstate.History) (wrong string) {
 }
 
 func parsePlace(text string) (place readstate.EventCursor, err error) {
-	const micros = 10
-	at, id := text, ""
-	for i := range text {
-		if text[i] == '.' {
-			at, id = text[:i], text[i+1:]
-			break
-		}
-	}
-	moment, err := strconv.ParseInt(at, micros, 64)
+	at, id, _ := strings.Cut(text, ".")
+	micros, err := strconv.ParseInt(at, 10, 64)
 	if err != nil {
 		return place, err
 	}
 	identity, err := uuid.Parse(id)
-	return readstate.EventCursor{At: time.UnixMicro(moment).UTC(), ID: readstate.ID(identity)}, err
+	return readstate.EventCursor{At: time.UnixMicro(micros).UTC(), ID: readstate.ID(identity)}, err
 }
 
 func newJournalRow(e *readstate.Entry) journalRow {

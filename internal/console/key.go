@@ -18,15 +18,7 @@ type shownKey struct {
 }
 
 // Words names the scopes.
-func (k shownKey) Words() string { return scopeWords(k.Scopes) }
-
-func scopeWords(list []auth.Scope) string {
-	words := make([]string, len(list))
-	for i, scope := range list {
-		words[i] = string(scope)
-	}
-	return strings.Join(words, ", ")
-}
+func (k shownKey) Words() string { return auth.JoinScopes(k.Scopes, ", ") }
 
 // keyForm is what the form has, to be shown again where something is wrong.
 type keyForm struct {
@@ -79,7 +71,7 @@ func (r *request) listKeys(status int, form keyForm, made, wrong string) {
 	}{now, shown, form, made, wrong, r.required()})
 }
 
-// unavailable answers where what is no part of the read API cannot be had.
+// unavailable answers where the console's source has failed.
 func (r *request) unavailable(err error) {
 	if errors.Is(err, readstate.ErrUnavailable) {
 		r.fail(&problem{Status: http.StatusServiceUnavailable, Detail: "the database cannot be reached at the moment", Again: "1"})
@@ -125,7 +117,7 @@ func (r *request) makeKey() {
 	case err != nil:
 		r.unavailable(err)
 	default:
-		r.logger.InfoContext(r.Request.Context(), "api key made", "name", grant.Name)
+		r.logger.InfoContext(r.Request.Context(), "api key made", "name", grant.Name, "key_name", r.keyName())
 		r.listKeys(http.StatusCreated, keyForm{Scopes: []string{string(auth.ScopeRead)}}, text, "")
 	}
 }
@@ -164,6 +156,8 @@ func (r *request) revokeKey() {
 		r.unavailable(err)
 		return
 	}
-	r.logger.InfoContext(r.Request.Context(), "api key revoked", "name", name)
+	if err == nil {
+		r.logger.InfoContext(r.Request.Context(), "api key revoked", "name", name, "key_name", r.keyName())
+	}
 	r.Redirect(http.StatusSeeOther, Path+"/keys")
 }

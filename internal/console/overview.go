@@ -2,7 +2,9 @@ package console
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,67 +12,20 @@ import (
 	"readmark/internal/auth"
 )
 
-// stats is what GET /v1/stats answers.
-type stats struct {
-	AsOf            time.Time        `json:"asOf"`
-	Since           time.Time        `json:"since"`
-	Callbacks       []callbackStats  `json:"callbacks"`
-	Reads           readStats        `json:"reads"`
-	Conditions      []Condition      `json:"conditions"`
-	NewestCallbacks []newestCallback `json:"newestCallbacks"`
-}
-
-type callbackStats struct {
-	Command   string  `json:"command"`
-	Result    string  `json:"result"`
-	Total     int64   `json:"total"`
-	PerSecond float64 `json:"perSecond"`
-	LastHour  []int64 `json:"lastHour"` // by minute, the newest last
-	LastDay   []int64 `json:"lastDay"`  // by quarter of an hour
-}
-
-type readStats struct {
-	Total      int64   `json:"total"`
-	PerSecond  float64 `json:"perSecond"`
-	P50Seconds float64 `json:"p50Seconds"`
-	P95Seconds float64 `json:"p95Seconds"`
-	LastHour   []int64 `json:"lastHour"`
-}
-
-type newestCallback struct {
-	At      time.Time `json:"at"`
-	Command string    `json:"command"`
-	UserID  string    `json:"userID"`
-	GroupID string    `json:"groupID"`
-	Result  string    `json:"result"`
-}
-
-// rejection is a callback that was refused, as GET /v1/rejections lists them.
-type rejection struct {
-	ID      string    `json:"id"`
-	At      time.Time `json:"at"`
-	Command string    `json:"command"`
-	ErrCode int64     `json:"errCode"`
-	Reason  string    `json:"reason"`
-}
-
-type rejectionList struct {
-	Items []rejection `json:"items"`
-}
-
 // overview is what the page of the same name shows. A part that the key does not open, or the server
 // cannot tell, has a sentence instead.
 type overview struct {
 	Now           time.Time
-	Conditions    []Condition
+	Conditions    []api.Condition
 	Hidden        string // why the conditions are not shown
-	Stats         *stats
+	Stats         *api.Stats
 	StatsMissing  string
 	Arriving      float64 // callbacks per second
 	Total         int64
 	Refused       int64 // in the last hour
 	Hour, Day     chart
-	Rejections    []rejection
+	Rejections    []api.Rejection
+	Commands      []commandRow
 	RejectMissing string
 	Drift         *api.Drift
 	DriftMissing  string
@@ -84,31 +39,28 @@ func (r *request) overview() {
 	} else {
 		page.Conditions = r.source.Conditions()
 	}
-	var got stats
+	var got api.Stats
 	if err := r.get("/stats", nil, &got); err != nil {
-		if page.StatsMissing = r.missing(err, "This version of the read API does not tell how many callbacks arrive."); page.StatsMissing == "" {
+		if page.StatsMissing = r.missing(err); page.StatsMissing == "" {
 			return
 		}
 	} else {
 		page.Stats = &got
-		if page.Hidden == "" {
-			page.Conditions = got.Conditions // with what to do
-		}
 		if err := page.draw(); err != nil {
 			r.fail(err)
 			return
 		}
 	}
-	var refused rejectionList
-	if err := r.get("/rejections", nil, &refused); err != nil {
-		if page.RejectMissing = r.missing(err, "This version of the read API does not list rejected callbacks."); page.RejectMissing == "" {
+	var refused api.RejectionList
+	if err := r.get("/rejections", url.Values{"limit": {strconv.Itoa(shownRejections)}}, &refused); err != nil {
+		if page.RejectMissing = r.missing(err); page.RejectMissing == "" {
 			return
 		}
 	}
-	page.Rejections = refused.Items[:min(len(refused.Items), shownRejections)]
+	page.Rejections = refused.Items
 	var drift api.Drift
 	if err := r.get("/drift", nil, &drift); err != nil {
-		if page.DriftMissing = r.missing(err, ""); page.DriftMissing == "" {
+		if page.DriftMissing = r.missing(err); page.DriftMissing == "" {
 			return
 		}
 	} else {
@@ -122,12 +74,8 @@ const shownRejections = 10
 
 // missing gives the sentence that stands instead of a part of a page; "" where the whole page is
 // answered with the error.
-func (r *request) missing(err error, notThere string) string {
+func (r *request) missing(err error) string {
 	switch status(err) {
-	case http.StatusNotFound:
-		if notThere != "" {
-			return notThere
-		}
 	case http.StatusForbidden, http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return sentence(err.Error())
 	}
@@ -135,9 +83,16 @@ func (r *request) missing(err error, notThere string) string {
 	return ""
 }
 
+// commandRow is a row of the table of callbacks by command and result.
+type commandRow struct {
+	*api.CallbackStats
+
+	Hour int64 // in the last hour
+}
+
 // draw sums up what the stats say.
 func (o *overview) draw() error {
-	byResult := func(pick func(*callbackStats) []int64, n int) []series {
+	byResult := func(pick func(*api.CallbackStats) []int64, n int) []series {
 		sums := map[string][]float64{}
 		for i := range o.Stats.Callbacks {
 			c := &o.Stats.Callbacks[i]
@@ -165,21 +120,24 @@ func (o *overview) draw() error {
 		c := &o.Stats.Callbacks[i]
 		o.Total += c.Total
 		o.Arriving += c.PerSecond
-		if c.Result != "accepted" && c.Result != "acknowledged" { // which is of no use, and well
-			for _, n := range c.LastHour {
-				o.Refused += n
-			}
+		row := commandRow{CallbackStats: c}
+		for _, n := range c.LastHour {
+			row.Hour += n
 		}
+		if c.Result != "accepted" && c.Result != "acknowledged" { // acknowledged: Readmark has no use for it, which is no fault
+			o.Refused += row.Hour
+		}
+		o.Commands = append(o.Commands, row)
 	}
 	const minutes, quarters = 60, 96
 	var err error
-	if hour := byResult(func(c *callbackStats) []int64 { return c.LastHour }, minutes); len(hour) > 0 {
+	if hour := byResult(func(c *api.CallbackStats) []int64 { return c.LastHour }, minutes); len(hour) > 0 {
 		labels := timeLabels(spread(o.Stats.AsOf, time.Hour, minutes))
 		if o.Hour, err = barChart("Callbacks per minute in the last hour", labels, halfWidth/labelRoom, hour...); err != nil {
 			return err
 		}
 	}
-	if day := byResult(func(c *callbackStats) []int64 { return c.LastDay }, quarters); len(day) > 0 {
+	if day := byResult(func(c *api.CallbackStats) []int64 { return c.LastDay }, quarters); len(day) > 0 {
 		for i := range day {
 			day[i].Values = inPairs(day[i].Values) // bars of a quarter would be too thin to see
 		}

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -183,7 +184,7 @@ func TestPagesShow(t *testing.T) {
 	w := newWorld(t, nil)
 	id := url.QueryEscape(hostile)
 	for path, wanted := range map[string][]string{
-		"/console":                {"12.3", "400 µs", "2.0 ms", "Callbacks per minute in the last hour", "accepted", "rejected", "10001", "unknown", "Start it."},
+		"/console":                {"12.3", "400 µs", "2.0 ms", "Callbacks per minute in the last hour", "accepted", "rejected", "10001", "unknown", "Start it.", "By command and result"},
 		"/console/users":          {"12\u202f345", "exact", "What exact, pending and source mean"},
 		"/console/groups":         {"12\u202f348", "estimate", "The fullest first"},
 		"/console/user?id=" + id:  {"12\u202f345", "History", "a read callback that named the count"},
@@ -202,26 +203,39 @@ func TestPagesShow(t *testing.T) {
 		}
 	}
 	w.source.conditions = nil
-	delete(w.answers, "/v1/stats")
+	w.answers["/v1/stats"] = failing{http.StatusServiceUnavailable, "away"}
 	require.Contains(t, w.page("/console"), "All is well.")
 }
 
-// A part that the API does not have yet, or the key does not open, is a sentence; the rest is shown.
+// A part that cannot be had, or the key does not open, is a sentence; the rest is shown.
 func TestPartsMayBeMissing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	for _, path := range []string{"/v1/stats", "/v1/rejections", "/v1/users", "/v1/groups"} {
-		delete(w.answers, path)
+		w.answers[path] = failing{http.StatusServiceUnavailable, "away: " + path}
 	}
 	w.answers["/v1/drift"] = failing{http.StatusForbidden, "the API key is limited by a prefix"}
 	page := w.page("/console")
-	require.Contains(t, page, "does not tell how many callbacks arrive")
-	require.Contains(t, page, "does not list rejected callbacks")
+	require.Contains(t, page, "Away: /v1/stats.")
+	require.Contains(t, page, "Away: /v1/rejections.")
 	require.Contains(t, page, "The API key is limited by a prefix.")
-	require.Contains(t, w.page("/console/users"), "does not list users")
-	require.Contains(t, w.page("/console/groups?prefix=a"), "does not list groups")
+	require.Contains(t, w.page("/console/users"), "Away: /v1/users.")
+	require.Contains(t, w.page("/console/groups?prefix=a"), "Away: /v1/groups.")
 	w.answers["/v1/stats"] = failing{http.StatusServiceUnavailable, "the database cannot be reached"}
 	require.Contains(t, w.page("/console"), "for 60 s", "conditions are told while nothing can be read")
+}
+
+// While the database is away, pages that ask more than the read API say so, too.
+func TestSourceAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.source.err = fmt.Errorf("count: %w", readstate.ErrUnavailable)
+	id := url.QueryEscape(hostile)
+	for _, path := range []string{"/console/pair?user=" + id + "&group=" + id, "/console/group?id=" + id, "/console/journal?user=u", "/console/keys"} {
+		answer := w.visit(http.MethodGet, path, "", nil)
+		require.Equal(t, http.StatusServiceUnavailable, answer.Code, path)
+		require.Contains(t, answer.Body.String(), "Nothing can be read at the moment", path)
+	}
 }
 
 // What the API refuses is a page of the same status, in words.

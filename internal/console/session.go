@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"net/url"
+	pathpkg "path"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -96,7 +97,7 @@ func (r *request) showSignIn(status int, reason, next string) {
 // ownPath gives a path to go on to: none but the console's.
 func ownPath(next string) string {
 	u, err := url.Parse(next)
-	if err != nil || u.IsAbs() || u.Host != "" || !IsPath(u.Path) || strings.Contains(next, `\`) || IsPath(u.Path) && u.Path == Path+"/sign-in" {
+	if err != nil || u.IsAbs() || u.Host != "" || strings.Contains(next, `\`) || u.Path != pathpkg.Clean(u.Path) || !IsPath(u.Path) || u.Path == Path+"/sign-in" {
 		return Path
 	}
 	return u.RequestURI()
@@ -128,8 +129,7 @@ func (h *handler) signOut(c *gin.Context) {
 	c.Redirect(http.StatusSeeOther, Path+"/sign-in")
 }
 
-// setCookie has the browser keep the key until it is closed; with a negative age it forgets it. What
-// cannot be sent in a cookie is no key.
+// setCookie has the browser keep the key until it is closed; with a negative age it forgets it.
 func (r *request) setCookie(key string, maxAge int) {
 	http.SetCookie(r.Writer, &http.Cookie{ //nolint:gosec // Secure where the request came by TLS: on a loopback address none does
 		Name: cookieName, Value: key, Path: Path, MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
@@ -154,6 +154,14 @@ func (r *request) admit(access auth.Access) (admitted bool, done func()) {
 		return false, done
 	}
 	return true, done
+}
+
+// keyName names whoever is signed in, for the log; empty where nobody is asked for a key.
+func (r *request) keyName() string {
+	if r.grant == nil {
+		return ""
+	}
+	return r.grant.Name
 }
 
 // may reports whether the key has a scope and no prefix, for what is shown in the menu.

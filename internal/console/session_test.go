@@ -94,7 +94,7 @@ func TestNextStaysHere(t *testing.T) {
 	key := keys.add(t, auth.Grant{Name: "reader", Scopes: []auth.Scope{auth.ScopeRead}})
 	w := newWorld(t, keys)
 	for _, next := range []string{
-		"", "https://evil.example/console", "//evil.example/console", "/\\evil.example", "/console\\@evil.example", "/v1/users", "/consolex",
+		"", "https://evil.example/console", "//evil.example/console", "/\\evil.example", "/console\\@evil.example", "/v1/users", "/console/../v1/users", "/console/%2e%2e/v1/users", "/consolex",
 		"javascript:alert(1)", "/console/sign-in", "%zz",
 	} {
 		answer := w.visit(http.MethodPost, "/console/sign-in", "", url.Values{"key": {key}, "next": {next}})
@@ -292,6 +292,14 @@ func TestLiveList(t *testing.T) {
 	require.Equal(t, "/console/live?after=c2", refresh)
 	w.answers["/v1/changes"] = failing{http.StatusGone, "not kept"}
 	require.Equal(t, http.StatusGone, w.visit(http.MethodGet, "/console/live?after=c1", "", nil).Code)
+	w.answers["/v1/changes"] = func(query url.Values) any { // what came after the place is not kept any more
+		if query.Has("after") {
+			return failing{http.StatusGone, "not kept"}
+		}
+		return map[string]any{"items": []any{}, "nextCursor": "c9"}
+	}
+	refresh, _ = addresses("/console/live?after=c1")
+	require.Equal(t, "/console/live?after=c9", refresh)
 }
 
 // Where nobody is asked for a key there is nothing to sign in to.

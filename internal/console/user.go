@@ -50,7 +50,7 @@ func (r *request) users() {
 		Items []api.Badge
 	}{r.listing(got.NextCursor, "/users", "prefix", prefix), got.Items}
 	if err != nil {
-		page.Missing = r.missing(err, "This version of the read API does not list users. A user can be opened by the whole ID.")
+		page.Missing = r.missing(err)
 		if page.Missing == "" {
 			return
 		}
@@ -146,7 +146,7 @@ func (r *request) pair() {
 	moments := spread(r.source.Now(), chosen, sampled)
 	counts, err := r.source.Counts(r.Request.Context(), readstate.Pair{UserID: user, GroupID: group}, moments)
 	if err != nil {
-		r.fail(err)
+		r.unavailable(err)
 		return
 	}
 	history, err := stepChart(fullWidth, "Unread messages", moments, counts)

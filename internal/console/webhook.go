@@ -62,12 +62,12 @@ func (r *request) showWebhook(status int, id, wrong string, tried *api.Attempt) 
 // lag says how far a webhook is behind, as far as its attempts tell.
 func lag(hook *api.Webhook, now time.Time) string {
 	switch {
-	case hook.PausedAt != nil:
-		return "everything since " + moment(hook.PausedAt) + " waits"
 	case hook.FailingSince != nil:
 		return "nothing was taken for " + duration(now.Sub(*hook.FailingSince))
+	case hook.PausedAt != nil:
+		return "everything since " + moment(hook.PausedAt) + " waits"
 	default:
-		return "none: every change is delivered as it comes"
+		return "no delivery has failed since the last that was taken"
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 // source is a console's that nobody asks for more than the time and conditions.
 type source struct{ console.Source }
 
-func (source) Now() time.Time                  { return time.Now() }
-func (source) Conditions() []console.Condition { return nil }
+func (source) Now() time.Time              { return time.Now() }
+func (source) Conditions() []api.Condition { return nil }
 
 func newConsoleFixture(token string) *fixture {
 	f := &fixture{sink: &sink{}, registry: prometheus.NewRegistry()}

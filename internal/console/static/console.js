@@ -25,12 +25,21 @@ if (refresh) {
   box.type = "checkbox";
   box.checked = true;
   label.append(box, `every ${refresh.dataset.refresh} s`);
-  refresh.prepend(label);
+  const old = document.createElement("span");
+  old.className = "badge bad";
+  old.hidden = true;
+  old.setAttribute("role", "status");
+  refresh.prepend(old, label);
+  let since = new Date();
   const load = async () => {
     const shown = document.querySelector("[data-live]");
     if (!box.checked || document.hidden || shown.contains(document.activeElement)) return;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
-    if (!answer || !answer.ok || answer.redirected) return;
+    const well = answer && answer.ok && !answer.redirected;
+    if (well) since = new Date();
+    old.hidden = well;
+    old.textContent = well ? "" : `not refreshed since ${since.toISOString().slice(11, 19)}`;
+    if (!well) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
     if (fresh && !shown.contains(document.activeElement)) shown.replaceWith(fresh);
   };
@@ -86,14 +95,14 @@ if (live && window.EventSource) {
     tell(`paused, ${waiting.length} waiting`, "wait");
   };
   for (const type of ["state.changed", "state.removed", "group.advanced", "reminder.due", "resync"]) source.addEventListener(type, heard);
-  source.addEventListener("open", () => { if (!paused) tell("live", "good"); });
+  source.addEventListener("open", () => { if (paused) tell("paused", "wait"); else tell("live", "good"); });
   source.addEventListener("error", () => {
     tell(source.readyState === EventSource.CLOSED ? "ended: load the page again" : "connecting again", "bad");
   });
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", paused);
-    pause.textContent = paused ? "Go on" : "Pause";
+    pause.textContent = paused ? "Resume" : "Pause";
     if (paused) return tell("paused", "wait");
     for (const change of waiting.splice(0)) show(change);
     tell("live", "good");
