@@ -677,11 +677,11 @@ SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unre
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
     j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
-FROM (SELECT unnest($1::text[]) AS group_id) AS w
+FROM (SELECT unnest($1::text[]) AS group_id, unnest($2::timestamptz[]) AS moment) AS w
 CROSS JOIN LATERAL (
     SELECT user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, max_seq, confirmed, restarted, own_max_seq, allow_read_decrease, content_type, message_id, sent_at, read_position, before_base_seq, own, never_stored, group_max_seq, group_max_seq_time, group_unsequenced, group_unsequenced_since, group_unsequenced_at, group_base_seq, group_seq_gap_at, group_doubted_at, group_restarted_at, group_restarted_from, group_dismissed_at
     FROM journal AS o
-    WHERE o.group_id = w.group_id AND o.received_at > $2 AND o.group_unsequenced IS NOT NULL
+    WHERE o.group_id = w.group_id AND o.received_at > w.moment AND o.group_unsequenced IS NOT NULL
     ORDER BY o.received_at, o.id
     LIMIT 1
 ) AS j
@@ -689,13 +689,13 @@ CROSS JOIN LATERAL (
 
 type ListPositionsAtParams struct {
 	GroupIDs []string
-	Moment   time.Time
+	Moments  []time.Time
 }
 
-// The position of groups at a moment: what the first event that may have moved it since
+// The position of groups at a moment each: what the first event that may have moved it since
 // says of before. No row of a group that nothing has moved since.
 func (q *Queries) ListPositionsAt(ctx context.Context, db DBTX, arg ListPositionsAtParams) ([]Journal, error) {
-	rows, err := db.Query(ctx, listPositionsAt, arg.GroupIDs, arg.Moment)
+	rows, err := db.Query(ctx, listPositionsAt, arg.GroupIDs, arg.Moments)
 	if err != nil {
 		return nil, err
 	}

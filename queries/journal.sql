@@ -197,18 +197,18 @@ WHERE j.user_id = @user_id AND j.received_at <= @moment AND j.group_id IS NOT NU
 ORDER BY j.received_at, j.id;
 
 -- name: ListPositionsAt :many
--- The position of groups at a moment: what the first event that may have moved it since
+-- The position of groups at a moment each: what the first event that may have moved it since
 -- says of before. No row of a group that nothing has moved since.
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,
     j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
-FROM (SELECT unnest(@group_ids::text[]) AS group_id) AS w
+FROM (SELECT unnest(@group_ids::text[]) AS group_id, unnest(@moments::timestamptz[]) AS moment) AS w
 CROSS JOIN LATERAL (
     SELECT *
     FROM journal AS o
-    WHERE o.group_id = w.group_id AND o.received_at > @moment AND o.group_unsequenced IS NOT NULL
+    WHERE o.group_id = w.group_id AND o.received_at > w.moment AND o.group_unsequenced IS NOT NULL
     ORDER BY o.received_at, o.id
     LIMIT 1
 ) AS j;

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -107,7 +108,7 @@ func (r *Reader) loadPast(ctx context.Context, tx pgx.Tx, of readstate.Pair, at 
 		past.AddPosition(position(&positions[i]))
 	}
 	if moved := past.MovedGroups(); len(moved) > 0 {
-		rows, err := r.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: moved, Moment: at})
+		rows, err := r.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: moved, Moments: slices.Repeat([]time.Time{at}, len(moved))})
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,7 +39,7 @@ func (r *Reader) countsAt(ctx context.Context, tx pgx.Tx, pair readstate.Pair, m
 	if err != nil {
 		return nil, err
 	}
-	entries, err := r.queries.ListPairJournal(ctx, tx, db.ListPairJournalParams{
+	journal, err := r.queries.ListPairJournal(ctx, tx, db.ListPairJournalParams{
 		UserID: pair.UserID, OnlyGroupID: &pair.GroupID, Moment: moments[len(moments)-1],
 	})
 	if err != nil {
@@ -48,29 +49,31 @@ func (r *Reader) countsAt(ctx context.Context, tx pgx.Tx, pair readstate.Pair, m
 	if err != nil {
 		return nil, err
 	}
+	rows, err := r.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{
+		GroupIDs: slices.Repeat([]string{pair.GroupID}, len(moments)), Moments: moments,
+	})
+	if err != nil {
+		return nil, err
+	}
+	moves := entries(rows)
+	slices.SortFunc(moves, func(a, b readstate.Entry) int { return a.Compare(&b.Event) })
 	counts := make([]*int64, len(moments))
 	for i, at := range moments {
 		past := readstate.NewPast(at, moment(dropped))
 		for s := range states {
 			past.AddState(readState(&states[s]))
 		}
-		for e := range entries {
-			if entries[e].ReceivedAt.After(at) {
+		for e := range journal {
+			if journal[e].ReceivedAt.After(at) {
 				break
 			}
-			past.AddEntry(entry(&entries[e]))
+			past.AddEntry(entry(&journal[e]))
 		}
 		for p := range positions {
 			past.AddPosition(position(&positions[p]))
 		}
-		if moved := past.MovedGroups(); len(moved) > 0 {
-			moves, err := r.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: moved, Moment: at})
-			if err != nil {
-				return nil, err
-			}
-			for m := range moves {
-				past.AddMove(entry(&moves[m]))
-			}
+		if m := slices.IndexFunc(moves, func(e readstate.Entry) bool { return e.At.After(at) }); m >= 0 { // of its own moment, or a later one's, too
+			past.AddMove(moves[m])
 		}
 		if state, err := past.Show(pair); err == nil { // else nothing was known, or is any more
 			counts[i] = &state.UnreadCount

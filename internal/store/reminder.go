@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -123,7 +124,7 @@ func (s *Store) pastPositions(ctx context.Context, tx pgx.Tx, groupIDs []string,
 	if len(groupIDs) == 0 {
 		return past, nil
 	}
-	rows, err := s.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: groupIDs, Moment: at})
+	rows, err := s.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: groupIDs, Moments: slices.Repeat([]time.Time{at}, len(groupIDs))})
 	for i := range rows {
 		moved := entry(&rows[i])
 		past[moved.GroupID] = readstate.PastPosition{ServedPosition: moved.Checkpoint.Serve(), MovedAt: readstate.MomentOf(moved.At)}
