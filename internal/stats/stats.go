@@ -24,6 +24,8 @@ const (
 	minuteSlots  = 60
 	quarterSlots = 96
 	quarter      = 15 * time.Minute
+	// pastRest is how much longer than a question about the past the pause behind it is.
+	pastRest = 9
 	// latencyMinutes is of how many minutes quantiles of latencies are.
 	latencyMinutes = 5
 	// newestCallbacks is how many callbacks a report names.
@@ -75,6 +77,7 @@ type Options struct {
 // Recorder keeps what was. It is safe for concurrent use.
 type Recorder struct {
 	options Options
+	pastTo  time.Time // what was from then until the process began is known
 
 	mu        sync.Mutex
 	began     time.Time
@@ -106,7 +109,8 @@ func (s *series) add(now time.Time, n int64) {
 
 // New returns a Recorder that begins now. It needs Run.
 func New(options Options) *Recorder {
-	return &Recorder{options: options, began: options.Now(), callbacks: map[key]*series{}, reads: readSeries{series: *newSeries()}}
+	now := options.Now()
+	return &Recorder{options: options, began: now, pastTo: now, callbacks: map[key]*series{}, reads: readSeries{series: *newSeries()}}
 }
 
 // Follow has counters be looked at, which count from 0 on.
@@ -166,23 +170,34 @@ func (r *Recorder) series(k key, now time.Time) *series {
 }
 
 // LoadPast takes what was before the process began from the journal, of all processes: as far back as a day, or until
-// there is too much to count. It is called once, and again after an error.
+// there is too much to count. It takes a tenth of one connection's time, since all processes may start at once. It is
+// called once; after an error the next call goes on.
 func (r *Recorder) LoadPast(ctx context.Context) error {
-	var all []readstate.MinuteCount
-	for to := r.began; to.After(r.began.Add(-quarterSlots * quarter)); to = to.Add(-quarter) {
-		counts, complete, err := r.options.Past.CountCallbacks(ctx, to.Add(-quarter), to)
+	for r.pastTo.After(r.began.Add(-quarterSlots * quarter)) {
+		asked := time.Now()
+		counts, complete, err := r.options.Past.CountCallbacks(ctx, r.pastTo.Add(-quarter), r.pastTo)
 		if err != nil {
 			return err //nolint:wrapcheck // the store says what it did
 		}
 		if !complete {
-			break
+			return nil
 		}
-		all = append(all, counts...)
+		r.addPast(counts)
+		r.pastTo = r.pastTo.Add(-quarter)
+		select {
+		case <-ctx.Done():
+			return ctx.Err() //nolint:wrapcheck // the caller's
+		case <-time.After(pastRest * time.Since(asked)):
+		}
 	}
+	return nil
+}
+
+func (r *Recorder) addPast(counts []readstate.MinuteCount) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.options.Now()
-	for _, c := range all {
+	for _, c := range counts {
 		k := key{r.options.Label(c.Command), rejected}
 		if c.Kind != "" {
 			k = key{r.options.CommandOf(c.Kind, c.Stored), accepted}
@@ -191,7 +206,6 @@ func (r *Recorder) LoadPast(ctx context.Context) error {
 		s.minutes.addPast(c.Minute, c.Count)
 		s.quarters.addPast(c.Minute, c.Count)
 	}
-	return nil
 }
 
 // Report is what was.

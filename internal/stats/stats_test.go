@@ -25,9 +25,16 @@ type journal struct {
 	events     []readstate.Event
 	rejections []readstate.Rejection
 	err        error
+	takes      time.Duration // a count
+	asked      int
+	failsAt    int // this count fails
 }
 
 func (j *journal) CountCallbacks(_ context.Context, from, to time.Time) (counts []readstate.MinuteCount, complete bool, err error) {
+	<-time.After(j.takes)
+	if j.asked++; j.asked == j.failsAt {
+		return nil, false, errors.New("away")
+	}
 	for _, c := range j.counts {
 		if !c.Minute.Before(from) && c.Minute.Before(to) {
 			counts = append(counts, c)
@@ -163,6 +170,22 @@ func TestPast(t *testing.T) {
 		require.EqualValues(t, 3, stored.LastHour[57])
 		require.Equal(t, "the odd rejected", odd.Command+" "+odd.Result)
 		require.Zero(t, odd.Total)
+	})
+}
+
+// Counting what was before takes a tenth of the time; after a failure it goes on where it was.
+func TestPastIsPaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		began := time.Now()
+		w.journal.counts = []readstate.MinuteCount{{Minute: began.Truncate(time.Minute).Add(-time.Hour), Kind: readstate.EventReceipt, Count: 5}}
+		w.journal.takes, w.journal.failsAt = 100*time.Millisecond, 50
+		require.Error(t, w.LoadPast(t.Context()))
+		require.NoError(t, w.LoadPast(t.Context()))
+		require.Equal(t, 97, w.journal.asked, "a quarter of an hour each, and one twice")
+		require.InDelta(t, 96, time.Since(began).Seconds(), 1)
+		require.EqualValues(t, 5, sum(w.Report(t.Context()).Callbacks[0].LastDay))
 	})
 }
 
