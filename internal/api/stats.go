@@ -29,7 +29,7 @@ type Stats struct {
 	Reads     ReadStats       `json:"reads" doc:"requests to /v1 that read, but for changes, which wait"`
 	// Conditions are what is not well.
 	Conditions []Condition `json:"conditions" nullable:"false" doc:"what is not well in the process that answers, by part; none: all is"`
-	Newest     []Callback  `json:"newestCallbacks" nullable:"false" maxItems:"20" doc:"the newest callbacks of all processes, the newest first; none while the database cannot be reached"`
+	Newest     []Callback  `json:"newestCallbacks" nullable:"false" maxItems:"20" doc:"what the newest callbacks of all processes told, the newest first: one that tells of several members has a row for each; none while the database cannot be reached"`
 }
 
 // CallbackStats is how many callbacks of a command had a result.

@@ -51,9 +51,11 @@ var partAdvices = map[Part]map[Reason]string{
 		Permission: "Run readmark partitions daily as the owner of the tables, or let the role of serve own them.",
 		Failed:     "The detail and the log say what failed. It is tried again every minute; days are made some time ahead.",
 	},
-	Sweep:    {Failed: "The log says which comparison failed. It comes again by itself."},
-	Clock:    {Skewed: "Keep the clocks of this machine and of the database server by NTP."},
-	Webhooks: {Failing: "Look at the receiver: readmark webhook show names its last answers. Deliveries are tried again by themselves.", Paused: "Mend the receiver, and call readmark webhook resume."},
+	Sweep:     {Failed: "The log says which comparison failed. It comes again by itself."},
+	Reminders: {Failed: "The detail and the log say which step failed. Reminders come later, and none is lost: it is tried again by itself."},
+	GroupSums: {Failed: "The detail and the log say which step failed. Only the list of groups gets older: it is tried again by itself."},
+	Clock:     {Skewed: "Keep the clocks of this machine and of the database server by NTP."},
+	Webhooks:  {Failing: "Look at the receiver: readmark webhook show names its last answers. Deliveries are tried again by themselves.", Paused: "Mend the receiver, and call readmark webhook resume."},
 }
 
 // Advice says in words what to do about what is wrong with a part. It is never empty.

@@ -119,4 +119,7 @@ func TestAdvice(t *testing.T) {
 		}
 	}
 	require.NotEqual(t, condition.Advice(condition.Database, condition.Full), condition.Advice(condition.Spool, condition.Full))
+	for _, part := range []condition.Part{condition.Sweep, condition.Reminders, condition.GroupSums, condition.Retention} { // of which this is the only reason, or the usual one
+		require.NotEqual(t, condition.Advice("", condition.Failed), condition.Advice(part, condition.Failed), part)
+	}
 }

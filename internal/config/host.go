@@ -39,7 +39,7 @@ func allowedHost(text string) (string, error) {
 		bare = strings.TrimSuffix(inner, "]")
 	}
 	if addr, err := netip.ParseAddr(bare); err == nil && addr.Zone() == "" && (bare == text || addr.Is6()) {
-		return addr.String(), nil
+		return addr.Unmap().String(), nil // as the Host is compared
 	}
 	_, port, ported := strings.Cut(text, ":")
 	switch name := strings.TrimSuffix(text, "."); {

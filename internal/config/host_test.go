@@ -16,6 +16,7 @@ func TestAllowedHosts(t *testing.T) {
 		"readmark.internal": {"readmark.internal"},
 		"Readmark.Internal. , readmark,readmark.internal": {"readmark.internal", "readmark"},
 		"10.1.2.3,[FD00::0001],fd00::2":                   {"10.1.2.3", "fd00::1", "fd00::2"},
+		"::ffff:10.1.2.3,[::ffff:10.1.2.4]":               {"10.1.2.3", "10.1.2.4"},
 		"my_service-1.a--b.xn--bcher-kva.example":         {"my_service-1.a--b.xn--bcher-kva.example"},
 	} {
 		c, err := load(t, map[string]string{"READMARK_ALLOWED_HOSTS": value})

@@ -163,7 +163,8 @@ func (f *Feed) poll(ctx context.Context) error {
 	}
 }
 
-// begin says what is to be read next. Subscribers up to a number are covered by it.
+// begin says what is to be read next. Subscribers up to a number had joined before, so that batches concern
+// them from it on.
 func (f *Feed) begin() (since *readstate.FeedCursor, filter readstate.FeedFilter, covers int64, wanted bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -394,7 +394,9 @@ func TestErasedGroupIsToldToItsUsers(t *testing.T) {
 	page, err := next(t.Context(), joined, 10*time.Second)
 	require.NoError(t, err)
 	require.Contains(t, keys(page.Changes), removed)
-	page, err = next(t.Context(), other, 100*time.Millisecond)
+	e.ID, e.At, e.GroupID = readstate.ID(uuid.Must(uuid.NewV7())), p.Clock().Now(), "g2"
+	require.NoError(t, p.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{e}, Fresh: true}))
+	page, err = next(t.Context(), other, 10*time.Second)
 	require.NoError(t, err)
-	require.Empty(t, page.Changes)
+	require.Equal(t, []readstate.FeedKey{{UserID: "u1", GroupID: "g2", Kind: readstate.FeedChanged}}, keys(page.Changes), "nothing of g1 comes before")
 }

@@ -12,7 +12,7 @@ import (
 type Subscription struct {
 	feed   *Feed
 	filter readstate.FeedFilter
-	news   chan struct{} // something was queued, or the subscriber is covered
+	news   chan struct{} // something was queued, or the batches that follow are known
 	cursor *readstate.FeedCursor
 	// states are what is served of the filter's user, from which a change is made when a group moves. nil:
 	// they are not known.

@@ -1,7 +1,6 @@
 // Package groupsum keeps the sums of groups, so that groups can be listed, the fullest first, without summing them for
 // each request. One process of all does the work, which is a sequence of short steps that the store keeps the place of.
-// It takes a tenth of one connection's time at most, so that sums come later where there is much to do, and nothing else
-// does. See docs/decisions/group-sums.md.
+// It takes a tenth of one connection's time at most: where there is much to do, sums come later, and nothing else is slower. See docs/decisions/group-sums.md.
 package groupsum
 
 import (

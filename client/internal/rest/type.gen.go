@@ -1169,7 +1169,7 @@ type Stats struct {
 	// Conditions what is not well in the process that answers, by part; none: all is
 	Conditions []Condition `json:"conditions"`
 
-	// NewestCallbacks the newest callbacks of all processes, the newest first; none while the database cannot be reached
+	// NewestCallbacks what the newest callbacks of all processes told, the newest first: one that tells of several members has a row for each; none while the database cannot be reached
 	NewestCallbacks []Callback `json:"newestCallbacks"`
 	Reads           ReadStats  `json:"reads"`
 
