@@ -4,35 +4,28 @@ package reminder
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"readmark/internal/leader"
 	"readmark/internal/lograte"
 	"readmark/internal/readstate"
 )
 
 const (
-	// interval is how often it is looked whether something is due.
-	interval = time.Second
-	// leaseInterval is how often a process asks whether it is to remind, which does not.
-	leaseInterval = 5 * time.Second
 	// purgeInterval is how often it is looked whether a rule was deleted.
 	purgeInterval = 10 * time.Second
 	// maxSteps is how many steps of one kind go before others have their turn.
 	maxSteps = 20
-	// maxFailurePause bounds the growing pauses between attempts that fail.
-	maxFailurePause = 30 * time.Second
 )
 
 // Work is the work in steps, as the store has it. All but Lease fail with [readstate.ErrLeaseTaken] where another process
 // has taken it.
 type Work interface {
-	// Lease has this process be the one that reminds, or stay so, and reports whether it is. Release gives that up.
-	Lease(ctx context.Context) (bool, error)
-	Release(ctx context.Context)
+	leader.Lease
+
 	// Follow reads what has changed, and Walk what has where that is not known; more says that there is more at once.
 	Follow(ctx context.Context) (more bool, err error)
 	Walk(ctx context.Context) (more bool, err error)
@@ -48,86 +41,42 @@ type Work interface {
 // Worker reminds.
 type Worker struct {
 	work      Work
-	observe   func(error)
-	failed    *lograte.Line
+	loop      leader.Loop
 	forgotten *lograte.Line
-	logger    *slog.Logger
 	metrics   *metrics
-	leads     bool
 	purgedAt  time.Time
 }
 
 // New returns a Worker, which needs Run. It tells observe how each round has ended.
 func New(work Work, observe func(error), logger *slog.Logger) *Worker {
-	return &Worker{
-		work: work, observe: observe, logger: logger, metrics: newMetrics(),
-		failed: lograte.New(logger, slog.LevelWarn, "reminders wait: a step has failed and is tried again"),
+	w := &Worker{
+		work: work, metrics: newMetrics(),
 		forgotten: lograte.New(logger, slog.LevelWarn,
 			"nobody is reminded of messages that came before the days which the journal still has: a rule's after is longer than READMARK_RETENTION"),
 	}
+	failed := lograte.New(logger, slog.LevelWarn, "reminders wait: a step has failed and is tried again")
+	w.loop = leader.Loop{
+		Name: "reminders", Lease: work, Logger: logger, Steps: w.steps,
+		Idle: func() { w.metrics.overdue.Set(0) },
+		Ended: func(ctx context.Context, err error) {
+			observe(err)
+			if err != nil {
+				w.metrics.failures.Inc()
+				failed.Log(ctx, slog.Any("error", err))
+			}
+		},
+	}
+	return w
 }
 
 // Register registers the metrics.
 func (w *Worker) Register(registry prometheus.Registerer) { w.metrics.register(registry) }
 
 // Run works until the context ends, while no other process does.
-func (w *Worker) Run(ctx context.Context) {
-	defer func() {
-		if w.leads {
-			w.work.Release(ctx)
-		}
-	}()
-	pause := time.Duration(0)
-	failures := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-		more, err := w.Round(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		w.observe(err)
-		switch {
-		case err != nil:
-			w.metrics.failures.Inc()
-			w.failed.Log(ctx, slog.Any("error", err))
-			failures = min(failures+1, 10)
-			pause = min(maxFailurePause, interval<<failures)
-			continue
-		case more:
-			pause = 0
-		case w.leads:
-			pause = interval
-		default:
-			pause = leaseInterval
-		}
-		failures = 0
-	}
-}
+func (w *Worker) Run(ctx context.Context) { w.loop.Run(ctx) }
 
 // Round does some steps of each kind, and reports whether there is more to do at once.
-func (w *Worker) Round(ctx context.Context) (more bool, err error) {
-	leads, err := w.work.Lease(ctx)
-	if err != nil {
-		return false, err //nolint:wrapcheck // the store says what it did
-	}
-	if leads != w.leads {
-		w.logger.DebugContext(ctx, "reminders", "leads", leads)
-	}
-	if w.leads = leads; !leads {
-		w.metrics.overdue.Set(0)
-		return false, nil
-	}
-	more, err = w.steps(ctx)
-	if errors.Is(err, readstate.ErrLeaseTaken) { // the other one goes on
-		w.leads = false
-		return false, nil
-	}
-	return more, err
-}
+func (w *Worker) Round(ctx context.Context) (more bool, err error) { return w.loop.Round(ctx) }
 
 func (w *Worker) steps(ctx context.Context) (more bool, err error) {
 	if time.Since(w.purgedAt) >= purgeInterval {
