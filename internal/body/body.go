@@ -165,12 +165,14 @@ func first(length int64) int64 {
 	return length
 }
 
-// acquire waits for room.
+// acquire takes room that is free, or waits for it.
 func (r *Room) acquire(ctx context.Context, size int64) error {
-	ctx, cancel := context.WithTimeout(ctx, r.bounds.Wait)
-	defer cancel()
-	if err := r.free.Acquire(ctx, size); err != nil {
-		return ErrNoRoom
+	if !r.free.TryAcquire(size) {
+		ctx, cancel := context.WithTimeout(ctx, r.bounds.Wait)
+		defer cancel()
+		if err := r.free.Acquire(ctx, size); err != nil {
+			return ErrNoRoom
+		}
 	}
 	r.held.Add(size)
 	return nil
