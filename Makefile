@@ -18,7 +18,7 @@ FUZZTIME ?= 30s
 FUZZMIN := -fuzzminimizetime 1s
 
 .DEFAULT_GOAL := help
-.PHONY: run demo build completion install image release test test-race test-pgbouncer test-docker test-browser screenshots bench fuzz lint govulncheck generate verify help
+.PHONY: run demo build completion install image release test test-race test-pgbouncer test-docker test-browser screenshots bench fuzz lint lint-api govulncheck generate verify help
 
 run: build ## build and serve on the embedded PostgreSQL, data in ./data
 	exec ./bin/readmark serve
@@ -139,6 +139,13 @@ fuzz: ## fuzz decoders, cursors, paths and bodies for FUZZTIME each (30s)
 
 lint: ## golangci-lint with the set of .golangci.yml; it knows what go vet knows
 	set -e; for module in $(filter-out tools,$(MODULES)); do (set -x; cd $$module && $(GO) tool -modfile="$(CURDIR)/tools/go.mod" golangci-lint run ./...); done
+
+# A description beside a $ref is right in OpenAPI 3.1, and passed over in 3.0, which is the same document.
+REDOCLY := npx --yes @redocly/cli@2.77.0 lint --extends recommended-strict
+lint-api: ## the OpenAPI document in both versions by Redocly's linter (needs npm, and fetches it)
+	older=$$(mktemp -d) && $(GO) run ./internal/api/openapi 3.0 > "$$older/openapi.json" && export REDOCLY_TELEMETRY=off && \
+	$(REDOCLY) docs/openapi.json && $(REDOCLY) --skip-rule spec-ref-siblings "$$older/openapi.json"; \
+	status=$$?; rm -rf "$$older"; exit $$status
 
 govulncheck: ## known vulnerabilities in what is called (its database needs the open internet)
 	$(TOOL) govulncheck ./...

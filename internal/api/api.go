@@ -117,6 +117,7 @@ func register(engine *gin.Engine, options Options) (huma.API, *paths) {
 	config := huma.DefaultConfig("Readmark", contractVersion)
 	config.Info.Description = "Unread counts of OpenIM group chats, per user and group. " +
 		"Unknown is not zero: what Readmark knows nothing of is answered with 404."
+	config.Info.License = &huma.License{Name: "Apache License 2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"}
 	config.CreateHooks = nil // no $schema field in answers
 	strict := huma.DefaultJSONFormat
 	strict.Unmarshal = unmarshal

@@ -107,7 +107,7 @@ type Webhook struct {
 	Batch               bool       `json:"batch" doc:"whether a delivery has up to 100 changes, or one"`
 	Description         string     `json:"description" doc:"for people"`
 	State               string     `json:"state" enum:"active,failing,paused" doc:"failing: the last attempt has failed, and it is tried again. paused: it is not"`
-	PauseReason         *string    `json:"pauseReason" nullable:"true" enum:"requested,failing,gone" doc:"why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not"`
+	PauseReason         *string    `json:"pauseReason" nullable:"true" doc:"why it is paused: requested, somebody wants it so; failing, it has failed for three days; gone, the receiver has answered 410; null when it is not"`
 	PausedAt            *time.Time `json:"pausedAt" nullable:"true" doc:"since when it is paused, UTC; null when it is not"`
 	Failures            int64      `json:"failures" minimum:"0" doc:"how many attempts have failed since the last success"`
 	FailingSince        *time.Time `json:"failingSince" nullable:"true" doc:"when the first of them was, UTC; null when there is none"`

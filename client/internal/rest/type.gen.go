@@ -297,27 +297,6 @@ func (e UserAnswerStatus) Valid() bool {
 	}
 }
 
-// Defines values for WebhookPauseReason.
-const (
-	WebhookPauseReasonFailing   WebhookPauseReason = "failing"
-	WebhookPauseReasonGone      WebhookPauseReason = "gone"
-	WebhookPauseReasonRequested WebhookPauseReason = "requested"
-)
-
-// Valid indicates whether the value is a known member of the WebhookPauseReason enum.
-func (e WebhookPauseReason) Valid() bool {
-	switch e {
-	case WebhookPauseReasonFailing:
-		return true
-	case WebhookPauseReasonGone:
-		return true
-	case WebhookPauseReasonRequested:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for WebhookState.
 const (
 	WebhookStateActive  WebhookState = "active"
@@ -333,27 +312,6 @@ func (e WebhookState) Valid() bool {
 	case WebhookStateFailing:
 		return true
 	case WebhookStatePaused:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for WebhookWithSecretPauseReason.
-const (
-	WebhookWithSecretPauseReasonFailing   WebhookWithSecretPauseReason = "failing"
-	WebhookWithSecretPauseReasonGone      WebhookWithSecretPauseReason = "gone"
-	WebhookWithSecretPauseReasonRequested WebhookWithSecretPauseReason = "requested"
-)
-
-// Valid indicates whether the value is a known member of the WebhookWithSecretPauseReason enum.
-func (e WebhookWithSecretPauseReason) Valid() bool {
-	switch e {
-	case WebhookWithSecretPauseReasonFailing:
-		return true
-	case WebhookWithSecretPauseReasonGone:
-		return true
-	case WebhookWithSecretPauseReasonRequested:
 		return true
 	default:
 		return false
@@ -1341,8 +1299,8 @@ type Webhook struct {
 	// NextAttemptAt when it is tried again, UTC; null when it need not be
 	NextAttemptAt *time.Time `json:"nextAttemptAt"`
 
-	// PauseReason why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not
-	PauseReason *WebhookPauseReason `json:"pauseReason"`
+	// PauseReason why it is paused: requested, somebody wants it so; failing, it has failed for three days; gone, the receiver has answered 410; null when it is not
+	PauseReason *string `json:"pauseReason"`
 
 	// PausedAt since when it is paused, UTC; null when it is not
 	PausedAt *time.Time `json:"pausedAt"`
@@ -1362,9 +1320,6 @@ type Webhook struct {
 	// UsersPrefix only changes of users whose IDs begin so; empty: of all
 	UsersPrefix string `json:"usersPrefix"`
 }
-
-// WebhookPauseReason why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not
-type WebhookPauseReason string
 
 // WebhookState failing: the last attempt has failed, and it is tried again. paused: it is not
 type WebhookState string
@@ -1410,8 +1365,8 @@ type WebhookWithSecret struct {
 	// NextAttemptAt when it is tried again, UTC; null when it need not be
 	NextAttemptAt *time.Time `json:"nextAttemptAt"`
 
-	// PauseReason why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not
-	PauseReason *WebhookWithSecretPauseReason `json:"pauseReason"`
+	// PauseReason why it is paused: requested, somebody wants it so; failing, it has failed for three days; gone, the receiver has answered 410; null when it is not
+	PauseReason *string `json:"pauseReason"`
 
 	// PausedAt since when it is paused, UTC; null when it is not
 	PausedAt *time.Time `json:"pausedAt"`
@@ -1434,9 +1389,6 @@ type WebhookWithSecret struct {
 	// UsersPrefix only changes of users whose IDs begin so; empty: of all
 	UsersPrefix string `json:"usersPrefix"`
 }
-
-// WebhookWithSecretPauseReason why it is paused: somebody wants it so, it has failed for three days, or the receiver has answered 410; null when it is not
-type WebhookWithSecretPauseReason string
 
 // WebhookWithSecretState failing: the last attempt has failed, and it is tried again. paused: it is not
 type WebhookWithSecretState string
