@@ -236,6 +236,67 @@ func (q *Queries) LeaseWebhooks(ctx context.Context, db DBTX, arg LeaseWebhooksP
 	return items, nil
 }
 
+const listFirstUnseen = `-- name: ListFirstUnseen :many
+SELECT s.id::uuid AS id, c.recorded_at
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS xmax, unnest($3::text[]) AS running) AS s
+CROSS JOIN LATERAL (
+    SELECT u.recorded_at
+    FROM (
+        (
+            SELECT o.xid, o.recorded_at
+            FROM changes AS o
+            WHERE o.xid >= s.xmax::xid8 AND o.xid < pg_snapshot_xmax(pg_current_snapshot())
+            ORDER BY o.xid
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT o.xid, o.recorded_at
+            FROM changes AS o
+            WHERE o.xid = ANY (string_to_array(s.running, ',')::xid8[])
+            ORDER BY o.xid
+            LIMIT 1
+        )
+    ) AS u
+    ORDER BY u.xid
+    LIMIT 1
+) AS c
+`
+
+type ListFirstUnseenParams struct {
+	Ids     []pgtype.UUID
+	Xmaxes  []string
+	Running []string
+}
+
+type ListFirstUnseenRow struct {
+	ID         pgtype.UUID
+	RecordedAt time.Time
+}
+
+// Of the snapshots of some webhooks, when the first change was recorded that each does not show: transactions from xmax on, and those
+// that ran, with commas between. A snapshot that shows all has no row. Rows that a restored backup has brought may be
+// of transactions to come.
+func (q *Queries) ListFirstUnseen(ctx context.Context, db DBTX, arg ListFirstUnseenParams) ([]ListFirstUnseenRow, error) {
+	rows, err := db.Query(ctx, listFirstUnseen, arg.Ids, arg.Xmaxes, arg.Running)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListFirstUnseenRow{}
+	for rows.Next() {
+		var i ListFirstUnseenRow
+		if err := rows.Scan(&i.ID, &i.RecordedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listWebhookAttempts = `-- name: ListWebhookAttempts :many
 SELECT started_at, duration_ms, status, error, answer, changes, test
 FROM webhook_attempts
@@ -320,7 +381,7 @@ func (q *Queries) ListWebhookCursors(ctx context.Context, db DBTX) ([]ListWebhoo
 const listWebhooks = `-- name: ListWebhooks :many
 SELECT
     id, url, types, user_prefix, group_prefix, batch, description, previous_secret_until, created_at, version, failures, failing_since,
-    last_attempt_at, last_success_at, last_error, next_attempt_at, paused_at, pause_reason, leased_by,
+    last_attempt_at, last_success_at, last_error, next_attempt_at, paused_at, pause_reason, feed_cursor, leased_by,
     (leased_until IS NOT NULL AND leased_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '1 hour')::boolean AS leased
 FROM webhooks
 ORDER BY created_at, id
@@ -345,6 +406,7 @@ type ListWebhooksRow struct {
 	NextAttemptAt       *time.Time
 	PausedAt            *time.Time
 	PauseReason         NullWebhookPauseReason
+	FeedCursor          string
 	LeasedBy            pgtype.UUID
 	Leased              bool
 }
@@ -378,6 +440,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX) ([]ListWebhooksRow,
 			&i.NextAttemptAt,
 			&i.PausedAt,
 			&i.PauseReason,
+			&i.FeedCursor,
 			&i.LeasedBy,
 			&i.Leased,
 		); err != nil {

@@ -11,7 +11,7 @@ WHERE (SELECT count(*) FROM webhooks) < @max_webhooks::bigint;
 -- All webhooks, the oldest first, without their secrets.
 SELECT
     id, url, types, user_prefix, group_prefix, batch, description, previous_secret_until, created_at, version, failures, failing_since,
-    last_attempt_at, last_success_at, last_error, next_attempt_at, paused_at, pause_reason, leased_by,
+    last_attempt_at, last_success_at, last_error, next_attempt_at, paused_at, pause_reason, feed_cursor, leased_by,
     (leased_until IS NOT NULL AND leased_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '1 hour')::boolean AS leased
 FROM webhooks
 ORDER BY created_at, id;
@@ -185,6 +185,35 @@ SELECT
     r.changes_dropped_xid::text::int8 AS dropped_xid
 FROM retention AS r
 WHERE r.id = 1;
+
+-- name: ListFirstUnseen :many
+-- Of the snapshots of some webhooks, when the first change was recorded that each does not show: transactions from xmax on, and those
+-- that ran, with commas between. A snapshot that shows all has no row. Rows that a restored backup has brought may be
+-- of transactions to come.
+SELECT s.id::uuid AS id, c.recorded_at
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@xmaxes::text[]) AS xmax, unnest(@running::text[]) AS running) AS s
+CROSS JOIN LATERAL (
+    SELECT u.recorded_at
+    FROM (
+        (
+            SELECT o.xid, o.recorded_at
+            FROM changes AS o
+            WHERE o.xid >= s.xmax::xid8 AND o.xid < pg_snapshot_xmax(pg_current_snapshot())
+            ORDER BY o.xid
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT o.xid, o.recorded_at
+            FROM changes AS o
+            WHERE o.xid = ANY (string_to_array(s.running, ',')::xid8[])
+            ORDER BY o.xid
+            LIMIT 1
+        )
+    ) AS u
+    ORDER BY u.xid
+    LIMIT 1
+) AS c;
 
 -- name: ListWebhookCursors :many
 SELECT id, feed_cursor FROM webhooks ORDER BY id;

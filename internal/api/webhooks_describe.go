@@ -11,7 +11,7 @@ func webhookDescriptions() map[string]description {
 	}
 	failing := hook
 	failing.State, failing.Failures, failing.FailingSince, failing.LastError = "failing", 3, new(at.Add(time.Minute)), new("it answered 503")
-	failing.NextAttemptAt = new(at.Add(2 * time.Minute))
+	failing.NextAttemptAt, failing.BehindSince = new(at.Add(2*time.Minute)), new(at.Add(59*time.Second))
 	secret := WebhookWithSecret{Webhook: hook, Secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="} //nolint:gosec // an example
 	attempt := Attempt{At: at, Status: new(200), DurationMs: 21, Answer: "ok", Changes: 12}
 	test := attempt

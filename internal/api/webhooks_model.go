@@ -115,6 +115,7 @@ type Webhook struct {
 	NextAttemptAt       *time.Time `json:"nextAttemptAt" nullable:"true" doc:"when it is tried again, UTC; null when it need not be"`
 	LastAttemptAt       *time.Time `json:"lastAttemptAt" nullable:"true" doc:"when it was tried last, UTC; null when it was not"`
 	LastSuccessAt       *time.Time `json:"lastSuccessAt" nullable:"true" doc:"when a delivery was taken last, UTC; null when none was"`
+	BehindSince         *time.Time `json:"behindSince" nullable:"true" doc:"when the oldest change was that waits for its delivery, UTC; null when none waits. A change that the webhook does not want counts for a minute at most"`
 	PreviousSecretUntil *time.Time `json:"previousSecretUntil" nullable:"true" doc:"until when the secret before the last rotation signs, too, UTC; null when it was not rotated"`
 	CreatedAt           time.Time  `json:"createdAt" doc:"when it was made, UTC"`
 }
@@ -174,7 +175,7 @@ func NewWebhook(w *webhookout.Webhook) Webhook {
 	return Webhook{
 		ID: w.ID.String(), URL: w.URL, Types: append([]string{}, w.Types...), UsersPrefix: w.UserPrefix, GroupsPrefix: w.GroupPrefix, Batch: w.Batch,
 		Description: w.Description, State: string(w.State()), PauseReason: optionalText(string(w.PauseReason)), PausedAt: optionalTime(w.PausedAt),
-		Failures: w.Failures, FailingSince: optionalTime(w.FailingSince), LastError: optionalText(w.LastError),
+		Failures: w.Failures, FailingSince: optionalTime(w.FailingSince), BehindSince: optionalTime(w.BehindSince), LastError: optionalText(w.LastError),
 		NextAttemptAt: optionalTime(w.NextAttemptAt), LastAttemptAt: optionalTime(w.LastAttemptAt), LastSuccessAt: optionalTime(w.LastSuccessAt),
 		PreviousSecretUntil: optionalTime(w.PreviousSecretUntil), CreatedAt: w.CreatedAt,
 	}

@@ -172,11 +172,11 @@ func (p *program) webhookListCommand() *cobra.Command {
 					return p.writeJSON(map[string]any{"webhooks": list})
 				}
 				table := tabwriter.NewWriter(p.Stdout, 0, 8, 2, ' ', 0)
-				_, _ = fmt.Fprintln(table, "ID\tURL\tTYPES\tUSERS\tGROUPS\tLAST SUCCESS\tSTATE")
+				_, _ = fmt.Fprintln(table, "ID\tURL\tTYPES\tUSERS\tGROUPS\tLAST SUCCESS\tBEHIND SINCE\tSTATE")
 				for i := range hooks {
 					w := &hooks[i]
-					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", w.ID, w.URL, webhookTypes(w), prefixed(w.UserPrefix), prefixed(w.GroupPrefix),
-						when(w.LastSuccessAt, "never"), webhookState(w))
+					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", w.ID, w.URL, webhookTypes(w), prefixed(w.UserPrefix), prefixed(w.GroupPrefix),
+						when(w.LastSuccessAt, "never"), when(w.BehindSince, "-"), webhookState(w))
 				}
 				return table.Flush()
 			})
@@ -242,6 +242,7 @@ func (p *program) showWebhook(hook *webhookout.Webhook, attempts []webhookout.At
 		{"created", when(hook.CreatedAt, "")},
 		{"state", webhookState(hook)},
 		{"last success", when(hook.LastSuccessAt, "never")},
+		{"behind since", when(hook.BehindSince, "no change waits")},
 		{"next attempt", when(hook.NextAttemptAt, "when something changes")},
 		{"secret before", when(hook.PreviousSecretUntil, "none")},
 	} {

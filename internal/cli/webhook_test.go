@@ -129,6 +129,7 @@ func TestWebhookCommands(t *testing.T) {
 	out, _ = webhook(t, environment, "show", id)
 	require.Contains(t, out, "failing since ")
 	require.Contains(t, out, "it answered 503")
+	require.Regexp(t, `behind since +20\d\d-`, out)
 	out, _ = webhook(t, environment, "show", id, "--json")
 	var shown struct {
 		Webhook  map[string]any
@@ -136,6 +137,7 @@ func TestWebhookCommands(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &shown))
 	require.Equal(t, "failing", shown.Webhook["state"])
+	require.NotNil(t, shown.Webhook["behindSince"])
 	require.GreaterOrEqual(t, len(shown.Attempts), 4)
 
 	webhook(t, environment, "pause", id)
@@ -168,6 +170,7 @@ func TestWebhookCommands(t *testing.T) {
 	out, _ = webhook(t, environment, "show", made["id"].(string))
 	require.Regexp(t, `description +new`, out)
 	require.Regexp(t, `types +all`, out)
+	require.Regexp(t, `behind since +no change waits`, out)
 	for _, each := range []string{id, made["id"].(string)} {
 		webhook(t, environment, "delete", each)
 	}

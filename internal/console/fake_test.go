@@ -208,7 +208,7 @@ func answers() map[string]any {
 	never := map[string]any{"userID": hostile + "2", "groupID": hostile, "unreadCount": 3, "source": "fact", "pending": true, "updatedAt": at}
 	badge := map[string]any{"userID": hostile, "unreadCount": 12345, "unreadGroups": 1, "groups": 1, "exact": true, "asOf": at}
 	sum := map[string]any{"groupID": hostile, "users": 2, "usersWithUnread": 2, "unreadCount": 12348, "maxUnread": 12345, "lastReadAt": at}
-	hook := map[string]any{"id": "h1", "url": "https://" + hostile, "types": []string{}, "state": "failing", "description": hostile, "lastError": hostile, "failingSince": at}
+	hook := map[string]any{"id": "h1", "url": "https://" + hostile, "types": []string{}, "state": "failing", "description": hostile, "lastError": hostile, "failingSince": at, "behindSince": now().Add(-3 * time.Hour).Format(time.RFC3339)}
 	hour, day := make([]int, 60), make([]int, 96)
 	hour[59], day[95] = 9, 9
 	items := func(list ...any) map[string]any { return map[string]any{"items": list, "nextCursor": "", "asOf": at} }

@@ -23,12 +23,23 @@ func (r *request) showWebhooks(status int, wrong string) {
 		r.fail(err)
 		return
 	}
+	now := r.source.Now()
+	listed := make([]listedWebhook, len(hooks.Items))
+	for i := range hooks.Items {
+		listed[i] = listedWebhook{hooks.Items[i], lag(&hooks.Items[i], now)}
+	}
 	r.render(status, "webhooks", "Webhooks and reminders", struct {
 		Now   time.Time
-		Hooks []api.Webhook
+		Hooks []listedWebhook
 		Rules []api.ReminderRule
 		Wrong string
-	}{r.source.Now(), hooks.Items, rules.Items, wrong})
+	}{now, listed, rules.Items, wrong})
+}
+
+// listedWebhook is a line of the list.
+type listedWebhook struct {
+	api.Webhook
+	Lag string
 }
 
 // webhook shows one webhook and its last attempts.
@@ -59,16 +70,12 @@ func (r *request) showWebhook(status int, id, wrong string, tried *api.Attempt) 
 	}{now, hook, lag(&hook, now), now.Add(-time.Hour).UTC().Format(time.RFC3339), attempts.Items, wrong, tried, r.query.Get("done")})
 }
 
-// lag says how far a webhook is behind, as far as its attempts tell.
+// lag says for how long the oldest change has waited for its delivery.
 func lag(hook *api.Webhook, now time.Time) string {
-	switch {
-	case hook.FailingSince != nil:
-		return "nothing was taken for " + duration(now.Sub(*hook.FailingSince))
-	case hook.PausedAt != nil:
-		return "everything since " + moment(hook.PausedAt) + " waits"
-	default:
-		return "no delivery has failed since the last that was taken"
+	if hook.BehindSince == nil {
+		return "none: no change waits"
 	}
+	return duration(max(0, now.Sub(*hook.BehindSince)))
 }
 
 // changeWebhook pauses, resumes, tests or replays a webhook.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,39 +34,77 @@ func (s *Store) AddWebhook(ctx context.Context, t *webhookout.Target) error {
 
 // Webhooks lists all webhooks, the oldest first.
 func (s *Store) Webhooks(ctx context.Context) ([]webhookout.Webhook, error) {
-	rows, err := s.listWebhooks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	hooks := make([]webhookout.Webhook, len(rows))
-	for i := range rows {
-		hooks[i] = listedWebhook(&rows[i])
-	}
-	return hooks, nil
+	hooks, _, err := s.listWebhooks(ctx)
+	return hooks, err
 }
 
-func (s *Store) listWebhooks(ctx context.Context) (rows []db.ListWebhooksRow, err error) {
+// listWebhooks gives webhooks and their rows.
+func (s *Store) listWebhooks(ctx context.Context) (hooks []webhookout.Webhook, rows []db.ListWebhooksRow, err error) {
 	err = s.read(ctx, func(ctx context.Context) (err error) {
-		rows, err = s.queries.ListWebhooks(ctx, s.reads)
-		return err
+		if rows, err = s.queries.ListWebhooks(ctx, s.reads); err != nil {
+			return err
+		}
+		hooks = make([]webhookout.Webhook, len(rows))
+		cursors := make([]string, len(rows))
+		for i := range rows {
+			hooks[i], cursors[i] = listedWebhook(&rows[i]), rows[i].FeedCursor
+		}
+		return s.findBehind(ctx, hooks, cursors)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list webhooks: %w", translate(err))
+		return nil, nil, fmt.Errorf("list webhooks: %w", translate(err))
 	}
-	return rows, nil
+	return hooks, rows, nil
+}
+
+// findBehind finds since when webhooks are behind, by their cursors. Of one whose cursor cannot be read nothing
+// is known: it begins anew.
+func (s *Store) findBehind(ctx context.Context, hooks []webhookout.Webhook, cursors []string) error {
+	var params db.ListFirstUnseenParams
+	for i := range hooks {
+		cursor, err := readstate.ParseFeedCursor(cursors[i])
+		if err != nil {
+			continue
+		}
+		params.Ids = append(params.Ids, webhookID(hooks[i].ID))
+		params.Xmaxes = append(params.Xmaxes, xidText(cursor.Seen.XMax))
+		params.Running = append(params.Running, strings.Join(xidTexts(cursor.Seen.Running), ","))
+	}
+	if len(params.Ids) == 0 {
+		return nil
+	}
+	rows, err := s.queries.ListFirstUnseen(ctx, s.reads, params)
+	if err != nil {
+		return err //nolint:wrapcheck // the callers say what they did
+	}
+	since := map[uuid.UUID]time.Time{}
+	for _, row := range rows {
+		since[row.ID.Bytes] = row.RecordedAt.UTC()
+	}
+	for i := range hooks {
+		hooks[i].BehindSince = since[hooks[i].ID]
+	}
+	return nil
 }
 
 // Webhook gives a webhook with its secrets, or [readstate.ErrUnknown].
 func (s *Store) Webhook(ctx context.Context, id uuid.UUID) (webhookout.Target, error) {
-	var row db.Webhook
-	err := s.read(ctx, func(ctx context.Context) (err error) {
-		row, err = s.queries.GetWebhook(ctx, s.reads, webhookID(id))
+	var target webhookout.Target
+	err := s.read(ctx, func(ctx context.Context) error {
+		row, err := s.queries.GetWebhook(ctx, s.reads, webhookID(id))
+		if err != nil {
+			return err
+		}
+		target = webhookTarget(&row)
+		hooks := []webhookout.Webhook{target.Webhook}
+		err = s.findBehind(ctx, hooks, []string{target.Cursor})
+		target.Webhook = hooks[0]
 		return err
 	})
 	if err != nil {
 		return webhookout.Target{}, fmt.Errorf("get webhook: %w", translate(err))
 	}
-	return webhookTarget(&row), nil
+	return target, nil
 }
 
 // SetWebhook sets what can be chosen of a webhook, or returns [webhookout.ErrChanged] where it is not of

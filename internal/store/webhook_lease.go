@@ -18,16 +18,14 @@ import (
 
 // ScanWebhooks lists all webhooks, and says which of them somebody else than the holder delivers now.
 func (s *Store) ScanWebhooks(ctx context.Context, holder uuid.UUID) (hooks []webhookout.Webhook, taken map[uuid.UUID]bool, err error) {
-	rows, err := s.listWebhooks(ctx)
+	hooks, rows, err := s.listWebhooks(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	taken = map[uuid.UUID]bool{}
 	for i := range rows {
-		hook := listedWebhook(&rows[i])
-		hooks = append(hooks, hook)
 		if rows[i].Leased && rows[i].LeasedBy.Bytes != holder {
-			taken[hook.ID] = true
+			taken[hooks[i].ID] = true
 		}
 	}
 	return hooks, taken, nil

@@ -61,6 +61,52 @@ func TestWebhooksForgetErased(t *testing.T) {
 	require.EqualValues(t, 2, target.Version)
 }
 
+// A webhook is behind since the first change that its cursor has not seen: also since one of a transaction that was
+// not over when the cursor was taken.
+func TestWebhookIsBehind(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := open(t, url)
+	ctx := t.Context()
+	commit(t, s, documented("u", "g", 1, 1))
+	late := newLate(t, url)
+	place := func() string {
+		page, err := s.Changes(ctx, nil, readstate.FeedFilter{}, 1)
+		require.NoError(t, err)
+		return page.Next.String()
+	}
+	behind := func(cursor string) time.Time {
+		target := webhookout.Target{Webhook: webhookout.Webhook{ID: uuid.New(), CreatedAt: time.Now()}, Secret: webhookout.NewSecret(), Cursor: cursor}
+		require.NoError(t, s.AddWebhook(ctx, &target))
+		one, err := s.Webhook(ctx, target.ID)
+		require.NoError(t, err)
+		all, err := s.Webhooks(ctx)
+		require.NoError(t, err)
+		require.Equal(t, target.ID, all[len(all)-1].ID)
+		require.Equal(t, one.BehindSince, all[len(all)-1].BehindSince)
+		scanned, _, err := s.ScanWebhooks(ctx, uuid.New())
+		require.NoError(t, err)
+		require.Equal(t, all, scanned)
+		return one.BehindSince
+	}
+	recorded := func(user string) (at time.Time) {
+		require.NoError(t, pgtest.Connect(t, url).QueryRow(t.Context(), "SELECT min(recorded_at) FROM changes WHERE pair_user_ids = ARRAY[$1]", user).Scan(&at))
+		return at.UTC()
+	}
+	start := place()
+	require.Zero(t, behind(start))
+	require.Zero(t, behind("what is no cursor"))
+	commit(t, s, documented("v", "g", 1, 2))
+	commit(t, s, documented("w", "g", 1, 3))
+	require.Equal(t, recorded("v"), behind(start), "the first one")
+	now := place()
+	require.Zero(t, behind(now))
+	late.commit()
+	require.Equal(t, recorded("late"), behind(start))
+	require.Equal(t, recorded("late"), behind(now), "it ran when the cursor was taken")
+	require.Zero(t, behind(place()))
+}
+
 // There is a bound, and what does not exist is told apart.
 func TestWebhooksBounds(t *testing.T) {
 	t.Parallel()

@@ -75,8 +75,11 @@ type Webhook struct {
 	Failures                                                  int64
 	FailingSince, LastAttemptAt, LastSuccessAt, NextAttemptAt time.Time
 	LastError                                                 string // why the last attempt failed; empty: it did not
-	PausedAt                                                  time.Time
-	PauseReason                                               PauseReason // empty: it is not paused
+	// BehindSince is when the oldest change was recorded that is kept, and neither delivered nor found to be unwanted
+	// yet; zero: there is none.
+	BehindSince time.Time
+	PausedAt    time.Time
+	PauseReason PauseReason // empty: it is not paused
 }
 
 // PauseReason says why a webhook is paused.

@@ -1269,6 +1269,9 @@ type Webhook struct {
 	// Batch whether a delivery has up to 100 changes, or one
 	Batch bool `json:"batch"`
 
+	// BehindSince when the oldest change was that waits for its delivery, UTC; null when none waits. A change that the webhook does not want counts for a minute at most
+	BehindSince *time.Time `json:"behindSince"`
+
 	// CreatedAt when it was made, UTC
 	CreatedAt time.Time `json:"createdAt"`
 
@@ -1334,6 +1337,9 @@ type WebhookList struct {
 type WebhookWithSecret struct {
 	// Batch whether a delivery has up to 100 changes, or one
 	Batch bool `json:"batch"`
+
+	// BehindSince when the oldest change was that waits for its delivery, UTC; null when none waits. A change that the webhook does not want counts for a minute at most
+	BehindSince *time.Time `json:"behindSince"`
 
 	// CreatedAt when it was made, UTC
 	CreatedAt time.Time `json:"createdAt"`

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
@@ -103,7 +104,7 @@ func TestOutage(t *testing.T) {
 	}
 	hook, _ := p.create(webhookout.Settings{URL: r.URL, Batch: true})
 	p.read("u", "g", 2)
-	eventually(t, func() bool { return r.count("u", "g") == 2 })
+	eventually(t, func() bool { return r.count("u", "g") == 2 && p.get(hook.ID).BehindSince.IsZero() })
 	p.read("u", "g", 3)
 	eventually(t, func() bool { return r.count("u", "g") == 7 && r.count("v", "g") == 3 })
 	require.Len(t, r.deliveries(), 2, "the newest state, in one delivery")
@@ -132,6 +133,38 @@ func TestOutage(t *testing.T) {
 	require.True(t, attempts[0].At.After(attempts[1].At))
 	eventually(t, func() bool { return strings.Contains(p.log.String(), "a webhook is delivered again") })
 	require.Equal(t, webhookout.Active, p.get(hook.ID).State())
+	require.Zero(t, p.get(hook.ID).BehindSince)
+}
+
+// How long the oldest change has waited is a metric, but of webhooks that are paused.
+func TestBehind(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	p := begin(t, pgtest.New(t), func(o *delivery.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	registry := prometheus.NewRegistry()
+	p.deliverer.Register(registry)
+	behind := func() float64 {
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		for _, family := range families {
+			if family.GetName() == "readmark_webhook_behind_seconds" {
+				return family.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		t.Error("there is no such metric")
+		return -1
+	}
+	r := receive(t, func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusServiceUnavailable) })
+	hook, _ := p.create(webhookout.Settings{URL: r.URL})
+	require.Zero(t, behind())
+	p.read("u", "g", 1)
+	ahead.Store(int64(time.Hour))
+	eventually(t, func() bool { return behind() >= 3599 && behind() < 3700 })
+	require.NoError(t, p.manager.PauseWebhook(t.Context(), hook.ID))
+	eventually(t, func() bool { return behind() == 0 })
+	require.NotZero(t, p.get(hook.ID).BehindSince)
 }
 
 // A webhook that has failed for three days is paused, which is told. When it is resumed it goes on where

@@ -16,6 +16,7 @@ type metrics struct {
 	resyncs  prometheus.Counter
 	webhooks *prometheus.GaugeVec
 	failing  prometheus.Gauge
+	behind   prometheus.Gauge
 }
 
 func newMetrics() *metrics {
@@ -45,6 +46,10 @@ func newMetrics() *metrics {
 			Name: "readmark_webhook_failing_seconds",
 			Help: "For how many seconds the webhook that has failed longest, and is not paused, has had no success. 0: none fails.",
 		}),
+		behind: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "readmark_webhook_behind_seconds",
+			Help: "For how many seconds the oldest change has waited of those that a webhook, which is not paused, was not sent yet. 0: none waits.",
+		}),
 	}
 	for _, r := range results() {
 		m.attempts.WithLabelValues(string(r))
@@ -56,21 +61,26 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) register(registry prometheus.Registerer) {
-	registry.MustRegister(m.attempts, m.changes, m.duration, m.resyncs, m.webhooks, m.failing)
+	registry.MustRegister(m.attempts, m.changes, m.duration, m.resyncs, m.webhooks, m.failing, m.behind)
 }
 
 // stand takes over how all webhooks stand.
 func (m *metrics) stand(hooks []webhookout.Webhook, now time.Time) {
-	states, longest := map[webhookout.State]int{}, time.Duration(0)
+	states := map[webhookout.State]int{}
+	var longest, behind time.Duration
 	for i := range hooks {
 		state := hooks[i].State()
 		states[state]++
 		if state == webhookout.Failing {
 			longest = max(longest, now.Sub(hooks[i].FailingSince))
 		}
+		if state != webhookout.Paused && !hooks[i].BehindSince.IsZero() {
+			behind = max(behind, now.Sub(hooks[i].BehindSince))
+		}
 	}
 	for _, state := range webhookout.States() {
 		m.webhooks.WithLabelValues(string(state)).Set(float64(states[state]))
 	}
 	m.failing.Set(longest.Seconds())
+	m.behind.Set(behind.Seconds())
 }
