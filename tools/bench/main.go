@@ -1,7 +1,8 @@
 // Command bench compares Readmark with what else could take OpenIM's read
 // callbacks, on one durable PostgreSQL, in one run: a handler that stores
 // nothing, a handler with one upsert per request, and pgbench. Then it measures
-// Readmark at a growing number of states. `make bench` runs it.
+// Readmark at a growing number of states. `make bench` runs it. `bench scale` works out
+// what a load takes, from costs that were measured.
 package main
 
 import (
@@ -58,7 +59,7 @@ func parse(args []string, output io.Writer) (settings, error) {
 	flags.Uint64Var(&s.seed, "seed", 0, "repeats the load of an earlier run; 0 draws one")
 	flags.BoolVar(&s.quick, "quick", false, "one round of one second and a tenth of the growth: does it work?")
 	flags.BoolVar(&s.growth, "growth", true, "measure Readmark at 1 and 10 million states, too")
-	flags.StringVar(&s.only, "only", "", "ingest, reads or feed; default: all")
+	flags.StringVar(&s.only, "only", "", "ingest, reads or feed; default: all. costs: what scale takes, as JSON")
 	flags.StringVar(&s.generator, "generator", "", "wrk or vegeta; default: wrk when it is installed")
 	flags.StringVar(&s.databaseURL, "database-url", "", "a PostgreSQL to use, as superuser; default: one is started")
 	flags.StringVar(&s.dir, "dir", scratch(), "where to put the database, on a real disk")
@@ -72,8 +73,8 @@ func parse(args []string, output io.Writer) (settings, error) {
 	if s.seed == 0 {
 		s.seed = rand.Uint64N(1 << 31) //nolint:gosec // a load, not a secret
 	}
-	if !slices.Contains([]string{"", "ingest", "reads", "feed"}, s.only) {
-		return s, fmt.Errorf("-only is %q, not ingest, reads or feed", s.only)
+	if !slices.Contains([]string{"", "ingest", "reads", "feed", "costs"}, s.only) {
+		return s, fmt.Errorf("-only is %q, not ingest, reads, feed or costs", s.only)
 	}
 	if flags.NArg() > 0 || s.rounds < 1 || s.duration < time.Second || s.duration%time.Second != 0 ||
 		s.states < groupsPerUser || s.seed >= 1<<31 {
@@ -95,6 +96,9 @@ func run(ctx context.Context, args []string, stdout io.Writer, logger *slog.Logg
 	if len(args) == 2 && args[0] == asContestant {
 		return serve(ctx, args[1])
 	}
+	if len(args) > 0 && args[0] == asScale {
+		return scale(args[1:], stdout)
+	}
 	s, err := parse(args, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
@@ -112,6 +116,13 @@ func run(ctx context.Context, args []string, stdout io.Writer, logger *slog.Logg
 	}
 	b := &bench{settings: s, dir: dir, logger: logger}
 	defer func() { err = errors.Join(err, b.close(ctx)) }()
+	if s.only == "costs" {
+		c, err := b.measureCosts(ctx)
+		if err != nil {
+			return err
+		}
+		return c.write(s.jsonFile, stdout)
+	}
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
@@ -120,16 +131,24 @@ func run(ctx context.Context, args []string, stdout io.Writer, logger *slog.Logg
 		return err
 	}
 	if s.jsonFile != "" {
-		raw, err := json.MarshalIndent(r, "", "  ")
-		if err == nil {
-			err = os.WriteFile(s.jsonFile, append(raw, '\n'), 0o600)
-		}
-		if err != nil {
-			return fmt.Errorf("write figures: %w", err)
+		if err := writeJSON(s.jsonFile, r); err != nil {
+			return err
 		}
 	}
 	if _, err := io.WriteString(stdout, r.String()); err != nil {
 		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// writeJSON writes all figures to a file.
+func writeJSON(file string, figures any) error {
+	raw, err := json.MarshalIndent(figures, "", "  ")
+	if err == nil {
+		err = os.WriteFile(file, append(raw, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write figures: %w", err)
 	}
 	return nil
 }

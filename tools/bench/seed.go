@@ -69,6 +69,19 @@ FROM pg_index WHERE indrelid = $1::text::regclass AND NOT indisunique`, tableSta
 	return d.execAll(ctx, after)
 }
 
+// tableBytes is how large tables are, with their indexes.
+type tableBytes struct{ states, positions, journal, changes float64 }
+
+func (b *bench) bytesOf(ctx context.Context) (t tableBytes, err error) {
+	err = b.readmarkDatabase().conn.QueryRow(ctx, `SELECT pg_total_relation_size('states')::float8, pg_total_relation_size('positions')::float8,
+(SELECT sum(pg_total_relation_size(relid))::float8 FROM pg_partition_tree('journal')),
+(SELECT sum(pg_total_relation_size(relid))::float8 FROM pg_partition_tree('changes'))`).Scan(&t.states, &t.positions, &t.journal, &t.changes)
+	if err != nil {
+		return t, fmt.Errorf("ask sizes: %w", err)
+	}
+	return t, nil
+}
+
 // sizes notes how large the tables are.
 func (b *bench) sizes(ctx context.Context, r *report, states int64) error {
 	var total, table, positions, journal string
