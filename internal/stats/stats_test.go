@@ -128,8 +128,8 @@ func TestRun(t *testing.T) {
 		w := newWorld()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); w.Run(ctx) }()
 		w.totals[0].Count = 7
+		go func() { defer close(done); w.Run(ctx) }()
 		pass(6 * time.Second)
 		pass(5 * time.Minute)
 		require.EqualValues(t, 7, w.Report(t.Context()).Callbacks[0].LastHour[54])
