@@ -33,10 +33,10 @@ func (s *consoleSource) Conditions() []api.Condition {
 	return list
 }
 
-// reader is where reads go: to the replica where there is one.
+// reader is where reads go: to the replicas where there are any.
 func (s *consoleSource) reader() *store.Reader {
-	if s.replica != nil {
-		return s.replica.Reader
+	if s.replicas != nil {
+		return s.replicas.Reader
 	}
 	return s.store.Reader
 }

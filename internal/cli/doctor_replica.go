@@ -26,37 +26,37 @@ func (d *doctor) replicas(ctx context.Context) {
 		return
 	}
 	defer s.Close()
-	for _, url := range d.config.ReplicaURLs {
-		d.replica(ctx, s, url)
-	}
-}
-
-func (d *doctor) replica(ctx context.Context, s *store.Store, url string) {
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
-	replica, err := s.OpenReplica([]string{url}, store.ReplicaOptions{})
+	replicas, err := s.OpenReplicas(d.config.ReplicaURLs, store.ReplicaOptions{})
 	if err != nil {
 		d.ill(topicReplica, "%v. Check READMARK_REPLICA_URL", err)
 		return
 	}
-	defer replica.Close()
+	defer replicas.Close()
+	for _, replica := range replicas.All() {
+		d.replica(ctx, replica)
+	}
+}
+
+func (d *doctor) replica(ctx context.Context, replica *store.Replica) {
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
 	found, err := replica.Inspect(ctx)
 	if err != nil {
 		reason, text := replicaProblem(err)
-		d.ill(topicReplica, "%s. %s", text, replicaAdvice(reason))
+		d.ill(topicReplica, "%s: %s. %s", replica.Name(), text, replicaAdvice(reason))
 		return
 	}
 	switch {
 	case found.IsPrimary:
-		d.note(topicReplica, "READMARK_REPLICA_URL leads to the primary itself: that spares it nothing, and the variable can be left out")
+		d.note(topicReplica, "%s: it is the primary itself: that spares it nothing, and it can be left out of READMARK_REPLICA_URL", replica.Name())
 	case found.PrimaryAway:
-		d.note(topicReplica, "PostgreSQL %s, in recovery; the primary cannot be asked. The newest it has was written at %s",
-			found.Version, found.AsOf.Format(time.RFC3339))
+		d.note(topicReplica, "%s: PostgreSQL %s, in recovery; the primary cannot be asked. The newest it has was written at %s",
+			replica.Name(), found.Version, found.AsOf.Format(time.RFC3339))
 	default:
-		d.well(topicReplica, "PostgreSQL %s follows the primary, and had what was written there after %v", found.Version,
+		d.well(topicReplica, "%s: PostgreSQL %s follows the primary, and had what was written there after %v", replica.Name(), found.Version,
 			found.Lag.Round(time.Millisecond))
 	}
-	d.privileges(ctx, topicReplica+" privileges", replica.MissingPrivileges)
+	d.privileges(ctx, topicReplica+" "+replica.Name()+" privileges", replica.MissingPrivileges)
 }
 
 // replicaAdvice says what to do about a replica.

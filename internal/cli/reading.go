@@ -12,12 +12,12 @@ import (
 	"readmark/internal/reminder"
 )
 
-// openCache makes the cache that answers reads, from the replica where there is one. The function
+// openCache makes the cache that answers reads, from the replicas where there are any. The function
 // that it gives ends its polls and loads.
 func (v *service) openCache() (closeCache func()) {
 	reader := v.store.Reader
-	if v.replica != nil {
-		reader = v.replica.Reader
+	if v.replicas != nil {
+		reader = v.replicas.Reader
 	}
 	poller := reader.Poller()
 	v.cache = readcache.New(readcache.Options{
@@ -31,7 +31,7 @@ func (v *service) openCache() (closeCache func()) {
 	v.groupSums = groupsum.New(v.store.GroupSumWork(v.store.Clock().Now, v.primaryAsOf), v.store.Clock().Now, v.reportGroupSums, v.logger)
 	v.groupSums.Register(v.registry)
 	v.store.OnChange(func(change *readstate.Change) {
-		if v.replica == nil { // a replica may not have it yet when it is written
+		if v.replicas == nil { // a replica may not have it yet when it is written
 			v.cache.Touch(change)
 		}
 		v.feed.Touch(change)

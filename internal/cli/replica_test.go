@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,12 +50,12 @@ func TestReplicaIsPromoted(t *testing.T) {
 		require.Equal(t, http.StatusOK, status, path)
 	}
 	_, metrics := s.do(http.MethodGet, s.Ops+"/metrics", "")
-	require.Regexp(t, `readmark_replica_lag_seconds \d`, metrics)
+	require.Regexp(t, `readmark_replica_lag_seconds{replica="`+hostOf(t, replica.URL)+`"} \d`, metrics)
 	require.Contains(t, metrics, `readmark_condition{part="replica",reason="promoted"} 0`)
 	environment["READMARK_ADDR"] = strings.TrimPrefix(s.URL, "http://")
 	environment["READMARK_OPS_ADDR"] = strings.TrimPrefix(s.Ops, "http://")
 	_, out, _ := run(t, environment, "doctor", "--no-callback")
-	require.Regexp(t, `ok    replica: PostgreSQL \d+\S* .*follows the primary, and had what was written there after \d`, out)
+	require.Regexp(t, `ok    replica: `+hostOf(t, replica.URL)+`: PostgreSQL \d+\S* .*follows the primary, and had what was written there after \d`, out)
 
 	loading, stop := context.WithCancel(t.Context())
 	var load sync.WaitGroup
@@ -95,9 +97,101 @@ func TestReplicaIsPromoted(t *testing.T) {
 	require.Contains(t, metrics, `readmark_condition{part="replica",reason="promoted"} 1`)
 	status, out, _ = run(t, environment, "doctor", "--no-callback")
 	require.Equal(t, 1, status)
-	require.Contains(t, out, "FAIL  replica: nothing is read from the replica: it was promoted")
+	require.Contains(t, out, "FAIL  replica: "+hostOf(t, replica.URL)+": nothing is read from the replica: it was promoted")
 	require.Contains(t, out, "Point READMARK_REPLICA_URL at a streaming replica")
 	s.end()
+}
+
+// hostOf is where a database is.
+func hostOf(t testing.TB, databaseURL string) string {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	require.NoError(t, err)
+	return u.Host
+}
+
+// Reads are spread over two replicas, with reads from memory and without. One is promoted under load, and later the other
+// one restarts: no read fails for the first, and each is named wherever something is told of replicas.
+func TestSeveralReplicas(t *testing.T) {
+	t.Parallel()
+	primary, _ := pgtest.Own(t)
+	first, second := pgtest.Standby(t, primary), pgtest.Standby(t, primary)
+	firstHost, secondHost := hostOf(t, first.URL), hostOf(t, second.URL)
+	environment := func(bytes string) map[string]string {
+		return map[string]string{
+			"READMARK_DATABASE_URL": primary, "READMARK_REPLICA_URL": first.URL + "," + second.URL, "READMARK_READ_CACHE_BYTES": bytes,
+			"READMARK_LOG_LEVEL": "info",
+		}
+	}
+	all := []*service{serve(t, environment("0")), serve(t, environment("64MiB"))}
+	readyz := func(s *service) string {
+		_, text := s.do(http.MethodGet, s.Ops+"/readyz", "")
+		return text
+	}
+	number := func(s *service, series string) float64 {
+		_, text := s.do(http.MethodGet, s.Ops+"/metrics", "")
+		for line := range strings.Lines(text) {
+			if value, found := strings.CutPrefix(line, series+" "); found {
+				n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+				require.NoError(t, err)
+				return n
+			}
+		}
+		require.Fail(t, "no such series", series)
+		return 0
+	}
+	all[0].read("u", "g", 3)
+	for _, s := range all {
+		require.Eventually(t, func() bool {
+			status, _ := s.get("/v1/users/u/groups/g")
+			return status == http.StatusOK && strings.Contains(readyz(s), "replicas: read from "+firstHost+" "+secondHost+", left out none")
+		}, 30*time.Second, 10*time.Millisecond)
+		s.awaitSums()
+	}
+	readAll := func(s *service) {
+		for _, path := range readRoutes() {
+			status, problem := s.get(path)
+			require.Equal(t, http.StatusOK, status, "%s: %v", path, problem)
+		}
+	}
+	for _, s := range all {
+		for range 2 {
+			readAll(s)
+		}
+		for _, host := range []string{firstHost, secondHost} {
+			require.Greater(t, number(s, fmt.Sprintf(`readmark_replica_reads_total{replica=%q}`, host)), 3., host)
+			require.InDelta(t, 1, number(s, fmt.Sprintf(`readmark_replica_in_use{replica=%q}`, host)), 0)
+		}
+	}
+	first.Promote()
+	for _, s := range all {
+		require.Eventually(t, func() bool {
+			readAll(s)
+			text := readyz(s)
+			return strings.HasPrefix(text, "ready\n") && strings.Contains(text, "\nreplica: promoted for ") &&
+				strings.Contains(text, ": "+firstHost+": nothing is read from the replica: it was promoted") &&
+				strings.Contains(text, "replicas: read from "+secondHost+", left out "+firstHost)
+		}, 30*time.Second, 10*time.Millisecond)
+		require.InDelta(t, 0, number(s, fmt.Sprintf(`readmark_replica_in_use{replica=%q}`, firstHost)), 0)
+		require.InDelta(t, 1, number(s, `readmark_condition{part="replica",reason="promoted"}`), 0)
+		require.Contains(t, s.log.String(), firstHost+": nothing is read from the replica: it was promoted")
+		_, report := s.get("/v1/stats")
+		require.Contains(t, fmt.Sprint(report["conditions"]), firstHost+": nothing is read")
+	}
+	_, out, _ := run(t, environment("0"), "doctor", "--no-callback")
+	require.Contains(t, out, "FAIL  replica: "+firstHost+": nothing is read from the replica: it was promoted")
+	require.Contains(t, out, "ok    replica: "+secondHost+": PostgreSQL ")
+	second.Restart()
+	for _, s := range all {
+		readAll(s)
+		s.read("u", "g", 4)
+		require.Eventually(t, func() bool {
+			_, state := s.get("/v1/users/u/groups/g")
+			return state["unreadCount"] == 4.
+		}, 30*time.Second, 10*time.Millisecond)
+		require.NotContains(t, s.log.String(), "postgres:postgres")
+		s.end()
+	}
 }
 
 // A replica that is away and comes back: the first read is answered, with reads from memory and

@@ -149,11 +149,11 @@ func (p *program) serve(ctx context.Context, c *config.Config, migrate bool, tra
 	v.retired = lastSuccess("retention", "the hourly making and dropping of days")
 	v.registry.MustRegister(v.board.Collector(), v.retired)
 	if len(c.ReplicaURLs) > 0 {
-		if v.replica, err = s.OpenReplica(c.ReplicaURLs, v.replicaOptions()); err != nil {
-			return fmt.Errorf("open replica: %w", err)
+		if v.replicas, err = s.OpenReplicas(c.ReplicaURLs, v.replicaOptions()); err != nil {
+			return fmt.Errorf("open replicas: %w", err)
 		}
-		defer v.replica.Close()
-		v.replica.Register(v.registry)
+		defer v.replicas.Close()
+		v.replicas.Register(v.registry)
 	}
 	v.stats = v.newStats()
 	closeCache := v.openCache()
@@ -174,7 +174,7 @@ type service struct {
 	told      chan struct{}
 	play      func(context.Context, *addresses) // nil: it is no demo
 	store     *store.Store
-	replica   *store.Replica // nil where the database itself answers reads
+	replicas  *store.Replicas // nil where the database itself answers reads
 	cache     *readcache.Cache
 	feed      *feed.Feed
 	reminder  *reminder.Worker
@@ -204,8 +204,8 @@ func (v *service) run(ctx context.Context, p *startup) (err error) {
 	// What answers depend on is watched until the last one is given.
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
-	if v.replica != nil {
-		background.Go(func() { v.replica.Follow(watching) })
+	if v.replicas != nil {
+		background.Go(func() { v.replicas.Follow(watching) })
 	}
 	background.Go(func() { v.board.Run(watching) })
 	background.Go(func() { v.watchConditions(watching) })
@@ -362,8 +362,8 @@ func (v *service) api() api.Options {
 		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Webhooks: v.webhooks, Reminders: v.store, Stats: v.stats, Guard: v.guard, Retention: v.config.Retention,
 		Now: v.store.Clock().Now, AsOf: v.asOf, Logger: v.logger,
 	}
-	if v.replica != nil {
-		options.Database, options.Unreadable = v.replica, v.replica.Unreadable
+	if v.replicas != nil {
+		options.Database, options.Unreadable = v.replicas, v.replicas.Unreadable
 	}
 	return options
 }
@@ -371,8 +371,8 @@ func (v *service) api() api.Options {
 // asOf is what the read API's answers are not older than: callbacks that wait in the
 // spool are in none. It is zero while nothing can be read.
 func (v *service) asOf() time.Time {
-	if v.replica != nil { // may be read while the primary is away
-		return v.ingest.ReplicaWatermark(v.replica.AsOf())
+	if v.replicas != nil { // may be read while the primary is away
+		return v.ingest.ReplicaWatermark(v.replicas.AsOf())
 	}
 	return v.primaryAsOf()
 }

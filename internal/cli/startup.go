@@ -147,6 +147,9 @@ func (v *service) condition(ctx context.Context) server.Condition {
 		}
 		result.Notes = append(result.Notes, fmt.Sprintf("%s: %s for %v: %s", p.Part, p.Reason, p.Age(now), p.Text))
 	}
+	if note := v.replicaNote(); note != "" {
+		result.Notes = append(result.Notes, note)
+	}
 	return result
 }
 
@@ -163,7 +166,7 @@ func schemaCurrent(ctx context.Context, s *store.Store) error {
 // readsWork asks as the read API does for a state that nobody has.
 func (v *service) readsWork(ctx context.Context) error {
 	if v.asOf().IsZero() {
-		if v.replica != nil {
+		if v.replicas != nil {
 			return errors.New("the replica has not answered yet")
 		}
 		if v.readOnly.Load() {

@@ -16,8 +16,8 @@ const pastInterval = 10 * time.Second
 // newStats makes what /v1/stats tells from.
 func (v *service) newStats() *stats.Recorder {
 	var journal stats.Journal = v.store
-	if v.replica != nil {
-		journal = v.replica
+	if v.replicas != nil {
+		journal = v.replicas
 	}
 	return stats.New(stats.Options{
 		Past: v.store, Journal: journal, Board: v.board, CommandOf: openim.CommandOf, Label: openim.Newest, Now: v.store.Clock().Now, Logger: v.logger,

@@ -19,7 +19,9 @@ const reminder = time.Minute
 
 // Problem is a part that is not well.
 type Problem struct {
-	Part   Part
+	Part Part
+	// Name says which one it is of several that are the part; empty: there is only one.
+	Name   string
 	Reason Reason
 	// Text is a sentence for people: what is wrong, and what mends it. It holds no secret.
 	Text  string
@@ -41,48 +43,63 @@ type Board struct {
 	logger *slog.Logger
 
 	mu       sync.Mutex
-	problems map[Part]*Problem
+	problems map[key]*Problem
+}
+
+// key tells problems apart.
+type key struct {
+	part Part
+	name string
 }
 
 // New returns a Board without problems.
 func New(now func() time.Time, logger *slog.Logger) *Board {
-	return &Board{now: now, logger: logger, problems: map[Part]*Problem{}}
+	return &Board{now: now, logger: logger, problems: map[key]*Problem{}}
 }
 
 // Report says that a part is not well. It lasts until [Board.Clear]. Another reason takes the
 // place of the one before.
 func (b *Board) Report(part Part, reason Reason, text string) {
-	b.report(part, reason, text, time.Time{})
+	b.report(key{part: part}, reason, text, time.Time{})
+}
+
+// ReportOne is Report for one of several that are the part. Each has a condition of its own, which lasts until
+// [Board.ClearOne].
+func (b *Board) ReportOne(part Part, name string, reason Reason, text string) {
+	b.report(key{part, name}, reason, text, time.Time{})
 }
 
 // ReportFor is Report for what is only seen when it happens: it ends when it was not reported
 // for some time.
 func (b *Board) ReportFor(quiet time.Duration, part Part, reason Reason, text string) {
-	b.report(part, reason, text, b.now().Add(quiet))
+	b.report(key{part: part}, reason, text, b.now().Add(quiet))
 }
 
-func (b *Board) report(part Part, reason Reason, text string, until time.Time) {
+func (b *Board) report(k key, reason Reason, text string, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	p := b.problems[part]
+	p := b.problems[k]
 	begins := p == nil || p.Reason != reason
 	if begins {
-		p = &Problem{Part: part, Reason: reason, Since: now, told: now}
-		b.problems[part] = p
+		p = &Problem{Part: k.part, Name: k.name, Reason: reason, Since: now, told: now}
+		b.problems[k] = p
 	}
 	p.Text, p.until = text, until
 	p.Times++
 	if begins {
-		b.logger.Warn("not well", "part", string(part), "reason", string(reason), "detail", text)
+		b.logger.Warn("not well", "part", string(k.part), "reason", string(reason), "detail", text)
 	}
 }
 
 // Clear says that a part is well.
-func (b *Board) Clear(part Part) {
+func (b *Board) Clear(part Part) { b.ClearOne(part, "") }
+
+// ClearOne says that one of several that are the part is well.
+func (b *Board) ClearOne(part Part, name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.end(b.problems[part])
+	b.end(b.problems[key{part, name}])
 }
 
 // end takes a problem off the board, nil does nothing; b.mu is held.
@@ -90,12 +107,16 @@ func (b *Board) end(p *Problem) {
 	if p == nil {
 		return
 	}
-	delete(b.problems, p.Part)
-	b.logger.Info("well again", "part", string(p.Part), "reason", string(p.Reason),
+	delete(b.problems, key{p.Part, p.Name})
+	logger := b.logger
+	if p.Name != "" {
+		logger = logger.With("name", p.Name)
+	}
+	logger.Info("well again", "part", string(p.Part), "reason", string(p.Reason),
 		"lasted", p.Age(b.now()).String(), "times", p.Times)
 }
 
-// Problems lists what is not well, by part.
+// Problems lists what is not well, by part and name.
 func (b *Board) Problems() []Problem {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -104,7 +125,7 @@ func (b *Board) Problems() []Problem {
 	for _, p := range b.problems {
 		list = append(list, *p)
 	}
-	slices.SortFunc(list, func(x, y Problem) int { return cmp.Compare(x.Part, y.Part) })
+	slices.SortFunc(list, func(x, y Problem) int { return cmp.Or(cmp.Compare(x.Part, y.Part), cmp.Compare(x.Name, y.Name)) })
 	return list
 }
 
@@ -163,14 +184,18 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) { descs <- c.desc }
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(metrics chan<- prometheus.Metric) {
-	lasting := map[Part]Reason{}
+	type condition struct {
+		part   Part
+		reason Reason
+	}
+	lasting := map[condition]bool{}
 	for _, p := range c.board.Problems() {
-		lasting[p.Part] = p.Reason
+		lasting[condition{p.Part, p.Reason}] = true
 	}
 	for part, list := range reasons {
 		for _, reason := range list {
 			value := 0.0
-			if lasting[part] == reason {
+			if lasting[condition{part, reason}] {
 				value = 1
 			}
 			metrics <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, value, string(part), string(reason))

@@ -2,6 +2,7 @@ package condition_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/condition"
@@ -88,6 +90,28 @@ func TestReportFor(t *testing.T) {
 		require.Contains(t, told[1], "well again")
 		require.Contains(t, told[1], "times=3")
 	})
+}
+
+// Of several that are a part each has a condition of its own.
+func TestReportOne(t *testing.T) {
+	t.Parallel()
+	var log logtest.Log
+	b := board(&log)
+	b.ReportOne(condition.Replica, "db2:5432", condition.Promoted, "db2:5432: it was promoted")
+	b.ReportOne(condition.Replica, "db1:5432", condition.Refused, "db1:5432: nothing listens")
+	require.Len(t, lines(&log), 2)
+	list := b.Problems()
+	require.Len(t, list, 2)
+	require.Equal(t, []string{"db1:5432", "db2:5432"}, []string{list[0].Name, list[1].Name})
+	all, err := testutil.CollectAndFormat(b.Collector(), expfmt.TypeTextPlain, "readmark_condition")
+	require.NoError(t, err)
+	for _, reason := range []condition.Reason{condition.Promoted, condition.Refused} {
+		require.Contains(t, string(all), fmt.Sprintf("readmark_condition{part=\"replica\",reason=%q} 1", reason))
+	}
+	b.ClearOne(condition.Replica, "db2:5432")
+	b.Clear(condition.Replica)
+	require.Equal(t, []string{`level=INFO msg="well again" name=db2:5432 part=replica reason=promoted lasted=0s times=1`}, lines(&log))
+	require.Len(t, b.Problems(), 1)
 }
 
 // All series are there from the start.

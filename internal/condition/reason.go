@@ -7,7 +7,7 @@ type Part string
 // alert rules: it is never renamed.
 type Reason string
 
-// The parts. Each has one condition at a time.
+// The parts. Each has one condition at a time; of replicas each one has.
 const (
 	Database      Part = "database"          // where receipts become durable
 	Settings      Part = "database_settings" // what makes the database forget or misread

@@ -28,7 +28,7 @@ type Lookup func(name string) (value string, found bool)
 type Config struct {
 	// DatabaseURL is empty when the embedded PostgreSQL is wanted.
 	DatabaseURL string
-	// ReplicaURLs are streaming replicas, one of which answers the read API; empty: there is none.
+	// ReplicaURLs are streaming replicas, which answer the read API; empty: there is none.
 	ReplicaURLs []string
 	// MigrateURL is where migrations connect, the database's URL unless configured otherwise.
 	MigrateURL string

@@ -77,12 +77,13 @@ func Standby(t testing.TB, primaryURL string, settings ...string) *StandbyServer
 	fail("read the primary's URL", err)
 	u.Host = "127.0.0.1:" + strconv.Itoa(port)
 	s.URL = u.String()
-	s.start()
-	t.Cleanup(s.stop)
+	s.Start()
+	t.Cleanup(s.Stop)
 	return s
 }
 
-func (s *StandbyServer) start() {
+// Start starts the standby again, and blocks until it answers.
+func (s *StandbyServer) Start() {
 	s.t.Helper()
 	s.run = exec.Command(filepath.Join(s.bin, "postgres"), append([]string{
 		"-D", s.data, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "hot_standby=on",
@@ -99,7 +100,8 @@ func (s *StandbyServer) start() {
 	}
 }
 
-func (s *StandbyServer) stop() {
+// Stop stops the standby, which breaks its connections, and blocks until it has ended.
+func (s *StandbyServer) Stop() {
 	_ = s.run.Process.Signal(syscall.SIGINT)
 	_ = s.run.Wait()
 }
@@ -107,8 +109,8 @@ func (s *StandbyServer) stop() {
 // Restart stops the standby, which breaks its connections, and starts it again.
 func (s *StandbyServer) Restart() {
 	s.t.Helper()
-	s.stop()
-	s.start()
+	s.Stop()
+	s.Start()
 }
 
 // Promote makes the standby a primary and blocks until it is one.

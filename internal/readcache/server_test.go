@@ -91,7 +91,7 @@ func movable(t testing.TB, to string) (through string, move func(to string)) {
 // newReplica is a process that reads from a replica of the database of another one.
 func newReplica(t testing.TB, primary *process, url string) *process {
 	t.Helper()
-	replica, err := primary.OpenReplica([]string{url}, store.ReplicaOptions{Report: func(error) {}, Clear: func() {}})
+	replica, err := primary.OpenReplicas([]string{url}, store.ReplicaOptions{Report: func(string, error) {}, Clear: func(string) {}})
 	require.NoError(t, err)
 	t.Cleanup(replica.Close)
 	p := &process{}

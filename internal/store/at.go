@@ -54,8 +54,8 @@ func (r *Reader) BadgeAt(ctx context.Context, userID string, at time.Time) (read
 // named.
 func (r *Reader) statesAt(ctx context.Context, of readstate.Pair, at time.Time) (list []readstate.State, err error) {
 	var past *readstate.Past
-	err = r.read(ctx, func(ctx context.Context) error {
-		return pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		return pgx.BeginTxFunc(ctx, reads, snapshot, func(tx pgx.Tx) error {
 			past, err = r.loadPast(ctx, tx, of, at)
 			return err
 		})

@@ -96,8 +96,8 @@ func (s *Store) saveDrifts(ctx context.Context, tx pgx.Tx, userID string, list [
 func (r *Reader) Drift(ctx context.Context) (readstate.Drift, error) {
 	var sums db.SumChecksRow
 	var rows []db.Drift
-	err := r.read(ctx, func(ctx context.Context) error {
-		return pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+	err := r.read(ctx, func(ctx context.Context, reads *pool) error {
+		return pgx.BeginTxFunc(ctx, reads, snapshot, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = on") // it is about all rows
 			if err != nil {
 				return err

@@ -13,12 +13,12 @@ import (
 // they are made for the first time it fails with a [readstate.UnavailableError].
 func (r *Reader) GroupSums(ctx context.Context, page readstate.GroupPage) (list []readstate.KeptGroupSum, asOf time.Time, err error) {
 	var until *time.Time
-	err = r.read(ctx, func(ctx context.Context) error {
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
 		// First: sums that are written meanwhile are of later.
-		if until, err = r.queries.GetGroupSumsRightUntil(ctx, r.reads); err != nil || until == nil {
+		if until, err = r.queries.GetGroupSumsRightUntil(ctx, reads); err != nil || until == nil {
 			return err
 		}
-		rows, err := r.listGroupSums(ctx, &page)
+		rows, err := r.listGroupSums(ctx, reads, &page)
 		list = make([]readstate.KeptGroupSum, len(rows))
 		for i := range rows {
 			row := &rows[i]
@@ -38,19 +38,19 @@ func (r *Reader) GroupSums(ctx context.Context, page readstate.GroupPage) (list 
 	return list, until.UTC(), nil
 }
 
-func (r *Reader) listGroupSums(ctx context.Context, page *readstate.GroupPage) ([]db.GroupSum, error) {
+func (r *Reader) listGroupSums(ctx context.Context, reads *pool, page *readstate.GroupPage) ([]db.GroupSum, error) {
 	unread, _ := begin(page.After)
 	switch {
 	case page.Order != readstate.OrderUnread:
-		return r.queries.ListGroupSums(ctx, r.reads, db.ListGroupSumsParams{
+		return r.queries.ListGroupSums(ctx, reads, db.ListGroupSumsParams{
 			AfterGroupID: page.After.Key, FromGroupID: page.Prefix, ToGroupID: endOf(page.Prefix), MaxRows: page.Limit,
 		})
 	case page.Prefix == "": // a plan for any prefix could read all groups
-		return r.queries.ListGroupSumsOrderedByUnread(ctx, r.reads, db.ListGroupSumsOrderedByUnreadParams{
+		return r.queries.ListGroupSumsOrderedByUnread(ctx, reads, db.ListGroupSumsOrderedByUnreadParams{
 			AfterUnreadCount: unread, AfterGroupID: page.After.Key, MaxRows: page.Limit,
 		})
 	default:
-		return r.queries.ListSomeGroupSumsOrderedByUnread(ctx, r.reads, db.ListSomeGroupSumsOrderedByUnreadParams{
+		return r.queries.ListSomeGroupSumsOrderedByUnread(ctx, reads, db.ListSomeGroupSumsOrderedByUnreadParams{
 			AfterUnreadCount: unread, AfterGroupID: page.After.Key, FromGroupID: page.Prefix, ToGroupID: endOf(page.Prefix), MaxRows: page.Limit,
 		})
 	}

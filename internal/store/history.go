@@ -22,8 +22,8 @@ func (r *Reader) Receipts(ctx context.Context, h readstate.History) (list []read
 			p.ToAt = &end
 		}
 	}
-	err = r.read(ctx, func(ctx context.Context) error {
-		list, err = r.listReceipts(ctx, p)
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		list, err = r.listReceipts(ctx, reads, p)
 		return err
 	})
 	if err != nil {
@@ -32,20 +32,20 @@ func (r *Reader) Receipts(ctx context.Context, h readstate.History) (list []read
 	return list, nil
 }
 
-func (r *Reader) listReceipts(ctx context.Context, p db.ListReceiptsByPairParams) (list []readstate.Event, err error) {
+func (r *Reader) listReceipts(ctx context.Context, reads *pool, p db.ListReceiptsByPairParams) (list []readstate.Event, err error) {
 	switch {
 	case p.GroupID == "":
-		rows, err := r.queries.ListReceiptsByUser(ctx, r.reads, db.ListReceiptsByUserParams{
+		rows, err := r.queries.ListReceiptsByUser(ctx, reads, db.ListReceiptsByUserParams{
 			UserID: p.UserID, FromAt: p.FromAt, ToAt: p.ToAt, BeforeAt: p.BeforeAt, BeforeID: p.BeforeID, MaxRows: p.MaxRows,
 		})
 		return receipts(rows), err
 	case p.UserID == "":
-		rows, err := r.queries.ListReceiptsByGroup(ctx, r.reads, db.ListReceiptsByGroupParams{
+		rows, err := r.queries.ListReceiptsByGroup(ctx, reads, db.ListReceiptsByGroupParams{
 			GroupID: p.GroupID, FromAt: p.FromAt, ToAt: p.ToAt, BeforeAt: p.BeforeAt, BeforeID: p.BeforeID, MaxRows: p.MaxRows,
 		})
 		return receipts(rows), err
 	default:
-		rows, err := r.queries.ListReceiptsByPair(ctx, r.reads, p)
+		rows, err := r.queries.ListReceiptsByPair(ctx, reads, p)
 		return receipts(rows), err
 	}
 }

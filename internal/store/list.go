@@ -12,8 +12,8 @@ import (
 
 // UserIDs lists users that have, or had, a state, in key order.
 func (r *Reader) UserIDs(ctx context.Context, page readstate.KeyPage) (list []string, err error) {
-	err = r.read(ctx, func(ctx context.Context) error {
-		list, err = r.queries.ListUserIDs(ctx, r.reads, db.ListUserIDsParams{
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		list, err = r.queries.ListUserIDs(ctx, reads, db.ListUserIDsParams{
 			AfterUserID: page.After, FromUserID: page.Prefix, ToUserID: endOf(page.Prefix), MaxRows: int64(page.Limit),
 		})
 		return err

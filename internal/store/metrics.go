@@ -57,16 +57,69 @@ func (c *poolCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// Register adds the replica's lag to the metrics.
-func (r *Replica) Register(registry prometheus.Registerer) {
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "readmark_replica_lag_seconds",
-		Help: "For how many seconds what the replica answers may be out of date; NaN until it has answered.",
-	}, func() float64 {
-		reached := r.AsOf()
-		if reached.IsZero() {
-			return math.NaN()
+// Register adds the metrics of each replica.
+func (r *Replicas) Register(registry prometheus.Registerer) {
+	registry.MustRegister(&replicaCollector{replicas: r})
+}
+
+type replicaCollector struct{ replicas *Replicas }
+
+// replicaMetric is one number of a replica, taken while the mutex of all is held.
+type replicaMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(x *Replica) float64
+}
+
+func replicaMetrics() []replicaMetric {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("readmark_replica_"+name, help, []string{"replica"}, nil)
+	}
+	return []replicaMetric{
+		{
+			desc("in_use", "1 while reads are spread to this replica: it answers, follows the primary, and is not far behind the others. Else 0."),
+			prometheus.GaugeValue, func(x *Replica) float64 {
+				if x.inUse {
+					return 1
+				}
+				return 0
+			},
+		},
+		{
+			desc("lag_seconds", "For how many seconds what this replica would answer may be out of date; NaN until it has answered."),
+			prometheus.GaugeValue, func(x *Replica) float64 {
+				if x.has.at.IsZero() {
+					return math.NaN()
+				}
+				return x.all.store.now().Sub(x.has.at).Seconds()
+			},
+		},
+		{
+			desc("reads_total", "Questions that this replica was asked for the read API, by the read cache as well."),
+			prometheus.CounterValue, func(x *Replica) float64 { return float64(x.questions) },
+		},
+		{
+			desc("read_failures_total", "Questions of the read API that failed for this replica. They were asked again, of another replica where there was one."),
+			prometheus.CounterValue, func(x *Replica) float64 { return float64(x.failures) },
+		},
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *replicaCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, metric := range replicaMetrics() {
+		descs <- metric.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *replicaCollector) Collect(metrics chan<- prometheus.Metric) {
+	r := c.replicas
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.list {
+		for _, metric := range replicaMetrics() {
+			metrics <- prometheus.MustNewConstMetric(metric.desc, metric.kind, metric.value(x), x.name)
 		}
-		return r.store.now().Sub(reached).Seconds()
-	}))
+	}
 }

@@ -18,8 +18,8 @@ func (r *Reader) CountsAt(ctx context.Context, pair readstate.Pair, moments []ti
 	if len(moments) == 0 {
 		return nil, nil
 	}
-	err = r.read(ctx, func(ctx context.Context) error {
-		return pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		return pgx.BeginTxFunc(ctx, reads, snapshot, func(tx pgx.Tx) error {
 			counts, err = r.countsAt(ctx, tx, pair, moments)
 			return err
 		})
@@ -87,8 +87,8 @@ func (r *Reader) countsAt(ctx context.Context, tx pgx.Tx, pair readstate.Pair, m
 func (r *Reader) PositionsAt(ctx context.Context, groupID string, moments []time.Time) (numbers []*int64, err error) {
 	var list []int64
 	var dropped time.Time
-	err = r.read(ctx, func(ctx context.Context) error {
-		return pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		return pgx.BeginTxFunc(ctx, reads, snapshot, func(tx pgx.Tx) error {
 			until, err := r.queries.GetDroppedUntil(ctx, tx)
 			if err != nil {
 				return err
@@ -123,12 +123,12 @@ func (r *Reader) JournalRows(ctx context.Context, h readstate.History) (list []r
 		}
 	}
 	var rows []db.Journal
-	err = r.read(ctx, func(ctx context.Context) error {
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
 		if h.UserID != "" {
-			rows, err = r.queries.ListEventsByUser(ctx, r.reads, p)
+			rows, err = r.queries.ListEventsByUser(ctx, reads, p)
 			return err
 		}
-		rows, err = r.queries.ListEventsByGroup(ctx, r.reads, db.ListEventsByGroupParams{
+		rows, err = r.queries.ListEventsByGroup(ctx, reads, db.ListEventsByGroupParams{
 			GroupID: h.GroupID, FromAt: p.FromAt, ToAt: p.ToAt, BeforeAt: p.BeforeAt, BeforeID: p.BeforeID, MaxRows: p.MaxRows,
 		})
 		return err

@@ -40,6 +40,7 @@ var snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadO
 // connection of the pool of reads, where that has one to spare.
 type Poller struct {
 	*Reader
+	from *pool // that the connection is of
 	conn *pgxpool.Conn
 }
 
@@ -57,17 +58,23 @@ func (p *Poller) Close() {
 // Poll asks for what has changed since a revision, nil for the first poll, and loads states and
 // positions, in one round trip and one snapshot. It blocks for 2 s at most. After an error the
 // connection is given up, and another one is taken: at once where that may help, else by the
-// next poll.
+// next poll. All polls are of one server as long as that may be read from.
 func (p *Poller) Poll(ctx context.Context, since *readstate.Revision, load readstate.Load) (answer readstate.Poll, err error) {
-	err = p.read(ctx, func(ctx context.Context) error {
-		answer, err = p.poll(ctx, since, &load)
-		if err == nil && p.source != nil {
-			err = p.source.feeds(answer.Revision.Server)
+	err = p.source.ask(ctx, p.kept.Load(), func(ctx context.Context, reads *pool) error {
+		if p.from != reads {
+			p.Close()
+			p.from = reads
+		}
+		answer, err = p.poll(ctx, reads, since, &load)
+		if err == nil {
+			err = p.source.feeds(reads, answer.Revision.Server)
 		}
 		if err != nil {
 			p.drop(ctx)
+			return err
 		}
-		return err
+		p.kept.Store(reads)
+		return nil
 	})
 	if err != nil {
 		p.drop(ctx) // also where nothing may be read
@@ -84,17 +91,17 @@ func (p *Poller) drop(ctx context.Context) {
 	p.Close()
 }
 
-func (p *Poller) poll(ctx context.Context, since *readstate.Revision, load *readstate.Load) (answer readstate.Poll, err error) {
+func (p *Poller) poll(ctx context.Context, reads *pool, since *readstate.Revision, load *readstate.Load) (answer readstate.Poll, err error) {
 	changes := p.askChanges(ctx, since, &answer)
-	if !p.reads.spare() {
+	if !reads.spare() {
 		p.Close()
 		if load.Empty() {
-			return answer, changes(p.reads)
+			return answer, changes(reads)
 		}
 		defer p.Close()
 	}
 	if p.conn == nil {
-		if p.conn, err = p.reads.acquire(ctx); err != nil {
+		if p.conn, err = reads.acquire(ctx); err != nil {
 			return answer, err
 		}
 	}
@@ -319,13 +326,12 @@ func (r *Reader) LoadGroup(
 func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error) (server readstate.Server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	if r.source != nil {
-		if err := r.source.usable(); err != nil {
-			return server, err
-		}
+	reads, err := r.source.once(r.kept.Load())
+	if err != nil {
+		return server, err
 	}
-	generation := r.reads.generation.Load()
-	err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+	generation := reads.generation.Load()
+	err = pgx.BeginTxFunc(ctx, reads, snapshot, func(tx pgx.Tx) error {
 		var queue pipeline
 		queue.ask(func(conn db.DBTX) error {
 			row, err := r.queries.GetServer(ctx, conn)
@@ -338,6 +344,6 @@ func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error)
 		}
 		return queue.send(ctx, tx)
 	})
-	r.reads.again(ctx, generation, err) // it is for the caller to ask again: some has been passed
+	reads.again(ctx, generation, err) // it is for the caller to ask again: some has been passed
 	return server, err
 }

@@ -46,8 +46,8 @@ func (s *Store) MissingPrivileges(ctx context.Context) ([]MissingPrivilege, erro
 }
 
 // MissingPrivileges lists what the role that reads needs and does not have.
-func (r *Replica) MissingPrivileges(ctx context.Context) ([]MissingPrivilege, error) {
-	return missingPrivileges(ctx, r.reads, []string{"SELECT"})
+func (x *Replica) MissingPrivileges(ctx context.Context) ([]MissingPrivilege, error) {
+	return missingPrivileges(ctx, x.pool, []string{"SELECT"})
 }
 
 // secretRelation reports whether a relation is about secrets: who only reads may not read it.

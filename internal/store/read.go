@@ -29,22 +29,38 @@ const (
 
 // Reader answers the questions of the read API. It is safe for concurrent use.
 type Reader struct {
-	reads   *pool  // reads that hang must not keep receipts from a connection
-	source  source // nil: whatever server answers
+	source  source
 	queries *db.Queries
 	states  *coalesce.Batcher[*question[readstate.Pair, readstate.State]]
 	badges  *coalesce.Batcher[*question[string, readstate.Badge]]
 	// newestFrom is the arrival of the oldest of the events that NewestEvents gave last.
 	newestFrom atomic.Pointer[time.Time]
+	// kept is what the read cache is fed from.
+	kept atomic.Pointer[pool]
 }
 
-// source decides on what may be read from.
+// source gives what is read from. Where one of several servers was kept before, that is preferred.
 type source interface {
-	// usable gives an error while nothing may be read.
-	usable() error
+	// ask asks a question within the read timeout, and once more, or another server, where that may help. The question
+	// must not have done anything where it fails.
+	ask(ctx context.Context, kept *pool, question func(ctx context.Context, reads *pool) error) error
+	// once gives what a question is asked that cannot be asked again.
+	once(kept *pool) (*pool, error)
 	// feeds gives an error where a server is not the one that was checked.
-	feeds(server readstate.Server) error
+	feeds(reads *pool, server readstate.Server) error
 }
+
+// primary is the source that reads from the store's own database.
+type primary struct{ reads *pool }
+
+func (p primary) ask(ctx context.Context, _ *pool, question func(ctx context.Context, reads *pool) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return p.reads.retry(ctx, func() error { return question(ctx, p.reads) })
+}
+
+func (p primary) once(*pool) (*pool, error)         { return p.reads, nil }
+func (primary) feeds(*pool, readstate.Server) error { return nil }
 
 // question is a key that is asked for, and its answer.
 type question[K comparable, V any] struct {
@@ -54,8 +70,8 @@ type question[K comparable, V any] struct {
 	err    error
 }
 
-func newReader(pool *pool, tracing trace.TracerProvider) *Reader {
-	r := &Reader{reads: pool, queries: db.New()}
+func newReader(source source, tracing trace.TracerProvider) *Reader {
+	r := &Reader{source: source, queries: db.New()}
 	r.states, r.badges = loader(statesTogether, tracing, r.loadStates), loader(badgesTogether, tracing, r.loadBadges)
 	return r
 }
@@ -95,21 +111,9 @@ func ask[K comparable, V any](ctx context.Context, b *coalesce.Batcher[*question
 	return q.answer, q.err
 }
 
-// read asks a question of the read API, and once more where that may help, within the read timeout.
-func (r *Reader) read(ctx context.Context, ask func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	return r.retry(ctx, func() error { return ask(ctx) })
-}
-
-// retry asks a question once more where that may help, of a server that may be read from.
-func (r *Reader) retry(ctx context.Context, ask func() error) error {
-	if r.source != nil {
-		if err := r.source.usable(); err != nil {
-			return err
-		}
-	}
-	return r.reads.retry(ctx, ask)
+// read asks a question of the read API.
+func (r *Reader) read(ctx context.Context, ask func(ctx context.Context, reads *pool) error) error {
+	return r.source.ask(ctx, nil, ask)
 }
 
 // State gives the state of one pair, or [readstate.ErrUnknown].
@@ -122,8 +126,8 @@ func (r *Reader) State(ctx context.Context, pair readstate.Pair) (readstate.Stat
 }
 
 func (r *Reader) loadStates(ctx context.Context, pairs []readstate.Pair) (known map[readstate.Pair]readstate.State, err error) {
-	err = r.read(ctx, func(ctx context.Context) (err error) {
-		known, err = r.listStates(ctx, r.reads, pairs)
+	err = r.read(ctx, func(ctx context.Context, reads *pool) (err error) {
+		known, err = r.listStates(ctx, reads, pairs)
 		return err
 	})
 	return known, err
@@ -147,8 +151,8 @@ func (r *Reader) listStates(ctx context.Context, conn db.DBTX, pairs []readstate
 
 // UserStates lists states of a user; the keys of the page are group IDs.
 func (r *Reader) UserStates(ctx context.Context, userID string, page readstate.Page) (list []readstate.State, err error) {
-	err = r.read(ctx, func(ctx context.Context) error {
-		rows, err := r.listUserStates(ctx, userID, &page)
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		rows, err := r.listUserStates(ctx, reads, userID, &page)
 		list = states(rows)
 		return err
 	})
@@ -158,20 +162,20 @@ func (r *Reader) UserStates(ctx context.Context, userID string, page readstate.P
 	return list, nil
 }
 
-func (r *Reader) listUserStates(ctx context.Context, userID string, page *readstate.Page) ([]db.CurrentState, error) {
+func (r *Reader) listUserStates(ctx context.Context, reads *pool, userID string, page *readstate.Page) ([]db.CurrentState, error) {
 	switch unread, lastRead := begin(page.After); page.Order {
 	case readstate.OrderUnread:
-		return r.queries.ListStatesByUserOrderedByUnread(ctx, r.reads, db.ListStatesByUserOrderedByUnreadParams{
+		return r.queries.ListStatesByUserOrderedByUnread(ctx, reads, db.ListStatesByUserOrderedByUnreadParams{
 			UserID: userID, AfterUnreadCount: unread, AfterGroupID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderLastRead:
-		return r.queries.ListStatesByUserOrderedByLastRead(ctx, r.reads, db.ListStatesByUserOrderedByLastReadParams{
+		return r.queries.ListStatesByUserOrderedByLastRead(ctx, reads, db.ListStatesByUserOrderedByLastReadParams{
 			UserID: userID, AfterLastReadAt: lastRead, AfterGroupID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderKey:
-		return r.queries.ListStatesByUser(ctx, r.reads, db.ListStatesByUserParams{
+		return r.queries.ListStatesByUser(ctx, reads, db.ListStatesByUserParams{
 			UserID: userID, AfterGroupID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
@@ -181,8 +185,8 @@ func (r *Reader) listUserStates(ctx context.Context, userID string, page *readst
 
 // GroupStates lists states of a group; the keys of the page are user IDs.
 func (r *Reader) GroupStates(ctx context.Context, groupID string, page readstate.Page) (list []readstate.State, err error) {
-	err = r.read(ctx, func(ctx context.Context) error {
-		rows, err := r.listGroupStates(ctx, groupID, &page)
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		rows, err := r.listGroupStates(ctx, reads, groupID, &page)
 		list = states(rows)
 		return err
 	})
@@ -192,20 +196,20 @@ func (r *Reader) GroupStates(ctx context.Context, groupID string, page readstate
 	return list, nil
 }
 
-func (r *Reader) listGroupStates(ctx context.Context, groupID string, page *readstate.Page) ([]db.CurrentState, error) {
+func (r *Reader) listGroupStates(ctx context.Context, reads *pool, groupID string, page *readstate.Page) ([]db.CurrentState, error) {
 	switch unread, lastRead := begin(page.After); page.Order {
 	case readstate.OrderUnread:
-		return r.queries.ListStatesByGroupOrderedByUnread(ctx, r.reads, db.ListStatesByGroupOrderedByUnreadParams{
+		return r.queries.ListStatesByGroupOrderedByUnread(ctx, reads, db.ListStatesByGroupOrderedByUnreadParams{
 			GroupID: groupID, AfterUnreadCount: unread, AfterUserID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderLastRead:
-		return r.queries.ListStatesByGroupOrderedByLastRead(ctx, r.reads, db.ListStatesByGroupOrderedByLastReadParams{
+		return r.queries.ListStatesByGroupOrderedByLastRead(ctx, reads, db.ListStatesByGroupOrderedByLastReadParams{
 			GroupID: groupID, AfterLastReadAt: lastRead, AfterUserID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
 	case readstate.OrderKey:
-		return r.queries.ListStatesByGroup(ctx, r.reads, db.ListStatesByGroupParams{
+		return r.queries.ListStatesByGroup(ctx, reads, db.ListStatesByGroupParams{
 			GroupID: groupID, AfterUserID: page.After.Key,
 			MinUnread: page.MinUnread, UpdatedSince: page.UpdatedSince, OnlyMuted: page.Muted, MaxRows: page.Limit,
 		})
@@ -232,8 +236,8 @@ func (r *Reader) Badge(ctx context.Context, userID string) (readstate.Badge, err
 }
 
 func (r *Reader) loadBadges(ctx context.Context, userIDs []string) (badges map[string]readstate.Badge, err error) {
-	err = r.read(ctx, func(ctx context.Context) (err error) {
-		badges, err = r.sumBadges(ctx, r.reads, userIDs)
+	err = r.read(ctx, func(ctx context.Context, reads *pool) (err error) {
+		badges, err = r.sumBadges(ctx, reads, userIDs)
 		return err
 	})
 	return badges, err
@@ -242,8 +246,8 @@ func (r *Reader) loadBadges(ctx context.Context, userIDs []string) (badges map[s
 // GroupSum sums the states of one group, or gives [readstate.ErrUnknown].
 func (r *Reader) GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error) {
 	var row db.SumStatesByGroupRow
-	err := r.read(ctx, func(ctx context.Context) (err error) {
-		row, err = r.queries.SumStatesByGroup(ctx, r.reads, groupID)
+	err := r.read(ctx, func(ctx context.Context, reads *pool) (err error) {
+		row, err = r.queries.SumStatesByGroup(ctx, reads, groupID)
 		return err
 	})
 	if err != nil {
@@ -261,14 +265,14 @@ func (r *Reader) GroupSum(ctx context.Context, groupID string) (readstate.GroupS
 func (r *Reader) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs []string) (
 	known map[readstate.Pair]readstate.State, badges map[string]readstate.Badge, err error,
 ) {
-	err = r.read(ctx, func(ctx context.Context) (err error) {
+	err = r.read(ctx, func(ctx context.Context, reads *pool) (err error) {
 		switch { // one statement is a snapshot by itself
 		case len(userIDs) == 0:
-			known, err = r.listStates(ctx, r.reads, pairs)
+			known, err = r.listStates(ctx, reads, pairs)
 		case len(pairs) == 0:
-			badges, err = r.sumBadges(ctx, r.reads, userIDs)
+			badges, err = r.sumBadges(ctx, reads, userIDs)
 		default:
-			err = pgx.BeginTxFunc(ctx, r.reads, snapshot, func(tx pgx.Tx) error {
+			err = pgx.BeginTxFunc(ctx, reads, snapshot, func(tx pgx.Tx) error {
 				if known, err = r.listStates(ctx, tx, pairs); err != nil {
 					return err
 				}

@@ -20,6 +20,8 @@ type MisfitError struct {
 	// more) or Lagging (it does not have what it has to).
 	Reason condition.Reason
 	Text   string // a sentence for people
+
+	behind bool // it has less than what was read before, and nothing else is wrong
 }
 
 // Error implements error.
@@ -28,7 +30,10 @@ func (m *MisfitError) Error() string { return m.Text }
 // Unwrap gives what is told to whoever asks.
 func (m *MisfitError) Unwrap() error { return &readstate.UnavailableError{Text: m.Text} }
 
-const behindBefore = "it is further behind than what was read before"
+// isBehind is the misfit of a replica that has less than what was read before.
+func isBehind() *MisfitError {
+	return &MisfitError{Reason: condition.Lagging, Text: "nothing is read from the replica: it is further behind than what was read before", behind: true}
+}
 
 // dbServer is what tells a server and its history from others.
 type dbServer struct {
@@ -64,13 +69,6 @@ func askServer(ctx context.Context, q *db.Queries, conn db.DBTX) (s dbServer, er
 	return s, err
 }
 
-// heartbeat is what a process has written on the primary.
-type heartbeat struct {
-	number   int64
-	at       time.Time // by the clock of the primary; what was committed before comes before it
-	timeline int64     // of the primary then; 0: not known
-}
-
 // replicaState is what a replica tells of itself.
 type replicaState struct {
 	dbServer
@@ -91,11 +89,11 @@ func askReplica(ctx context.Context, q *db.Queries, conn db.DBTX, process pgtype
 	return s, err
 }
 
-// fits compares a replica with its primary, nil where that was never reached, with the heartbeat
-// that it must have, and with the moment until which it must have all. Nil: it fits.
-func (s *replicaState) fits(primary *dbServer, required int64, asOf time.Time) *MisfitError {
+// fits compares a replica with its primary, nil where that was never reached, and with the heartbeat
+// that it must have. Nil: it fits.
+func (s *replicaState) fits(primary *dbServer, required heartbeat) *MisfitError {
 	misfit := func(reason condition.Reason, format string, values ...any) *MisfitError {
-		return &MisfitError{reason, fmt.Sprintf("nothing is read from the replica: "+format, values...)}
+		return &MisfitError{Reason: reason, Text: fmt.Sprintf("nothing is read from the replica: "+format, values...)}
 	}
 	if primary == nil {
 		switch {
@@ -103,8 +101,8 @@ func (s *replicaState) fits(primary *dbServer, required int64, asOf time.Time) *
 			return misfit(condition.Promoted, "it is not in recovery, and the primary cannot be asked whether it is the same server")
 		case s.newest.IsZero():
 			return misfit(condition.Lagging, "it has no heartbeat of a primary yet, and the primary cannot be reached")
-		case s.newest.Before(asOf):
-			return misfit(condition.Lagging, behindBefore)
+		case s.newest.Before(required.at):
+			return isBehind()
 		}
 		return nil
 	}
@@ -123,8 +121,8 @@ func (s *replicaState) fits(primary *dbServer, required int64, asOf time.Time) *
 		return misfit(condition.Foreign, "it has not followed the primary to timeline %d yet, and is on %d", primary.timeline, s.heartbeat.timeline)
 	case s.number == 0:
 		return misfit(condition.Lagging, "it has not got anything that was written on the primary since Readmark started")
-	case s.number < required:
-		return misfit(condition.Lagging, behindBefore)
+	case s.number < required.number:
+		return isBehind()
 	default:
 		return nil
 	}

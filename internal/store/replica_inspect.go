@@ -22,16 +22,16 @@ type ReplicaReport struct {
 
 // Inspect compares the replica with the primary, and fails with a [MisfitError] or with what it cannot be
 // asked for. It gives the replica some seconds for what was written. Follow must not run.
-func (r *Replica) Inspect(ctx context.Context) (report ReplicaReport, err error) {
+func (x *Replica) Inspect(ctx context.Context) (report ReplicaReport, err error) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
-	_, away := r.beat(ctx)
-	defer r.dropHeartbeats(context.WithoutCancel(ctx), r.process)
+	away := x.all.beat(ctx, 0)
+	defer x.all.dropHeartbeats(context.WithoutCancel(ctx), x.all.process)
 	began := time.Now()
 	for {
-		state, err := r.ask(ctx)
+		state, err := x.ask(ctx)
 		if err == nil {
-			if misfit := r.judge(&state); misfit != nil {
+			if misfit := x.judge(&state); misfit != nil {
 				err = misfit
 			}
 		}
@@ -39,7 +39,7 @@ func (r *Replica) Inspect(ctx context.Context) (report ReplicaReport, err error)
 		switch {
 		case err == nil:
 			return ReplicaReport{
-				Version: state.version, IsPrimary: r.isPrimary(), PrimaryAway: away != nil, AsOf: r.AsOf(), Lag: time.Since(began),
+				Version: state.version, IsPrimary: x.isPrimary(), PrimaryAway: away != nil, AsOf: x.newest(), Lag: time.Since(began),
 			}, nil
 		case !errors.As(err, &misfit) || misfit.Reason != condition.Lagging || ctx.Err() != nil:
 			return report, err
@@ -50,4 +50,11 @@ func (r *Replica) Inspect(ctx context.Context) (report ReplicaReport, err error)
 			return report, err
 		}
 	}
+}
+
+// newest gives the time of the newest heartbeat that the replica has shown.
+func (x *Replica) newest() time.Time {
+	x.all.mu.Lock()
+	defer x.all.mu.Unlock()
+	return x.has.at
 }

@@ -67,24 +67,34 @@ func samePassword(t testing.TB, server, other string) {
 
 // following is a replica that is followed.
 type following struct {
-	*store.Replica
+	*store.Replicas
 	t      testing.TB
 	poller *store.Poller
 
 	mu   sync.Mutex
-	told error // nil: all is well
+	told map[string]error // what is wrong with each replica
 }
 
 func follow(t testing.TB, s *store.Store, urls ...string) *following {
 	t.Helper()
-	f := &following{t: t}
-	tell := func(err error) {
+	return followOptions(t, s, store.ReplicaOptions{}, urls...)
+}
+
+func followOptions(t testing.TB, s *store.Store, options store.ReplicaOptions, urls ...string) *following {
+	t.Helper()
+	f := &following{t: t, told: map[string]error{}}
+	options.Report = func(name string, err error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.told = err
+		f.told[name] = err
+	}
+	options.Clear = func(name string) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.told, name)
 	}
 	var err error
-	f.Replica, err = s.OpenReplica(urls, store.ReplicaOptions{Report: tell, Clear: func() { tell(nil) }})
+	f.Replicas, err = s.OpenReplicas(urls, options)
 	require.NoError(t, err)
 	t.Cleanup(f.Close)
 	f.poller = f.Poller()
@@ -120,23 +130,33 @@ func (f *following) fits(count int64) {
 		got, err := f.state()
 		return err == nil && got == count && f.AsOf().After(since) && f.poll() == nil
 	})
-	eventually(f.t, "all is well", func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.told == nil
-	})
+	if len(f.All()) == 1 {
+		eventually(f.t, "all is well", func() bool { return f.problem(f.All()[0].Name()) == nil })
+	}
 	require.Empty(f.t, f.Unreadable())
+}
+
+// problem gives what is wrong with a replica, nil for nothing.
+func (f *following) problem(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.told[name]
+}
+
+// ill blocks until something is wrong with a replica for a reason.
+func (f *following) ill(name string, reason condition.Reason) *store.MisfitError {
+	f.t.Helper()
+	var misfit *store.MisfitError
+	eventually(f.t, name+" is told: "+string(reason), func() bool {
+		return errors.As(f.problem(name), &misfit) && misfit.Reason == reason
+	})
+	return misfit
 }
 
 // misfits blocks until nothing is read, for a reason that is told to everybody.
 func (f *following) misfits(reason condition.Reason, text string) {
 	f.t.Helper()
-	var misfit *store.MisfitError
-	eventually(f.t, "it is told: "+string(reason)+", "+text, func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return errors.As(f.told, &misfit) && misfit.Reason == reason
-	})
+	misfit := f.ill(f.All()[0].Name(), reason)
 	require.Contains(f.t, misfit.Text, text)
 	require.Equal(f.t, misfit.Text, f.Unreadable())
 	before := f.AsOf()
@@ -191,32 +211,11 @@ func TestReplicaThatMoves(t *testing.T) {
 	name.move(primary) // right, but useless
 	commit(t, s, documented("u", "g", 4, 2))
 	f.fits(4)
-	report, err := f.Inspect(t.Context())
+	report, err := f.All()[0].Inspect(t.Context())
 	require.NoError(t, err)
 	require.True(t, report.IsPrimary)
 	name.move(replica.URL)
 	f.fits(4)
-}
-
-// Of several replicas one is read from that answers and fits, and then stays the one.
-func TestSeveralReplicas(t *testing.T) {
-	t.Parallel()
-	primary, _ := pgtest.Own(t)
-	first, second := pgtest.Standby(t, primary), pgtest.Standby(t, primary)
-	foreign, _ := pgtest.Own(t)
-	samePassword(t, foreign, primary)
-	s := open(t, primary)
-	commit(t, s, documented("u", "g", 3, 1))
-	f := follow(t, s, "postgres://127.0.0.1:1/nobody", foreign, first.URL, second.URL)
-	f.fits(3)
-	first.Promote()
-	commit(t, s, documented("u", "g", 4, 2))
-	f.fits(4)
-	commit(t, s, documented("u", "g", 5, 3))
-	f.fits(5)
-	report, err := f.Inspect(t.Context())
-	require.NoError(t, err)
-	require.False(t, report.IsPrimary)
 }
 
 func withPath(t testing.TB, databaseURL, path string) string {
@@ -316,12 +315,7 @@ func TestReplicaThatLags(t *testing.T) {
 	commit(t, s, documented("u", "g", 4, 2))
 	never := follow(t, s, replica.URL)
 	never.misfits(condition.Lagging, "it has not got anything that was written on the primary since Readmark started")
-	require.Eventually(t, func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		var misfit *store.MisfitError
-		return errors.As(f.told, &misfit) && misfit.Reason == condition.Lagging
-	}, time.Minute, 10*time.Millisecond, "it is told")
+	_ = f.ill(f.All()[0].Name(), condition.Lagging)
 	count, err := f.state()
 	require.NoError(t, err)
 	require.EqualValues(t, 3, count)

@@ -29,8 +29,8 @@ var newestAges = []time.Duration{
 // stored. The journal has no index in the order of arrival, only one that leaves out what is older: so it looks at what
 // came since the last call's events first, or at the last second, and further back where that is not enough.
 func (r *Reader) NewestEvents(ctx context.Context, now time.Time, limit int32) (list []readstate.Event, err error) {
-	err = r.read(ctx, func(ctx context.Context) error {
-		list, err = r.newestEvents(ctx, now, limit)
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		list, err = r.newestEvents(ctx, reads, now, limit)
 		return err
 	})
 	if err != nil {
@@ -42,7 +42,7 @@ func (r *Reader) NewestEvents(ctx context.Context, now time.Time, limit int32) (
 	return list, nil
 }
 
-func (r *Reader) newestEvents(ctx context.Context, now time.Time, limit int32) (found []readstate.Event, err error) {
+func (r *Reader) newestEvents(ctx context.Context, reads *pool, now time.Time, limit int32) (found []readstate.Event, err error) {
 	ages := newestAges
 	if from := r.newestFrom.Load(); from != nil && from.Before(now) {
 		ages = append([]time.Duration{now.Sub(*from)}, ages...)
@@ -58,7 +58,7 @@ func (r *Reader) newestEvents(ctx context.Context, now time.Time, limit int32) (
 		if age <= few {
 			continue
 		}
-		rows, err := r.queries.ListEventsFrom(ctx, r.reads, db.ListEventsFromParams{FromAt: now.Add(-age), MaxFound: foundEvents, MaxRows: limit})
+		rows, err := r.queries.ListEventsFrom(ctx, reads, db.ListEventsFromParams{FromAt: now.Add(-age), MaxFound: foundEvents, MaxRows: limit})
 		if err != nil {
 			return nil, err
 		}
@@ -91,13 +91,13 @@ func newest(rows []db.ListEventsFromRow) []readstate.Event {
 // CountCallbacks counts what came from a moment up to another one, in each minute: callbacks that tell one event each,
 // and those that were rejected. complete is false where there was too much to count.
 func (r *Reader) CountCallbacks(ctx context.Context, from, to time.Time) (counts []readstate.MinuteCount, complete bool, err error) {
-	err = r.read(ctx, func(ctx context.Context) error {
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
 		counts, complete = nil, false
-		events, err := r.queries.CountEvents(ctx, r.reads, db.CountEventsParams{FromAt: from, ToAt: to, MaxFound: countedEvents})
+		events, err := r.queries.CountEvents(ctx, reads, db.CountEventsParams{FromAt: from, ToAt: to, MaxFound: countedEvents})
 		if err != nil {
 			return err
 		}
-		rejections, err := r.queries.CountRejections(ctx, r.reads, db.CountRejectionsParams{FromAt: from, ToAt: to, MaxFound: countedEvents})
+		rejections, err := r.queries.CountRejections(ctx, reads, db.CountRejectionsParams{FromAt: from, ToAt: to, MaxFound: countedEvents})
 		if err != nil {
 			return err
 		}
@@ -124,8 +124,8 @@ func (r *Reader) Rejections(ctx context.Context, before readstate.EventCursor, l
 	if before.At.IsZero() {
 		before.At = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
-	err = r.read(ctx, func(ctx context.Context) error {
-		rows, err := r.queries.ListRejections(ctx, r.reads, db.ListRejectionsParams{BeforeAt: before.At, BeforeID: identity(before.ID), MaxRows: limit})
+	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		rows, err := r.queries.ListRejections(ctx, reads, db.ListRejectionsParams{BeforeAt: before.At, BeforeID: identity(before.ID), MaxRows: limit})
 		list = make([]readstate.Rejection, len(rows))
 		for i := range rows {
 			row := &rows[i]

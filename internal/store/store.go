@@ -25,9 +25,10 @@ const minVersion = 150000
 // Store is a pool of connections to one database. It is safe for concurrent
 // use.
 type Store struct {
-	*Reader // on a pool of its own
+	*Reader
 
 	pool   *pool // of writes and housekeeping
+	reads  *pool // reads that hang must not keep receipts from a connection
 	logger *slog.Logger
 	clock  *dbclock.Clock
 	today  atomic.Pointer[today]
@@ -83,9 +84,17 @@ func Open(options Options) (*Store, error) {
 		return nil, err
 	}
 	pool.other, reads.other = reads, pool
-	s.Reader, s.pool = newReader(reads, options.Tracing), pool
+	s.Reader, s.pool, s.reads = newReader(primary{reads}, options.Tracing), pool, reads
 	return s, nil
 }
+
+// read asks a question as the read API does: within the read timeout, and once more where that may help.
+func (s *Store) read(ctx context.Context, ask func(ctx context.Context) error) error {
+	return s.source.ask(ctx, nil, func(ctx context.Context, _ *pool) error { return ask(ctx) })
+}
+
+// retry asks a question once more where that may help.
+func (s *Store) retry(ctx context.Context, ask func() error) error { return s.reads.retry(ctx, ask) }
 
 // EnableLookups has events ask for lookups at OpenIM also where they tell a count,
 // because there is somebody who answers them. It must be called before the first Commit.

@@ -4,10 +4,38 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
+
+// replicaNames names what URLs lead to: host and port, of each host where there are several. Names differ,
+// and hold no secret.
+func replicaNames(urls []string) ([]string, error) {
+	names := make([]string, 0, len(urls))
+	for _, url := range urls {
+		config, err := pgxpool.ParseConfig(url)
+		if err != nil {
+			return nil, fmt.Errorf("replica: %w", urlError(err))
+		}
+		_, address := pgconn.NetworkAddress(config.ConnConfig.Host, config.ConnConfig.Port)
+		hosts := []string{address}
+		for _, other := range config.ConnConfig.Fallbacks { // also the same host without TLS
+			if _, address := pgconn.NetworkAddress(other.Host, other.Port); !slices.Contains(hosts, address) {
+				hosts = append(hosts, address)
+			}
+		}
+		name := strings.Join(hosts, ",")
+		for n := 2; slices.Contains(names, name); n++ {
+			name = strings.Join(hosts, ",") + " #" + strconv.Itoa(n)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
 
 // urlError says why pgx refuses a database URL. Its own error holds the URL, and with that perhaps the
 // password: only the parameter's name is taken from it, and the file that cannot be read.

@@ -109,7 +109,9 @@ var alertCases = map[string]alertCase{
 		4 * time.Minute, "readmark_receipts_refused_total{" + pod + "} 0 0 1x9", "readmark_receipts_refused_total{" + pod + "} 3x9",
 	},
 	"ReadmarkReplicaLag": {
-		8 * time.Minute, "readmark_replica_lag_seconds{" + pod + "} 0.2 45x9", "readmark_replica_lag_seconds{" + pod + "} 0.2 45 45 45 2x9",
+		8 * time.Minute, replica("lag_seconds", "db1", "0.2 45x9") + replica("in_use", "db1", "1x9"),
+		replica("lag_seconds", "db1", "0.2 45 45 45 2x9") + replica("in_use", "db1", "1x9") +
+			replica("lag_seconds", "db2", "0.2 45x9") + replica("in_use", "db2", "1 0x9"), // left out
 	},
 	"ReadmarkRetentionStale": {
 		6 * time.Hour, "readmark_retention_last_success_timestamp_seconds{" + pod + "} 60x400",
@@ -152,6 +154,11 @@ var alertCases = map[string]alertCase{
 		6 * time.Hour, "readmark_sweep_last_success_timestamp_seconds{" + pod + "} 60x400",
 		"readmark_sweep_last_success_timestamp_seconds{" + pod + "} 0x60 3600x60 7200+60x400",
 	},
+}
+
+// replica gives the series of a metric of a replica.
+func replica(name, host, values string) string {
+	return "readmark_replica_" + name + "{" + pod + `,replica="` + host + `:5432"} ` + values + "\n"
 }
 
 // histogram gives series of a histogram of durations: of 100 a minute, how many take up to 0.1 s
