@@ -1,17 +1,22 @@
 package feed_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"readmark/internal/feed"
 	"readmark/internal/pgtest"
 	"readmark/internal/readstate"
+	"readmark/internal/store"
 )
 
 // Subscribers that wait are told of the reminders that are for them, each once.
@@ -99,5 +104,113 @@ func TestSubscribersAreToldReminders(t *testing.T) {
 		slices.Sort(told)
 		slices.Sort(wanted)
 		require.Equal(t, wanted, told)
+	}
+}
+
+// heldSource holds questions that are asked for all subscribers.
+type heldSource struct {
+	*store.Store
+
+	held sync.RWMutex
+}
+
+func (s *heldSource) Changes(ctx context.Context, since *readstate.FeedCursor, filter readstate.FeedFilter, limit int) (readstate.FeedPage, error) {
+	if filter.GroupPrefix == "" {
+		s.held.RLock()
+		defer s.held.RUnlock()
+	}
+	return s.Store.Changes(ctx, since, filter, limit) //nolint:wrapcheck // as the store says it
+}
+
+// A reminder that a subscriber has read by itself is not told again by a batch that began before.
+func TestReminderOfABatchThatBeganBefore(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, pgtest.New(t))
+	source := &heldSource{Store: p.Store}
+	shared := follow(t, source, p.Store)
+	var ahead atomic.Int64
+	work := p.ReminderWork(func() time.Time { return p.Clock().Now().Add(time.Duration(ahead.Load())) })
+	patiently(t, func() error {
+		return p.AddReminderRule(t.Context(), readstate.ReminderRule{
+			ID: readstate.ID(uuid.Must(uuid.NewV7())), Name: "digest", MinUnread: 1, After: time.Hour, Scope: readstate.ReminderGroup, CreatedAt: time.Now(),
+		})
+	})
+	unread := func(group string) {
+		event := readstate.Event{
+			Kind: readstate.EventSnapshot, ID: readstate.ID(uuid.Must(uuid.NewV7())), At: p.Clock().Now().UTC().Truncate(time.Microsecond),
+			UserID: "u", GroupID: group, MaxSeq: 3, ReadSeq: 1,
+		}
+		patiently(t, func() error { return p.Commit(t.Context(), readstate.Batch{Events: []readstate.Event{event}}) })
+	}
+	unread("g1")
+	unread("g2")
+	patiently(t, func() error {
+		leads, err := work.Lease(t.Context())
+		require.True(t, leads || err != nil)
+		return err
+	})
+	patiently(t, func() error {
+		_, err := work.Follow(t.Context())
+		return err
+	})
+	wide, user := shared.Subscribe(nil, readstate.FeedFilter{GroupPrefix: "g"}), shared.Subscribe(nil, readstate.FeedFilter{UserID: "u"})
+	reminders := map[*feed.Subscription]int{}
+	note := func(s *feed.Subscription, page *feed.Page, group string) (found bool) {
+		for i := range page.Changes {
+			if page.Changes[i].Kind == readstate.FeedReminder {
+				reminders[s]++
+			}
+			found = found || page.Changes[i].GroupID == group
+		}
+		return found
+	}
+	poll := func(s *feed.Subscription) {
+		patiently(t, func() error {
+			page, err := s.Poll(t.Context(), 100)
+			note(s, &page, "")
+			return err
+		})
+	}
+	until := func(s *feed.Subscription, group string) {
+		for found := false; !found; {
+			patiently(t, func() error {
+				page, err := s.Next(t.Context(), 100)
+				found = note(s, &page, group)
+				return err
+			})
+		}
+	}
+	for _, s := range []*feed.Subscription{wide, user} {
+		defer s.Close()
+		poll(s)
+	}
+	unread("g3")
+	for _, s := range []*feed.Subscription{wide, user} {
+		until(s, "g3") // batches come to them
+	}
+	source.held.Lock()
+	release := sync.OnceFunc(source.held.Unlock)
+	defer release()
+	ahead.Store(int64(2 * time.Hour))
+	look := func() (looked bool) {
+		patiently(t, func() error {
+			done, err := work.Look(t.Context())
+			looked = done.Looked
+			return err
+		})
+		return looked
+	}
+	require.True(t, look(), "one of the groups")
+	for _, s := range []*feed.Subscription{wide, user} {
+		poll(s)
+		require.Equal(t, 1, reminders[s])
+	}
+	for look() { // the other one, which the batch has, too
+	}
+	unread("g4")
+	release()
+	for _, s := range []*feed.Subscription{wide, user} {
+		until(s, "g4")
+		require.Equal(t, 2, reminders[s])
 	}
 }

@@ -260,6 +260,12 @@ func (s *Subscription) behind(b *batch) readstate.FeedCursor {
 	return next
 }
 
+// toldAlready reports whether a change is a reminder that the subscriber has had. What it has read by itself may be in
+// a batch that began before: of states that tells nothing wrong, but a reminder is a message to somebody.
+func (s *Subscription) toldAlready(c *readstate.FeedChange) bool {
+	return c.Kind == readstate.FeedReminder && s.cursor.Seen.Shows(c.XID)
+}
+
 // changes gives what of a batch the subscriber wants; known is false where only the database can
 // tell.
 func (s *Subscription) changes(b *batch) (list []readstate.FeedChange, known bool) {
@@ -268,6 +274,9 @@ func (s *Subscription) changes(b *batch) (list []readstate.FeedChange, known boo
 	}
 	for i := range b.changes {
 		c := &b.changes[i]
+		if s.toldAlready(c) {
+			continue
+		}
 		if c.Kind == readstate.FeedReminder && c.GroupID == "" && (s.filter.GroupID != "" || s.filter.GroupPrefix != "") {
 			continue // it counts all groups
 		}
@@ -293,7 +302,7 @@ func (s *Subscription) changesOfUser(b *batch) (list []readstate.FeedChange, kno
 	moved := map[string]*readstate.FeedChange{}
 	for i := range b.changes {
 		c := &b.changes[i]
-		if c.UserID != "" && c.UserID != userID || c.GroupID != "" && !s.filter.WantsGroup(c.GroupID) {
+		if s.toldAlready(c) || c.UserID != "" && c.UserID != userID || c.GroupID != "" && !s.filter.WantsGroup(c.GroupID) {
 			continue
 		}
 		v, member := s.states[c.GroupID]

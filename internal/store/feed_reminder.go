@@ -23,10 +23,17 @@ type reminding struct {
 	states map[string][]readstate.ServedState // of users of whom all groups count
 }
 
+// recordedReminder is the latest that the rows of a page have of a reminder.
+type recordedReminder struct {
+	at  readstate.Moment
+	xid uint64
+}
+
 // takeReminders takes who was reminded, as far as it is wanted. What counts all groups of a user is not
 // for who wants some groups only.
 func (r *feedRound) takeReminders(row *db.ListChangesRow) {
-	if r.since.Reminded.Told(uint64(value(row.Xid)), row.RecordedAt) { //nolint:gosec // transactions count from 0
+	xid := uint64(value(row.Xid)) //nolint:gosec // transactions count from 0
+	if r.since.Reminded.Told(xid, row.RecordedAt) {
 		return
 	}
 	for i, userID := range row.ReminderUserIds {
@@ -37,7 +44,9 @@ func (r *feedRound) takeReminders(row *db.ListChangesRow) {
 		}
 		if wanted {
 			key := reminderKey(pair, row.ReminderRuleID)
-			r.reminders[key] = max(r.reminders[key], momentOf(row.ReminderToldAt))
+			if at := momentOf(row.ReminderToldAt); at > r.reminders[key].at {
+				r.reminders[key] = recordedReminder{at, xid}
+			}
 		}
 	}
 }
@@ -119,13 +128,13 @@ func (t *telling) loadReminders(ctx context.Context, queue *pipeline) error {
 // tellReminders tells who is still to be reminded: whoever has read since, is gone or was erased is
 // not, nor by a rule that was deleted. A reminder that another one has followed is left to that one's row.
 func (t *telling) tellReminders() {
-	for key, toldAt := range t.reminders {
+	for key, recorded := range t.reminders {
 		rule, found := t.reminding.rules[key.RuleID]
 		before, told := t.reminding.known[key]
-		if !found || !told || before.At != toldAt {
+		if !found || !told || before.At != recorded.at {
 			continue
 		}
-		change := readstate.FeedChange{FeedKey: key, RuleName: rule.Name}
+		change := readstate.FeedChange{FeedKey: key, RuleName: rule.Name, XID: recorded.xid}
 		var unread readstate.Unread
 		if key.GroupID != "" {
 			state := t.known[key.Pair()]

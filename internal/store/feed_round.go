@@ -42,7 +42,7 @@ type feedRound struct {
 	lookups                           map[string]bool // users of whom a lookup of all groups was queued or has ended
 	everything                        bool
 	erasureKey                        erasureKey
-	reminders                         map[readstate.FeedKey]readstate.Moment // and when they were told last
+	reminders                         map[readstate.FeedKey]recordedReminder
 }
 
 // naming says how a pair is named.
@@ -59,7 +59,7 @@ const (
 )
 
 func (r *feedRound) init() {
-	r.pairs, r.reminders, r.began = map[readstate.Pair]naming{}, map[readstate.FeedKey]readstate.Moment{}, r.recordedAt()
+	r.pairs, r.reminders, r.began = map[readstate.Pair]naming{}, map[readstate.FeedKey]recordedReminder{}, r.recordedAt()
 	for _, set := range []*map[string]bool{&r.positions, &r.users, &r.groups, &r.rebased, &r.erased, &r.lookups} {
 		*set = map[string]bool{}
 	}
