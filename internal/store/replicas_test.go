@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -82,8 +81,8 @@ type load struct {
 	f     *following
 	s     *store.Store
 	mu    sync.Mutex
-	acks  []time.Time // of the counts 1, 2, …
-	reads atomic.Int64
+	acks  []time.Time     // of the counts 1, 2, …
+	reads [3]atomic.Int64 // of each way to read
 	stop  func()
 }
 
@@ -96,13 +95,13 @@ func startLoad(t testing.TB, s *store.Store, f *following) *load {
 	t.Cleanup(l.stop)
 	running.Go(func() { l.write(ctx) })
 	running.Go(func() {
-		l.read(ctx, func() (int64, error) {
+		l.read(ctx, &l.reads[0], func() (int64, error) {
 			state, err := f.State(ctx, readstate.Pair{UserID: "load", GroupID: "g"})
 			return state.UnreadCount, err
 		})
 	})
 	running.Go(func() {
-		l.read(ctx, func() (int64, error) {
+		l.read(ctx, &l.reads[1], func() (int64, error) {
 			list, err := f.UserStates(ctx, "load", readstate.Page{Limit: 10})
 			if err != nil || len(list) == 0 {
 				return 0, err
@@ -113,7 +112,7 @@ func startLoad(t testing.TB, s *store.Store, f *following) *load {
 	running.Go(func() {
 		poller := f.Poller()
 		defer poller.Close()
-		l.read(ctx, func() (int64, error) {
+		l.read(ctx, &l.reads[2], func() (int64, error) {
 			poll, err := poller.Poll(ctx, nil, readstate.Load{Users: []string{"load"}})
 			if err != nil || len(poll.Users) == 0 {
 				return 0, err
@@ -122,7 +121,7 @@ func startLoad(t testing.TB, s *store.Store, f *following) *load {
 			return state, nil
 		})
 	})
-	l.await(20)
+	l.await()
 	return l
 }
 
@@ -139,7 +138,7 @@ func (l *load) write(ctx context.Context) {
 	}
 }
 
-func (l *load) read(ctx context.Context, count func() (int64, error)) {
+func (l *load) read(ctx context.Context, reads *atomic.Int64, count func() (int64, error)) {
 	var last time.Time
 	for ctx.Err() == nil {
 		asOf := l.f.AsOf()
@@ -161,15 +160,17 @@ func (l *load) read(ctx context.Context, count func() (int64, error)) {
 		if got < int64(least) {
 			l.t.Errorf("%d is missing as of %v: the answer is %d", least, asOf, got)
 		}
-		l.reads.Add(1)
+		reads.Add(1)
 	}
 }
 
-// await blocks until so many reads have been answered.
-func (l *load) await(n int64) {
+// await blocks until some reads of each way have been answered.
+func (l *load) await() {
 	l.t.Helper()
-	from := l.reads.Load()
-	eventually(l.t, fmt.Sprint(n, " reads are answered"), func() bool { return l.reads.Load() >= from+n })
+	for i := range l.reads {
+		from := l.reads[i].Load()
+		eventually(l.t, "reads go on", func() bool { return l.reads[i].Load() >= from+20 })
+	}
 }
 
 func twoReplicas(t testing.TB) (s *store.Store, primary string, first, second *pgtest.StandbyServer) {
@@ -228,7 +229,7 @@ func TestReplicaGoesAndComes(t *testing.T) {
 		standby.Stop()
 		f.uses(names[1-i])
 		eventually(t, "it is told", func() bool { return f.problem(names[i]) != nil && f.problem(names[1-i]) == nil })
-		l.await(50)
+		l.await()
 		standby.Start()
 		f.uses(names...)
 		f.serves(names[i])
@@ -250,7 +251,7 @@ func TestReplicaHangs(t *testing.T) {
 	_, err := through.proxy.Toxics.AddToxicJson(strings.NewReader(`{"name":"hang","type":"timeout","stream":"downstream","attributes":{"timeout":0}}`))
 	require.NoError(t, err)
 	f.uses(names[1])
-	l.await(50)
+	l.await()
 	require.NoError(t, through.proxy.Toxics.RemoveToxic(t.Context(), "hang"))
 	f.uses(names...)
 	f.serves(names[0])
@@ -270,7 +271,7 @@ func TestReplicaFallsBehind(t *testing.T) {
 	left := time.Now()
 	eventually(t, "asOf goes on", func() bool { return f.AsOf().After(left) })
 	asked := f.metric("reads_total", names[0])
-	l.await(100)
+	l.await()
 	require.InDelta(t, asked, f.metric("reads_total", names[0]), 0)
 	require.Greater(t, f.metric("lag_seconds", names[0]), f.metric("lag_seconds", names[1]))
 	misfit := f.ill(names[0], condition.Lagging)
@@ -317,7 +318,7 @@ func TestOneOfReplicasDoesNotFit(t *testing.T) {
 	_ = f.ill(names[1], condition.Foreign)
 	f.uses(names[2])
 	require.Empty(t, f.Unreadable())
-	l.await(50)
+	l.await()
 	moving.move(second.URL)
 	f.uses(names[1], names[2])
 	l.stop()
