@@ -181,7 +181,7 @@ func TestReminderOfABatchThatBeganBefore(t *testing.T) {
 		}
 	}
 	for _, s := range []*feed.Subscription{wide, user} {
-		defer s.Close()
+		t.Cleanup(s.Close)
 		poll(s)
 	}
 	unread("g3")
