@@ -333,6 +333,57 @@ func (q *Queries) HoldErasures(ctx context.Context, db DBTX, arg HoldErasuresPar
 	return err
 }
 
+const isGroupSeenSinceErasure = `-- name: IsGroupSeenSinceErasure :one
+SELECT (
+    EXISTS (
+        SELECT 1 FROM journal AS j
+        WHERE j.group_id = $1::text AND j.received_at > $2 AND j.kind IN ('receipt', 'group_read', 'message', 'joined')
+    ) OR EXISTS (
+        SELECT 1 FROM states AS s
+        WHERE s.group_id = $1::text AND greatest(s.estimate_at, s.exact_at, s.joined_at) > $2
+    )
+)::boolean
+`
+
+type IsGroupSeenSinceErasureParams struct {
+	GroupID string
+	Moment  time.Time
+}
+
+// The same of a group, as far as callbacks name it.
+func (q *Queries) IsGroupSeenSinceErasure(ctx context.Context, db DBTX, arg IsGroupSeenSinceErasureParams) (bool, error) {
+	row := db.QueryRow(ctx, isGroupSeenSinceErasure, arg.GroupID, arg.Moment)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const isUserSeenSinceErasure = `-- name: IsUserSeenSinceErasure :one
+SELECT (
+    EXISTS (
+        SELECT 1 FROM journal AS j
+        WHERE j.user_id = $1 AND j.received_at > $2 AND j.kind IN ('receipt', 'server_receipt', 'group_read', 'message', 'joined')
+    ) OR EXISTS (
+        SELECT 1 FROM states AS s
+        WHERE s.user_id = $1 AND greatest(s.estimate_at, s.exact_at, s.joined_at) > $2
+    )
+)::boolean
+`
+
+type IsUserSeenSinceErasureParams struct {
+	UserID string
+	Moment time.Time
+}
+
+// Whether a callback of a user has come since a moment: the journal tells, and the states do when its rows have
+// been dropped.
+func (q *Queries) IsUserSeenSinceErasure(ctx context.Context, db DBTX, arg IsUserSeenSinceErasureParams) (bool, error) {
+	row := db.QueryRow(ctx, isUserSeenSinceErasure, arg.UserID, arg.Moment)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const listErasures = `-- name: ListErasures :many
 SELECT subject_hash, erased_at
 FROM erasures
@@ -359,44 +410,6 @@ func (q *Queries) ListErasures(ctx context.Context, db DBTX, subjectHashes [][]b
 	return items, nil
 }
 
-const listGroupsUnseenSinceErasure = `-- name: ListGroupsUnseenSinceErasure :many
-SELECT who.group_id::text
-FROM (SELECT unnest($1::text[]) AS group_id, unnest($2::timestamptz[]) AS erased_at) AS who
-WHERE NOT EXISTS (
-    SELECT 1 FROM journal AS j
-    WHERE j.group_id = who.group_id AND j.received_at > who.erased_at AND j.kind IN ('receipt', 'group_read', 'message', 'joined')
-) AND NOT EXISTS (
-    SELECT 1 FROM states AS s
-    WHERE s.group_id = who.group_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
-)
-`
-
-type ListGroupsUnseenSinceErasureParams struct {
-	GroupIDs []string
-	Moments  []time.Time
-}
-
-// The same of groups, as far as callbacks name them.
-func (q *Queries) ListGroupsUnseenSinceErasure(ctx context.Context, db DBTX, arg ListGroupsUnseenSinceErasureParams) ([]string, error) {
-	rows, err := db.Query(ctx, listGroupsUnseenSinceErasure, arg.GroupIDs, arg.Moments)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var who_group_id string
-		if err := rows.Scan(&who_group_id); err != nil {
-			return nil, err
-		}
-		items = append(items, who_group_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const listUnattributedReaders = `-- name: ListUnattributedReaders :many
 SELECT DISTINCT j.user_id
 FROM journal AS j
@@ -413,45 +426,6 @@ type ListUnattributedReadersParams struct {
 // Users of whom the journal has rows that name no group, in key order.
 func (q *Queries) ListUnattributedReaders(ctx context.Context, db DBTX, arg ListUnattributedReadersParams) ([]string, error) {
 	rows, err := db.Query(ctx, listUnattributedReaders, arg.AfterUserID, arg.MaxRows)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var user_id string
-		if err := rows.Scan(&user_id); err != nil {
-			return nil, err
-		}
-		items = append(items, user_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listUsersUnseenSinceErasure = `-- name: ListUsersUnseenSinceErasure :many
-SELECT who.user_id::text AS user_id
-FROM (SELECT unnest($1::text[]) AS user_id, unnest($2::timestamptz[]) AS erased_at) AS who
-WHERE NOT EXISTS (
-    SELECT 1 FROM journal AS j
-    WHERE j.user_id = who.user_id AND j.received_at > who.erased_at AND j.kind IN ('receipt', 'server_receipt', 'group_read', 'message', 'joined')
-) AND NOT EXISTS (
-    SELECT 1 FROM states AS s
-    WHERE s.user_id = who.user_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
-)
-`
-
-type ListUsersUnseenSinceErasureParams struct {
-	UserIDs []string
-	Moments []time.Time
-}
-
-// Of users that were erased those of whom no callback has come since: the journal tells,
-// and the states do when its rows have been dropped.
-func (q *Queries) ListUsersUnseenSinceErasure(ctx context.Context, db DBTX, arg ListUsersUnseenSinceErasureParams) ([]string, error) {
-	rows, err := db.Query(ctx, listUsersUnseenSinceErasure, arg.UserIDs, arg.Moments)
 	if err != nil {
 		return nil, err
 	}

@@ -138,6 +138,40 @@ func (q *Queries) LeaseGroupSums(ctx context.Context, db DBTX, arg LeaseGroupSum
 	return result.RowsAffected(), nil
 }
 
+const listDistinctGroupIDs = `-- name: ListDistinctGroupIDs :many
+SELECT DISTINCT s.group_id
+FROM states AS s
+WHERE s.group_id > $1::text
+ORDER BY s.group_id
+LIMIT $2::bigint
+`
+
+type ListDistinctGroupIDsParams struct {
+	AfterGroupID string
+	MaxRows      int64
+}
+
+// The same as ListGroupIDs. It reads all states of these groups.
+func (q *Queries) ListDistinctGroupIDs(ctx context.Context, db DBTX, arg ListDistinctGroupIDsParams) ([]string, error) {
+	rows, err := db.Query(ctx, listDistinctGroupIDs, arg.AfterGroupID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var group_id string
+		if err := rows.Scan(&group_id); err != nil {
+			return nil, err
+		}
+		items = append(items, group_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listGroupIDs = `-- name: ListGroupIDs :many
 WITH RECURSIVE walk AS (
     (SELECT s.group_id, 1 AS n FROM states AS s WHERE s.group_id > $1::text ORDER BY s.group_id LIMIT 1)
@@ -157,7 +191,8 @@ type ListGroupIDsParams struct {
 	MaxRows      int64
 }
 
-// The next groups that have, or had, a state, in key order. It goes from group to group, as ListUserIDs does.
+// The next groups that have, or had, a state, in key order. It goes from group to group, as ListUserIDs does. On Citus
+// there is ListDistinctGroupIDs.
 func (q *Queries) ListGroupIDs(ctx context.Context, db DBTX, arg ListGroupIDsParams) ([]string, error) {
 	rows, err := db.Query(ctx, listGroupIDs, arg.AfterGroupID, arg.MaxRows)
 	if err != nil {

@@ -184,47 +184,6 @@ func (q *Queries) ListEventsByUser(ctx context.Context, db DBTX, arg ListEventsB
 	return items, nil
 }
 
-const listPositionNumbers = `-- name: ListPositionNumbers :many
-SELECT coalesce(coalesce(j.group_max_seq, 0) + j.group_unsequenced, coalesce(p.max_seq, 0) + p.unsequenced, 0)::bigint AS number
-FROM (SELECT unnest($1::timestamptz[]) AS moment) AS w
-LEFT JOIN LATERAL (
-    SELECT o.group_max_seq, o.group_unsequenced
-    FROM journal AS o
-    WHERE o.group_id = $2::text AND o.received_at > w.moment AND o.group_unsequenced IS NOT NULL
-    ORDER BY o.received_at, o.id
-    LIMIT 1
-) AS j ON TRUE
-LEFT JOIN positions AS p ON p.group_id = $2::text
-ORDER BY w.moment
-`
-
-type ListPositionNumbersParams struct {
-	Moments []time.Time
-	GroupID string
-}
-
-// The number of a group's last message at each of some moments, in their order: what the first event that
-// may have moved the position since says of before, or the number as it is now. 0 where nothing was known.
-func (q *Queries) ListPositionNumbers(ctx context.Context, db DBTX, arg ListPositionNumbersParams) ([]int64, error) {
-	rows, err := db.Query(ctx, listPositionNumbers, arg.Moments, arg.GroupID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []int64{}
-	for rows.Next() {
-		var number int64
-		if err := rows.Scan(&number); err != nil {
-			return nil, err
-		}
-		items = append(items, number)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const listReceiptsByGroup = `-- name: ListReceiptsByGroup :many
 SELECT j.id, j.received_at, j.kind, j.user_id, j.group_id, j.unread_count, j.read_seq, j.content_type
 FROM journal AS j

@@ -693,7 +693,8 @@ type ListPositionsAtParams struct {
 }
 
 // The position of groups at a moment each: what the first event that may have moved it since
-// says of before. No row of a group that nothing has moved since.
+// says of before. No row of a group that nothing has moved since. On Citus, which takes no such list over several
+// nodes, there is FirstMoveAfter for each of them.
 func (q *Queries) ListPositionsAt(ctx context.Context, db DBTX, arg ListPositionsAtParams) ([]Journal, error) {
 	rows, err := db.Query(ctx, listPositionsAt, arg.GroupIDs, arg.Moments)
 	if err != nil {

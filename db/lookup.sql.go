@@ -46,6 +46,67 @@ func (q *Queries) CountPendingUsers(ctx context.Context, db DBTX) (CountPendingU
 	return i, err
 }
 
+const endLookup = `-- name: EndLookup :one
+DELETE FROM lookups AS q
+WHERE q.user_id = $1 AND q.group_id = $2
+  AND q.version = $3 AND (q.settles_at IS NULL OR q.settles_at <= $4::timestamptz)
+RETURNING q.since
+`
+
+type EndLookupParams struct {
+	UserID    string
+	GroupID   string
+	Version   int64
+	FetchedAt time.Time
+}
+
+// Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
+// asked late enough, and says since when that was asked for.
+func (q *Queries) EndLookup(ctx context.Context, db DBTX, arg EndLookupParams) (time.Time, error) {
+	row := db.QueryRow(ctx, endLookup,
+		arg.UserID,
+		arg.GroupID,
+		arg.Version,
+		arg.FetchedAt,
+	)
+	var since time.Time
+	err := row.Scan(&since)
+	return since, err
+}
+
+const endLookupsOfUser = `-- name: EndLookupsOfUser :many
+DELETE FROM lookups AS q
+WHERE q.user_id = $1 AND q.group_id <> '' AND q.asked_at <= $2::timestamptz AND q.doubted_at IS NULL
+  AND (q.settles_at IS NULL OR q.settles_at <= $2) AND (q.leased_until IS NULL OR q.leased_until <= $2)
+RETURNING q.group_id
+`
+
+type EndLookupsOfUserParams struct {
+	UserID    string
+	FetchedAt time.Time
+}
+
+// Ends lookups of a user in single groups that the answer about all of them has answered, too.
+func (q *Queries) EndLookupsOfUser(ctx context.Context, db DBTX, arg EndLookupsOfUserParams) ([]string, error) {
+	rows, err := db.Query(ctx, endLookupsOfUser, arg.UserID, arg.FetchedAt)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var group_id string
+		if err := rows.Scan(&group_id); err != nil {
+			return nil, err
+		}
+		items = append(items, group_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const enqueueLookups = `-- name: EnqueueLookups :exec
 INSERT INTO lookups AS q (
     user_id, group_id, version, background, settles_at, due_at, since, asked_at, doubted_at, doubted_max_seq, doubted_read_seq
@@ -67,7 +128,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     asked_at = excluded.asked_at,
     background = q.background AND excluded.background,
     settles_at = greatest(q.settles_at, excluded.settles_at),
-    due_at = CASE WHEN q.leased_until > $6 AND q.due_at <= $6 THEN excluded.due_at ELSE least(q.due_at, excluded.due_at) END,
+    due_at = CASE WHEN q.leased_until > excluded.asked_at AND q.due_at <= excluded.asked_at THEN excluded.due_at ELSE least(q.due_at, excluded.due_at) END,
     doubted_at = CASE
         WHEN q.doubted_max_seq = excluded.doubted_max_seq AND q.doubted_read_seq = excluded.doubted_read_seq THEN q.doubted_at
         ELSE coalesce(excluded.doubted_at, q.doubted_at)
@@ -91,6 +152,7 @@ type EnqueueLookupsParams struct {
 // Asks for a user, a conversation or a group's members, one row each, in key order.
 // What is due stays due, unless OpenIM is being asked just now; that does not end what is
 // asked for meanwhile. An answer that is doubted again is doubted since the first time.
+// Rows that conflict are not compared with a parameter, which Citus does not take there: excluded.asked_at is now.
 func (q *Queries) EnqueueLookups(ctx context.Context, db DBTX, arg EnqueueLookupsParams) error {
 	_, err := db.Exec(ctx, enqueueLookups,
 		arg.UserIDs,
@@ -118,82 +180,6 @@ type EraseLookupParams struct {
 func (q *Queries) EraseLookup(ctx context.Context, db DBTX, arg EraseLookupParams) error {
 	_, err := db.Exec(ctx, eraseLookup, arg.UserID, arg.GroupID)
 	return err
-}
-
-const finishLookup = `-- name: FinishLookup :one
-WITH ended AS (
-    DELETE FROM lookups AS q
-    WHERE q.user_id = $1 AND q.group_id = $2
-      AND q.version = $3 AND (q.settles_at IS NULL OR q.settles_at <= $4::timestamptz)
-    RETURNING q.user_id, q.group_id, q.since
-),
-written AS (
-    SELECT s.user_id, s.group_id
-    FROM states AS s
-    JOIN ended AS e ON e.user_id = s.user_id AND e.group_id = ''
-    WHERE s.user_id = $1 AND s.updated_at >= e.since - interval '1 minute'
-),
-told AS (
-    INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
-    SELECT $5::timestamptz, array_agg(t.user_id), array_agg(t.group_id), false
-    FROM (SELECT e.user_id, e.group_id FROM ended AS e UNION ALL SELECT w.user_id, w.group_id FROM written AS w) AS t
-    HAVING count(*) > 0
-)
-SELECT count(*) FROM ended
-`
-
-type FinishLookupParams struct {
-	UserID     string
-	GroupID    string
-	Version    int64
-	FetchedAt  time.Time
-	RecordedAt time.Time
-}
-
-// Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
-// asked late enough, and says how many that were.
-// States that were written while the lookup waited were told to be pending. Clocks may differ by a minute.
-func (q *Queries) FinishLookup(ctx context.Context, db DBTX, arg FinishLookupParams) (int64, error) {
-	row := db.QueryRow(ctx, finishLookup,
-		arg.UserID,
-		arg.GroupID,
-		arg.Version,
-		arg.FetchedAt,
-		arg.RecordedAt,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
-const finishLookupsOfUser = `-- name: FinishLookupsOfUser :one
-WITH ended AS (
-    DELETE FROM lookups AS q
-    WHERE q.user_id = $1 AND q.group_id <> '' AND q.asked_at <= $2::timestamptz AND q.doubted_at IS NULL
-      AND (q.settles_at IS NULL OR q.settles_at <= $2) AND (q.leased_until IS NULL OR q.leased_until <= $2)
-    RETURNING q.user_id, q.group_id
-),
-told AS (
-    INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
-    SELECT $3::timestamptz, array_agg(e.user_id), array_agg(e.group_id), false
-    FROM ended AS e
-    HAVING count(*) > 0
-)
-SELECT count(*) FROM ended
-`
-
-type FinishLookupsOfUserParams struct {
-	UserID     string
-	FetchedAt  time.Time
-	RecordedAt time.Time
-}
-
-// Ends lookups of a user in single groups that the answer about all of them has answered, too.
-func (q *Queries) FinishLookupsOfUser(ctx context.Context, db DBTX, arg FinishLookupsOfUserParams) (int64, error) {
-	row := db.QueryRow(ctx, finishLookupsOfUser, arg.UserID, arg.FetchedAt, arg.RecordedAt)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
 }
 
 const leaseLookups = `-- name: LeaseLookups :many
@@ -261,6 +247,38 @@ func (q *Queries) LeaseLookups(ctx context.Context, db DBTX, arg LeaseLookupsPar
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listGroupsWrittenSince = `-- name: ListGroupsWrittenSince :many
+SELECT s.group_id
+FROM states AS s
+WHERE s.user_id = $1 AND s.updated_at >= $2::timestamptz
+`
+
+type ListGroupsWrittenSinceParams struct {
+	UserID string
+	Since  time.Time
+}
+
+// The groups in which the state of a user was written since a moment.
+func (q *Queries) ListGroupsWrittenSince(ctx context.Context, db DBTX, arg ListGroupsWrittenSinceParams) ([]string, error) {
+	rows, err := db.Query(ctx, listGroupsWrittenSince, arg.UserID, arg.Since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var group_id string
+		if err := rows.Scan(&group_id); err != nil {
+			return nil, err
+		}
+		items = append(items, group_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

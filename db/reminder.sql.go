@@ -504,6 +504,42 @@ func (q *Queries) ListReminders(ctx context.Context, db DBTX, arg ListRemindersP
 	return items, nil
 }
 
+const listWrittenGroups = `-- name: ListWrittenGroups :many
+SELECT p.group_id
+FROM positions AS p
+WHERE p.group_id = ANY ($1::text[]) AND p.updated_at >= $2::timestamptz
+UNION
+SELECT s.group_id
+FROM states AS s
+WHERE s.group_id = ANY ($1::text[]) AND s.updated_at >= $2::timestamptz
+`
+
+type ListWrittenGroupsParams struct {
+	GroupIDs []string
+	Since    time.Time
+}
+
+// Those of some groups of which anything was written since a moment.
+func (q *Queries) ListWrittenGroups(ctx context.Context, db DBTX, arg ListWrittenGroupsParams) ([]string, error) {
+	rows, err := db.Query(ctx, listWrittenGroups, arg.GroupIDs, arg.Since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var group_id string
+		if err := rows.Scan(&group_id); err != nil {
+			return nil, err
+		}
+		items = append(items, group_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockReminderRules = `-- name: LockReminderRules :exec
 SELECT w.id FROM reminder_work AS w WHERE w.id = 1 FOR UPDATE
 `
@@ -739,54 +775,4 @@ WHERE feed_cursor IS NOT NULL
 func (q *Queries) StopReminders(ctx context.Context, db DBTX) error {
 	_, err := db.Exec(ctx, stopReminders)
 	return err
-}
-
-const walkGroups = `-- name: WalkGroups :many
-WITH RECURSIVE walk AS (
-    (SELECT s.group_id, 1 AS n FROM states AS s WHERE s.group_id > $2::text ORDER BY s.group_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT s.group_id FROM states AS s WHERE s.group_id > w.group_id ORDER BY s.group_id LIMIT 1), w.n + 1
-    FROM walk AS w
-    WHERE w.group_id IS NOT NULL AND w.n < $3::bigint
-)
-SELECT
-    w.group_id::text AS group_id,
-    (EXISTS (SELECT 1 FROM positions AS p WHERE p.group_id = w.group_id AND p.updated_at >= $1::timestamptz)
-        OR EXISTS (SELECT 1 FROM states AS s WHERE s.group_id = w.group_id AND s.updated_at >= $1::timestamptz))::boolean AS written
-FROM walk AS w
-WHERE w.group_id IS NOT NULL
-ORDER BY w.group_id
-`
-
-type WalkGroupsParams struct {
-	Since        time.Time
-	AfterGroupID string
-	MaxRows      int64
-}
-
-type WalkGroupsRow struct {
-	GroupID string
-	Written bool
-}
-
-// The next groups that have states, in key order, and whether anything was written of them since a
-// moment.
-func (q *Queries) WalkGroups(ctx context.Context, db DBTX, arg WalkGroupsParams) ([]WalkGroupsRow, error) {
-	rows, err := db.Query(ctx, walkGroups, arg.Since, arg.AfterGroupID, arg.MaxRows)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []WalkGroupsRow{}
-	for rows.Next() {
-		var i WalkGroupsRow
-		if err := rows.Scan(&i.GroupID, &i.Written); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }

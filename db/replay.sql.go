@@ -44,8 +44,8 @@ SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unre
     j.group_base_seq, j.group_seq_gap_at, j.group_doubted_at, j.group_restarted_at, j.group_restarted_from,
     j.group_dismissed_at
 FROM journal AS j
-WHERE j.group_id = $1::text AND (j.received_at, j.id) > ($2::timestamptz, $3::uuid)
-  AND j.group_unsequenced IS NOT NULL
+WHERE j.group_id = $1::text AND j.received_at >= $2::timestamptz
+  AND (j.received_at, j.id) > ($2::timestamptz, $3::uuid) AND j.group_unsequenced IS NOT NULL
 ORDER BY j.received_at, j.id
 LIMIT 1
 `

@@ -62,6 +62,47 @@ func (q *Queries) ErasePair(ctx context.Context, db DBTX, arg ErasePairParams) e
 	return err
 }
 
+const listDistinctUserIDs = `-- name: ListDistinctUserIDs :many
+SELECT DISTINCT s.user_id
+FROM states AS s
+WHERE s.user_id > $1::text AND s.user_id >= $2::text AND s.user_id < $3::text
+ORDER BY s.user_id
+LIMIT $4::bigint
+`
+
+type ListDistinctUserIDsParams struct {
+	AfterUserID string
+	FromUserID  string
+	ToUserID    string
+	MaxRows     int64
+}
+
+// The same as ListUserIDs. It reads all states of these users.
+func (q *Queries) ListDistinctUserIDs(ctx context.Context, db DBTX, arg ListDistinctUserIDsParams) ([]string, error) {
+	rows, err := db.Query(ctx, listDistinctUserIDs,
+		arg.AfterUserID,
+		arg.FromUserID,
+		arg.ToUserID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var user_id string
+		if err := rows.Scan(&user_id); err != nil {
+			return nil, err
+		}
+		items = append(items, user_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listReadStates = `-- name: ListReadStates :many
 SELECT s.user_id, s.group_id, s.estimate_read, s.estimate_before_base_seq, s.estimate_at, s.estimate_id, s.estimate_by_message,
     s.content_type, s.first_estimate_at, s.read_seq, s.exact_at, s.exact_by_message, s.reached_at, s.first_exact_at,
@@ -700,7 +741,8 @@ type ListUserIDsParams struct {
 }
 
 // The next users that have, or had, a state, in key order, from from_user_id on and before to_user_id. It goes
-// from user to user, and reads none of their other states.
+// from user to user, and reads none of their other states. On Citus, which does not take it over several nodes,
+// there is ListDistinctUserIDs.
 func (q *Queries) ListUserIDs(ctx context.Context, db DBTX, arg ListUserIDsParams) ([]string, error) {
 	rows, err := db.Query(ctx, listUserIDs,
 		arg.AfterUserID,
@@ -1022,7 +1064,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt(s.estimate_at) IS NULL
     ELSE true
 END
 `
@@ -1091,7 +1133,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt(s.estimate_at) IS NULL
     ELSE true
 END
 `

@@ -100,10 +100,12 @@ CREATE FUNCTION count_unread(number bigint, read bigint) RETURNS bigint LANGUAGE
     SELECT CASE WHEN read >= 0 OR number <= 9223372036854775807 + read THEN greatest(0, number - read) ELSE 9223372036854775807 END
 $$;
 
--- Called by the statements that write receipts without a lock, for one that is late:
--- the position of its group has moved since. Then the writer has to take the lock.
+-- Called by the statements that write receipts without a lock, for one that is late: the position of its
+-- group, or the estimate of its pair, is of the same moment or a later one, which is given. Then the writer
+-- has to take the lock. It is IMMUTABLE, since Citus takes no other function where rows conflict; the moment
+-- is always a column, so that no plan is made by calling it.
 -- +goose StatementBegin
-CREATE FUNCTION refuse_late_receipt() RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION refuse_late_receipt(reached_at timestamptz) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     RAISE EXCEPTION 'a receipt of the batch is late' USING ERRCODE = 'RM002';
 END
@@ -113,16 +115,16 @@ $$;
 -- The read position that a receipt tells, by the position of its group.
 CREATE FUNCTION receipt_read_position(
     max_seq bigint, unsequenced bigint, moved_at timestamptz, received_at timestamptz, unread_count bigint
-) RETURNS bigint LANGUAGE sql VOLATILE AS $$
+) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
-        WHEN moved_at >= received_at THEN refuse_late_receipt()
+        WHEN moved_at >= received_at THEN refuse_late_receipt(moved_at)
         ELSE add_bigints(add_bigints(coalesce(max_seq, 0), coalesce(unsequenced, 0)), -unread_count)
     END
 $$;
 
 -- +goose Down
 DROP FUNCTION receipt_read_position(bigint, bigint, timestamptz, timestamptz, bigint);
-DROP FUNCTION refuse_late_receipt();
+DROP FUNCTION refuse_late_receipt(timestamptz);
 DROP FUNCTION count_unread(bigint, bigint);
 DROP FUNCTION add_bigints(bigint, bigint);
 DROP TABLE states;

@@ -80,19 +80,6 @@ SELECT reason, count(*) AS pairs
 FROM drifts
 GROUP BY reason;
 
--- name: ListKnownUsers :many
--- Users that something is known of, in key order.
-SELECT DISTINCT user_id::text FROM states
-WHERE user_id > @after_user_id
-ORDER BY user_id
-LIMIT @max_rows;
-
--- name: ListKnownGroups :many
--- Groups that somebody is known to be or have been in, in key order.
-SELECT DISTINCT group_id::text FROM states
-WHERE group_id > @after_group_id
-ORDER BY group_id
-LIMIT @max_rows;
 
 -- name: AddCallbackStat :exec
 INSERT INTO callback_stats AS h (command, dialect, callbacks, first_at, last_at)

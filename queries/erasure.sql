@@ -40,30 +40,30 @@ SELECT greatest(
     (SELECT max(greatest(s.estimate_at, s.exact_at, s.joined_at, s.left_at, s.listed_at, s.muted_at, s.unmuted_at)) FROM states AS s WHERE s.group_id = @group_id::text)
 )::timestamp with time zone AS newest;
 
--- name: ListUsersUnseenSinceErasure :many
--- Of users that were erased those of whom no callback has come since: the journal tells,
--- and the states do when its rows have been dropped.
-SELECT who.user_id::text AS user_id
-FROM (SELECT unnest(@user_ids::text[]) AS user_id, unnest(@moments::timestamptz[]) AS erased_at) AS who
-WHERE NOT EXISTS (
-    SELECT 1 FROM journal AS j
-    WHERE j.user_id = who.user_id AND j.received_at > who.erased_at AND j.kind IN ('receipt', 'server_receipt', 'group_read', 'message', 'joined')
-) AND NOT EXISTS (
-    SELECT 1 FROM states AS s
-    WHERE s.user_id = who.user_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
-);
+-- name: IsUserSeenSinceErasure :one
+-- Whether a callback of a user has come since a moment: the journal tells, and the states do when its rows have
+-- been dropped.
+SELECT (
+    EXISTS (
+        SELECT 1 FROM journal AS j
+        WHERE j.user_id = @user_id AND j.received_at > @moment AND j.kind IN ('receipt', 'server_receipt', 'group_read', 'message', 'joined')
+    ) OR EXISTS (
+        SELECT 1 FROM states AS s
+        WHERE s.user_id = @user_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > @moment
+    )
+)::boolean;
 
--- name: ListGroupsUnseenSinceErasure :many
--- The same of groups, as far as callbacks name them.
-SELECT who.group_id::text
-FROM (SELECT unnest(@group_ids::text[]) AS group_id, unnest(@moments::timestamptz[]) AS erased_at) AS who
-WHERE NOT EXISTS (
-    SELECT 1 FROM journal AS j
-    WHERE j.group_id = who.group_id AND j.received_at > who.erased_at AND j.kind IN ('receipt', 'group_read', 'message', 'joined')
-) AND NOT EXISTS (
-    SELECT 1 FROM states AS s
-    WHERE s.group_id = who.group_id AND greatest(s.estimate_at, s.exact_at, s.joined_at) > who.erased_at
-);
+-- name: IsGroupSeenSinceErasure :one
+-- The same of a group, as far as callbacks name it.
+SELECT (
+    EXISTS (
+        SELECT 1 FROM journal AS j
+        WHERE j.group_id = @group_id::text AND j.received_at > @moment AND j.kind IN ('receipt', 'group_read', 'message', 'joined')
+    ) OR EXISTS (
+        SELECT 1 FROM states AS s
+        WHERE s.group_id = @group_id::text AND greatest(s.estimate_at, s.exact_at, s.joined_at) > @moment
+    )
+)::boolean;
 
 -- name: HasReadSince :one
 -- Whether a user reported to have read up to a seq after a moment, in a group that

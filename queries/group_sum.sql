@@ -58,7 +58,8 @@ UPDATE group_sum_work SET
 UPDATE group_sum_work SET right_until = sqlc.narg('right_until')::timestamptz;
 
 -- name: ListGroupIDs :many
--- The next groups that have, or had, a state, in key order. It goes from group to group, as ListUserIDs does.
+-- The next groups that have, or had, a state, in key order. It goes from group to group, as ListUserIDs does. On Citus
+-- there is ListDistinctGroupIDs.
 WITH RECURSIVE walk AS (
     (SELECT s.group_id, 1 AS n FROM states AS s WHERE s.group_id > @after_group_id::text ORDER BY s.group_id LIMIT 1)
     UNION ALL
@@ -70,6 +71,14 @@ SELECT w.group_id::text AS group_id
 FROM walk AS w
 WHERE w.group_id IS NOT NULL
 ORDER BY w.group_id;
+
+-- name: ListDistinctGroupIDs :many
+-- The same as ListGroupIDs. It reads all states of these groups.
+SELECT DISTINCT s.group_id
+FROM states AS s
+WHERE s.group_id > @after_group_id::text
+ORDER BY s.group_id
+LIMIT @max_rows::bigint;
 
 -- name: ListSummedGroupIDs :many
 SELECT g.group_id FROM group_sums AS g WHERE g.group_id > @after_group_id::text ORDER BY g.group_id LIMIT @max_rows;

@@ -64,18 +64,3 @@ WHERE j.group_id = @group_id::text
   AND (sqlc.narg('before_at')::timestamptz IS NULL OR (j.received_at, j.id) < (sqlc.narg('before_at'), sqlc.narg('before_id')::uuid))
 ORDER BY j.received_at DESC, j.id DESC
 LIMIT @max_rows;
-
--- name: ListPositionNumbers :many
--- The number of a group's last message at each of some moments, in their order: what the first event that
--- may have moved the position since says of before, or the number as it is now. 0 where nothing was known.
-SELECT coalesce(coalesce(j.group_max_seq, 0) + j.group_unsequenced, coalesce(p.max_seq, 0) + p.unsequenced, 0)::bigint AS number
-FROM (SELECT unnest(@moments::timestamptz[]) AS moment) AS w
-LEFT JOIN LATERAL (
-    SELECT o.group_max_seq, o.group_unsequenced
-    FROM journal AS o
-    WHERE o.group_id = @group_id::text AND o.received_at > w.moment AND o.group_unsequenced IS NOT NULL
-    ORDER BY o.received_at, o.id
-    LIMIT 1
-) AS j ON TRUE
-LEFT JOIN positions AS p ON p.group_id = @group_id::text
-ORDER BY w.moment;

@@ -2,6 +2,7 @@
 -- Asks for a user, a conversation or a group's members, one row each, in key order.
 -- What is due stays due, unless OpenIM is being asked just now; that does not end what is
 -- asked for meanwhile. An answer that is doubted again is doubted since the first time.
+-- Rows that conflict are not compared with a parameter, which Citus does not take there: excluded.asked_at is now.
 INSERT INTO lookups AS q (
     user_id, group_id, version, background, settles_at, due_at, since, asked_at, doubted_at, doubted_max_seq, doubted_read_seq
 )
@@ -22,7 +23,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     asked_at = excluded.asked_at,
     background = q.background AND excluded.background,
     settles_at = greatest(q.settles_at, excluded.settles_at),
-    due_at = CASE WHEN q.leased_until > @since AND q.due_at <= @since THEN excluded.due_at ELSE least(q.due_at, excluded.due_at) END,
+    due_at = CASE WHEN q.leased_until > excluded.asked_at AND q.due_at <= excluded.asked_at THEN excluded.due_at ELSE least(q.due_at, excluded.due_at) END,
     doubted_at = CASE
         WHEN q.doubted_max_seq = excluded.doubted_max_seq AND q.doubted_read_seq = excluded.doubted_read_seq THEN q.doubted_at
         ELSE coalesce(excluded.doubted_at, q.doubted_at)
@@ -47,45 +48,26 @@ WHERE q.user_id = due.user_id AND q.group_id = due.group_id
   AND (q.leased_until IS NULL OR q.leased_until NOT BETWEEN @moment::timestamptz AND @longest::timestamptz) -- another process may have been faster
 RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at, q.doubted_max_seq, q.doubted_read_seq;
 
--- name: FinishLookup :one
+-- name: EndLookup :one
 -- Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
--- asked late enough, and says how many that were.
-WITH ended AS (
-    DELETE FROM lookups AS q
-    WHERE q.user_id = @user_id AND q.group_id = @group_id
-      AND q.version = @version AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at::timestamptz)
-    RETURNING q.user_id, q.group_id, q.since
-),
--- States that were written while the lookup waited were told to be pending. Clocks may differ by a minute.
-written AS (
-    SELECT s.user_id, s.group_id
-    FROM states AS s
-    JOIN ended AS e ON e.user_id = s.user_id AND e.group_id = ''
-    WHERE s.user_id = @user_id AND s.updated_at >= e.since - interval '1 minute'
-),
-told AS (
-    INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
-    SELECT @recorded_at::timestamptz, array_agg(t.user_id), array_agg(t.group_id), false
-    FROM (SELECT e.user_id, e.group_id FROM ended AS e UNION ALL SELECT w.user_id, w.group_id FROM written AS w) AS t
-    HAVING count(*) > 0
-)
-SELECT count(*) FROM ended;
+-- asked late enough, and says since when that was asked for.
+DELETE FROM lookups AS q
+WHERE q.user_id = @user_id AND q.group_id = @group_id
+  AND q.version = @version AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at::timestamptz)
+RETURNING q.since;
 
--- name: FinishLookupsOfUser :one
+-- name: EndLookupsOfUser :many
 -- Ends lookups of a user in single groups that the answer about all of them has answered, too.
-WITH ended AS (
-    DELETE FROM lookups AS q
-    WHERE q.user_id = @user_id AND q.group_id <> '' AND q.asked_at <= @fetched_at::timestamptz AND q.doubted_at IS NULL
-      AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at) AND (q.leased_until IS NULL OR q.leased_until <= @fetched_at)
-    RETURNING q.user_id, q.group_id
-),
-told AS (
-    INSERT INTO changes (recorded_at, pair_user_ids, pair_group_ids, everything)
-    SELECT @recorded_at::timestamptz, array_agg(e.user_id), array_agg(e.group_id), false
-    FROM ended AS e
-    HAVING count(*) > 0
-)
-SELECT count(*) FROM ended;
+DELETE FROM lookups AS q
+WHERE q.user_id = @user_id AND q.group_id <> '' AND q.asked_at <= @fetched_at::timestamptz AND q.doubted_at IS NULL
+  AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at) AND (q.leased_until IS NULL OR q.leased_until <= @fetched_at)
+RETURNING q.group_id;
+
+-- name: ListGroupsWrittenSince :many
+-- The groups in which the state of a user was written since a moment.
+SELECT s.group_id
+FROM states AS s
+WHERE s.user_id = @user_id AND s.updated_at >= @since::timestamptz;
 
 -- name: ReleaseLookup :exec
 -- Gives the lease of what has not ended back: it is due when it was asked for meanwhile, else

@@ -52,23 +52,15 @@ UPDATE reminder_work SET walk_since = sqlc.narg('walk_since')::timestamptz, walk
 -- name: ListGroupIDsOfUsers :many
 SELECT DISTINCT s.group_id FROM states AS s WHERE s.user_id = ANY (@user_ids::text[]);
 
--- name: WalkGroups :many
--- The next groups that have states, in key order, and whether anything was written of them since a
--- moment.
-WITH RECURSIVE walk AS (
-    (SELECT s.group_id, 1 AS n FROM states AS s WHERE s.group_id > @after_group_id::text ORDER BY s.group_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT s.group_id FROM states AS s WHERE s.group_id > w.group_id ORDER BY s.group_id LIMIT 1), w.n + 1
-    FROM walk AS w
-    WHERE w.group_id IS NOT NULL AND w.n < @max_rows::bigint
-)
-SELECT
-    w.group_id::text AS group_id,
-    (EXISTS (SELECT 1 FROM positions AS p WHERE p.group_id = w.group_id AND p.updated_at >= @since::timestamptz)
-        OR EXISTS (SELECT 1 FROM states AS s WHERE s.group_id = w.group_id AND s.updated_at >= @since::timestamptz))::boolean AS written
-FROM walk AS w
-WHERE w.group_id IS NOT NULL
-ORDER BY w.group_id;
+-- name: ListWrittenGroups :many
+-- Those of some groups of which anything was written since a moment.
+SELECT p.group_id
+FROM positions AS p
+WHERE p.group_id = ANY (@group_ids::text[]) AND p.updated_at >= @since::timestamptz
+UNION
+SELECT s.group_id
+FROM states AS s
+WHERE s.group_id = ANY (@group_ids::text[]) AND s.updated_at >= @since::timestamptz;
 
 -- name: ScheduleReminderGroups :exec
 -- Has groups be looked at by a moment. What is due before stays, and is not written.

@@ -39,7 +39,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt(s.estimate_at) IS NULL
     ELSE true
 END;
 
@@ -67,7 +67,7 @@ ON CONFLICT (user_id, group_id) DO UPDATE SET
     first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
     updated_at = greatest(s.updated_at, excluded.updated_at)
 WHERE CASE
-    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt() IS NULL
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt(s.estimate_at) IS NULL
     ELSE true
 END;
 
@@ -331,7 +331,8 @@ DELETE FROM states WHERE user_id = @user_id AND group_id = @group_id;
 
 -- name: ListUserIDs :many
 -- The next users that have, or had, a state, in key order, from from_user_id on and before to_user_id. It goes
--- from user to user, and reads none of their other states.
+-- from user to user, and reads none of their other states. On Citus, which does not take it over several nodes,
+-- there is ListDistinctUserIDs.
 WITH RECURSIVE walk AS (
     (
         SELECT s.user_id, 1 AS n
@@ -357,3 +358,11 @@ SELECT w.user_id::text AS user_id
 FROM walk AS w
 WHERE w.user_id IS NOT NULL
 ORDER BY w.user_id;
+
+-- name: ListDistinctUserIDs :many
+-- The same as ListUserIDs. It reads all states of these users.
+SELECT DISTINCT s.user_id
+FROM states AS s
+WHERE s.user_id > @after_user_id::text AND s.user_id >= @from_user_id::text AND s.user_id < @to_user_id::text
+ORDER BY s.user_id
+LIMIT @max_rows::bigint;

@@ -13,6 +13,7 @@ var advices = map[Reason]string{
 	Encoding:           "Use a database with the encoding UTF8, and leave client_encoding out of the URL.",
 	TooManyConnections: "Raise the limit of connections of the server, database or role, or lower READMARK_DATABASE_MAX_CONNS.",
 	TooOld:             "Use PostgreSQL 15 or newer.",
+	Worker:             "Let the URL name Citus's coordinator: the workers do not have all tables.",
 	WrongSchema:        "Run readmark migrate up with this version of Readmark, in the database that is meant.",
 	Starting:           "Wait: the server starts, stops or recovers. It is tried again by itself.",
 	Full:               "Make room on the disk of the database server. Receipts go to the spool meanwhile.",

@@ -35,6 +35,7 @@ const (
 	Encoding           Reason = "encoding"     // not UTF-8
 	TooManyConnections Reason = "connections"  // the server, database or role has no connection left
 	TooOld             Reason = "too_old"      // a version that is not supported
+	Worker             Reason = "worker"       // a worker of Citus, and not its coordinator
 	WrongSchema        Reason = "wrong_schema" // not there, not current, or somebody else's
 	Starting           Reason = "starting"     // it starts, stops or recovers
 	Full               Reason = "full"         // no room left
@@ -55,7 +56,7 @@ const (
 // reasons has what can be wrong with each part.
 var reasons = map[Part][]Reason{ //nolint:gochecknoglobals // a constant table
 	Database: {
-		Refused, Timeout, Password, MissingDatabase, ReadOnly, Encoding, TooManyConnections, TooOld, Starting, Full, Failed,
+		Refused, Timeout, Password, MissingDatabase, ReadOnly, Encoding, TooManyConnections, TooOld, Worker, Starting, Full, Failed,
 	},
 	Settings:      {NotDurable},
 	Schema:        {WrongSchema, Permission, Failed},
@@ -63,7 +64,7 @@ var reasons = map[Part][]Reason{ //nolint:gochecknoglobals // a constant table
 	OpenIM:        {Refused, Timeout, Denied, Failed},
 	CallbackToken: {WrongToken},
 	Replica: {
-		Refused, Timeout, Password, MissingDatabase, Permission, Encoding, TooManyConnections, TooOld, WrongSchema, Starting, Foreign, Promoted, Lagging, Failed,
+		Refused, Timeout, Password, MissingDatabase, Permission, Encoding, TooManyConnections, TooOld, Worker, WrongSchema, Starting, Foreign, Promoted, Lagging, Failed,
 	},
 	Retention: {Permission, Failed},
 	Sweep:     {Failed},

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,51 @@ func (r *Reader) statesAt(ctx context.Context, of readstate.Pair, at time.Time) 
 	return list, nil
 }
 
+// lastID is behind all others.
+var lastID = readstate.ID(bytes.Repeat([]byte{0xff}, len(readstate.ID{}))) //nolint:gochecknoglobals // a constant
+
+// firstMoves gives, for each of some groups and the moment beside it, the first row of the journal since that may have
+// moved the position: it has the position of before. There is none for a group that nothing has moved since. They are
+// in no particular order.
+func (r *Reader) firstMoves(ctx context.Context, tx pgx.Tx, groupIDs []string, moments []time.Time) (moves []readstate.Entry, err error) {
+	if citus, err := onCitus(ctx, tx); err != nil {
+		return nil, err
+	} else if !citus {
+		rows, err := r.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: groupIDs, Moments: moments})
+		return entries(rows), err
+	}
+	var queue pipeline
+	for i, groupID := range groupIDs {
+		queue.ask(func(conn db.DBTX) error {
+			row, err := r.queries.FirstMoveAfter(ctx, conn, db.FirstMoveAfterParams{GroupID: groupID, AfterAt: moments[i], AfterID: identity(lastID)})
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			}
+			if err == nil {
+				moves = append(moves, entry(&row))
+			}
+			return err
+		})
+	}
+	return moves, queue.send(ctx, tx)
+}
+
+// movesOfGroup gives the first move of a group behind each of some moments; nil where there is none.
+func (r *Reader) movesOfGroup(ctx context.Context, tx pgx.Tx, groupID string, moments []time.Time) ([]*readstate.Entry, error) {
+	found, err := r.firstMoves(ctx, tx, slices.Repeat([]string{groupID}, len(moments)), moments)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, func(a, b readstate.Entry) int { return a.Compare(&b.Event) })
+	moves := make([]*readstate.Entry, len(moments))
+	for i, at := range moments {
+		if m := slices.IndexFunc(found, func(e readstate.Entry) bool { return e.At.After(at) }); m >= 0 { // of its own moment, or a later one's, too
+			moves[i] = &found[m]
+		}
+	}
+	return moves, nil
+}
+
 func (r *Reader) loadPast(ctx context.Context, tx pgx.Tx, of readstate.Pair, at time.Time) (*readstate.Past, error) {
 	dropped, err := r.queries.GetDroppedUntil(ctx, tx)
 	if err != nil {
@@ -108,12 +154,12 @@ func (r *Reader) loadPast(ctx context.Context, tx pgx.Tx, of readstate.Pair, at 
 		past.AddPosition(position(&positions[i]))
 	}
 	if moved := past.MovedGroups(); len(moved) > 0 {
-		rows, err := r.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: moved, Moments: slices.Repeat([]time.Time{at}, len(moved))})
+		moves, err := r.firstMoves(ctx, tx, moved, slices.Repeat([]time.Time{at}, len(moved)))
 		if err != nil {
 			return nil, err
 		}
-		for i := range rows {
-			past.AddMove(entry(&rows[i]))
+		for i := range moves {
+			past.AddMove(moves[i])
 		}
 	}
 	return past, nil

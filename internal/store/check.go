@@ -150,7 +150,7 @@ func (s *Store) CountDrifts(ctx context.Context) (map[readstate.OffReason]int64,
 // KnownUsers lists up to limit users that something is known of, in key order after
 // the given one.
 func (s *Store) KnownUsers(ctx context.Context, after string, limit int32) ([]string, error) {
-	users, err := s.queries.ListKnownUsers(ctx, s.pool, db.ListKnownUsersParams{AfterUserID: after, MaxRows: limit})
+	users, err := s.listUserIDs(ctx, s.pool, db.ListUserIDsParams{AfterUserID: after, ToUserID: endOf(""), MaxRows: int64(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("list known users: %w", translate(err))
 	}
@@ -160,7 +160,7 @@ func (s *Store) KnownUsers(ctx context.Context, after string, limit int32) ([]st
 // KnownGroups lists up to limit groups that something is known of, in key order
 // after the given one.
 func (s *Store) KnownGroups(ctx context.Context, after string, limit int32) ([]string, error) {
-	groups, err := s.queries.ListKnownGroups(ctx, s.pool, db.ListKnownGroupsParams{AfterGroupID: after, MaxRows: limit})
+	groups, err := s.listGroupIDs(ctx, s.pool, after, int64(limit))
 	if err != nil {
 		return nil, fmt.Errorf("list known groups: %w", translate(err))
 	}

@@ -48,7 +48,7 @@ func Diagnose(err error, variable string) (condition.Reason, string) {
 func IsAway(reason condition.Reason) bool {
 	return slices.Contains([]condition.Reason{
 		condition.Refused, condition.Timeout, condition.Starting, condition.ReadOnly, condition.Password, condition.MissingDatabase,
-		condition.TooManyConnections, condition.Encoding, condition.TooOld,
+		condition.TooManyConnections, condition.Encoding, condition.TooOld, condition.Worker,
 	}, reason)
 }
 

@@ -202,30 +202,24 @@ func distinct(ids []string) []string {
 // unseen is who was erased and has not been seen in a callback since.
 type unseen struct{ users, groups map[string]bool }
 
-func (s *Store) unseenSinceErasure(ctx context.Context, conn db.DBTX, t *tombstones) (unseen, error) {
-	ids, moments := split(t.users)
-	users, err := s.queries.ListUsersUnseenSinceErasure(ctx, conn, db.ListUsersUnseenSinceErasureParams{UserIDs: ids, Moments: moments})
-	if err != nil {
-		return unseen{}, err
+func (s *Store) unseenSinceErasure(ctx context.Context, conn sender, t *tombstones) (unseen, error) {
+	var queue pipeline
+	found := unseen{users: map[string]bool{}, groups: map[string]bool{}}
+	for userID, erasedAt := range t.users { // each is on a node of its own
+		queue.ask(func(conn db.DBTX) error {
+			seen, err := s.queries.IsUserSeenSinceErasure(ctx, conn, db.IsUserSeenSinceErasureParams{UserID: userID, Moment: erasedAt})
+			found.users[userID] = !seen
+			return err
+		})
 	}
-	ids, moments = split(t.groups)
-	groups, err := s.queries.ListGroupsUnseenSinceErasure(ctx, conn, db.ListGroupsUnseenSinceErasureParams{GroupIDs: ids, Moments: moments})
-	return unseen{users: set(users), groups: set(groups)}, err
-}
-
-func split(erasures map[string]time.Time) (ids []string, moments []time.Time) {
-	for id, erasedAt := range erasures {
-		ids, moments = append(ids, id), append(moments, erasedAt)
+	for groupID, erasedAt := range t.groups {
+		queue.ask(func(conn db.DBTX) error {
+			seen, err := s.queries.IsGroupSeenSinceErasure(ctx, conn, db.IsGroupSeenSinceErasureParams{GroupID: groupID, Moment: erasedAt})
+			found.groups[groupID] = !seen
+			return err
+		})
 	}
-	return ids, moments
-}
-
-func set(ids []string) map[string]bool {
-	all := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		all[id] = true
-	}
-	return all
+	return found, queue.send(ctx, conn)
 }
 
 // FilterTrusted gives those of some pairs of which OpenIM's word is taken, in their
@@ -242,7 +236,7 @@ func (s *Store) FilterTrusted(ctx context.Context, pairs []readstate.Pair) (trus
 	return trusted, nil
 }
 
-func (s *Store) filterTrusted(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) ([]readstate.Pair, error) {
+func (s *Store) filterTrusted(ctx context.Context, conn sender, pairs []readstate.Pair) ([]readstate.Pair, error) {
 	users, groups := make([]string, len(pairs)), make([]string, len(pairs))
 	for i, pair := range pairs {
 		users[i], groups[i] = pair.UserID, pair.GroupID

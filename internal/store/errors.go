@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -83,15 +84,18 @@ func aboutData(err *pgconn.PgError) bool {
 	}
 }
 
+// partitioned tables and their shards, as messages quote them: neither a partition, which has a day, nor a constraint.
+var partitionedTable = regexp.MustCompile(`\b(journal|changes)(_[0-9]+)?\b`)
+
 // noPartition reports whether the day of a row has no partition. PostgreSQL
-// has no SQLSTATE of its own for that; a violated check has a name.
+// has no SQLSTATE of its own for that; a violated check has a name, which Citus passes on in the message only.
 func noPartition(err error) bool {
 	var answered *pgconn.PgError
 	if !errors.As(err, &answered) {
 		return false
 	}
 	ofDay := func(t dayTable) bool { return strings.Contains(answered.Message, string(t)+"_") }
-	return answered.Code == stateCheckViolation && answered.ConstraintName == "" ||
+	return answered.Code == stateCheckViolation && answered.ConstraintName == "" && partitionedTable.MatchString(answered.Message) ||
 		answered.Code == stateUndefinedTable && slices.ContainsFunc(dayTables(), ofDay)
 }
 

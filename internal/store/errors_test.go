@@ -59,3 +59,26 @@ func TestErrorsOfTheMoment(t *testing.T) {
 		}
 	}
 }
+
+// A row whose day has no partition is told from one that a check refuses, also where Citus passes the message of a node
+// on without the name of the check.
+func TestNoPartition(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		constraint, message string
+		none                bool
+	}{
+		{"", `no partition of relation "journal" found for row`, true},
+		{"", `no partition of relation "changes" found for row`, true},
+		{"", `no partition of relation "journal_102012" found for row`, true},
+		{"", `keine Partition von Relation »journal_102012« für die Zeile gefunden`, true},
+		{"states_poison_check", `new row for relation "states" violates check constraint "states_poison_check"`, false},
+		{"journal_counts_check", `new row for relation "journal_20261127" violates check constraint "journal_counts_check"`, false},
+		{"", `new row for relation "states_102011" violates check constraint "no_poison_102011"`, false},
+		{"", `new row for relation "journal_20261127_102034" violates check constraint "journal_counts_check"`, false},
+	} {
+		err := &pgconn.PgError{Code: stateCheckViolation, ConstraintName: c.constraint, Message: c.message}
+		require.Equal(t, c.none, noPartition(err), c.message)
+		require.Equal(t, !c.none, aboutData(err), c.message)
+	}
+}

@@ -187,7 +187,7 @@ func TestFeedOfLookups(t *testing.T) {
 	url := pgtest.New(t)
 	s, conn := open(t, url), pgtest.Connect(t, url)
 	commit(t, s, documented("u", "g", 1, 1), documented("u", "h", 1, 2), documented("v", "g", 1, 3))
-	exec(t, conn, "UPDATE states SET updated_at = updated_at - interval '1 hour'")
+	exec(t, conn, "UPDATE states SET updated_at = $1", epoch.Add(-time.Hour))
 	c := newConsumer(t, s, readstate.FeedFilter{}, 10)
 	require.NoError(t, s.EnqueueLookups(t.Context(), []readstate.Pair{{UserID: "u"}}))
 	commit(t, s, documented("u", "g", 2, 4))

@@ -150,7 +150,7 @@ func (s *Store) restampGroup(ctx context.Context, groupID string) (restamped int
 	t := transaction{Store: s, conn: conn, groups: []string{groupID}, anyDay: true}
 	var queue pipeline
 	beginOn(ctx, conn, &queue, pgx.TxOptions{})
-	err = errors.Join(s.queries.ShareErasures(ctx, &queue, eraseLock), s.queries.AddPositions(ctx, &queue, t.groups))
+	err = errors.Join(s.queries.ShareErasures(ctx, &queue, eraseLock), s.addPositions(ctx, &queue, t.groups))
 	var locked readstate.GroupPosition
 	queue.ask(func(conn db.DBTX) error {
 		rows, err := s.queries.LockPositions(ctx, conn, t.groups)

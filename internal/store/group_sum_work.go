@@ -193,7 +193,7 @@ func (w *GroupSumWork) Walk(ctx context.Context) (more bool, err error) {
 			return nil
 		}
 		after := value(held.WalkAfterGroupID)
-		there, err := w.queries.ListGroupIDs(ctx, tx, db.ListGroupIDsParams{AfterGroupID: after, MaxRows: walkedGroups})
+		there, err := w.listGroupIDs(ctx, tx, after, walkedGroups)
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 // UserIDs lists users that have, or had, a state, in key order.
 func (r *Reader) UserIDs(ctx context.Context, page readstate.KeyPage) (list []string, err error) {
 	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
-		list, err = r.queries.ListUserIDs(ctx, reads, db.ListUserIDsParams{
+		list, err = r.listUserIDs(ctx, reads, db.ListUserIDsParams{
 			AfterUserID: page.After, FromUserID: page.Prefix, ToUserID: endOf(page.Prefix), MaxRows: int64(page.Limit),
 		})
 		return err
@@ -22,6 +22,26 @@ func (r *Reader) UserIDs(ctx context.Context, page readstate.KeyPage) (list []st
 		return nil, fmt.Errorf("list users: %w", translate(err))
 	}
 	return list, nil
+}
+
+// listUserIDs lists the next users in the way that the server takes.
+func (r *Reader) listUserIDs(ctx context.Context, conn db.DBTX, p db.ListUserIDsParams) ([]string, error) {
+	if citus, err := onCitus(ctx, conn); err != nil {
+		return nil, err
+	} else if citus {
+		return r.queries.ListDistinctUserIDs(ctx, conn, db.ListDistinctUserIDsParams(p))
+	}
+	return r.queries.ListUserIDs(ctx, conn, p)
+}
+
+// listGroupIDs lists the next groups behind one in the way that the server takes.
+func (r *Reader) listGroupIDs(ctx context.Context, conn db.DBTX, after string, limit int64) ([]string, error) {
+	if citus, err := onCitus(ctx, conn); err != nil {
+		return nil, err
+	} else if citus {
+		return r.queries.ListDistinctGroupIDs(ctx, conn, db.ListDistinctGroupIDsParams{AfterGroupID: after, MaxRows: limit})
+	}
+	return r.queries.ListGroupIDs(ctx, conn, db.ListGroupIDsParams{AfterGroupID: after, MaxRows: limit})
 }
 
 // endOf gives a bound below which all IDs with a prefix are, and none behind them: a bound that is always there is one

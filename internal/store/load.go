@@ -141,7 +141,7 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 	slices.Sort(t.groups)
 	if len(t.groups) > 0 {
 		if t.newGroups {
-			if err := t.queries.AddPositions(ctx, queue, t.groups); err != nil {
+			if err := t.addPositions(ctx, queue, t.groups); err != nil {
 				return err
 			}
 		}
@@ -169,6 +169,19 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 		return err
 	}
 	return t.loadFuture(ctx)
+}
+
+// addPositions adds rows to lock, for groups that have none yet. On Citus, where every node has a copy of them, locking
+// one keeps others from writing any: two who have added some would wait for each other.
+func (s *Store) addPositions(ctx context.Context, conn db.DBTX, groups []string) error {
+	if onCitus, err := s.pool.onCitus(ctx); err != nil {
+		return err
+	} else if onCitus {
+		if err := s.queries.LockErasures(ctx, conn, positionsLock); err != nil {
+			return err
+		}
+	}
+	return s.queries.AddPositions(ctx, conn, groups)
 }
 
 // loadFuture reads the journal again, all of it, where a group has events of a day to

@@ -84,25 +84,24 @@ func (s *Store) LeaseLookups(ctx context.Context, background bool, limit int32, 
 func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetchedAt time.Time) error {
 	now := s.recordedAt()
 	change := readstate.Change{Pairs: []readstate.Pair{l.Pair}}
-	var ended int64
-	err := s.withToday(ctx, func() (err error) {
-		ended, err = s.queries.FinishLookup(ctx, s.pool, db.FinishLookupParams{
-			UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt, RecordedAt: now,
-		})
-		if err != nil || l.GroupID != "" {
-			return err
-		}
+	if l.GroupID == "" {
 		change = readstate.Change{Users: []string{l.UserID}}
-		_, err = s.queries.FinishLookupsOfUser(ctx, s.pool, db.FinishLookupsOfUserParams{
-			UserID: l.UserID, FetchedAt: fetchedAt, RecordedAt: now,
+	}
+	var ended bool
+	err := s.withToday(ctx, func() error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+			var told readstate.Change
+			if ended, err = s.endLookups(ctx, tx, &l, fetchedAt, &told); err != nil {
+				return err
+			}
+			return s.insertChange(ctx, tx, &told, now)
 		})
-		return err
 	})
 	if err != nil {
 		return fmt.Errorf("finish lookup: %w", translate(err))
 	}
 	s.touched(&change)
-	if ended > 0 {
+	if ended {
 		return nil
 	}
 	err = s.queries.ReleaseLookup(ctx, s.pool, db.ReleaseLookupParams{UserID: l.UserID, GroupID: l.GroupID, Version: l.Version})
@@ -110,6 +109,38 @@ func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetc
 		return fmt.Errorf("release lookup: %w", translate(err))
 	}
 	return nil
+}
+
+// endLookups ends what an answer answers, adds to a change who was told to be pending because of it, and reports
+// whether the lookup itself has ended.
+func (s *Store) endLookups(
+	ctx context.Context, tx pgx.Tx, l *readstate.LeasedLookup, fetchedAt time.Time, told *readstate.Change,
+) (ended bool, err error) {
+	since, err := s.queries.EndLookup(ctx, tx, db.EndLookupParams{
+		UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt,
+	})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return false, err
+	}
+	if ended = err == nil; ended {
+		told.Pairs = append(told.Pairs, l.Pair)
+	}
+	if l.GroupID != "" {
+		return ended, nil
+	}
+	add := func(groups []string, err error) error {
+		for _, groupID := range groups {
+			told.Pairs = append(told.Pairs, readstate.Pair{UserID: l.UserID, GroupID: groupID})
+		}
+		return err
+	}
+	if ended { // states that were written while it waited
+		written := db.ListGroupsWrittenSinceParams{UserID: l.UserID, Since: since.Add(-clockMargin)}
+		if err := add(s.queries.ListGroupsWrittenSince(ctx, tx, written)); err != nil {
+			return false, err
+		}
+	}
+	return ended, add(s.queries.EndLookupsOfUser(ctx, tx, db.EndLookupsOfUserParams{UserID: l.UserID, FetchedAt: fetchedAt}))
 }
 
 // PostponeLookup gives a lookup back: it is due again after a while.

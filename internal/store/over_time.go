@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,14 +48,10 @@ func (r *Reader) countsAt(ctx context.Context, tx pgx.Tx, pair readstate.Pair, m
 	if err != nil {
 		return nil, err
 	}
-	rows, err := r.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{
-		GroupIDs: slices.Repeat([]string{pair.GroupID}, len(moments)), Moments: moments,
-	})
+	moves, err := r.movesOfGroup(ctx, tx, pair.GroupID, moments)
 	if err != nil {
 		return nil, err
 	}
-	moves := entries(rows)
-	slices.SortFunc(moves, func(a, b readstate.Entry) int { return a.Compare(&b.Event) })
 	counts := make([]*int64, len(moments))
 	for i, at := range moments {
 		past := readstate.NewPast(at, moment(dropped))
@@ -72,8 +67,8 @@ func (r *Reader) countsAt(ctx context.Context, tx pgx.Tx, pair readstate.Pair, m
 		for p := range positions {
 			past.AddPosition(position(&positions[p]))
 		}
-		if m := slices.IndexFunc(moves, func(e readstate.Entry) bool { return e.At.After(at) }); m >= 0 { // of its own moment, or a later one's, too
-			past.AddMove(moves[m])
+		if moves[i] != nil {
+			past.AddMove(*moves[i])
 		}
 		if state, err := past.Show(pair); err == nil { // else nothing was known, or is any more
 			counts[i] = &state.UnreadCount
@@ -85,7 +80,8 @@ func (r *Reader) countsAt(ctx context.Context, tx pgx.Tx, pair readstate.Pair, m
 // PositionsAt gives the number of a group's last message at each of some moments, which come in order; nil
 // where nothing was known, or what was known has been dropped from the journal.
 func (r *Reader) PositionsAt(ctx context.Context, groupID string, moments []time.Time) (numbers []*int64, err error) {
-	var list []int64
+	var moves []*readstate.Entry
+	var now readstate.GroupPosition
 	var dropped time.Time
 	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
 		return pgx.BeginTxFunc(ctx, reads, snapshot, func(tx pgx.Tx) error {
@@ -94,17 +90,28 @@ func (r *Reader) PositionsAt(ctx context.Context, groupID string, moments []time
 				return err
 			}
 			dropped = moment(until)
-			list, err = r.queries.ListPositionNumbers(ctx, tx, db.ListPositionNumbersParams{GroupID: groupID, Moments: moments})
+			positions, err := r.queries.ListPositions(ctx, tx, []string{groupID})
+			if err != nil {
+				return err
+			}
+			if len(positions) > 0 {
+				now = position(&positions[0])
+			}
+			moves, err = r.movesOfGroup(ctx, tx, groupID, moments)
 			return err
 		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list positions at some moments: %w", translate(err))
 	}
-	numbers = make([]*int64, len(list))
-	for i := range list {
-		if list[i] > 0 && !moments[i].Before(dropped) {
-			numbers[i] = &list[i]
+	numbers = make([]*int64, len(moves))
+	for i, move := range moves {
+		number := now.Number()
+		if move != nil {
+			number = move.Checkpoint.Number()
+		}
+		if number > 0 && !moments[i].Before(dropped) {
+			numbers[i] = &number
 		}
 	}
 	return numbers, nil

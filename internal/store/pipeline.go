@@ -10,6 +10,12 @@ import (
 	"readmark/db"
 )
 
+// sender runs statements alone and in one round trip.
+type sender interface {
+	db.DBTX
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
 // pipeline collects statements that are sent in one round trip. It is a db.DBTX, so that
 // generated methods can be queued: those without rows directly, those with rows by
 // [pipeline.ask], and those of which sqlc generates no rows (:exec) directly, too, with

@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
+
+	"readmark/db"
 )
 
 const (
@@ -42,6 +44,7 @@ type pool struct {
 	other  *pool       // of the same process and server; nil: there is none
 	shared atomic.Bool // a pooler gives each transaction another session
 	known  atomic.Bool // shared is known
+	citus  atomic.Bool // the database has the extension Citus
 	// generation counts how often all connections were made anew.
 	generation atomic.Int64
 
@@ -152,6 +155,9 @@ func poolConfig(o *poolOptions) (*pgxpool.Config, error) {
 // generationKey has the generation of a connection.
 const generationKey = "readmark.generation"
 
+// citusKey marks connections to a database that has the extension Citus.
+const citusKey = "readmark.citus"
+
 // renew has all connections made anew, those in use when they come back, unless that was done
 // since a generation: of many that break together, the first one does it.
 func (p *pool) renew(generation int64) {
@@ -261,6 +267,30 @@ func (p *pool) full() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.fullUntil.IsZero() && time.Now().Before(p.fullUntil)
+}
+
+// onCitus reports whether the database has the extension Citus. It connects where nobody has before.
+func (p *pool) onCitus(ctx context.Context) (bool, error) {
+	if !p.known.Load() {
+		conn, err := p.acquire(ctx)
+		if err != nil {
+			return false, err
+		}
+		conn.Release()
+	}
+	return p.citus.Load(), nil
+}
+
+// onCitus is [pool.onCitus] of a pool or of a transaction.
+func onCitus(ctx context.Context, conn db.DBTX) (bool, error) {
+	switch conn := conn.(type) {
+	case *pool:
+		return conn.onCitus(ctx)
+	case pgx.Tx:
+		return conn.Conn().PgConn().CustomData()[citusKey] != nil, nil
+	default:
+		return false, fmt.Errorf("ask whether the database has Citus: %T is neither a pool nor a transaction", conn)
+	}
 }
 
 // spare reports whether one connection may be kept for a purpose.

@@ -251,7 +251,7 @@ func TestLookups(t *testing.T) {
 	more, err := a.LeaseLookups(t.Context(), false, 10, time.Hour)
 	require.NoError(t, err)
 	require.Empty(t, more, "it is another's")
-	_, err = pgtest.Connect(t, url).Exec(t.Context(), "UPDATE lookups SET leased_until = leased_until + interval '1 day'")
+	_, err = pgtest.Connect(t, url).Exec(t.Context(), "UPDATE lookups SET leased_until = $1", time.Now().Add(25*time.Hour))
 	require.NoError(t, err)
 	require.Equal(t, taken, lease(), "a clock that was wrong gave the lease")
 	a.tell(server(3, 7)) // while OpenIM is being asked

@@ -124,9 +124,9 @@ func (s *Store) pastPositions(ctx context.Context, tx pgx.Tx, groupIDs []string,
 	if len(groupIDs) == 0 {
 		return past, nil
 	}
-	rows, err := s.queries.ListPositionsAt(ctx, tx, db.ListPositionsAtParams{GroupIDs: groupIDs, Moments: slices.Repeat([]time.Time{at}, len(groupIDs))})
-	for i := range rows {
-		moved := entry(&rows[i])
+	moves, err := s.firstMoves(ctx, tx, groupIDs, slices.Repeat([]time.Time{at}, len(groupIDs)))
+	for i := range moves {
+		moved := &moves[i]
 		past[moved.GroupID] = readstate.PastPosition{ServedPosition: moved.Checkpoint.Serve(), MovedAt: readstate.MomentOf(moved.At)}
 	}
 	return past, err

@@ -203,24 +203,20 @@ func (w *ReminderWork) Walk(ctx context.Context) (more bool, err error) {
 		if !w.walking {
 			return nil
 		}
-		rows, err := w.queries.WalkGroups(ctx, tx, db.WalkGroupsParams{
-			AfterGroupID: value(held.WalkAfterGroupID), Since: held.WalkSince.Add(-clockMargin), MaxRows: walkedGroups,
-		})
+		groups, err := w.listGroupIDs(ctx, tx, value(held.WalkAfterGroupID), walkedGroups)
 		if err != nil {
 			return err
 		}
-		var moved []string
-		for _, row := range rows {
-			if row.Written {
-				moved = append(moved, row.GroupID)
-			}
+		moved, err := w.queries.ListWrittenGroups(ctx, tx, db.ListWrittenGroupsParams{GroupIDs: groups, Since: held.WalkSince.Add(-clockMargin)})
+		if err != nil {
+			return err
 		}
 		if err := w.scheduleGroups(ctx, tx, moved, moment(held.WalkSince)); err != nil {
 			return err
 		}
 		next := db.SaveReminderWalkParams{}
-		if len(rows) == walkedGroups {
-			next = db.SaveReminderWalkParams{WalkSince: held.WalkSince, WalkAfterGroupID: &rows[len(rows)-1].GroupID}
+		if len(groups) == walkedGroups {
+			next = db.SaveReminderWalkParams{WalkSince: held.WalkSince, WalkAfterGroupID: &groups[len(groups)-1]}
 		}
 		w.walking = next.WalkSince != nil
 		return w.queries.SaveReminderWalk(ctx, tx, next)

@@ -86,7 +86,7 @@ func (p *replayedPage) list(ctx context.Context) ([]readstate.Entry, error) {
 }
 
 func (p *replayedPage) lock(ctx context.Context, groups []string) error {
-	if err := p.queries.AddPositions(ctx, p.tx, groups); err != nil {
+	if err := p.addPositions(ctx, p.tx, groups); err != nil {
 		return err
 	}
 	_, err := p.queries.LockPositions(ctx, p.tx, groups)

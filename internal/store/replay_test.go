@@ -85,7 +85,7 @@ func TestReplayRebuilds(t *testing.T) {
 	// A spoiled value is repaired, a newer state is left alone.
 	_, err = conn.Exec(t.Context(), `UPDATE states SET estimate_read = 777 WHERE user_id < 'u20'`)
 	require.NoError(t, err)
-	_, err = conn.Exec(t.Context(), `UPDATE states SET estimate_at = estimate_at + interval '1 year', estimate_read = 1 WHERE user_id = 'u30'`)
+	_, err = conn.Exec(t.Context(), `UPDATE states SET estimate_at = $1, estimate_read = 1 WHERE user_id = 'u30'`, epoch.AddDate(1, 0, 0))
 	require.NoError(t, err)
 	newer := `user_id = 'u30' AND estimate_read = 1`
 	dry = replay(store.Replay{DryRun: true})

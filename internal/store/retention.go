@@ -177,6 +177,11 @@ func (t dayTable) detach(ctx context.Context, conn *pool, name string) error {
 		return err
 	}
 	statement := "ALTER TABLE " + string(t) + " DETACH PARTITION " + pgx.Identifier{name}.Sanitize()
+	if onCitus, err := conn.onCitus(ctx); err != nil {
+		return err
+	} else if onCitus && state == attached && t == journalTable {
+		return detachOnCitus(ctx, conn, statement)
+	}
 	switch state {
 	case attached: // in no transaction, which could have a lock_timeout
 		err = conn.execAlone(ctx, statement+" CONCURRENTLY", lockTimeout)
@@ -185,6 +190,24 @@ func (t dayTable) detach(ctx context.Context, conn *pool, name string) error {
 	default: // done
 	}
 	return err
+}
+
+// detachTimeout is how long a detach on Citus waits for its lock, and who writes behind it: less than callbacks
+// are given before they go to the spool.
+const detachTimeout = 500 * time.Millisecond
+
+// detachOnCitus runs a detach under a lock: Citus does not do it concurrently.
+func detachOnCitus(ctx context.Context, conn *pool, statement string) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if err := lockPartitions(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", detachTimeout.Milliseconds())); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, statement)
+		return err
+	})
 }
 
 // dropBefore drops the days that end before the limit, or at it, and are no part of their table

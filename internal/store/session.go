@@ -98,7 +98,8 @@ var errSessionKind = errors.New("the kind of the connection was not known")
 // sessionFacts asks what must be known of a session. It is one row of text, in the simple
 // protocol: nothing is known of what lies between.
 const sessionFacts = `SELECT pg_backend_pid()::text, current_setting('server_encoding'), current_setting('client_encoding'),
-	current_setting('server_version_num'), current_setting('server_version'), current_database()`
+	current_setting('server_version_num'), current_setting('server_version'), current_database(),
+	to_regclass('pg_catalog.pg_dist_local_group') IS NOT NULL`
 
 // settle makes a new connection fit for use, or refuses it.
 func (p *pool) settle(ctx context.Context, conn *pgx.Conn) error {
@@ -125,6 +126,13 @@ func (p *pool) settle(ctx context.Context, conn *pgx.Conn) error {
 			"ALTER ROLE … SET client_encoding = 'UTF8', or have the pooler pass client_encoding on", clientEncoding)}
 	case number < minVersion:
 		return &UnfitError{condition.TooOld, fmt.Sprintf("PostgreSQL %s is too old: 15 or newer is needed", versionText)}
+	}
+	p.citus.Store(string(facts[6]) == "t")
+	if p.citus.Load() {
+		conn.PgConn().CustomData()[citusKey] = true
+		if err := refuseWorker(ctx, conn); err != nil {
+			return err
+		}
 	}
 	// A pooler gives its clients a process ID of its own.
 	shared := pid != strconv.FormatUint(uint64(conn.PgConn().PID()), 10)

@@ -1,0 +1,108 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/condition"
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+)
+
+// likeCitus gives a database that looks like a node of Citus to who connects: the coordinator, or a worker.
+func likeCitus(t testing.TB, group int) string {
+	t.Helper()
+	url := pgtest.New(t)
+	conn := pgtest.Connect(t, url)
+	exec(t, conn, "SET allow_system_table_mods = on")
+	exec(t, conn, "CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer)")
+	exec(t, conn, "INSERT INTO pg_catalog.pg_dist_local_group VALUES ($1)", group)
+	exec(t, conn, "GRANT SELECT ON pg_catalog.pg_dist_local_group TO PUBLIC")
+	return url
+}
+
+// A worker of Citus is refused with one sentence, whoever connects.
+func TestWorkerIsRefused(t *testing.T) {
+	t.Parallel()
+	url := likeCitus(t, 1)
+	_, _, err := open(t, url).Check(t.Context())
+	var unfit *store.UnfitError
+	require.ErrorAs(t, err, &unfit)
+	require.Equal(t, condition.Worker, unfit.Reason)
+	require.Equal(t, "the server is a worker of Citus: Readmark connects to the coordinator only, so let the URL name that", unfit.Text)
+	_, err = migrator(t, url).Up(t.Context())
+	require.ErrorAs(t, err, &unfit)
+
+	_, _, err = open(t, likeCitus(t, 0)).Check(t.Context())
+	require.NoError(t, err)
+}
+
+// What is asked in another way on Citus has the same answers.
+func TestOtherWaysOnCitus(t *testing.T) {
+	t.Parallel()
+	plain, citus := asserting{t, open(t, pgtest.New(t))}, asserting{t, open(t, likeCitus(t, 0))}
+	from := daysAgo(0, -60e6)
+	batch := []readstate.Batch{
+		arrived(receipt("u", "g", 2, 0), from), arrived(message("v", "g", "1", 5, 0), from.Add(10*time.Second)),
+		arrived(message("v", "h", "2", 7, 0), from.Add(20*time.Second)), arrived(receipt("u", "h", 1, 0), from.Add(30*time.Second)),
+		arrived(message("w", "h", "3", 8, 0), from.Add(40*time.Second)),
+	}
+	plain.tell(batch...)
+	citus.tell(batch...)
+	moments := []time.Time{from.Add(-time.Second), from.Add(5 * time.Second), from.Add(15 * time.Second), from.Add(35 * time.Second), from.Add(50 * time.Second)}
+	for _, groupID := range []string{"g", "h", "none"} {
+		want, err := plain.PositionsAt(t.Context(), groupID, moments)
+		require.NoError(t, err)
+		got, err := citus.PositionsAt(t.Context(), groupID, moments)
+		require.NoError(t, err)
+		require.Equal(t, want, got, groupID)
+		want, err = plain.CountsAt(t.Context(), readstate.Pair{UserID: "u", GroupID: groupID}, moments)
+		require.NoError(t, err)
+		got, err = citus.CountsAt(t.Context(), readstate.Pair{UserID: "u", GroupID: groupID}, moments)
+		require.NoError(t, err)
+		require.Equal(t, want, got, groupID)
+	}
+	for _, at := range moments[1:] {
+		want, err := plain.BadgeAt(t.Context(), "u", at)
+		require.NoError(t, err)
+		got, err := citus.BadgeAt(t.Context(), "u", at)
+		require.NoError(t, err)
+		want.UpdatedAt, got.UpdatedAt = time.Time{}, time.Time{}
+		require.Equal(t, want, got)
+	}
+	for _, page := range []readstate.KeyPage{{Limit: 2}, {Limit: 10}, {After: "u", Limit: 10}, {Prefix: "v", Limit: 10}} {
+		want, err := plain.UserIDs(t.Context(), page)
+		require.NoError(t, err)
+		got, err := citus.UserIDs(t.Context(), page)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	want, err := plain.KnownGroups(t.Context(), "", 10)
+	require.NoError(t, err)
+	got, err := citus.KnownGroups(t.Context(), "", 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{"g", "h"}, want)
+	require.Equal(t, want, got)
+}
+
+// Days are dropped where they cannot be detached concurrently, and ingest waits no longer than callbacks are given.
+func TestRetireOnCitus(t *testing.T) {
+	t.Parallel()
+	url := likeCitus(t, 0)
+	s := open(t, url)
+	commit(t, s, onDay(0, 1), onDay(5, 1))
+	tx, err := pgtest.Connect(t, url).Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx, "SELECT count(*) FROM journal")
+	started := time.Now()
+	_, err = s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+	require.ErrorIs(t, err, readstate.ErrUnavailable, "somebody reads it")
+	require.Less(t, time.Since(started), time.Minute)
+	require.NoError(t, tx.Rollback(t.Context()))
+	result, err := s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
+	require.NoError(t, err)
+	require.Equal(t, []string{partitionOf(5)}, result.Days)
+}
