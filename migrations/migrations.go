@@ -8,3 +8,8 @@ import "embed"
 //
 //go:embed *.sql
 var FS embed.FS
+
+// Citus has how migrate up --citus spreads the tables: see there.
+//
+//go:embed citus.tsv
+var Citus string

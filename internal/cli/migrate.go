@@ -18,11 +18,14 @@ import (
 func (p *program) migrateCommand() *cobra.Command {
 	command := group(&cobra.Command{Use: "migrate", Short: "Move the database schema"})
 	var asJSON bool
+	var citus citusFlags
 	for _, sub := range []struct {
 		name, short string
 		run         func(context.Context, *store.Migrator, *store.Store) error
 	}{
-		{"up", "Apply every migration that is missing", p.migrateUp},
+		{"up", "Apply every migration that is missing", func(ctx context.Context, m *store.Migrator, s *store.Store) error {
+			return p.migrateUp(ctx, m, s, citus)
+		}},
 		{"down", "Take the newest migration back, and the data that it holds", p.migrateDown},
 		{"status", "List the migrations", func(ctx context.Context, m *store.Migrator, _ *store.Store) error {
 			return p.migrateStatus(ctx, m, asJSON)
@@ -34,6 +37,9 @@ func (p *program) migrateCommand() *cobra.Command {
 			RunE: func(command *cobra.Command, _ []string) error {
 				return p.withMigrator(command.Context(), sub.name == "up", sub.run)
 			},
+		}
+		if sub.name == "up" {
+			citus.add(child)
 		}
 		if sub.name == "status" {
 			child.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -124,7 +130,37 @@ func (p *program) open(
 	return use(ctx, s, url)
 }
 
-func (p *program) migrateUp(ctx context.Context, m *store.Migrator, s *store.Store) error {
+// citusFlags are those of migrate up by which the tables are spread over the nodes of Citus.
+type citusFlags struct {
+	distribute bool
+	shards     int
+}
+
+func (f *citusFlags) add(command *cobra.Command) {
+	command.Flags().BoolVar(&f.distribute, "citus", false, "then spread the tables over the nodes of Citus, with what they hold")
+	command.Flags().IntVar(&f.shards, "citus-shards", store.DefaultShards, "with --citus: shards of each table on each node; "+
+		"each that a question visits costs time, and only as many nodes as there are shards can share them later")
+	command.PreRunE = func(command *cobra.Command, _ []string) error {
+		if command.Flags().Changed("citus-shards") && !f.distribute {
+			return usage("--citus-shards is for --citus")
+		}
+		if f.shards < 1 || f.shards > maxCitusShards {
+			return usage("--citus-shards must be from 1 to %d", maxCitusShards)
+		}
+		return nil
+	}
+}
+
+// maxCitusShards is far above what is of use.
+const maxCitusShards = 1000
+
+// migrateUp touches nothing where tables are to be spread and Citus is not there.
+func (p *program) migrateUp(ctx context.Context, m *store.Migrator, s *store.Store, citus citusFlags) error {
+	if citus.distribute {
+		if err := m.CheckCitus(ctx); err != nil {
+			return err
+		}
+	}
 	applied, err := m.Up(ctx)
 	for _, migration := range applied {
 		_, _ = fmt.Fprintf(p.Stdout, "applied %s\n", migration.Name)
@@ -134,6 +170,11 @@ func (p *program) migrateUp(ctx context.Context, m *store.Migrator, s *store.Sto
 	}
 	if len(applied) == 0 {
 		_, _ = fmt.Fprintln(p.Stdout, "nothing to apply: the schema is current")
+	}
+	if citus.distribute {
+		if err := m.Distribute(ctx, citus.shards, func(line string) { _, _ = fmt.Fprintln(p.Stdout, line) }); err != nil {
+			return err
+		}
 	}
 	m.Close()
 	return p.makeDays(ctx, s, time.Time{}, ownersDays)
@@ -157,12 +198,20 @@ func (p *program) migrateStatus(ctx context.Context, m *store.Migrator, asJSON b
 	if err != nil {
 		return err
 	}
+	citus, err := m.Distribution(ctx)
+	if err != nil {
+		return err
+	}
 	if asJSON {
 		items := make([]map[string]any, len(list))
 		for i, m := range list {
 			items[i] = map[string]any{"version": m.Version, "name": m.Name, "applied": m.Applied}
 		}
-		return p.writeJSON(map[string]any{"migrations": items})
+		status := map[string]any{"migrations": items}
+		if citus.Version != "" {
+			status["citus"] = citus
+		}
+		return p.writeJSON(status)
 	}
 	table := tabwriter.NewWriter(p.Stdout, 0, 8, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "VERSION\tSTATE\tMIGRATION")
@@ -173,7 +222,11 @@ func (p *program) migrateStatus(ctx context.Context, m *store.Migrator, asJSON b
 		}
 		_, _ = fmt.Fprintf(table, "%d\t%s\t%s\n", migration.Version, state, migration.Name)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil || citus.Version == "" {
+		return err
+	}
+	_, err = fmt.Fprintln(p.Stdout, citus.String())
+	return err
 }
 
 func (p *program) migrateVersion(ctx context.Context, m *store.Migrator, _ *store.Store) error {

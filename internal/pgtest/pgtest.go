@@ -121,7 +121,7 @@ func create(t testing.TB, from string) string {
 	random := make([]byte, 6)
 	_, _ = rand.Read(random)
 	name := "readmark_test_" + hex.EncodeToString(random)
-	if err := execute(server.URL, "CREATE DATABASE "+name+from); err != nil {
+	if err := onEachNode(server, "CREATE DATABASE "+name+from); err != nil {
 		t.Fatalf("pgtest: create database: %v", err)
 	}
 	t.Cleanup(func() {
@@ -130,7 +130,7 @@ func create(t testing.TB, from string) string {
 			t.Logf("pgtest: database %s is kept on %s", name, server.Name)
 			return
 		}
-		if err := execute(server.URL, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		if err := onEachNode(server, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			t.Errorf("pgtest: drop database: %v", err)
 		}
 		kept.Delete(name)
@@ -161,6 +161,9 @@ func makeTemplate(ctx context.Context, serverURL string) (string, error) {
 		return "", err
 	}
 	name := "readmark_template_" + hash
+	if onCitus() {
+		name += "_citus"
+	}
 	conn, err := pgx.Connect(ctx, serverURL)
 	if err != nil {
 		return "", fmt.Errorf("connect: %w", err)
@@ -174,6 +177,13 @@ func makeTemplate(ctx context.Context, serverURL string) (string, error) {
 	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND datistemplate)", name).Scan(&done)
 	if err != nil || done {
 		return name, err
+	}
+	if onCitus() {
+		c, err := readCluster(ctx, serverURL)
+		if err != nil {
+			return "", err
+		}
+		return name, c.makeTemplate(ctx, name)
 	}
 	for _, statement := range []string{
 		"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", // a half-made one
@@ -215,6 +225,7 @@ func migrationsHash() (string, error) {
 		}
 		_, _ = fmt.Fprintf(hash, "%s %d\n%s", file, len(content), content)
 	}
+	_, _ = fmt.Fprint(hash, migrations.Citus)
 	return hex.EncodeToString(hash.Sum(nil))[:12], nil
 }
 

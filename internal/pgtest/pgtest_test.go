@@ -99,5 +99,5 @@ func TestForcedProvider(t *testing.T) {
 	require.Equal(t, "TEST_DATABASE_URL", server.Name)
 	t.Setenv("READMARK_TEST_POSTGRES", "oracle")
 	_, err = pgtest.Start(t.Context())
-	require.ErrorContains(t, err, "must be url, docker, local or download")
+	require.ErrorContains(t, err, "must be url, docker, local, download or citus")
 }

@@ -36,7 +36,7 @@ type provider struct {
 
 func providers() []provider {
 	return []provider{
-		{"url", startURL}, {"docker", startDocker}, {"local", startLocal}, {"download", startDownload},
+		{"url", startURL}, {"docker", startDocker}, {"local", startLocal}, {"download", startDownload}, {"citus", startCitus},
 	}
 }
 
@@ -46,7 +46,7 @@ func Start(ctx context.Context) (*Server, error) {
 	forced := os.Getenv("READMARK_TEST_POSTGRES")
 	var errs []error
 	for _, p := range providers() {
-		if forced != "" && forced != p.name {
+		if forced != p.name && (forced != "" || p.name == "citus") {
 			continue
 		}
 		server, err := p.start(ctx)
@@ -56,7 +56,7 @@ func Start(ctx context.Context) (*Server, error) {
 		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 	}
 	if errs == nil {
-		return nil, fmt.Errorf("READMARK_TEST_POSTGRES=%s: must be url, docker, local or download", forced)
+		return nil, fmt.Errorf("READMARK_TEST_POSTGRES=%s: must be url, docker, local, download or citus", forced)
 	}
 	return nil, fmt.Errorf("tests need a PostgreSQL and found none: set TEST_DATABASE_URL, start Docker, "+
 		"install PostgreSQL 15 or newer (or set PG_BIN), or open the internet for a download:\n%w", errors.Join(errs...))

@@ -68,7 +68,8 @@ func (m *Migrator) Close() { m.pool.Close() }
 
 // Up applies what is missing, and gives what it applied. Replicas may call it at the same time:
 // one works, the others wait until it is done. Nothing is touched where the schema is not
-// Readmark's, and nothing is locked where it is current.
+// Readmark's, and nothing is locked where it is current. On a schema that is distributed by Citus, new
+// tables are distributed, too.
 func (m *Migrator) Up(ctx context.Context) (applied []Migration, err error) {
 	missing := func(schema *Schema) bool { return !schema.Current() }
 	err = m.migrate(ctx, missing, func(ctx context.Context, provider *goose.Provider) error {
@@ -82,6 +83,9 @@ func (m *Migrator) Up(ctx context.Context) (applied []Migration, err error) {
 		}
 		return err
 	})
+	if err == nil {
+		err = m.redistribute(ctx)
+	}
 	if err != nil {
 		return applied, fmt.Errorf("migrate up: %w", translateSchema(err))
 	}

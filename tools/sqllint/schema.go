@@ -1,10 +1,28 @@
 package main
 
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+)
+
+// placements is where migrate up --citus has it from, too. All tools of the project run in their own directory.
+const placements = "../../migrations/citus.tsv"
+
 // distributed are the tables that Citus spreads over its nodes, by the column that says where a row
-// lies, and the views over them. Every node has a copy of positions. All others are local to the coordinator.
-func distributed() map[string]string {
-	return map[string]string{
-		"journal": "user_id", "states": "user_id", "lookups": "user_id", "checks": "user_id", "drifts": "user_id", "reminders": "user_id",
-		"served_states": "user_id", "current_states": "user_id",
+// lies, and the views over them. Of others every node has a copy, or they are local to the coordinator.
+var distributed = sync.OnceValue(func() map[string]string { //nolint:gochecknoglobals // read once, and never written
+	text, err := os.ReadFile(placements)
+	if err != nil {
+		panic(fmt.Sprintf("read how tables are spread: %v", err))
 	}
-}
+	tables := map[string]string{"served_states": "user_id", "current_states": "user_id"}
+	for line := range strings.Lines(string(text)) {
+		table, by, found := strings.Cut(strings.TrimSpace(line), "\t")
+		if found && !strings.HasPrefix(table, "#") && by != "copy" {
+			tables[table] = by
+		}
+	}
+	return tables
+})

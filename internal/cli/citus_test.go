@@ -1,0 +1,51 @@
+package cli_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
+)
+
+// Where there is no Citus the command says so, and touches nothing.
+func TestMigrateUpWithoutCitus(t *testing.T) {
+	t.Parallel()
+	environment := map[string]string{"READMARK_DATABASE_URL": pgtest.Empty(t)}
+	status, out, errs := run(t, environment, "migrate", "up", "--citus")
+	require.Equal(t, 1, status)
+	require.Empty(t, out)
+	require.Contains(t, errs, "the schema cannot be distributed: ")
+	require.Contains(t, errs, "the extension citus")
+	status, out, errs = run(t, environment, "migrate", "version")
+	require.Equal(t, 0, status, errs)
+	require.Equal(t, "0\n", out)
+	status, _, errs = run(t, environment, "migrate", "up", "--citus-shards", "4")
+	require.Equal(t, 2, status)
+	require.Contains(t, errs, "--citus-shards is for --citus")
+	status, _, errs = run(t, environment, "migrate", "up", "--citus", "--citus-shards", "0")
+	require.Equal(t, 2, status)
+	require.Contains(t, errs, "--citus-shards must be from 1 to")
+}
+
+// A worker of Citus is refused by every command with one sentence.
+func TestWorkerEndsEveryCommand(t *testing.T) {
+	t.Parallel()
+	database := pgtest.New(t)
+	conn := pgtest.Connect(t, database)
+	for _, statement := range []string{
+		"SET allow_system_table_mods = on", "CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer)",
+		"INSERT INTO pg_catalog.pg_dist_local_group VALUES (1)", "GRANT SELECT ON pg_catalog.pg_dist_local_group TO PUBLIC",
+	} {
+		_, err := conn.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	environment := map[string]string{
+		"READMARK_DATABASE_URL": database, "READMARK_DATA_DIR": t.TempDir(), "READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0",
+	}
+	for _, args := range [][]string{{"serve"}, {"migrate", "up"}, {"migrate", "status"}, {"doctor"}, {"key", "list"}, {"replay"}} {
+		status, out, errs := run(t, environment, args...)
+		require.Equal(t, 1, status, args)
+		require.Contains(t, out+errs, "the server is a worker of Citus: Readmark connects to the coordinator only, so let the URL name that", args)
+	}
+}

@@ -1,0 +1,188 @@
+//go:build citus
+
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/stretchr/testify/require"
+
+	"readmark/db"
+	"readmark/internal/condition"
+	"readmark/internal/pgtest"
+	"readmark/internal/readstate"
+	"readmark/internal/store"
+)
+
+// These run by make test-citus only.
+
+// distribute spreads a schema, and gives what was told.
+func distribute(t testing.TB, m *store.Migrator, shards int) (lines []string) {
+	t.Helper()
+	require.NoError(t, m.Distribute(t.Context(), shards, func(line string) { lines = append(lines, line) }))
+	return lines
+}
+
+// A schema is distributed with what it holds, once; what is stored is as before, and goes on.
+func TestDistributeFilledSchema(t *testing.T) {
+	t.Parallel()
+	url, workers := pgtest.Cluster(t)
+	s, m := open(t, url), migrator(t, url)
+	_, err := m.Up(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.MakeDaysAhead(t.Context()))
+	a := asserting{t, s}
+	a.tell(receipt("u", "g", 2, 1), message("v", "g", "1", 5, 2), receipt("w", "h", 1, 3), snapshot("u", "h", 8, 6, 4))
+	require.NoError(t, s.EnqueueLookups(t.Context(), []readstate.Pair{{UserID: "u"}}))
+	conn := pgtest.Connect(t, url)
+	states, positions := allStates(t, conn), dump(t, conn, "SELECT to_jsonb(p)::text FROM positions AS p ORDER BY group_id")
+	journal := dump(t, conn, "SELECT to_jsonb(j)::text FROM journal AS j ORDER BY received_at, id")
+	require.NotEmpty(t, states)
+
+	d, err := m.Distribution(t.Context())
+	require.NoError(t, err)
+	require.False(t, d.Active())
+	lines := distribute(t, m, 3)
+	require.Contains(t, lines, fmt.Sprintf("distributed states by user_id, with %d shards on %d nodes", 3*len(workers), len(workers)))
+	require.Contains(t, lines, "every node has a copy of positions")
+	require.Equal(t, states, allStates(t, conn))
+	require.Equal(t, positions, dump(t, conn, "SELECT to_jsonb(p)::text FROM positions AS p ORDER BY group_id"))
+	require.Equal(t, journal, dump(t, conn, "SELECT to_jsonb(j)::text FROM journal AS j ORDER BY received_at, id"))
+	a.tell(message("v", "g", "2", 6, 5))
+	state, err := s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
+	require.NoError(t, err)
+	require.EqualValues(t, 4, state.UnreadCount)
+
+	lines = distribute(t, m, 5)
+	require.Len(t, lines, 1)
+	require.Contains(t, lines[0], "nothing to distribute: Citus ")
+	d, err = s.Distribution(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 3*len(workers), d.Shards)
+	require.Equal(t, []string{"states", "journal", "lookups", "checks", "drifts", "reminders"}, d.Distributed)
+	require.Equal(t, []string{"positions"}, d.Copied)
+	require.Empty(t, d.Missing)
+
+	for _, worker := range workers {
+		_, _, err := open(t, worker).Check(t.Context())
+		var unfit *store.UnfitError
+		require.ErrorAs(t, err, &unfit)
+		require.Equal(t, condition.Worker, unfit.Reason)
+	}
+}
+
+// Migrations are taken back and applied again on a distributed schema, one by one, and what they make is distributed.
+func TestMigrateDistributedSchema(t *testing.T) {
+	t.Parallel()
+	url, _ := pgtest.Cluster(t)
+	m := migrator(t, url)
+	_, err := m.Up(t.Context())
+	require.NoError(t, err)
+	distribute(t, m, 0)
+	s := open(t, url)
+	require.NoError(t, s.MakeDaysAhead(t.Context()))
+	commit(t, s, documented("u", "g", 1, 1))
+	schema, err := m.Schema(t.Context())
+	require.NoError(t, err)
+	for version := schema.Version; version > 2; version-- { // as long as there is a table by whose shards others go
+		undone, err := m.Down(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, version, undone.Version)
+	}
+	_, err = m.Up(t.Context())
+	require.NoError(t, err)
+	d, err := m.Distribution(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, d.Missing)
+	commit(t, s, documented("u", "g", 2, 2))
+	require.NoError(t, s.EnqueueLookups(t.Context(), []readstate.Pair{{UserID: "u"}}))
+	state, err := s.State(t.Context(), readstate.Pair{UserID: "u", GroupID: "g"})
+	require.NoError(t, err)
+	require.True(t, state.Pending)
+	for range schema.Version {
+		_, err := m.Down(t.Context())
+		require.NoError(t, err)
+	}
+	d, err = m.Distribution(t.Context())
+	require.NoError(t, err)
+	require.False(t, d.Active())
+	_, err = m.Up(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, distribute(t, m, 0))
+}
+
+// What is asked of one user visits one shard.
+func TestOneUserIsOnOneShard(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.New(t))
+	commit(t, s, documented("u", "g", 1, 1), documented("v", "g", 1, 2))
+	one, id := []string{"u"}, pgtype.UUID{Bytes: uuid.New(), Valid: true}
+	for name, ask := range map[string]func(ctx context.Context, queries *db.Queries, conn db.DBTX) error{
+		"a pair": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListStatesByPairs(ctx, conn, db.ListStatesByPairsParams{UserIDs: one, GroupIDs: []string{"g"}})
+			return err
+		},
+		"a pair for the cache": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.ListServedByPairs(ctx, conn, db.ListServedByPairsParams{UserIDs: one, GroupIDs: []string{"g"}})
+		},
+		"a badge": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.SumStatesByUsers(ctx, conn, one)
+			return err
+		},
+		"a user for the cache": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.ListServedByUsers(ctx, conn, db.ListServedByUsersParams{UserIDs: one, MaxRows: 10})
+		},
+		"a lookup for the cache": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListPendingUsers(ctx, conn, one)
+			return err
+		},
+		"a user's list": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListStatesByUser(ctx, conn, db.ListStatesByUserParams{UserID: "u", MaxRows: 10})
+			return err
+		},
+		"a user's list, the fullest first": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListStatesByUserOrderedByUnread(ctx, conn, db.ListStatesByUserOrderedByUnreadParams{UserID: "u", AfterUnreadCount: 1 << 62, MaxRows: 10})
+			return err
+		},
+		"a user's list, the last read first": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListStatesByUserOrderedByLastRead(ctx, conn, db.ListStatesByUserOrderedByLastReadParams{UserID: "u", MaxRows: 10})
+			return err
+		},
+		"a pair's history": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListReceiptsByPair(ctx, conn, db.ListReceiptsByPairParams{UserID: "u", GroupID: "g", MaxRows: 10})
+			return err
+		},
+		"a user's history": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListReceiptsByUser(ctx, conn, db.ListReceiptsByUserParams{UserID: "u", MaxRows: 10})
+			return err
+		},
+		"a user's past": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListPairJournal(ctx, conn, db.ListPairJournalParams{UserID: "u", Moment: time.Now()})
+			return err
+		},
+		"the states of an event": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListReadStates(ctx, conn, db.ListReadStatesParams{UserIDs: one, GroupIDs: []string{"g"}})
+			return err
+		},
+		"the end of a lookup": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.EndLookup(ctx, conn, db.EndLookupParams{UserID: "u", FetchedAt: time.Now()})
+			return err
+		},
+		"the takeback of an estimate": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.ClearEstimate(ctx, conn, db.ClearEstimateParams{UserID: "u", GroupID: "g", EstimateID: id})
+		},
+	} {
+		require.Equal(t, []int{1}, s.Tasks(t, ask), name)
+	}
+	all := s.Tasks(t, func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+		_, err := queries.SumStatesByGroup(ctx, conn, "g")
+		return err
+	})
+	require.Greater(t, slices.Max(all), 1, "a group is on all of them: the count is read rightly")
+}
