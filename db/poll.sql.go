@@ -10,6 +10,34 @@ import (
 	"time"
 )
 
+const listUnfinishedTransactions = `-- name: ListUnfinishedTransactions :many
+SELECT coalesce(l.transactionid::text::bigint, 0)::bigint AS xid
+FROM pg_catalog.pg_locks AS l
+WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+`
+
+// Transactions that have not given their locks back, as the lower half of their numbers. On Citus they may be visible
+// here already, and not yet on the other nodes: they keep their locks until they are. See internal/store/finishing.go.
+func (q *Queries) ListUnfinishedTransactions(ctx context.Context, db DBTX) ([]int64, error) {
+	rows, err := db.Query(ctx, listUnfinishedTransactions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var xid int64
+		if err := rows.Scan(&xid); err != nil {
+			return nil, err
+		}
+		items = append(items, xid)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const pollChanges = `-- name: PollChanges :many
 SELECT
     pg_current_snapshot()::text AS snapshot,

@@ -55,3 +55,10 @@ LEFT JOIN (
 ) AS c ON true
 WHERE r.id = 1
 LIMIT @max_rows;
+
+-- name: ListUnfinishedTransactions :many
+-- Transactions that have not given their locks back, as the lower half of their numbers. On Citus they may be visible
+-- here already, and not yet on the other nodes: they keep their locks until they are. See internal/store/finishing.go.
+SELECT coalesce(l.transactionid::text::bigint, 0)::bigint AS xid
+FROM pg_catalog.pg_locks AS l
+WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted;

@@ -186,3 +186,59 @@ func TestOneUserIsOnOneShard(t *testing.T) {
 	})
 	require.Greater(t, slices.Max(all), 1, "a group is on all of them: the count is read rightly")
 }
+
+// Who follows changes and loads what they name has, in the end, what is stored: a transaction over several nodes is
+// visible on one before it is on the others.
+func TestPollOverNodes(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.New(t))
+	const users, rounds = 8, 400
+	poller := s.Poller()
+	defer poller.Close()
+	var written []readstate.Event
+	for n := range rounds {
+		for user := range users {
+			written = append(written, documented(fmt.Sprintf("u%d", user), "g", int64(n), n*users+user+1))
+		}
+	}
+	commit(t, s, written[:users]...)
+	first, err := poller.Poll(t.Context(), nil, readstate.Load{})
+	require.NoError(t, err)
+	since, dirty, held := first.Revision, map[readstate.Pair]bool{}, map[readstate.Pair]int64{}
+	poll := func() {
+		load := readstate.Load{}
+		for pair := range dirty {
+			load.Pairs = append(load.Pairs, pair)
+		}
+		answer, err := poller.Poll(t.Context(), &since, load)
+		require.NoError(t, err)
+		require.False(t, answer.Reset)
+		clear(dirty)
+		for i := range answer.Pairs {
+			held[answer.Pairs[i].Pair] = answer.Pairs[i].Read
+		}
+		for _, pair := range answer.Change.Pairs {
+			dirty[pair] = true
+		}
+		since = answer.Revision
+	}
+	for n := 1; n < rounds; n++ {
+		done := make(chan error, 1)
+		go func() { done <- s.Commit(t.Context(), readstate.Batch{Events: written[n*users : (n+1)*users], Fresh: true}) }()
+		for running := true; running; poll() {
+			select {
+			case err := <-done:
+				require.NoError(t, err)
+				running = false
+			default:
+			}
+		}
+		for len(dirty) > 0 {
+			poll()
+		}
+		require.Len(t, held, users)
+		for pair, position := range held {
+			require.EqualValues(t, -n, position, "%v in round %d", pair, n)
+		}
+	}
+}

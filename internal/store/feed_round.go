@@ -33,6 +33,7 @@ type feedRound struct {
 	server db.GetFeedServerRow
 	now    readstate.Revision
 	gone   bool // changes since the cursor may be missing
+	full   bool // there are more rows than were read
 	page   readstate.FeedPage
 
 	// What is named by the rows, as far as it is wanted.
@@ -136,6 +137,12 @@ func (r *feedRound) readRows(ctx context.Context, tx pgx.Tx) (rows []db.ListChan
 			return err
 		})
 	}
+	var unfinished []int64
+	if onCitus, err := r.reads.onCitus(ctx); err != nil {
+		return nil, err
+	} else if onCitus {
+		queue.ask(r.askUnfinished(ctx, &unfinished))
+	}
 	if err := queue.send(ctx, tx); err != nil {
 		return nil, err
 	}
@@ -146,7 +153,15 @@ func (r *feedRound) readRows(ctx context.Context, tx pgx.Tx) (rows []db.ListChan
 		TableID:    r.server.TableID,
 		DroppedXID: uint64(value(r.server.DroppedXid)), //nolint:gosec // transactions count from 0
 	}
-	return rows, parseSnapshot(r.server.Snapshot, &r.now.Snapshot)
+	if err := parseSnapshot(r.server.Snapshot, &r.now.Snapshot); err != nil {
+		return nil, err
+	}
+	r.full = len(rows) > feedRows
+	if len(unfinished) > 0 {
+		r.now.Snapshot = withoutUnfinished(r.now.Snapshot, unfinished)
+		rows = slices.DeleteFunc(rows, func(row db.ListChangesRow) bool { return !r.now.Shows(uint64(value(row.Xid))) }) //nolint:gosec // transactions count from 0
+	}
+	return rows, nil
 }
 
 func xidText(xid uint64) string { return strconv.FormatUint(xid, 10) }
@@ -166,7 +181,6 @@ func (r *feedRound) collect(ctx context.Context, tx pgx.Tx, rows []db.ListChange
 	if r.since.Until != nil {
 		until = *r.since.Until
 	}
-	full := len(rows) > feedRows
 	for i := range rows {
 		r.began = earliest(r.began, rows[i].RecordedAt)
 	}
@@ -180,7 +194,7 @@ func (r *feedRound) collect(ctx context.Context, tx pgx.Tx, rows []db.ListChange
 		// A page with reminders has nothing else, unless their transactions have: where anything may have
 		// changed it would tell that alone, and reminders are in no list.
 		otherKind := i > 0 && !r.onlyNames && reminds(rows[i:next]) != reminds(rows[:i])
-		if i > 0 && (next == len(rows) && full || named > feedKeys || wholes > feedWholes || otherKind) {
+		if i > 0 && (next == len(rows) && r.full || named > feedKeys || wholes > feedWholes || otherKind) {
 			return cut(&r.since.Seen, &until, uint64(value(rows[i-1].Xid))), nil //nolint:gosec // transactions count from 0
 		}
 		for ; i < next; i++ {
@@ -189,7 +203,7 @@ func (r *feedRound) collect(ctx context.Context, tx pgx.Tx, rows []db.ListChange
 			}
 		}
 	}
-	if full { // one transaction has written more rows than a page takes
+	if r.full { // one transaction has written more rows than a page takes
 		r.everything = true
 	}
 	return until, nil

@@ -92,11 +92,26 @@ func (p *Poller) drop(ctx context.Context) {
 }
 
 func (p *Poller) poll(ctx context.Context, reads *pool, since *readstate.Revision, load *readstate.Load) (answer readstate.Poll, err error) {
-	changes := p.askChanges(ctx, since, &answer)
+	var polled polledRows
+	changes, unfinished := p.askChanges(ctx, since, &polled), p.askUnfinished(ctx, &polled.unfinished)
+	onCitus, err := reads.onCitus(ctx)
+	if err != nil {
+		return answer, err
+	}
+	alone := func(conn db.DBTX) error { // one statement is a snapshot by itself
+		err := changes(conn)
+		if err == nil && onCitus {
+			err = unfinished(conn)
+		}
+		if err == nil {
+			err = polled.answer(since, &answer)
+		}
+		return err
+	}
 	if !reads.spare() {
 		p.Close()
 		if load.Empty() {
-			return answer, changes(reads)
+			return answer, alone(reads)
 		}
 		defer p.Close()
 	}
@@ -105,17 +120,23 @@ func (p *Poller) poll(ctx context.Context, reads *pool, since *readstate.Revisio
 			return answer, err
 		}
 	}
-	if load.Empty() { // one statement is a snapshot by itself
-		return answer, changes(p.conn)
+	if load.Empty() {
+		return answer, alone(p.conn)
 	}
 	var queue pipeline
 	beginOn(ctx, p.conn, &queue, snapshot)
 	queue.ask(changes)
+	if onCitus {
+		queue.ask(unfinished)
+	}
 	if err := p.load(ctx, &queue, load, &answer); err != nil {
 		return answer, err
 	}
 	_, _ = queue.Exec(ctx, "commit")
 	if err := queue.send(ctx, p.conn); err != nil {
+		return answer, err
+	}
+	if err := polled.answer(since, &answer); err != nil {
 		return answer, err
 	}
 	keepWhole(&answer, load.Users)
@@ -146,7 +167,7 @@ func keepWhole(answer *readstate.Poll, users []string) {
 const wideRange = 10_000
 
 // askChanges gives what asks for the present revision and the changes since an earlier one.
-func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, answer *readstate.Poll) func(conn db.DBTX) error {
+func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, polled *polledRows) func(conn db.DBTX) error {
 	none := strconv.FormatUint(math.MaxUint64, 10)
 	params := db.PollChangesParams{FromXid: none, Xmax: none, RunningXids: []string{}, MaxRows: polledChanges + 1}
 	apart := false
@@ -160,29 +181,41 @@ func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, answ
 		}
 		apart = !since.Server.InRecovery && since.XMax-since.XMin > wideRange
 	}
-	return func(conn db.DBTX) error {
-		rows, err := r.pollChanges(ctx, conn, params, apart)
-		if err != nil {
-			return err
+	return func(conn db.DBTX) (err error) {
+		polled.rows, err = r.pollChanges(ctx, conn, params, apart)
+		if err == nil && len(polled.rows) == 0 {
+			err = errNoRevision
 		}
-		if len(rows) == 0 {
-			return errNoRevision
-		}
-		first := &rows[0]
-		answer.Revision = readstate.Revision{
-			Server:        readstate.Server{StartedAt: first.ServerStartedAt, InRecovery: first.InRecovery},
-			SchemaVersion: first.SchemaVersion, TableID: first.TableID,
-			DroppedXID: uint64(value(first.DroppedXid)), //nolint:gosec // transactions count from 0
-		}
-		if err := parseSnapshot(first.Snapshot, &answer.Revision.Snapshot); err != nil {
-			return err
-		}
-		answer.Reset = since == nil || len(rows) > polledChanges || missesChanges(since, &answer.Revision)
-		for i := range rows {
-			addChange(&answer.Change, &rows[i])
-		}
-		return nil
+		return err
 	}
+}
+
+// polledRows is what a poll has read of changes.
+type polledRows struct {
+	rows       []db.PollChangesRow // at least one, which may name no transaction
+	unfinished []int64             // see ListUnfinishedTransactions
+}
+
+// answer says what it means since an earlier revision.
+func (p *polledRows) answer(since *readstate.Revision, answer *readstate.Poll) error {
+	first := &p.rows[0]
+	now := readstate.Revision{
+		Server:        readstate.Server{StartedAt: first.ServerStartedAt, InRecovery: first.InRecovery},
+		SchemaVersion: first.SchemaVersion, TableID: first.TableID,
+		DroppedXID: uint64(value(first.DroppedXid)), //nolint:gosec // transactions count from 0
+	}
+	if err := parseSnapshot(first.Snapshot, &now.Snapshot); err != nil {
+		return err
+	}
+	now.Snapshot = withoutUnfinished(now.Snapshot, p.unfinished)
+	answer.Revision = now
+	answer.Reset = since == nil || len(p.rows) > polledChanges || missesChanges(since, &now)
+	for i := range p.rows {
+		if xid := p.rows[i].Xid; len(p.unfinished) == 0 || xid != nil && now.Shows(uint64(*xid)) { //nolint:gosec // transactions count from 0
+			addChange(&answer.Change, &p.rows[i])
+		}
+	}
+	return nil
 }
 
 func (r *Reader) pollChanges(ctx context.Context, conn db.DBTX, params db.PollChangesParams, apart bool) ([]db.PollChangesRow, error) {
