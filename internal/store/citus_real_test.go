@@ -224,7 +224,9 @@ func TestPollOverNodes(t *testing.T) {
 	}
 	for n := 1; n < rounds; n++ {
 		done := make(chan error, 1)
-		go func() { done <- s.Commit(t.Context(), readstate.Batch{Events: written[n*users : (n+1)*users], Fresh: true}) }()
+		go func() {
+			done <- s.Commit(t.Context(), readstate.Batch{Events: written[n*users : (n+1)*users], Fresh: true})
+		}()
 		for running := true; running; poll() {
 			select {
 			case err := <-done:
