@@ -18,7 +18,7 @@ FUZZTIME ?= 30s
 FUZZMIN := -fuzzminimizetime 1s
 
 .DEFAULT_GOAL := help
-.PHONY: run demo build completion install image release test test-race test-pgbouncer test-docker test-browser screenshots bench fuzz lint lint-api govulncheck generate verify help
+.PHONY: run demo build completion install image release test test-race test-pgbouncer test-citus test-docker test-browser screenshots bench fuzz lint lint-api govulncheck generate verify help
 
 run: build ## build and serve on the embedded PostgreSQL, data in ./data
 	exec ./bin/readmark serve
@@ -102,6 +102,18 @@ test-pgbouncer: ## the tests of store, end to end and of faults through PgBounce
 		{ echo "there is no pgbouncer: install Debian's package pgbouncer, or what your system calls it"; exit 1; }
 	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m -skip '$(CRASHES)' ./internal/store/...
 	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m -run '$(BOUNCED)' ./internal/cli/...
+
+# What is about one PostgreSQL: its plans, locks and catalog as they are there, a server of the test's own, or one that is made to
+# look like Citus.
+NOT_CITUS := ^Test(ReadsUseIndexes|UserIDsDoNotScan|GroupSumsDoNotScan|SchemaRules|SchemaObjects|ForeignSchema|PollOfCopiedDatabase|ReplaySurvivesDeadlock|RetireNeverStallsIngest|WorkerIsRefused|OtherWaysOnCitus|RetireOnCitus)
+# The end-to-end tests, and those of what answers are made from.
+ON_CITUS := ^Test(Citus|CallbackToCount|CapturedRequests|ServerDialect|Lists|History|Past|Changes|Erase|Replay|Member|Mute|Late|RowFrom)
+test-citus: ## the tests of store, read cache and feed, and end to end, on Citus (CITUS_URL: a database on its coordinator)
+	@if [ -z "$$CITUS_URL" ]; then echo "NOTHING WAS RUN: CITUS_URL is not set. Let it lead, as a superuser, to a database on the coordinator of a Citus 13"; \
+	echo "whose nodes it knows (citus_set_coordinator_host, citus_add_node), at addresses that can be reached from here. The tests"; \
+	echo "make databases of their own on all of them."; exit 1; fi
+	READMARK_TEST_POSTGRES=citus $(PGTEST) $(GO) test -tags citus -count=1 -parallel 4 -timeout 60m -skip '$(NOT_CITUS)' ./internal/store/... ./internal/readcache/... ./internal/feed/...
+	READMARK_TEST_POSTGRES=citus $(PGTEST) $(GO) test -tags citus -count=1 -parallel 4 -timeout 60m -run '$(ON_CITUS)' ./internal/cli/...
 
 test-docker: ## database tests on Docker's PostgreSQL, and a smoke test of Dockerfile and compose file
 	READMARK_TEST_POSTGRES=docker $(PGTEST) $(GO) test -timeout 30m ./internal/store/... ./internal/cli/...

@@ -1,12 +1,24 @@
 package cli_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"readmark/internal/pgtest"
+	"readmark/internal/store"
 )
+
+// What is different on Citus stands in the documentation as it is told.
+func TestCitusDifferencesAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/scaling.md")
+	require.NoError(t, err)
+	for _, difference := range store.CitusDifferences() {
+		require.Contains(t, string(text), "- "+difference+"\n")
+	}
+}
 
 // Where there is no Citus the command says so, and touches nothing.
 func TestMigrateUpWithoutCitus(t *testing.T) {

@@ -83,6 +83,7 @@ func (d *doctor) run(ctx context.Context, callback bool) {
 		d.days(ctx, s)
 		asked = true
 		d.server(ctx, s)
+		d.citus(ctx, s)
 		d.clock(ctx, s)
 		d.restAPI(ctx, s)
 		d.callbacks(ctx, s)

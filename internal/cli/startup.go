@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"readmark/internal/condition"
@@ -32,6 +33,7 @@ type startup struct {
 	board      *condition.Board
 	logger     *slog.Logger
 	reached    bool // and that was told
+	citusTold  bool
 }
 
 // run blocks until the database is prepared, and gives the newest arrival in
@@ -78,6 +80,9 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	if err := p.prepareSchema(ctx); err != nil {
 		return newest, err
 	}
+	if err := p.tellCitus(ctx); err != nil {
+		return newest, err
+	}
 	err = p.store.MakeDaysAhead(ctx)
 	if errors.Is(err, store.ErrMayNotMakeDays) { // somebody else has to, and may have made today's
 		p.board.Report(condition.Retention, condition.Permission, oneLine(err.Error()))
@@ -92,6 +97,19 @@ func (p *startup) attempt(ctx context.Context) (newest time.Time, err error) {
 	}
 	reportSettings(p.board, &health)
 	return p.store.NewestArrival(ctx)
+}
+
+// tellCitus tells once, where the schema is distributed, how it is, and what is different by that.
+func (p *startup) tellCitus(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	d, err := p.store.Distribution(ctx)
+	if err != nil || !d.Active() || p.citusTold {
+		return err
+	}
+	p.citusTold = true
+	p.logger.InfoContext(ctx, "the schema is distributed by Citus", "distribution", d.String(), "differences", strings.Join(store.CitusDifferences(), " "))
+	return nil
 }
 
 // prepareSchema migrates what is missing, or waits for whoever does.

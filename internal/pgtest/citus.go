@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"readmark/internal/store"
 )
@@ -188,7 +189,7 @@ func distribute(ctx context.Context, url string) error {
 // citusTimeout bounds what is done on all nodes for one test.
 const citusTimeout = 2 * time.Minute
 
-// onEachNode runs a statement on the server that tests use, or on every node of their Citus.
+// onEachNode makes or drops a database on the server that tests use, or on every node of their Citus.
 func onEachNode(server *Server, statement string) error {
 	if !onCitus() {
 		return execute(server.URL, statement)
@@ -199,7 +200,18 @@ func onEachNode(server *Server, statement string) error {
 	if err != nil {
 		return err
 	}
-	return c.everywhere(ctx, c.database(), statement)
+	for {
+		err := c.everywhere(ctx, c.database(), statement)
+		var answered *pgconn.PgError
+		if !errors.As(err, &answered) || answered.Code != "55006" { // a process of Citus's own has connected meanwhile
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // Cluster gives the URL of a fresh database without any schema that all nodes of a Citus have, at its coordinator and

@@ -130,7 +130,7 @@ func create(t testing.TB, from string) string {
 			t.Logf("pgtest: database %s is kept on %s", name, server.Name)
 			return
 		}
-		if err := onEachNode(server, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		if err := onEachNode(server, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
 			t.Errorf("pgtest: drop database: %v", err)
 		}
 		kept.Delete(name)

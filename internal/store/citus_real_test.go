@@ -224,9 +224,8 @@ func TestPollOverNodes(t *testing.T) {
 	}
 	for n := 1; n < rounds; n++ {
 		done := make(chan error, 1)
-		go func() {
-			done <- s.Commit(t.Context(), readstate.Batch{Events: written[n*users : (n+1)*users], Fresh: true})
-		}()
+		batch := readstate.Batch{Events: written[n*users : (n+1)*users]}
+		go func() { done <- s.Commit(t.Context(), batch) }()
 		for running := true; running; poll() {
 			select {
 			case err := <-done:
