@@ -107,7 +107,7 @@ test-pgbouncer: ## the tests of store, end to end and of faults through PgBounce
 # look like Citus.
 NOT_CITUS := ^Test(ReadsUseIndexes|UserIDsDoNotScan|GroupSumsDoNotScan|SchemaRules|SchemaObjects|ForeignSchema|PollOfCopiedDatabase|ReplaySurvivesDeadlock|RetireNeverStallsIngest|WorkerIsRefused|OtherWaysOnCitus|RetireOnCitus)
 # The end-to-end tests, and those of what answers are made from.
-ON_CITUS := ^Test(Citus|CallbackToCount|CapturedRequests|ServerDialect|Lists|History|Past|Changes|Erase|Replay|Member|Mute|Late|RowFrom)
+ON_CITUS := ^Test(Citus|CallbackToCount|CapturedRequests|ServerDialect|ListsPage|Receipts|StateAndBadgeAt|AtIsWhat|Erase|ReplayKnows|ReplayRestores|MemberWithout|Mutes|FaultLate|RowFrom|Query|Reminders|GroupsAreListed|StatsAndUsers|OddIDs|Client|CountsEqual|DocumentedWith|Sweep|ListedAgain|FaultPoison|FaultTwo|FaultChanges|ServeRetires|WebhookCommands|ReconcileCommand|ContractIsHeld|Unattributed|Console|UnknownToOpenIM|LostDismissal|Reader|OpenIMAway)
 test-citus: ## the tests of store, read cache and feed, and end to end, on Citus (CITUS_URL: a database on its coordinator)
 	@if [ -z "$$CITUS_URL" ]; then echo "NOTHING WAS RUN: CITUS_URL is not set. Let it lead, as a superuser, to a database on the coordinator of a Citus 13"; \
 	echo "whose nodes it knows (citus_set_coordinator_host, citus_add_node), at addresses that can be reached from here. The tests"; \

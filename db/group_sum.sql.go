@@ -193,6 +193,7 @@ type ListGroupIDsParams struct {
 
 // The next groups that have, or had, a state, in key order. It goes from group to group, as ListUserIDs does. On Citus
 // there is ListDistinctGroupIDs.
+// citus: recursive: it is asked of plain PostgreSQL only
 func (q *Queries) ListGroupIDs(ctx context.Context, db DBTX, arg ListGroupIDsParams) ([]string, error) {
 	rows, err := db.Query(ctx, listGroupIDs, arg.AfterGroupID, arg.MaxRows)
 	if err != nil {

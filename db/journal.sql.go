@@ -695,6 +695,7 @@ type ListPositionsAtParams struct {
 // The position of groups at a moment each: what the first event that may have moved it since
 // says of before. No row of a group that nothing has moved since. On Citus, which takes no such list over several
 // nodes, there is FirstMoveAfter for each of them.
+// citus: lateral-limit: it is asked of plain PostgreSQL only
 func (q *Queries) ListPositionsAt(ctx context.Context, db DBTX, arg ListPositionsAtParams) ([]Journal, error) {
 	rows, err := db.Query(ctx, listPositionsAt, arg.GroupIDs, arg.Moments)
 	if err != nil {

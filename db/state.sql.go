@@ -743,6 +743,7 @@ type ListUserIDsParams struct {
 // The next users that have, or had, a state, in key order, from from_user_id on and before to_user_id. It goes
 // from user to user, and reads none of their other states. On Citus, which does not take it over several nodes,
 // there is ListDistinctUserIDs.
+// citus: recursive: it is asked of plain PostgreSQL only
 func (q *Queries) ListUserIDs(ctx context.Context, db DBTX, arg ListUserIDsParams) ([]string, error) {
 	rows, err := db.Query(ctx, listUserIDs,
 		arg.AfterUserID,

@@ -60,6 +60,7 @@ UPDATE group_sum_work SET right_until = sqlc.narg('right_until')::timestamptz;
 -- name: ListGroupIDs :many
 -- The next groups that have, or had, a state, in key order. It goes from group to group, as ListUserIDs does. On Citus
 -- there is ListDistinctGroupIDs.
+-- citus: recursive: it is asked of plain PostgreSQL only
 WITH RECURSIVE walk AS (
     (SELECT s.group_id, 1 AS n FROM states AS s WHERE s.group_id > @after_group_id::text ORDER BY s.group_id LIMIT 1)
     UNION ALL

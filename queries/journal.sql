@@ -200,6 +200,7 @@ ORDER BY j.received_at, j.id;
 -- The position of groups at a moment each: what the first event that may have moved it since
 -- says of before. No row of a group that nothing has moved since. On Citus, which takes no such list over several
 -- nodes, there is FirstMoveAfter for each of them.
+-- citus: lateral-limit: it is asked of plain PostgreSQL only
 SELECT j.user_id, j.received_at, j.id, j.recorded_at, j.kind, j.group_id, j.unread_count, j.read_seq, j.max_seq, j.confirmed,
     j.restarted, j.own_max_seq, j.allow_read_decrease, j.content_type, j.message_id, j.sent_at, j.read_position, j.before_base_seq, j.own,
     j.never_stored, j.group_max_seq, j.group_max_seq_time, j.group_unsequenced, j.group_unsequenced_since, j.group_unsequenced_at,

@@ -333,6 +333,7 @@ DELETE FROM states WHERE user_id = @user_id AND group_id = @group_id;
 -- The next users that have, or had, a state, in key order, from from_user_id on and before to_user_id. It goes
 -- from user to user, and reads none of their other states. On Citus, which does not take it over several nodes,
 -- there is ListDistinctUserIDs.
+-- citus: recursive: it is asked of plain PostgreSQL only
 WITH RECURSIVE walk AS (
     (
         SELECT s.user_id, 1 AS n

@@ -21,7 +21,8 @@ type finding struct {
 // queryRules look at one query, at any depth.
 func queryRules() map[string]func(*query) (string, bool) {
 	return map[string]func(*query) (string, bool){
-		"lock-many": lockMany, "lateral-sum": lateralSum, "bare-correlated": bareCorrelated, "anti-join": antiJoin, "unnest-any": unnestAny,
+		"lock-many": lockMany, "lateral-sum": lateralSum, "lateral-limit": lateralLimit, "bare-correlated": bareCorrelated, "anti-join": antiJoin,
+		"unnest-any": unnestAny,
 	}
 }
 
@@ -30,6 +31,7 @@ func statementRules() map[string]func(*pg.Node) (string, bool) {
 	return map[string]func(*pg.Node) (string, bool){
 		"one-subcommand": oneSubcommand, "detach-concurrently": detachConcurrently, "session-state": sessionState,
 		"generic-plan": genericPlan, "sql-function": sqlFunction, "key": key, "foreign-key": foreignKey,
+		"recursive": recursive, "conflict-parameter": conflictParameter, "changes-select": changesSelect,
 	}
 }
 

@@ -31,6 +31,38 @@ func TestRules(t *testing.T) {
 				"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT id FROM journal WHERE user_id = u.name LIMIT 1) AS j",
 			},
 		},
+		"lateral-limit": {
+			wrong: []string{"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT o.id FROM journal AS o WHERE o.group_id = u.name ORDER BY o.id LIMIT 1) AS j"},
+			right: []string{
+				"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT o.id FROM journal AS o WHERE o.user_id = u.name LIMIT 1) AS j",
+				"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT o.id FROM changes AS o LIMIT 1) AS j",
+			},
+		},
+		"recursive": {
+			wrong: []string{"WITH RECURSIVE w AS (SELECT user_id FROM states WHERE user_id > @after::text UNION ALL SELECT (SELECT s.user_id FROM states AS s WHERE s.user_id > w.user_id LIMIT 1) FROM w) SELECT user_id FROM w"},
+			right: []string{
+				"WITH RECURSIVE w AS (SELECT name FROM api_keys UNION ALL SELECT (SELECT k.name FROM api_keys AS k WHERE k.name > w.name LIMIT 1) FROM w) SELECT name FROM w",
+				"WITH w AS (SELECT user_id FROM states) SELECT user_id FROM w",
+			},
+		},
+		"conflict-parameter": {
+			wrong: []string{
+				"INSERT INTO states (user_id, updated_at) SELECT unnest(@user_ids::text[]), @now ON CONFLICT (user_id) DO UPDATE SET updated_at = @now::timestamptz",
+				"INSERT INTO states (user_id) SELECT unnest(@user_ids::text[]) ON CONFLICT (user_id) DO UPDATE SET updated_at = sqlc.arg('now')",
+			},
+			right: []string{
+				"INSERT INTO states (user_id, updated_at) SELECT unnest(@user_ids::text[]), @now ON CONFLICT (user_id) DO UPDATE SET updated_at = excluded.updated_at",
+				"INSERT INTO states (user_id, updated_at) VALUES (@user_id, @now) ON CONFLICT (user_id) DO UPDATE SET updated_at = @now::timestamptz",
+				"INSERT INTO api_keys (name) SELECT unnest(@names::text[]) ON CONFLICT (name) DO UPDATE SET name = @other::text",
+			},
+		},
+		"changes-select": {
+			wrong: []string{"WITH gone AS (DELETE FROM lookups WHERE user_id = @user_id RETURNING user_id) INSERT INTO changes (user_ids) SELECT array_agg(g.user_id) FROM gone AS g"},
+			right: []string{
+				"INSERT INTO changes (user_ids) VALUES (@user_ids::text[])",
+				"INSERT INTO changes (user_ids) SELECT array_agg(k.name) FROM api_keys AS k",
+			},
+		},
 		"bare-correlated": {
 			wrong: []string{"SELECT s.user_id FROM states AS s CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM lookups AS l WHERE l.user_id = s.user_id) AS pending) AS p"},
 			right: []string{"SELECT s.user_id FROM states AS s LEFT JOIN lookups AS l ON l.user_id = s.user_id"},
