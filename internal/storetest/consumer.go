@@ -29,6 +29,7 @@ type member struct {
 	capped              bool
 	positionCap         int64
 	stateAt, positionAt readstate.Moment // when they were written
+	read                bool             // when it was started again, which the changes of then have yet to come up to
 }
 
 // NewConsumer returns a Consumer that knows nothing, and starts again from a store where it has to.
@@ -56,7 +57,7 @@ func (c *Consumer) Apply(ctx context.Context, change *readstate.FeedChange) erro
 	case readstate.FeedAdvanced:
 		c.positions[change.GroupID] = change.Position.Number()
 	case readstate.FeedChanged:
-		c.take(change.Pair(), &change.Served, &change.Position)
+		c.take(change.Pair(), &change.Served, &change.Position, false)
 	case readstate.FeedResync:
 		return c.resync(ctx, change.UserID, change.GroupID)
 	case readstate.FeedReminder: // counts nothing
@@ -64,15 +65,18 @@ func (c *Consumer) Apply(ctx context.Context, change *readstate.FeedChange) erro
 	return nil
 }
 
-func (c *Consumer) take(pair readstate.Pair, v *readstate.Served, p *readstate.ServedPosition) {
+func (c *Consumer) take(pair readstate.Pair, v *readstate.Served, p *readstate.ServedPosition, read bool) {
 	before := c.members[pair]
 	erased := p.UpdatedAt == 0 // the position goes first when a group is erased
 	if v.UpdatedAt < before.stateAt || p.UpdatedAt < before.positionAt && !erased {
+		if before.read { // as docs/changes.md says: what was read since is left as it is
+			return
+		}
 		c.Backwards = fmt.Sprintf("%v: %+v, position %+v, after %+v", pair, v, p, before)
 	}
 	c.positions[pair.GroupID] = p.Number()
 	c.members[pair] = member{
-		readPosition: v.ReadPosition(p), capped: v.Capped, positionCap: v.MaxSeqCap, stateAt: v.UpdatedAt, positionAt: p.UpdatedAt,
+		readPosition: v.ReadPosition(p), capped: v.Capped, positionCap: v.MaxSeqCap, stateAt: v.UpdatedAt, positionAt: p.UpdatedAt, read: read,
 	}
 }
 
@@ -89,7 +93,7 @@ func (c *Consumer) resync(ctx context.Context, userID, groupID string) error {
 		s := &poll.Users[i]
 		wanted := (userID == "" || userID == s.UserID) && (groupID == "" || groupID == s.GroupID) && c.wants(s.Pair)
 		if _, shown := s.State(s.Pair, &s.Position); shown && wanted {
-			c.take(s.Pair, &s.Served, &s.Position)
+			c.take(s.Pair, &s.Served, &s.Position, true)
 		}
 	}
 	return nil
