@@ -73,7 +73,7 @@ func TestSizing(t *testing.T) {
 		{"-receipts", "-1"},
 		{"-users", "many"},
 		{"more"},
-		{"-json", "-table"},
+		{"-print", "nothing"},
 	} {
 		_, err := parseSizing(args, &bytes.Buffer{})
 		require.Error(t, err, args)

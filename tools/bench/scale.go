@@ -17,6 +17,14 @@ import (
 // asScale is the argument that has the program size an installation, and not measure rates.
 const asScale = "scale"
 
+// What scale prints.
+const (
+	printPlan  = "plan"
+	printJSON  = "json"
+	printTable = "table"
+	printCosts = "costs"
+)
+
 // measuredCosts are those that docs/scaling.md shows.
 //
 //go:embed costs.json
@@ -27,9 +35,7 @@ type sizing struct {
 	demand
 	server    server
 	costsFile string
-	asJSON    bool
-	asTable   bool
-	asCosts   bool
+	output    string
 }
 
 func parseSizing(args []string, output io.Writer) (sizing, error) {
@@ -53,20 +59,26 @@ func parseSizing(args []string, output io.Writer) (sizing, error) {
 	number(&s.server.WALMBps, "wal", "WAL that a server can write and ship, in MB/s")
 	number(&s.server.Fill, "fill", "how much of a server may be used: the rest is for vacuum, checkpoints, people's queries, and a server that is lost")
 	flags.StringVar(&s.costsFile, "costs", "", "file of costs, as bench -only costs -json writes it; default: those of docs/scaling.md")
-	flags.BoolVar(&s.asJSON, "json", false, "print one JSON object")
-	flags.BoolVar(&s.asTable, "table", false, "print a Markdown table, from a tenth of the load to a hundred times")
-	flags.BoolVar(&s.asCosts, "list-costs", false, "print the costs as a Markdown table, and no plan")
+	flags.StringVar(&s.output, "print", printPlan, "what to print: plan; json, the plan as one JSON object; table, plans from a tenth of the load to a "+
+		"hundred times, in Markdown; costs, the costs alone, in Markdown")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
-	if flags.NArg() > 0 || s.asJSON && s.asTable {
-		return s, errors.New("need no arguments, and -json or -table")
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("%q is no flag: scale takes flags only", flags.Arg(0))
+	}
+	if outputs := []string{printPlan, printJSON, printTable, printCosts}; !slices.Contains(outputs, s.output) {
+		return s, fmt.Errorf("-print is %q, none of %s", s.output, strings.Join(outputs, ", "))
 	}
 	var wrong error
 	flags.VisitAll(func(f *flag.Flag) {
 		at, isNumber := f.Value.(flag.Getter).Get().(float64)
-		if isNumber && (at < 0 || at == 0 && !slices.Contains([]string{"receipts", "messages", "pairs", "badges"}, f.Name)) {
-			wrong = fmt.Errorf("-%s is %v: it must be more than 0", f.Name, at)
+		mayBeZero := slices.Contains([]string{"receipts", "messages", "pairs", "badges"}, f.Name)
+		switch {
+		case isNumber && at < 0:
+			wrong = fmt.Errorf("-%s is %v: it must not be negative", f.Name, at)
+		case isNumber && at == 0 && !mayBeZero:
+			wrong = fmt.Errorf("-%s is 0: it must be more", f.Name)
 		}
 	})
 	if wrong == nil && s.server.Fill > 1 {
@@ -97,20 +109,17 @@ func scale(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p := c.plan(&s.demand, &s.server)
-	text := []byte(p.String())
-	switch {
-	case s.asCosts:
-		text = []byte(c.String())
-	case s.asTable:
-		text = []byte(c.table(&s.demand, &s.server))
-	case s.asJSON:
-		if text, err = json.MarshalIndent(p, "", "  "); err != nil {
-			return fmt.Errorf("write plan: %w", err)
-		}
-		text = append(text, '\n')
+	switch s.output {
+	case printCosts:
+		_, err = io.WriteString(stdout, c.String())
+	case printTable:
+		_, err = io.WriteString(stdout, c.table(&s.demand, &s.server))
+	case printJSON:
+		err = encode(stdout, c.plan(&s.demand, &s.server))
+	default:
+		_, err = io.WriteString(stdout, c.plan(&s.demand, &s.server).String())
 	}
-	if _, err := stdout.Write(text); err != nil {
+	if err != nil {
 		return fmt.Errorf("write plan: %w", err)
 	}
 	return nil
@@ -295,10 +304,15 @@ func (c *costs) write(file string, stdout io.Writer) error {
 	if file != "" {
 		return writeJSON(file, c)
 	}
-	encoder := json.NewEncoder(stdout)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(c); err != nil {
+	if err := encode(stdout, c); err != nil {
 		return fmt.Errorf("write costs: %w", err)
 	}
 	return nil
+}
+
+// encode writes a value as indented JSON.
+func encode(to io.Writer, value any) error {
+	encoder := json.NewEncoder(to)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value) //nolint:wrapcheck // the callers say what they write
 }
