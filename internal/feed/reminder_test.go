@@ -42,15 +42,7 @@ func TestSubscribersAreToldReminders(t *testing.T) {
 		}
 	}
 	patiently(t, func() error { return p.Commit(t.Context(), readstate.Batch{Events: events}) })
-	patiently(t, func() error {
-		leads, err := work.Lease(t.Context())
-		require.True(t, leads || err != nil)
-		return err
-	})
-	patiently(t, func() error {
-		_, err := work.Follow(t.Context())
-		return err
-	})
+	lead(t, work)
 
 	subscribers := map[string]readstate.FeedFilter{
 		"user u1,user u2,group u1 g1,group u2 g1,group u1 h1,group u2 h1": {}, "user u1,group u1 g1,group u1 h1": {UserID: "u1"},
@@ -107,6 +99,20 @@ func TestSubscribersAreToldReminders(t *testing.T) {
 	}
 }
 
+// lead has the work of reminders be done by this process, up to what was written before.
+func lead(t testing.TB, work *store.ReminderWork) {
+	t.Helper()
+	patiently(t, func() error {
+		leads, err := work.Lease(t.Context())
+		require.True(t, leads || err != nil)
+		return err
+	})
+	patiently(t, func() error {
+		_, err := work.Follow(t.Context())
+		return err
+	})
+}
+
 // heldSource holds questions that are asked for all subscribers.
 type heldSource struct {
 	*store.Store
@@ -144,15 +150,7 @@ func TestReminderOfABatchThatBeganBefore(t *testing.T) {
 	}
 	unread("g1")
 	unread("g2")
-	patiently(t, func() error {
-		leads, err := work.Lease(t.Context())
-		require.True(t, leads || err != nil)
-		return err
-	})
-	patiently(t, func() error {
-		_, err := work.Follow(t.Context())
-		return err
-	})
+	lead(t, work)
 	wide, user := shared.Subscribe(nil, readstate.FeedFilter{GroupPrefix: "g"}), shared.Subscribe(nil, readstate.FeedFilter{UserID: "u"})
 	reminders := map[*feed.Subscription]int{}
 	note := func(s *feed.Subscription, page *feed.Page, group string) (found bool) {

@@ -260,8 +260,9 @@ func (s *Subscription) behind(b *batch) readstate.FeedCursor {
 	return next
 }
 
-// toldAlready reports whether a change is a reminder that the subscriber has had. What it has read by itself may be in
-// a batch that began before: of states that tells nothing wrong, but a reminder is a message to somebody.
+// toldAlready reports whether a change is a reminder that the subscriber was told before. A batch that began earlier has
+// what the subscriber has read by itself since. A state that is told again does no harm, but a reminder is a message to
+// somebody.
 func (s *Subscription) toldAlready(c *readstate.FeedChange) bool {
 	return c.Kind == readstate.FeedReminder && s.cursor.Seen.Shows(c.XID)
 }

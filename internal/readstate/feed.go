@@ -52,7 +52,7 @@ type FeedChange struct {
 	Position ServedPosition
 	RuleName string
 	Badge    *Badge
-	// XID is the transaction that has recorded a reminder; else 0. What else changes may be told twice.
+	// XID is the transaction that recorded a reminder; 0 for other changes, which do no harm when they are told twice.
 	XID uint64
 	// Erased says of a whole group that is removed that it was erased. Subscribers of single users are
 	// told that, too, whether they were members or not: what says so has gone with the group.

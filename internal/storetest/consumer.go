@@ -29,7 +29,8 @@ type member struct {
 	capped              bool
 	positionCap         int64
 	stateAt, positionAt readstate.Moment // when they were written
-	read                bool             // when it was started again, which the changes of then have yet to come up to
+	// read says that it was read when the consumer started again: changes from before then may still come.
+	read bool
 }
 
 // NewConsumer returns a Consumer that knows nothing, and starts again from a store where it has to.
@@ -69,7 +70,7 @@ func (c *Consumer) take(pair readstate.Pair, v *readstate.Served, p *readstate.S
 	before := c.members[pair]
 	erased := p.UpdatedAt == 0 // the position goes first when a group is erased
 	if v.UpdatedAt < before.stateAt || p.UpdatedAt < before.positionAt && !erased {
-		if before.read { // as docs/changes.md says: what was read since is left as it is
+		if before.read { // docs/changes.md: skip a change that is older than what you have read since
 			return
 		}
 		c.Backwards = fmt.Sprintf("%v: %+v, position %+v, after %+v", pair, v, p, before)
