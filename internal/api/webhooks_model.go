@@ -115,7 +115,7 @@ type Webhook struct {
 	NextAttemptAt       *time.Time `json:"nextAttemptAt" nullable:"true" doc:"when it is tried again, UTC; null when it need not be"`
 	LastAttemptAt       *time.Time `json:"lastAttemptAt" nullable:"true" doc:"when it was tried last, UTC; null when it was not"`
 	LastSuccessAt       *time.Time `json:"lastSuccessAt" nullable:"true" doc:"when a delivery was taken last, UTC; null when none was"`
-	BehindSince         *time.Time `json:"behindSince" nullable:"true" doc:"when the oldest change was that waits for its delivery, UTC; null when none waits. A change that the webhook does not want counts for a minute at most"`
+	BehindSince         *time.Time `json:"behindSince" nullable:"true" doc:"since when the oldest undelivered change has waited, UTC; null when none waits. A change that the webhook does not want may count for up to a minute"`
 	PreviousSecretUntil *time.Time `json:"previousSecretUntil" nullable:"true" doc:"until when the secret before the last rotation signs, too, UTC; null when it was not rotated"`
 	CreatedAt           time.Time  `json:"createdAt" doc:"when it was made, UTC"`
 }

@@ -161,7 +161,7 @@ func TestDemoCounts(t *testing.T) {
 	d.ended()
 }
 
-// There is something to see at once; two demos run beside each other; an outage of OpenIM shows.
+// There is something to see; two demos run beside each other; an outage of OpenIM shows.
 func TestTwoDemos(t *testing.T) {
 	t.Parallel()
 	a, b := launchDemo(t, "--outage-every", "3s"), launchDemo(t, "--outage-every", "0")

@@ -75,8 +75,8 @@ type Webhook struct {
 	Failures                                                  int64
 	FailingSince, LastAttemptAt, LastSuccessAt, NextAttemptAt time.Time
 	LastError                                                 string // why the last attempt failed; empty: it did not
-	// BehindSince is when the oldest change was recorded that is kept, and neither delivered nor found to be unwanted
-	// yet; zero: there is none.
+	// BehindSince is when the oldest kept change was recorded that was neither delivered nor passed over as unwanted;
+	// zero: there is none.
 	BehindSince time.Time
 	PausedAt    time.Time
 	PauseReason PauseReason // empty: it is not paused

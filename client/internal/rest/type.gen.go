@@ -1269,7 +1269,7 @@ type Webhook struct {
 	// Batch whether a delivery has up to 100 changes, or one
 	Batch bool `json:"batch"`
 
-	// BehindSince when the oldest change was that waits for its delivery, UTC; null when none waits. A change that the webhook does not want counts for a minute at most
+	// BehindSince since when the oldest undelivered change has waited, UTC; null when none waits. A change that the webhook does not want may count for up to a minute
 	BehindSince *time.Time `json:"behindSince"`
 
 	// CreatedAt when it was made, UTC
@@ -1338,7 +1338,7 @@ type WebhookWithSecret struct {
 	// Batch whether a delivery has up to 100 changes, or one
 	Batch bool `json:"batch"`
 
-	// BehindSince when the oldest change was that waits for its delivery, UTC; null when none waits. A change that the webhook does not want counts for a minute at most
+	// BehindSince since when the oldest undelivered change has waited, UTC; null when none waits. A change that the webhook does not want may count for up to a minute
 	BehindSince *time.Time `json:"behindSince"`
 
 	// CreatedAt when it was made, UTC

@@ -48,7 +48,7 @@ func newMetrics() *metrics {
 		}),
 		behind: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "readmark_webhook_behind_seconds",
-			Help: "For how many seconds the oldest change has waited of those that a webhook, which is not paused, was not sent yet. 0: none waits.",
+			Help: "For how many seconds the oldest undelivered change has waited, of all webhooks that are not paused. 0: none waits.",
 		}),
 	}
 	for _, r := range results() {

@@ -71,7 +71,7 @@ func TestOutage(t *testing.T) {
 	require.Zero(t, p.get(hook.ID).BehindSince)
 }
 
-// How long the oldest change has waited is a metric, but of webhooks that are paused.
+// The longest wait of an undelivered change is a metric. Webhooks that are paused do not count.
 func TestBehind(t *testing.T) {
 	t.Parallel()
 	var ahead atomic.Int64
