@@ -47,10 +47,13 @@ func (q *Queries) CountPendingUsers(ctx context.Context, db DBTX) (CountPendingU
 }
 
 const endLookup = `-- name: EndLookup :one
-DELETE FROM lookups AS q
-WHERE q.user_id = $1 AND q.group_id = $2
-  AND q.version = $3 AND (q.settles_at IS NULL OR q.settles_at <= $4::timestamptz)
-RETURNING q.since
+WITH ended AS (
+    DELETE FROM lookups AS q
+    WHERE q.user_id = $1 AND q.group_id = $2
+      AND q.version = $3 AND (q.settles_at IS NULL OR q.settles_at <= $4::timestamptz)
+    RETURNING q.user_id
+)
+SELECT (count(*) > 0)::boolean AS ended FROM ended
 `
 
 type EndLookupParams struct {
@@ -61,17 +64,17 @@ type EndLookupParams struct {
 }
 
 // Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
-// asked late enough, and says since when that was asked for.
-func (q *Queries) EndLookup(ctx context.Context, db DBTX, arg EndLookupParams) (time.Time, error) {
+// asked late enough, and says whether it did.
+func (q *Queries) EndLookup(ctx context.Context, db DBTX, arg EndLookupParams) (bool, error) {
 	row := db.QueryRow(ctx, endLookup,
 		arg.UserID,
 		arg.GroupID,
 		arg.Version,
 		arg.FetchedAt,
 	)
-	var since time.Time
-	err := row.Scan(&since)
-	return since, err
+	var ended bool
+	err := row.Scan(&ended)
+	return ended, err
 }
 
 const endLookupsOfUser = `-- name: EndLookupsOfUser :many

@@ -50,11 +50,14 @@ RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at,
 
 -- name: EndLookup :one
 -- Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
--- asked late enough, and says since when that was asked for.
-DELETE FROM lookups AS q
-WHERE q.user_id = @user_id AND q.group_id = @group_id
-  AND q.version = @version AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at::timestamptz)
-RETURNING q.since;
+-- asked late enough, and says whether it did.
+WITH ended AS (
+    DELETE FROM lookups AS q
+    WHERE q.user_id = @user_id AND q.group_id = @group_id
+      AND q.version = @version AND (q.settles_at IS NULL OR q.settles_at <= @fetched_at::timestamptz)
+    RETURNING q.user_id
+)
+SELECT (count(*) > 0)::boolean AS ended FROM ended;
 
 -- name: EndLookupsOfUser :many
 -- Ends lookups of a user in single groups that the answer about all of them has answered, too.

@@ -112,35 +112,37 @@ func (s *Store) FinishLookup(ctx context.Context, l readstate.LeasedLookup, fetc
 }
 
 // endLookups ends what an answer answers, adds to a change who was told to be pending because of it, and reports
-// whether the lookup itself has ended.
+// whether the lookup itself has ended. It takes one round trip.
 func (s *Store) endLookups(
 	ctx context.Context, tx pgx.Tx, l *readstate.LeasedLookup, fetchedAt time.Time, told *readstate.Change,
 ) (ended bool, err error) {
-	since, err := s.queries.EndLookup(ctx, tx, db.EndLookupParams{
-		UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt,
+	var queue pipeline
+	var written, answered []string
+	queue.ask(func(conn db.DBTX) (err error) {
+		ended, err = s.queries.EndLookup(ctx, conn, db.EndLookupParams{UserID: l.UserID, GroupID: l.GroupID, Version: l.Version, FetchedAt: fetchedAt})
+		return err
 	})
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	if l.GroupID == "" {
+		queue.ask(func(conn db.DBTX) (err error) {
+			written, err = s.queries.ListGroupsWrittenSince(ctx, conn, db.ListGroupsWrittenSinceParams{UserID: l.UserID, Since: l.Since.Add(-clockMargin)})
+			return err
+		})
+		queue.ask(func(conn db.DBTX) (err error) {
+			answered, err = s.queries.EndLookupsOfUser(ctx, conn, db.EndLookupsOfUserParams{UserID: l.UserID, FetchedAt: fetchedAt})
+			return err
+		})
+	}
+	if err := queue.send(ctx, tx); err != nil {
 		return false, err
 	}
-	if ended = err == nil; ended {
+	if ended { // and with it what was written, and told to be pending, while it waited
 		told.Pairs = append(told.Pairs, l.Pair)
+		answered = append(answered, written...)
 	}
-	if l.GroupID != "" {
-		return ended, nil
+	for _, groupID := range answered {
+		told.Pairs = append(told.Pairs, readstate.Pair{UserID: l.UserID, GroupID: groupID})
 	}
-	add := func(groups []string, err error) error {
-		for _, groupID := range groups {
-			told.Pairs = append(told.Pairs, readstate.Pair{UserID: l.UserID, GroupID: groupID})
-		}
-		return err
-	}
-	if ended { // states that were written while it waited
-		written := db.ListGroupsWrittenSinceParams{UserID: l.UserID, Since: since.Add(-clockMargin)}
-		if err := add(s.queries.ListGroupsWrittenSince(ctx, tx, written)); err != nil {
-			return false, err
-		}
-	}
-	return ended, add(s.queries.EndLookupsOfUser(ctx, tx, db.EndLookupsOfUserParams{UserID: l.UserID, FetchedAt: fetchedAt}))
+	return ended, nil
 }
 
 // PostponeLookup gives a lookup back: it is due again after a while.
