@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,21 +90,15 @@ func TestOtherWaysOnCitus(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// Days are dropped where they cannot be detached concurrently, and ingest waits no longer than callbacks are given.
-func TestRetireOnCitus(t *testing.T) {
+// Nothing is read from a replica of Citus, and that is said.
+func TestReplicaOfCitus(t *testing.T) {
 	t.Parallel()
 	url := likeCitus(t, 0)
-	s := open(t, url)
-	commit(t, s, onDay(0, 1), onDay(5, 1))
-	tx, err := pgtest.Connect(t, url).Begin(t.Context())
-	require.NoError(t, err)
-	exec(t, tx, "SELECT count(*) FROM journal")
-	started := time.Now()
-	_, err = s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
-	require.ErrorIs(t, err, readstate.ErrUnavailable, "somebody reads it")
-	require.Less(t, time.Since(started), time.Minute)
-	require.NoError(t, tx.Rollback(t.Context()))
-	result, err := s.Retire(t.Context(), store.Retention{Journal: 3 * aDay})
-	require.NoError(t, err)
-	require.Equal(t, []string{partitionOf(5)}, result.Days)
+	f := follow(t, open(t, url), url)
+	eventually(t, "it is told", func() bool {
+		var misfit *store.MisfitError
+		return errors.As(f.problem(f.All()[0].Name()), &misfit) && misfit.Reason == condition.Foreign && strings.Contains(misfit.Text, "replicas of Citus")
+	})
+	_, err := f.state()
+	require.ErrorContains(t, err, "does not read from replicas of Citus")
 }

@@ -51,6 +51,9 @@ func (x *Replica) Name() string { return x.name }
 // admit looks at the server at the other end of a new connection: the address may lead to another
 // one than before.
 func (x *Replica) admit(ctx context.Context, conn *pgx.Conn) error {
+	if conn.PgConn().CustomData()[citusKey] != nil { // workers answer with what is newer, and nothing tells which commits have not ended
+		return &MisfitError{Reason: condition.Foreign, Text: "nothing is read from the replica: Readmark does not read from replicas of Citus"}
+	}
 	state, err := askReplica(ctx, db.New(), conn, x.all.process)
 	if err != nil {
 		return fmt.Errorf("ask replica: %w", err)

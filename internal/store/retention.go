@@ -192,8 +192,8 @@ func (t dayTable) detach(ctx context.Context, conn *pool, name string) error {
 	return err
 }
 
-// detachTimeout is how long a detach on Citus waits for its lock, and who writes behind it: less than callbacks
-// are given before they go to the spool.
+// detachTimeout is how long a detach on Citus waits for its lock. Writers queue behind it, so it is less than the time
+// after which callbacks go to the spool.
 const detachTimeout = 500 * time.Millisecond
 
 // detachOnCitus runs a detach under a lock: Citus does not do it concurrently.
