@@ -118,7 +118,7 @@ func (r *Reader) movesOfGroup(ctx context.Context, tx pgx.Tx, groupID string, mo
 	slices.SortFunc(found, func(a, b readstate.Entry) int { return a.Compare(&b.Event) })
 	moves := make([]*readstate.Entry, len(moments))
 	for i, at := range moments {
-		if m := slices.IndexFunc(found, func(e readstate.Entry) bool { return e.At.After(at) }); m >= 0 { // of its own moment, or a later one's, too
+		if m := slices.IndexFunc(found, func(e readstate.Entry) bool { return e.At.After(at) }); m >= 0 { // found behind a later moment, it is the first behind this one, too, where none lies between
 			moves[i] = &found[m]
 		}
 	}

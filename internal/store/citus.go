@@ -9,8 +9,8 @@ import (
 	"readmark/internal/condition"
 )
 
-// refuseWorker refuses a node of Citus that is not the coordinator: it does not have the tables that are on that
-// alone, and locks hold on one node only.
+// refuseWorker refuses a node of Citus that is not the coordinator: it does not have the tables that only the coordinator has,
+// and locks hold on one node only.
 func refuseWorker(ctx context.Context, conn *pgx.Conn) error {
 	results, err := conn.PgConn().Exec(ctx, "SELECT groupid <> 0 FROM pg_catalog.pg_dist_local_group").ReadAll()
 	if err != nil {

@@ -18,7 +18,7 @@ func CitusDifferences() []string {
 		"What is read of several users, or of a group, is no single snapshot: each worker answers as of a moment of its own.",
 		"A message writes a copy of its group's position on every server, and messages of all groups wait for each other.",
 		"While a worker is away nothing is written, and callbacks go to the spool. Reads of its users get 503.",
-		"Where a worker fails at the very moment of a commit, processes may go on answering what was before: start them anew then.",
+		"If a worker fails during a commit, running processes may keep old counts in memory: restart them after such a failure.",
 		"A day of the journal is dropped under a lock. Callbacks wait for it half a second at most.",
 	}
 }
@@ -39,7 +39,7 @@ func (s *Store) InspectCitus(ctx context.Context) (CitusInspection, error) {
 		return found, err
 	}
 	if !found.Active() {
-		found.Advice = append(found.Advice, "the schema is not distributed: all of it is on the coordinator. Run readmark migrate up --citus, or leave Citus away")
+		found.Advice = append(found.Advice, "the schema is not distributed: all of it is on the coordinator. Run readmark migrate up --citus, or remove the extension")
 		return found, nil
 	}
 	if len(found.Missing) > 0 {

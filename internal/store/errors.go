@@ -84,7 +84,8 @@ func aboutData(err *pgconn.PgError) bool {
 	}
 }
 
-// partitioned tables and their shards, as messages quote them: neither a partition, which has a day, nor a constraint.
+// partitionedTable matches a partitioned table, or a shard of it (journal_102012), as messages quote it. A shard of a day has
+// two numbers (journal_20261127_102034), and does not match.
 var partitionedTable = regexp.MustCompile(`\b(journal|changes)(_[0-9]+)?\b`)
 
 // noPartition reports whether the day of a row has no partition. PostgreSQL
