@@ -141,3 +141,11 @@ func (s *Store) Settings(ctx context.Context, reads bool, names ...string) (valu
 
 // SetSummedStates sets how many states one step sums.
 func (w *GroupSumWork) SetSummedStates(n int32) { w.states = n }
+
+// AskSlowly asks a question that takes longer than it may.
+func (r *Replicas) AskSlowly(ctx context.Context) error {
+	return r.ask(ctx, nil, func(ctx context.Context, reads *pool) error {
+		_, err := reads.Exec(ctx, "SELECT pg_sleep(60)")
+		return err
+	})
+}

@@ -128,7 +128,7 @@ func (r *Replicas) failed(x *Replica, err error, over bool) {
 	case hasState(err, statePermission):
 		x.permitted.Store(false)
 		x.denied = true
-	case over && !conflict(err):
+	case over && !conflict(err) && !hasState(err, stateQueryCanceled): // who cancels a statement does answer
 		x.answers = false
 	}
 	r.settle()

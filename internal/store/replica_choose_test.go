@@ -33,6 +33,10 @@ func TestSpread(t *testing.T) {
 				s.denied = rapid.IntRange(0, 9).Draw(t, "denied") == 0
 			}
 			before := floor
+			behind := make([]bool, len(list))
+			for i, s := range list {
+				behind[i] = s.behind
+			}
 			floor = spread(list, floor)
 			require.False(t, floor.before(before), "the floor goes back")
 			var freshest time.Time
@@ -46,17 +50,22 @@ func TestSpread(t *testing.T) {
 					freshest = s.has.at
 				}
 			}
-			used := false
-			for _, s := range list {
+			used, least := false, before
+			for i, s := range list {
+				if s.inUse && (!used || s.has.before(least)) {
+					least = s.has
+				}
 				used = used || s.inUse
 				gap := freshest.Sub(s.has.at)
 				if s.inUse {
+					require.True(t, gap <= behindLimit/2 || !behind[i], "%+v comes back too early", s)
 					require.True(t, able(s) && s.readable(floor) && gap <= behindLimit, "%+v is in use at %+v", s, floor)
 				} else {
 					require.True(t, !able(s) || gap > behindLimit/2, "%+v is left out at %+v", s, floor)
 				}
 			}
 			require.Equal(t, !freshest.IsZero(), used, "the freshest is in use")
+			require.Equal(t, least, floor, "the newest that all in use have")
 		}
 	})
 }
@@ -111,6 +120,8 @@ func TestChoose(t *testing.T) {
 	require.Equal(t, 0, choose(kept), "it failed")
 	kept[1] = candidate{readable: true, kept: true}
 	require.Equal(t, 0, choose(kept), "it is left out")
+	failed := []candidate{{readable: true, inUse: true, tries: 1}, {readable: true}}
+	require.Equal(t, 0, choose(failed), "rather once more than one that is left out")
 }
 
 // Names tell replicas apart and hold nothing but where they are.

@@ -304,13 +304,7 @@ func TestReplicaThatLags(t *testing.T) {
 	f := follow(t, s, replica.URL)
 	commit(t, s, documented("u", "g", 3, 1))
 	f.fits(3)
-	conn := pgtest.Connect(t, replica.URL)
-	_, err := conn.Exec(t.Context(), "SELECT pg_wal_replay_pause()")
-	require.NoError(t, err)
-	eventually(t, "it pauses", func() bool {
-		var state string
-		return conn.QueryRow(t.Context(), "SELECT pg_get_wal_replay_pause_state()").Scan(&state) == nil && state == "paused"
-	})
+	resume := pauseReplay(t, replica.URL)
 	paused := time.Now()
 	commit(t, s, documented("u", "g", 4, 2))
 	never := follow(t, s, replica.URL)
@@ -320,8 +314,7 @@ func TestReplicaThatLags(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 3, count)
 	require.True(t, f.AsOf().Before(paused))
-	_, err = conn.Exec(t.Context(), "SELECT pg_wal_replay_resume()")
-	require.NoError(t, err)
+	resume()
 	f.fits(4)
 	never.fits(4)
 }

@@ -258,6 +258,32 @@ func TestReplicaHangs(t *testing.T) {
 	l.stop()
 }
 
+// A question that takes too long says nothing against the replicas that it was asked of: they stay in use, and nothing
+// in memory is lost.
+func TestSlowQuestion(t *testing.T) {
+	t.Parallel()
+	s, _, first, second := twoReplicas(t)
+	names := []string{hostOf(t, first.URL), hostOf(t, second.URL)}
+	f := follow(t, s, first.URL, second.URL)
+	f.uses(names...)
+	revision, err := f.poller.Poll(t.Context(), nil, readstate.Load{})
+	require.NoError(t, err)
+	asked := make(chan error, 1)
+	go func() { asked <- f.AskSlowly(t.Context()) }()
+	for len(asked) == 0 {
+		used, _ := f.InUse()
+		require.ElementsMatch(t, names, used)
+		revision, err = f.poller.Poll(t.Context(), &revision.Revision, readstate.Load{})
+		require.NoError(t, err)
+		require.False(t, revision.Reset, "nothing in memory is lost")
+	}
+	require.Error(t, <-asked)
+	used, _ := f.InUse()
+	require.ElementsMatch(t, names, used)
+	require.Positive(t, f.metric("read_failures_total", names[0]))
+	require.Positive(t, f.metric("read_failures_total", names[1]))
+}
+
 // A replica that falls behind the other one is left out, and does not hold asOf back.
 func TestReplicaFallsBehind(t *testing.T) {
 	t.Parallel()
