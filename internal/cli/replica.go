@@ -16,7 +16,7 @@ func (v *service) replicaOptions() store.ReplicaOptions {
 		CurrentURLs: v.config.CurrentReplicaURLs,
 		Report: func(name string, err error) {
 			reason, text := replicaProblem(err)
-			board.ReportOne(condition.Replica, name, reason, name+": "+text)
+			board.ReportOne(condition.Replica, name, reason, text)
 		},
 		Clear: func(name string) { board.ClearOne(condition.Replica, name) },
 	}

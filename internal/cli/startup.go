@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -185,7 +186,7 @@ func schemaCurrent(ctx context.Context, s *store.Store) error {
 func (v *service) readsWork(ctx context.Context) error {
 	if v.asOf().IsZero() {
 		if v.replicas != nil {
-			return errors.New("the replica has not answered yet")
+			return errors.New(cmp.Or(v.replicas.Unreadable(), "the replicas are still being compared with the primary"))
 		}
 		if v.readOnly.Load() {
 			return errors.New("the database is a standby, or read only")

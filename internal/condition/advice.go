@@ -44,7 +44,7 @@ var partAdvices = map[Part]map[Reason]string{
 		Permission: "Grant the role of READMARK_REPLICA_URL what is missing: readmark doctor prints the statement.",
 		Foreign:    "Let READMARK_REPLICA_URL name a streaming replica of the database in READMARK_DATABASE_URL.",
 		Promoted:   "Let READMARK_REPLICA_URL name a standby: this one has become a primary.",
-		Lagging:    "Look at the replication from the primary. Reads are as old as their asOf says.",
+		Lagging:    "Look at the replication from the primary. Reads are as old as their asOf says, or use other replicas until this one has caught up.",
 		WrongSchema: "The replica does not have the schema of this version yet, or is of another database. Wait until it has followed, " +
 			"or check READMARK_REPLICA_URL.",
 	},

@@ -63,10 +63,11 @@ func (b *Board) Report(part Part, reason Reason, text string) {
 	b.report(key{part: part}, reason, text, time.Time{})
 }
 
-// ReportOne is Report for one of several that are the part. Each has a condition of its own, which lasts until
+// ReportOne is Report for one of several that are the part, whose name comes before the text. Each has a condition of its
+// own, which lasts until
 // [Board.ClearOne].
 func (b *Board) ReportOne(part Part, name string, reason Reason, text string) {
-	b.report(key{part, name}, reason, text, time.Time{})
+	b.report(key{part, name}, reason, name+": "+text, time.Time{})
 }
 
 // ReportFor is Report for what is only seen when it happens: it ends when it was not reported
@@ -88,7 +89,7 @@ func (b *Board) report(k key, reason Reason, text string, until time.Time) {
 	p.Text, p.until = text, until
 	p.Times++
 	if begins {
-		b.logger.Warn("not well", "part", string(k.part), "reason", string(reason), "detail", text)
+		b.log(p).Warn("not well", "detail", text)
 	}
 }
 
@@ -108,12 +109,16 @@ func (b *Board) end(p *Problem) {
 		return
 	}
 	delete(b.problems, key{p.Part, p.Name})
-	logger := b.logger
+	b.log(p).Info("well again", "lasted", p.Age(b.now()).String(), "times", p.Times)
+}
+
+// log gives a logger whose lines say what is or was not well.
+func (b *Board) log(p *Problem) *slog.Logger {
+	logger := b.logger.With("part", string(p.Part), "reason", string(p.Reason))
 	if p.Name != "" {
 		logger = logger.With("name", p.Name)
 	}
-	logger.Info("well again", "part", string(p.Part), "reason", string(p.Reason),
-		"lasted", p.Age(b.now()).String(), "times", p.Times)
+	return logger
 }
 
 // Problems lists what is not well, by part and name.
@@ -163,8 +168,7 @@ func (b *Board) remind() {
 			continue
 		}
 		p.told = now
-		b.logger.Warn("still not well", "part", string(p.Part), "reason", string(p.Reason), "detail", p.Text,
-			"age", p.Age(now).String(), "times", p.Times)
+		b.log(p).Warn("still not well", "detail", p.Text, "age", p.Age(now).String(), "times", p.Times)
 	}
 }
 

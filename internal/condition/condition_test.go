@@ -97,9 +97,12 @@ func TestReportOne(t *testing.T) {
 	t.Parallel()
 	var log logtest.Log
 	b := board(&log)
-	b.ReportOne(condition.Replica, "db2:5432", condition.Promoted, "db2:5432: it was promoted")
-	b.ReportOne(condition.Replica, "db1:5432", condition.Refused, "db1:5432: nothing listens")
-	require.Len(t, lines(&log), 2)
+	b.ReportOne(condition.Replica, "db2:5432", condition.Promoted, "it was promoted")
+	b.ReportOne(condition.Replica, "db1:5432", condition.Refused, "nothing listens")
+	require.Equal(t, []string{
+		`level=WARN msg="not well" part=replica reason=promoted name=db2:5432 detail="db2:5432: it was promoted"`,
+		`level=WARN msg="not well" part=replica reason=refused name=db1:5432 detail="db1:5432: nothing listens"`,
+	}, lines(&log))
 	list := b.Problems()
 	require.Len(t, list, 2)
 	require.Equal(t, []string{"db1:5432", "db2:5432"}, []string{list[0].Name, list[1].Name})
@@ -110,7 +113,7 @@ func TestReportOne(t *testing.T) {
 	}
 	b.ClearOne(condition.Replica, "db2:5432")
 	b.Clear(condition.Replica)
-	require.Equal(t, []string{`level=INFO msg="well again" name=db2:5432 part=replica reason=promoted lasted=0s times=1`}, lines(&log))
+	require.Equal(t, []string{`level=INFO msg="well again" part=replica reason=promoted name=db2:5432 lasted=0s times=1`}, lines(&log))
 	require.Len(t, b.Problems(), 1)
 }
 
