@@ -114,12 +114,19 @@ func (c *replicaCollector) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *replicaCollector) Collect(metrics chan<- prometheus.Metric) {
-	r := c.replicas
+	for _, metric := range c.collect() { // not under the lock, which reads take
+		metrics <- metric
+	}
+}
+
+func (c *replicaCollector) collect() (list []prometheus.Metric) {
+	r, described := c.replicas, replicaMetrics()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, x := range r.list {
-		for _, metric := range replicaMetrics() {
-			metrics <- prometheus.MustNewConstMetric(metric.desc, metric.kind, metric.value(x), x.name)
+		for _, metric := range described {
+			list = append(list, prometheus.MustNewConstMetric(metric.desc, metric.kind, metric.value(x), x.name))
 		}
 	}
+	return list
 }

@@ -49,6 +49,7 @@ type Replicas struct {
 	tried       atomic.Int64 // heartbeats; written with beating held
 	beatenAt    time.Time    // by this machine's clock, with beating held
 	beatFailure error        // of the last attempt, with beating held
+	refused     string       // why changed URLs could not be used, as it was told last; Follow's alone
 
 	mu      sync.Mutex
 	urls    []string
@@ -80,7 +81,7 @@ func (r *Replicas) use(urls []string) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock() // pools may connect at once
+	r.mu.Lock() // a new pool may connect at once, and ask url and judge, which need the new list
 	defer r.mu.Unlock()
 	list := make([]*Replica, len(urls))
 	for i, name := range names {
@@ -270,8 +271,15 @@ func (r *Replicas) refresh(ctx context.Context) {
 		return
 	}
 	if err := r.use(urls); err != nil { //nolint:contextcheck // pools outlive it
-		r.logger.DebugContext(ctx, "other replicas cannot be used", "error", err)
+		if text := err.Error(); text != r.refused {
+			r.refused = text
+			r.logger.WarnContext(ctx, "the changed URLs of replicas cannot be used: those of before stay", "error", err)
+		}
+		return
 	}
+	r.refused = ""
+	used, left := r.InUse()
+	r.logger.InfoContext(ctx, "the URLs of replicas have changed", "replicas", slices.Concat(used, left))
 }
 
 // tell reports how a replica is, unless it is not named any more.
