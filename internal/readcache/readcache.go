@@ -172,7 +172,7 @@ func New(options Options) *Cache {
 	return c
 }
 
-// Close ends what is under way, and blocks until it has ended: a poll takes 2 s at most. No read
+// Close ends what is under way, and blocks until it has ended: a poll takes 4 s at most. No read
 // may come meanwhile or later.
 func (c *Cache) Close() {
 	c.rounds.Wait()

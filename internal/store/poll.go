@@ -56,7 +56,7 @@ func (p *Poller) Close() {
 }
 
 // Poll asks for what has changed since a revision, nil for the first poll, and loads states and
-// positions, in one round trip and one snapshot. It blocks for 2 s at most. After an error the
+// positions, in one round trip and one snapshot. It blocks for 2 s at most, and for 4 s where there are several replicas. After an error the
 // connection is given up, and another one is taken: at once where that may help, else by the
 // next poll. All polls are of one server as long as that may be read from.
 func (p *Poller) Poll(ctx context.Context, since *readstate.Revision, load readstate.Load) (answer readstate.Poll, err error) {

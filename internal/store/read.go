@@ -41,8 +41,8 @@ type Reader struct {
 
 // source gives what is read from. Where one of several servers was kept before, that is preferred.
 type source interface {
-	// ask asks a question within the read timeout, and once more, or another server, where that may help. The question
-	// must not have done anything where it fails.
+	// ask asks a question within the read timeout, and once more, or another server within a timeout of its own, where
+	// that may help. The question must not have done anything where it fails.
 	ask(ctx context.Context, kept *pool, question func(ctx context.Context, reads *pool) error) error
 	// once gives what a question is asked that cannot be asked again.
 	once(kept *pool) (*pool, error)
