@@ -71,14 +71,10 @@ func lateralLimit(q *query) (string, bool) {
 		if !s.lateral || s.query == nil || s.query.LimitCount == nil {
 			continue
 		}
-		from, conditions := sources(s.query.FromClause, nil)
-		below := query{from: from, conditions: append(conditions, s.query.WhereClause)}
+		below := queryOf(s.query)
 		for _, table := range below.tables() {
 			if _, outside, _ := below.bound(table); !outside {
-				others, alone := below.correlated(table)
-				if !alone && len(others) == 0 {
-					return "a lateral subquery with a LIMIT over " + table.table + ": ask one by one on Citus", true
-				}
+				return "a lateral subquery with a LIMIT over " + table.table + ": ask one by one on Citus", true
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-// Command sqllint holds the project's SQL to what Citus can run: docs/scaling.md says why. It parses
+// Command sqllint holds the project's SQL to what Citus can run: each rule says why. It parses
 // with PostgreSQL's own parser. Each finding is a line file:line: rule: what is wrong, and the exit
 // code is 1 where there is one.
 //

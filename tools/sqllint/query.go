@@ -104,14 +104,19 @@ func lockMany(q *query) (string, bool) {
 	return "", false
 }
 
+// queryOf is a subquery, whose WITH is not looked at.
+func queryOf(s *pg.SelectStmt) query {
+	from, conditions := sources(s.GetFromClause(), nil)
+	return query{node: s, from: from, conditions: append(conditions, s.GetWhereClause())}
+}
+
 // lateralSum: Citus refuses sums in a lateral subquery over a distributed table.
 func lateralSum(q *query) (string, bool) {
 	for _, s := range q.from {
 		if !s.lateral || s.query == nil {
 			continue
 		}
-		from, conditions := sources(s.query.FromClause, nil)
-		below := query{from: from, conditions: append(conditions, s.query.WhereClause)}
+		below := queryOf(s.query)
 		if len(below.tables()) > 0 && calls(s.query, "count", "sum", "min", "max", "bool_and", "bool_or", "array_agg") {
 			return "a lateral subquery that sums: filter by = ANY (…), and group", true
 		}
@@ -131,8 +136,7 @@ func bareCorrelated(q *query) (string, bool) {
 		if !is {
 			return true
 		}
-		from, conditions := sources(below.Subselect.GetSelectStmt().GetFromClause(), nil)
-		inner := query{from: from, conditions: append(conditions, below.Subselect.GetSelectStmt().GetWhereClause())}
+		inner := queryOf(below.Subselect.GetSelectStmt())
 		for _, s := range inner.tables() {
 			for _, e := range equalities(inner.conditions...) {
 				if c, is := columnOf(e.right); is && s.alias == e.left.alias && inner.source(c.alias) == nil && c.alias != "" {
@@ -216,8 +220,7 @@ func negated(conditions []*pg.Node) (list []query) {
 				if below == nil {
 					continue
 				}
-				from, conditions := sources(below.FromClause, nil)
-				list = append(list, query{node: below, from: from, conditions: append(conditions, below.WhereClause)})
+				list = append(list, queryOf(below))
 			}
 		})
 	}

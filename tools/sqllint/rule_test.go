@@ -32,7 +32,10 @@ func TestRules(t *testing.T) {
 			},
 		},
 		"lateral-limit": {
-			wrong: []string{"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT o.id FROM journal AS o WHERE o.group_id = u.name ORDER BY o.id LIMIT 1) AS j"},
+			wrong: []string{
+				"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT o.id FROM journal AS o WHERE o.group_id = u.name ORDER BY o.id LIMIT 1) AS j",
+				"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT o.id FROM journal AS o JOIN states AS s ON s.user_id = o.user_id WHERE o.group_id = u.name LIMIT 1) AS j",
+			},
 			right: []string{
 				"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT o.id FROM journal AS o WHERE o.user_id = u.name LIMIT 1) AS j",
 				"SELECT j.id FROM api_keys AS u CROSS JOIN LATERAL (SELECT o.id FROM changes AS o LIMIT 1) AS j",
