@@ -120,7 +120,7 @@ func (*cluster) execute(ctx context.Context, url string, statements []string) er
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	for _, statement := range statements {
-		if _, err := conn.Exec(ctx, statement); err != nil {
+		if err := patiently(ctx, conn, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
@@ -186,6 +186,22 @@ func distribute(ctx context.Context, url string) error {
 	return m.Distribute(ctx, 0, func(string) {})
 }
 
+// patiently runs a statement, again while a process of Citus's own uses the database.
+func patiently(ctx context.Context, conn *pgx.Conn, statement string) error {
+	for {
+		_, err := conn.Exec(ctx, statement)
+		var answered *pgconn.PgError
+		if !errors.As(err, &answered) || answered.Code != "55006" {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // citusTimeout bounds what is done on all nodes for one test.
 const citusTimeout = 2 * time.Minute
 
@@ -200,18 +216,7 @@ func onEachNode(server *Server, statement string) error {
 	if err != nil {
 		return err
 	}
-	for {
-		err := c.everywhere(ctx, c.database(), statement)
-		var answered *pgconn.PgError
-		if !errors.As(err, &answered) || answered.Code != "55006" { // a process of Citus's own has connected meanwhile
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	return c.everywhere(ctx, c.database(), statement)
 }
 
 // Cluster gives the URL of a fresh database without any schema that all nodes of a Citus have, at its coordinator and

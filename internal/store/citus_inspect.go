@@ -26,8 +26,8 @@ func CitusDifferences() []string {
 // CitusInspection is how Citus is set up.
 type CitusInspection struct {
 	Distribution
-	// Wrong is what loses or hides what was acknowledged, or keeps statements from running. Advice is what makes them
-	// slow, or may be meant so. Each says what mends it.
+	// Wrong is what hides what was acknowledged, or keeps statements from running. Advice is what makes them slow, or may
+	// lose what was acknowledged when a machine fails: that may be meant so, as fsync = off of one PostgreSQL may.
 	Wrong, Advice []string
 }
 
@@ -62,6 +62,13 @@ func (s *Store) inspectCoordinator(ctx context.Context, found *CitusInspection) 
 	if err != nil {
 		return err
 	}
+	found.judgeCoordinator(cached, secondaries)
+	return nil
+}
+
+// judgeCoordinator says what is wrong with how many connections to each worker the coordinator keeps, and whether it reads
+// from standbys of workers.
+func (found *CitusInspection) judgeCoordinator(cached int, secondaries string) {
 	if cached < wantedCachedConns {
 		found.Advice = append(found.Advice, fmt.Sprintf("citus.max_cached_conns_per_worker is %d: nearly every statement connects to the workers anew. "+
 			"ALTER SYSTEM SET citus.max_cached_conns_per_worker = %d on the coordinator, then SELECT pg_reload_conf()", cached, wantedCachedConns))
@@ -70,7 +77,6 @@ func (s *Store) inspectCoordinator(ctx context.Context, found *CitusInspection) 
 		found.Wrong = append(found.Wrong, fmt.Sprintf("citus.use_secondary_nodes is %s: reads go to standbys, which may lack what was acknowledged, and writes fail. Set it to never",
 			secondaries))
 	}
-	return nil
 }
 
 // workerSettings names what of a server's settings keeps writes from running, or from being durable.
@@ -86,15 +92,20 @@ func (s *Store) inspectWorkers(ctx context.Context, found *CitusInspection) erro
 	var node, result string
 	var answered bool
 	_, err = pgx.ForEachRow(rows, []any{&node, &answered, &result}, func() error {
-		switch {
-		case !answered:
-			found.Wrong = append(found.Wrong, fmt.Sprintf("worker %s cannot be asked: %s", node, strings.Join(strings.Fields(result), " ")))
-		case strings.Contains(result, "max_prepared"):
-			found.Wrong = append(found.Wrong, fmt.Sprintf("worker %s runs with %s: no transaction over several nodes can be committed", node, result))
-		case result != "":
-			found.Advice = append(found.Advice, fmt.Sprintf("worker %s runs with %s: it may lose what Readmark has acknowledged when its machine fails", node, result))
-		}
+		found.judgeWorker(node, answered, result)
 		return nil
 	})
 	return err
+}
+
+// judgeWorker says what is wrong with a worker, by its settings of [workerSettings], or by why it did not answer.
+func (found *CitusInspection) judgeWorker(node string, answered bool, result string) {
+	switch {
+	case !answered:
+		found.Wrong = append(found.Wrong, fmt.Sprintf("worker %s cannot be asked: %s", node, strings.Join(strings.Fields(result), " ")))
+	case strings.Contains(result, "max_prepared"):
+		found.Wrong = append(found.Wrong, fmt.Sprintf("worker %s runs with %s: no transaction over several nodes can be committed", node, result))
+	case result != "":
+		found.Advice = append(found.Advice, fmt.Sprintf("worker %s runs with %s: it may lose what Readmark has acknowledged when its machine fails", node, result))
+	}
 }

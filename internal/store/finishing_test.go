@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"readmark/db"
 	"readmark/internal/readstate"
 )
 
@@ -22,4 +23,22 @@ func TestWithoutUnfinished(t *testing.T) {
 
 	wrapped := withoutUnfinished(readstate.NewSnapshot(epoch+5, nil), []int64{1<<32 - 3})
 	require.Equal(t, readstate.NewSnapshot(epoch+5, []uint64{epoch - 3}), wrapped)
+}
+
+// What a transaction that has not ended on all nodes has changed is told by the poll after its end, and not before.
+func TestUnfinishedIsToldLater(t *testing.T) {
+	t.Parallel()
+	row := func(xid int64, user string) db.PollChangesRow {
+		return db.PollChangesRow{Snapshot: "100:100:", Xid: &xid, UserIDs: []string{user}}
+	}
+	rows := []db.PollChangesRow{row(97, "unfinished"), row(98, "ended")}
+	since := readstate.Revision{Snapshot: readstate.NewSnapshot(96, nil)}
+	var first, second readstate.Poll
+	require.NoError(t, (&polledRows{rows: rows, unfinished: []int64{97}}).answer(&since, &first))
+	require.Equal(t, []string{"ended"}, first.Change.Users)
+	require.False(t, first.Revision.Shows(97), "it is asked for again")
+	require.True(t, first.Revision.Shows(98))
+	require.NoError(t, (&polledRows{rows: rows[:1]}).answer(&first.Revision, &second))
+	require.Equal(t, []string{"unfinished"}, second.Change.Users)
+	require.True(t, second.Revision.Shows(97))
 }

@@ -98,15 +98,19 @@ func (p *Poller) poll(ctx context.Context, reads *pool, since *readstate.Revisio
 	if err != nil {
 		return answer, err
 	}
-	alone := func(conn db.DBTX) error { // one statement is a snapshot by itself
-		err := changes(conn)
-		if err == nil && onCitus {
-			err = unfinished(conn)
+	alone := func(conn sender) (err error) { // one statement is a snapshot by itself; what is unfinished is asked behind it
+		if onCitus {
+			var queue pipeline
+			queue.ask(changes)
+			queue.ask(unfinished)
+			err = queue.send(ctx, conn)
+		} else {
+			err = changes(conn)
 		}
-		if err == nil {
-			err = polled.answer(since, &answer)
+		if err != nil {
+			return err
 		}
-		return err
+		return polled.answer(since, &answer)
 	}
 	if !reads.spare() {
 		p.Close()
