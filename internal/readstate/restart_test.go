@@ -121,3 +121,30 @@ func TestSeqOfMessageAnnouncedBeforeRestart(t *testing.T) {
 		l = l.replayed()
 	}
 }
+
+// Seqs that fell and have come up to the old highest one before anybody asked look as if nothing
+// had begun anew: the messages that brought them there wait, nothing is exact, and the count is
+// right again when they are given up.
+func TestRestartThatIsNoticedTooLate(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &told{}
+	l.commit([]readstate.Event{f.snapshot("a", 0, 10, 0)})
+	l.commit([]readstate.Event{f.message("c", time.Minute, "brings 9 to 10", 0, time.Minute)})
+	for _, asked := range []struct {
+		at    time.Duration
+		count int
+		exact bool
+	}{
+		{2 * time.Minute, 1, false},
+		{time.Minute + readstate.NeverStored - time.Second, 1, false},
+		{time.Minute + readstate.NeverStored, 0, true},
+	} {
+		l.commit([]readstate.Event{f.snapshot("a", asked.at, 10, time.Minute)})
+		for range 2 {
+			count, exact := l.shows("a")
+			require.EqualValues(t, asked.count, count, asked.at)
+			require.Equal(t, asked.exact, exact, asked.at)
+			l = l.replayed()
+		}
+	}
+}
