@@ -73,6 +73,8 @@ type Options struct {
 	// AsOf gives a moment that no read of the database which begins after the call is older
 	// than; the zero time while nothing can be read. Default: Now.
 	AsOf func() time.Time
+	// OneMoment reports whether what is read of several users at once is of one moment. Default: it is.
+	OneMoment func() bool
 	// Unreadable says why nothing can be read, empty where that is not known; it may be nil.
 	Unreadable func() string
 	// Bodies bounds what the bodies of requests may cost; by default one waits for room
@@ -100,6 +102,7 @@ type handler struct {
 	retention  time.Duration
 	now        func() time.Time
 	read       func() time.Time // see Options.AsOf
+	oneMoment  func() bool      // see Options.OneMoment
 	unreadable func() string    // see Options.Unreadable
 	logger     *slog.Logger
 	// unavailable and failed tell of reads that fail, in an outage all of them.
@@ -136,12 +139,15 @@ func register(engine *gin.Engine, options Options) (huma.API, *paths) {
 	h := &handler{
 		reader: options.Reader, database: options.Database, eraser: options.Eraser, feed: options.Feed, heartbeat: cmp.Or(options.Heartbeat, heartbeat),
 		reminders: options.Reminders, stats: options.Stats, guard: options.Guard, retention: options.Retention,
-		now: options.Now, read: options.AsOf, unreadable: options.Unreadable, logger: options.Logger,
+		now: options.Now, read: options.AsOf, oneMoment: options.OneMoment, unreadable: options.Unreadable, logger: options.Logger,
 		unavailable: lograte.New(options.Logger, slog.LevelWarn, "read api cannot reach the database"),
 		failed:      lograte.New(options.Logger, slog.LevelError, "read api failed"),
 	}
 	if h.read == nil {
 		h.read = options.Now
+	}
+	if h.oneMoment == nil {
+		h.oneMoment = func() bool { return true }
 	}
 	engine.Use(h.fastPath)
 	engine.Use(func(c *gin.Context) {

@@ -92,6 +92,7 @@ func (a QueryOutputBody) appendJSON(b []byte) []byte {
 		b = a.Users[i].appendJSON(appendComma(b, i))
 	}
 	b = appendTime(append(b, `],"asOf":`...), a.AsOf)
+	b = strconv.AppendBool(append(b, `,"oneMoment":`...), a.OneMoment)
 	return append(b, "}\n"...)
 }
 

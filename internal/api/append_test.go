@@ -67,7 +67,7 @@ func TestAppendJSON(t *testing.T) {
 				UserID: id("user"), Status: "known", UnreadCount: new(number("unread")), UnreadCountUnmuted: new(number("unmuted")),
 				UnreadGroups: new(number("unread groups")), Groups: new(number("groups")), Exact: new(flag("exact")), Pending: new(flag("pending")), AsOf: &badge.AsOf,
 			}},
-			AsOf: state.AsOf,
+			AsOf: state.AsOf, OneMoment: flag("one moment"),
 		}
 		for _, answer := range []appending{&state, &badge, &list, batch, &changes} {
 			var want bytes.Buffer

@@ -244,7 +244,7 @@ func descriptions() map[string]description {
 		{UserID: state.UserID, Status: statusKnown, UnreadCount: &count, UnreadCountUnmuted: &count, UnreadGroups: new(int64(1)), Groups: new(int64(2)), Exact: new(false), Pending: new(false), AsOf: &asOf},
 		{UserID: "nobody", Status: statusUnknown},
 	}
-	batch.Body.AsOf = asOf
+	batch.Body.AsOf, batch.Body.OneMoment = asOf, true
 	rule := ReminderRule{
 		ID: "019ab3c1-6c3b-7a52-9d0e-6f2a1c7b4d58", Name: "digest", MinUnread: 1, After: "4h", Scope: "group", CreatedAt: at,
 	}
@@ -271,7 +271,7 @@ func descriptions() map[string]description {
 			answer: GroupSum{GroupID: group, Users: 3, UsersWithUnread: 2, UnreadCount: 7, MaxUnread: count, LastReadAt: &at, AsOf: asOf},
 		},
 		"query-unread": {
-			text: "Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and " +
+			text: "Up to 1,000 pairs and 1,000 users, all as of one moment, where oneMoment is true: no write is seen by a part of the answer only. Order and " +
 				"repeats are kept, and each item says whether anything is known of it.",
 			body: "what is wanted; either list may be left out", request: query.Body, answer: batch.Body,
 		},

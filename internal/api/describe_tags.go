@@ -24,7 +24,7 @@ func describedTags() []*huma.Tag {
 	return []*huma.Tag{
 		{Name: tagCounts, Description: "The badge of a user, the count of a user in a group, and the sums of a group."},
 		{Name: tagLists, Description: "The groups of a user, the readers of a group, all users and all groups, in pages."},
-		{Name: tagQuery, Description: "Many counts and badges at once, as of one moment."},
+		{Name: tagQuery, Description: "Many counts and badges at once, as of one moment where the database is one server."},
 		{Name: tagHistory, Description: "The receipts that OpenIM has sent, the newest first. Counts as they were at a moment are under " + tagCounts + ", with `at`."},
 		{Name: tagChanges, Description: "What has changed since a cursor, for whoever keeps a copy or shows counts as they change."},
 		{Name: tagWebhooks, Description: "Addresses to which changes are delivered, signed."},

@@ -62,6 +62,8 @@ type QueryOutputBody struct {
 	Pairs []PairAnswer `json:"pairs" nullable:"false" doc:"in the order asked, repeats included"`
 	Users []UserAnswer `json:"users" nullable:"false" doc:"in the order asked, repeats included"`
 	AsOf  time.Time    `json:"asOf" doc:"the answer is not older than this, UTC"`
+	// OneMoment is false on Citus.
+	OneMoment bool `json:"oneMoment" doc:"whether all of the answer is as of one moment, so that no write is seen by a part of it only. False where the database is spread over several servers (Citus): each user's part is of a moment of its own then, none older than asOf"`
 }
 
 func (h *handler) registerQuery(api huma.API) {
@@ -93,7 +95,7 @@ func (h *handler) queryUnread(ctx context.Context, in *queryInput) (*queryOutput
 	}
 	asOf = whole(asOf)
 	out := &queryOutput{}
-	out.Body.AsOf = asOf
+	out.Body.AsOf, out.Body.OneMoment = asOf, h.oneMoment()
 	out.Body.Pairs = make([]PairAnswer, len(pairs))
 	for i, pair := range pairs {
 		answer := PairAnswer{UserID: pair.UserID, GroupID: pair.GroupID, Status: statusUnknown}

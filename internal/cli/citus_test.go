@@ -1,6 +1,9 @@
 package cli_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"os"
 	"testing"
 
@@ -9,6 +12,45 @@ import (
 	"readmark/internal/pgtest"
 	"readmark/internal/store"
 )
+
+// likeCitus gives a database that looks like a node of Citus to who connects: the coordinator, or a worker.
+func likeCitus(t testing.TB, group int) string {
+	t.Helper()
+	database := pgtest.New(t)
+	conn := pgtest.Connect(t, database)
+	for _, statement := range []string{
+		"SET allow_system_table_mods = on", "CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer)",
+		fmt.Sprintf("INSERT INTO pg_catalog.pg_dist_local_group VALUES (%d)", group), "GRANT SELECT ON pg_catalog.pg_dist_local_group TO PUBLIC",
+	} {
+		_, err := conn.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	return database
+}
+
+// A batch says whether all of it is of one moment: on Citus each worker answers as of a moment of its own.
+func TestBatchTellsWhetherItIsOfOneMoment(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		database  string
+		oneMoment bool
+	}{
+		"one server":  {pgtest.New(t), true},
+		"coordinator": {likeCitus(t, 0), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, map[string]string{"READMARK_DATABASE_URL": test.database})
+			status, body := s.do(http.MethodPost, s.URL+"/v1/unread/query", `{"userIDs":["u","v"]}`)
+			require.Equal(t, http.StatusOK, status)
+			var answer struct {
+				OneMoment *bool
+			}
+			require.NoError(t, json.Unmarshal([]byte(body), &answer))
+			require.Equal(t, &test.oneMoment, answer.OneMoment)
+		})
+	}
+}
 
 // What is different on Citus stands in the documentation as it is told.
 func TestCitusDifferencesAreDocumented(t *testing.T) {
@@ -43,15 +85,7 @@ func TestMigrateUpWithoutCitus(t *testing.T) {
 // A worker of Citus is refused by every command with one sentence.
 func TestWorkerEndsEveryCommand(t *testing.T) {
 	t.Parallel()
-	database := pgtest.New(t)
-	conn := pgtest.Connect(t, database)
-	for _, statement := range []string{
-		"SET allow_system_table_mods = on", "CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer)",
-		"INSERT INTO pg_catalog.pg_dist_local_group VALUES (1)", "GRANT SELECT ON pg_catalog.pg_dist_local_group TO PUBLIC",
-	} {
-		_, err := conn.Exec(t.Context(), statement)
-		require.NoError(t, err)
-	}
+	database := likeCitus(t, 1)
 	environment := map[string]string{
 		"READMARK_DATABASE_URL": database, "READMARK_DATA_DIR": t.TempDir(), "READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0",
 	}

@@ -142,7 +142,7 @@ func TestContractIsHeld(t *testing.T) {
 		"type":      try("GET", "/v1/users/u/unread", "", 200, strings.Replace(badge, `"unreadCount":1`, `"unreadCount":"1"`, 1)),
 		"negative":  try("GET", "/v1/users/u/unread", "", 200, strings.Replace(badge, `"unreadCount":1`, `"unreadCount":-1`, 1)),
 		"parameter": try("GET", "/v1/users/u/groups?limit=0", "", 200, `{"items":[],"nextCursor":"","asOf":"2026-11-24T00:00:00Z"}`),
-		"body":      try("POST", "/v1/unread/query", `{"users":["u"]}`, 200, `{"pairs":[],"users":[],"asOf":"2026-11-24T00:00:00Z"}`),
+		"body":      try("POST", "/v1/unread/query", `{"users":["u"]}`, 200, `{"pairs":[],"users":[],"asOf":"2026-11-24T00:00:00Z","oneMoment":true}`),
 		"route":     try("PUT", "/v1/users/u/unread", "", 200, badge),
 	} {
 		require.Error(t, err, name)

@@ -360,7 +360,7 @@ func (v *service) listen(ctx, serving context.Context, fail context.CancelCauseF
 func (v *service) api() api.Options {
 	options := api.Options{
 		Reader: v.cache, Database: v.store, Eraser: v.store, Feed: v.feed, Webhooks: v.webhooks, Reminders: v.store, Stats: v.stats, Guard: v.guard, Retention: v.config.Retention,
-		Now: v.store.Clock().Now, AsOf: v.asOf, Logger: v.logger,
+		Now: v.store.Clock().Now, AsOf: v.asOf, OneMoment: v.store.OneMoment, Logger: v.logger,
 	}
 	if v.replicas != nil {
 		options.Database, options.Unreadable = v.replicas, v.replicas.Unreadable

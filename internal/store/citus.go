@@ -9,6 +9,10 @@ import (
 	"readmark/internal/condition"
 )
 
+// OneMoment reports whether what is read of several users at once is of one moment: not on Citus, where each worker answers as of
+// a moment of its own. It tells by the connections that there have been, and does not block.
+func (s *Store) OneMoment() bool { return !s.pool.citus.Load() }
+
 // refuseWorker refuses a node of Citus that is not the coordinator: it does not have the tables that only the coordinator has,
 // and locks hold on one node only.
 func refuseWorker(ctx context.Context, conn *pgx.Conn) error {

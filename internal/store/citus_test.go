@@ -54,6 +54,8 @@ func TestOtherWaysOnCitus(t *testing.T) {
 	}
 	plain.tell(batch...)
 	citus.tell(batch...)
+	require.True(t, plain.OneMoment())
+	require.False(t, citus.OneMoment(), "each worker answers as of a moment of its own")
 	moments := []time.Time{from.Add(-time.Second), from.Add(5 * time.Second), from.Add(15 * time.Second), from.Add(35 * time.Second), from.Add(50 * time.Second)}
 	for _, groupID := range []string{"g", "h", "none"} {
 		want, err := plain.PositionsAt(t.Context(), groupID, moments)

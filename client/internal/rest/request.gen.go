@@ -188,7 +188,7 @@ type ClientInterface interface {
 
 	// QueryUnreadWithBody Many pairs and users at one moment
 	//
-	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
+	// Up to 1,000 pairs and 1,000 users, all as of one moment, where oneMoment is true: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -197,7 +197,7 @@ type ClientInterface interface {
 
 	// QueryUnread Many pairs and users at one moment
 	//
-	// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
+	// Up to 1,000 pairs and 1,000 users, all as of one moment, where oneMoment is true: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -588,7 +588,7 @@ func (c *Client) GetStats(ctx context.Context, reqEditors ...RequestEditorFn) (*
 
 // QueryUnreadWithBody Many pairs and users at one moment
 //
-// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
+// Up to 1,000 pairs and 1,000 users, all as of one moment, where oneMoment is true: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
 //
 // Takes any type of body and a specified content type.
 //
@@ -607,7 +607,7 @@ func (c *Client) QueryUnreadWithBody(ctx context.Context, contentType string, bo
 
 // QueryUnread Many pairs and users at one moment
 //
-// Up to 1,000 pairs and 1,000 users, all as of one moment: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
+// Up to 1,000 pairs and 1,000 users, all as of one moment, where oneMoment is true: no write is seen by a part of the answer only. Order and repeats are kept, and each item says whether anything is known of it. Scope of the key: read.
 //
 // Takes a body of the `application/json` content type.
 //
