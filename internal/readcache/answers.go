@@ -109,7 +109,7 @@ func (c *Cache) UserStates(ctx context.Context, userID string, page readstate.Pa
 		if u == nil {
 			return false
 		}
-		s := selection{page: page}
+		s := readstate.NewSelection(&page)
 		u.table.each(func(key, record []byte) bool {
 			slot := c.positions.slotOf(key)
 			if page.Order == readstate.OrderKey && slot.id <= page.After.Key {
@@ -118,11 +118,11 @@ func (c *Cache) UserStates(ctx context.Context, userID string, page readstate.Pa
 			var v readstate.Served
 			if decodeRecord(record, &v) {
 				v.UserPending = u.pending
-				s.offer(slot.id, &v, &slot.position, readstate.Pair{UserID: userID, GroupID: slot.id})
+				s.Offer(slot.id, &v, &slot.position, readstate.Pair{UserID: userID, GroupID: slot.id})
 			}
-			return !s.full()
+			return !s.Full()
 		})
-		list = s.states()
+		list = s.States()
 		return true
 	}
 	return answer(ctx, c, &r, func() ([]readstate.State, error) { return list, nil },
@@ -156,7 +156,7 @@ func (c *Cache) membersRequest(groupID string, m *members) *request {
 func (c *Cache) GroupStates(ctx context.Context, groupID string, page readstate.Page) ([]readstate.State, time.Time, error) {
 	var m members
 	return answer(ctx, c, c.membersRequest(groupID, &m), func() ([]readstate.State, error) {
-		s := selection{page: page}
+		s := readstate.NewSelection(&page)
 		blocks := m.blocks
 		if page.Order == readstate.OrderKey && page.After.Key != "" {
 			t := table{blocks: blocks}
@@ -168,11 +168,11 @@ func (c *Cache) GroupStates(ctx context.Context, groupID string, page readstate.
 			}
 			var v readstate.Served
 			if decodeRecord(record, &v) {
-				s.offer(string(key), &v, &m.position, readstate.Pair{UserID: string(key), GroupID: groupID})
+				s.Offer(string(key), &v, &m.position, readstate.Pair{UserID: string(key), GroupID: groupID})
 			}
-			return !s.full()
+			return !s.Full()
 		})
-		return s.states(), nil
+		return s.States(), nil
 	}, func(ctx context.Context) ([]readstate.State, error) {
 		return c.options.Database.GroupStates(ctx, groupID, page)
 	})
