@@ -105,7 +105,7 @@ test-pgbouncer: ## the tests of store, end to end and of faults through PgBounce
 
 # What is about one PostgreSQL: its plans, locks and catalog as they are there, a server of the test's own, or one that is made to
 # look like Citus.
-NOT_CITUS := ^Test(ReadsUseIndexes|UserIDsDoNotScan|GroupSumsDoNotScan|SchemaRules|SchemaObjects|ForeignSchema|PollOfCopiedDatabase|ReplaySurvivesDeadlock|RetireNeverStallsIngest|WorkerIsRefused|OtherWaysOnCitus|RetireOnCitus|ReplicaOfCitus)
+NOT_CITUS := ^Test(ReadsUseIndexes|UserIDsDoNotScan|GroupSumsDoNotScan|SchemaRules|SchemaObjects|ForeignSchema|PollOfCopiedDatabase|ReplaySurvivesDeadlock|RetireNeverStallsIngest|WorkerIsRefused|OtherWaysOnCitus|RetireOnCitus|ReplicaOfCitus|SnapshotIsOneMoment|ApartIsTheSame)
 # The end-to-end tests, and those of what answers are made from.
 ON_CITUS := ^Test(Citus|CallbackToCount|CapturedRequests|ServerDialect|ListsPage|Receipts|StateAndBadgeAt|AtIsWhat|Erase|ReplayKnows|ReplayRestores|MemberWithout|Mutes|FaultLate|RowFrom|Query|Reminders|GroupsAreListed|StatsAndUsers|OddIDs|Client|CountsEqual|DocumentedWith|Sweep|ListedAgain|FaultPoison|FaultTwo|FaultChanges|ServeRetires|WebhookCommands|ReconcileCommand|ContractIsHeld|Unattributed|Console|UnknownToOpenIM|LostDismissal|Reader|OpenIMAway)
 test-citus: ## the tests of store, read cache and feed, and end to end, on Citus (CITUS_URL: a database on its coordinator)

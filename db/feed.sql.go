@@ -296,8 +296,38 @@ type ListServedByGroupsParams struct {
 
 // The states of some users of groups, those with IDs that begin with a prefix: they lie from from_user_id
 // on and, where to_user_id is given, before it. In the order of groups, then users. Decoded as in queries/served.sql.
+// citus: plain: ListServedByGroupsApart is asked there
 func (q *Queries) ListServedByGroups(ctx context.Context, db DBTX, arg ListServedByGroupsParams) error {
 	_, err := db.Exec(ctx, listServedByGroups,
+		arg.GroupIDs,
+		arg.FromUserID,
+		arg.ToUserID,
+		arg.MaxRows,
+	)
+	return err
+}
+
+const listServedByGroupsApart = `-- name: ListServedByGroupsApart :exec
+SELECT
+    v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at
+FROM served_states AS v
+WHERE v.group_id = ANY ($1::text[])
+  AND v.user_id >= $2::text AND ($3::text = '' OR v.user_id < $3)
+  AND starts_with(v.user_id, $2)
+ORDER BY v.group_id, v.user_id
+LIMIT $4
+`
+
+type ListServedByGroupsApartParams struct {
+	GroupIDs   []string
+	FromUserID string
+	ToUserID   string
+	MaxRows    int32
+}
+
+func (q *Queries) ListServedByGroupsApart(ctx context.Context, db DBTX, arg ListServedByGroupsApartParams) error {
+	_, err := db.Exec(ctx, listServedByGroupsApart,
 		arg.GroupIDs,
 		arg.FromUserID,
 		arg.ToUserID,
@@ -330,8 +360,38 @@ type ListServedByUsersInGroupsParams struct {
 
 // The states of users in some groups, those with IDs that begin with a prefix, as above. In the order of
 // users, then groups. Decoded as in queries/served.sql.
+// citus: plain: ListServedByUsersInGroupsApart is asked there
 func (q *Queries) ListServedByUsersInGroups(ctx context.Context, db DBTX, arg ListServedByUsersInGroupsParams) error {
 	_, err := db.Exec(ctx, listServedByUsersInGroups,
+		arg.UserIDs,
+		arg.FromGroupID,
+		arg.ToGroupID,
+		arg.MaxRows,
+	)
+	return err
+}
+
+const listServedByUsersInGroupsApart = `-- name: ListServedByUsersInGroupsApart :exec
+SELECT
+    v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at
+FROM served_states AS v
+WHERE v.user_id = ANY ($1::text[])
+  AND v.group_id >= $2::text AND ($3::text = '' OR v.group_id < $3)
+  AND starts_with(v.group_id, $2)
+ORDER BY v.user_id, v.group_id
+LIMIT $4
+`
+
+type ListServedByUsersInGroupsApartParams struct {
+	UserIDs     []string
+	FromGroupID string
+	ToGroupID   string
+	MaxRows     int32
+}
+
+func (q *Queries) ListServedByUsersInGroupsApart(ctx context.Context, db DBTX, arg ListServedByUsersInGroupsApartParams) error {
+	_, err := db.Exec(ctx, listServedByUsersInGroupsApart,
 		arg.UserIDs,
 		arg.FromGroupID,
 		arg.ToGroupID,

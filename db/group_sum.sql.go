@@ -602,6 +602,7 @@ type SumGroupPartRow struct {
 }
 
 // Sums the next users of a group behind one, in key order.
+// citus: plain: ListServedByGroup is asked there
 func (q *Queries) SumGroupPart(ctx context.Context, db DBTX, arg SumGroupPartParams) (SumGroupPartRow, error) {
 	row := db.QueryRow(ctx, sumGroupPart, arg.GroupID, arg.AfterUserID, arg.MaxRows)
 	var i SumGroupPartRow

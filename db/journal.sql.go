@@ -335,6 +335,7 @@ type InsertReceiptParams struct {
 }
 
 // The same for one: cheaper than lists for few.
+// citus: plain: InsertReceiptApart is asked there
 func (q *Queries) InsertReceipt(ctx context.Context, db DBTX, arg InsertReceiptParams) error {
 	_, err := db.Exec(ctx, insertReceipt,
 		arg.UserID,
@@ -344,6 +345,43 @@ func (q *Queries) InsertReceipt(ctx context.Context, db DBTX, arg InsertReceiptP
 		arg.GroupID,
 		arg.ReceivedAt,
 		arg.UnreadCount,
+	)
+	return err
+}
+
+const insertReceiptApart = `-- name: InsertReceiptApart :exec
+INSERT INTO journal (
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, content_type, read_position, before_base_seq
+) VALUES (
+    $1::text, $2::timestamptz, $3::uuid, $4::timestamptz, 'receipt', $5::text, $6::bigint,
+    $7::bigint, $8::bigint, $9::boolean
+)
+ON CONFLICT (user_id, received_at, id) DO NOTHING
+`
+
+type InsertReceiptApartParams struct {
+	UserID        string
+	ReceivedAt    time.Time
+	ID            pgtype.UUID
+	RecordedAt    time.Time
+	GroupID       string
+	UnreadCount   int64
+	ContentType   int64
+	ReadPosition  int64
+	BeforeBaseSeq bool
+}
+
+func (q *Queries) InsertReceiptApart(ctx context.Context, db DBTX, arg InsertReceiptApartParams) error {
+	_, err := db.Exec(ctx, insertReceiptApart,
+		arg.UserID,
+		arg.ReceivedAt,
+		arg.ID,
+		arg.RecordedAt,
+		arg.GroupID,
+		arg.UnreadCount,
+		arg.ContentType,
+		arg.ReadPosition,
+		arg.BeforeBaseSeq,
 	)
 	return err
 }
@@ -394,6 +432,7 @@ type InsertReceiptsParams struct {
 
 // Receipts, without a lock on anything. One that is there already is left as it is: that
 // makes a repeated write harmless. A reported number is a count or a seq, as the kind says.
+// citus: plain: InsertReceiptsApart is asked there
 func (q *Queries) InsertReceipts(ctx context.Context, db DBTX, arg InsertReceiptsParams) error {
 	_, err := db.Exec(ctx, insertReceipts,
 		arg.RecordedAt,
@@ -404,6 +443,58 @@ func (q *Queries) InsertReceipts(ctx context.Context, db DBTX, arg InsertReceipt
 		arg.GroupIDs,
 		arg.Reported,
 		arg.ContentTypes,
+	)
+	return err
+}
+
+const insertReceiptsApart = `-- name: InsertReceiptsApart :exec
+INSERT INTO journal (
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
+    read_position, before_base_seq
+)
+SELECT
+    unnest($1::text[]),
+    unnest($2::timestamptz[]),
+    unnest($3::uuid[]),
+    $4::timestamptz,
+    unnest($5::text[])::event_kind,
+    unnest($6::pg_catalog.text[]),
+    unnest($7::int8[]),
+    unnest($8::int8[]),
+    unnest($9::bigint[]),
+    unnest($10::int8[]),
+    unnest($11::bool[])
+ON CONFLICT (user_id, received_at, id) DO NOTHING
+`
+
+type InsertReceiptsApartParams struct {
+	UserIDs        []string
+	ReceivedAts    []time.Time
+	Ids            []pgtype.UUID
+	RecordedAt     time.Time
+	Kinds          []string
+	GroupIDs       []*string
+	UnreadCounts   []*int64
+	ReadSeqs       []*int64
+	ContentTypes   []int64
+	ReadPositions  []*int64
+	BeforeBaseSeqs []*bool
+}
+
+// The same on Citus, with what the positions tell: those have been read before.
+func (q *Queries) InsertReceiptsApart(ctx context.Context, db DBTX, arg InsertReceiptsApartParams) error {
+	_, err := db.Exec(ctx, insertReceiptsApart,
+		arg.UserIDs,
+		arg.ReceivedAts,
+		arg.Ids,
+		arg.RecordedAt,
+		arg.Kinds,
+		arg.GroupIDs,
+		arg.UnreadCounts,
+		arg.ReadSeqs,
+		arg.ContentTypes,
+		arg.ReadPositions,
+		arg.BeforeBaseSeqs,
 	)
 	return err
 }

@@ -292,20 +292,22 @@ func (q *Queries) ListGroupsWrittenSince(ctx context.Context, db DBTX, arg ListG
 const listMembersWithoutState = `-- name: ListMembersWithoutState :many
 SELECT wanted.user_id::text
 FROM (SELECT DISTINCT unnest($1::text[]) AS user_id) AS wanted
-LEFT JOIN current_states AS s ON s.user_id = wanted.user_id AND s.group_id = $2 AND s.user_id = ANY ($1::text[])
+LEFT JOIN served_states AS s ON s.user_id = wanted.user_id AND s.group_id = $2 AND s.user_id = ANY ($1::text[])
+    AND ($3::timestamptz IS NULL OR coalesce(s.joined_at > $3::timestamptz, false))
 WHERE s.user_id IS NULL
 ORDER BY wanted.user_id
 `
 
 type ListMembersWithoutStateParams struct {
-	UserIDs []string
-	GroupID string
+	UserIDs     []string
+	GroupID     string
+	DismissedAt *time.Time
 }
 
 // Of the given users those of whom no count in the group is shown: nothing is known of
-// them, or that they left.
+// them, or that they left. The group may have been dismissed, as its position says.
 func (q *Queries) ListMembersWithoutState(ctx context.Context, db DBTX, arg ListMembersWithoutStateParams) ([]string, error) {
-	rows, err := db.Query(ctx, listMembersWithoutState, arg.UserIDs, arg.GroupID)
+	rows, err := db.Query(ctx, listMembersWithoutState, arg.UserIDs, arg.GroupID, arg.DismissedAt)
 	if err != nil {
 		return nil, err
 	}

@@ -10,13 +10,28 @@ import (
 	"time"
 )
 
+const addPosition = `-- name: AddPosition :exec
+INSERT INTO positions (group_id) VALUES ($1)
+ON CONFLICT (group_id) DO NOTHING
+`
+
+// The same for one group.
+func (q *Queries) AddPosition(ctx context.Context, db DBTX, groupID string) error {
+	_, err := db.Exec(ctx, addPosition, groupID)
+	return err
+}
+
 const addPositions = `-- name: AddPositions :exec
+
 INSERT INTO positions (group_id)
 SELECT unnest($1::text[])
 ON CONFLICT (group_id) DO NOTHING
 `
 
+// On Citus, where a statement that writes several shards waits for every other one that does, positions are added, locked
+// and saved group by group.
 // Rows to lock, for groups that have none yet.
+// citus: plain: AddPosition is asked there
 func (q *Queries) AddPositions(ctx context.Context, db DBTX, groupIds []string) error {
 	_, err := db.Exec(ctx, addPositions, groupIds)
 	return err
@@ -64,6 +79,50 @@ func (q *Queries) ListPositions(ctx context.Context, db DBTX, groupIds []string)
 	return items, nil
 }
 
+const lockPosition = `-- name: LockPosition :many
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, seq_gap_at,
+    doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
+FROM positions
+WHERE group_id = $1
+FOR UPDATE
+`
+
+// The same of one group.
+func (q *Queries) LockPosition(ctx context.Context, db DBTX, groupID string) ([]Position, error) {
+	rows, err := db.Query(ctx, lockPosition, groupID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Position{}
+	for rows.Next() {
+		var i Position
+		if err := rows.Scan(
+			&i.GroupID,
+			&i.MaxSeq,
+			&i.MaxSeqTime,
+			&i.Unsequenced,
+			&i.UnsequencedSince,
+			&i.UnsequencedAt,
+			&i.BaseSeq,
+			&i.SeqGapAt,
+			&i.DoubtedAt,
+			&i.RestartedAt,
+			&i.RestartedFrom,
+			&i.DismissedAt,
+			&i.MovedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockPositions = `-- name: LockPositions :many
 SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, seq_gap_at,
     doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
@@ -74,6 +133,7 @@ FOR UPDATE
 `
 
 // The given groups, locked in key order: whoever moves a position has its row.
+// citus: plain: LockPosition is asked there
 func (q *Queries) LockPositions(ctx context.Context, db DBTX, groupIds []string) ([]Position, error) {
 	rows, err := db.Query(ctx, lockPositions, groupIds)
 	if err != nil {
@@ -107,6 +167,62 @@ func (q *Queries) LockPositions(ctx context.Context, db DBTX, groupIds []string)
 		return nil, err
 	}
 	return items, nil
+}
+
+const savePosition = `-- name: SavePosition :exec
+UPDATE positions SET
+    max_seq = $1,
+    max_seq_time = $2,
+    unsequenced = $3,
+    unsequenced_since = $4,
+    unsequenced_at = $5,
+    base_seq = $6,
+    seq_gap_at = $7,
+    doubted_at = $8,
+    restarted_at = $9,
+    restarted_from = $10,
+    dismissed_at = $11,
+    moved_at = $12,
+    updated_at = $13
+WHERE group_id = $14
+`
+
+type SavePositionParams struct {
+	MaxSeq           *int64
+	MaxSeqTime       *time.Time
+	Unsequenced      int64
+	UnsequencedSince *time.Time
+	UnsequencedAt    *time.Time
+	BaseSeq          *int64
+	SeqGapAt         *time.Time
+	DoubtedAt        *time.Time
+	RestartedAt      *time.Time
+	RestartedFrom    *int64
+	DismissedAt      *time.Time
+	MovedAt          *time.Time
+	UpdatedAt        *time.Time
+	GroupID          string
+}
+
+// The same of one group.
+func (q *Queries) SavePosition(ctx context.Context, db DBTX, arg SavePositionParams) error {
+	_, err := db.Exec(ctx, savePosition,
+		arg.MaxSeq,
+		arg.MaxSeqTime,
+		arg.Unsequenced,
+		arg.UnsequencedSince,
+		arg.UnsequencedAt,
+		arg.BaseSeq,
+		arg.SeqGapAt,
+		arg.DoubtedAt,
+		arg.RestartedAt,
+		arg.RestartedFrom,
+		arg.DismissedAt,
+		arg.MovedAt,
+		arg.UpdatedAt,
+		arg.GroupID,
+	)
+	return err
 }
 
 const savePositions = `-- name: SavePositions :exec
@@ -161,6 +277,7 @@ type SavePositionsParams struct {
 	UpdatedAts        []*time.Time
 }
 
+// citus: plain: SavePosition is asked there
 func (q *Queries) SavePositions(ctx context.Context, db DBTX, arg SavePositionsParams) error {
 	_, err := db.Exec(ctx, savePositions,
 		arg.GroupIDs,

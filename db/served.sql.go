@@ -41,19 +41,20 @@ SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
     v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at
 FROM served_states AS v
-WHERE v.group_id = $1
+WHERE v.group_id = $1 AND v.user_id > $2
 ORDER BY v.user_id
-LIMIT $2
+LIMIT $3
 `
 
 type ListServedByGroupParams struct {
-	GroupID string
-	MaxRows int32
+	GroupID     string
+	AfterUserID string
+	MaxRows     int32
 }
 
-// In key order; the position is read by ListServedPositions.
+// In key order, behind a user; the position is read by ListServedPositions.
 func (q *Queries) ListServedByGroup(ctx context.Context, db DBTX, arg ListServedByGroupParams) error {
-	_, err := db.Exec(ctx, listServedByGroup, arg.GroupID, arg.MaxRows)
+	_, err := db.Exec(ctx, listServedByGroup, arg.GroupID, arg.AfterUserID, arg.MaxRows)
 	return err
 }
 
@@ -79,9 +80,34 @@ type ListServedByPairsParams struct {
 
 // What read caches load. The rows are decoded in internal/store/served.go by the place of their
 // columns, without an allocation for each: sqlc generates texts and parameters only.
+//
+// On Citus, where states lie by user and positions by group, no statement reads both: those that end
+// in Apart read the states, and ListServedPositions reads the positions.
 // Only the known ones of the given pairs, in no particular order.
+// citus: plain: ListServedByPairsApart is asked there
 func (q *Queries) ListServedByPairs(ctx context.Context, db DBTX, arg ListServedByPairsParams) error {
 	_, err := db.Exec(ctx, listServedByPairs, arg.UserIDs, arg.GroupIDs)
+	return err
+}
+
+const listServedByPairsApart = `-- name: ListServedByPairsApart :exec
+SELECT
+    v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at
+FROM (
+    SELECT DISTINCT unnest($1::text[]) AS user_id, unnest($2::text[]) AS group_id
+) AS pair
+JOIN served_states AS v ON v.user_id = pair.user_id AND v.group_id = pair.group_id
+WHERE v.user_id = ANY ($1::text[])
+`
+
+type ListServedByPairsApartParams struct {
+	UserIDs  []string
+	GroupIDs []string
+}
+
+func (q *Queries) ListServedByPairsApart(ctx context.Context, db DBTX, arg ListServedByPairsApartParams) error {
+	_, err := db.Exec(ctx, listServedByPairsApart, arg.UserIDs, arg.GroupIDs)
 	return err
 }
 
@@ -104,8 +130,29 @@ type ListServedByUsersParams struct {
 }
 
 // In key order.
+// citus: plain: ListServedByUsersApart is asked there
 func (q *Queries) ListServedByUsers(ctx context.Context, db DBTX, arg ListServedByUsersParams) error {
 	_, err := db.Exec(ctx, listServedByUsers, arg.UserIDs, arg.MaxRows)
+	return err
+}
+
+const listServedByUsersApart = `-- name: ListServedByUsersApart :exec
+SELECT
+    v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at
+FROM served_states AS v
+WHERE v.user_id = ANY ($1::text[])
+ORDER BY v.user_id, v.group_id
+LIMIT $2
+`
+
+type ListServedByUsersApartParams struct {
+	UserIDs []string
+	MaxRows int32
+}
+
+func (q *Queries) ListServedByUsersApart(ctx context.Context, db DBTX, arg ListServedByUsersApartParams) error {
+	_, err := db.Exec(ctx, listServedByUsersApart, arg.UserIDs, arg.MaxRows)
 	return err
 }
 

@@ -255,6 +255,7 @@ type ListStatesByGroupParams struct {
 	MaxRows      int32
 }
 
+// citus: plain: ListServedByGroup is asked there
 func (q *Queries) ListStatesByGroup(ctx context.Context, db DBTX, arg ListStatesByGroupParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByGroup,
 		arg.GroupID,
@@ -328,6 +329,7 @@ type ListStatesByGroupOrderedByLastReadParams struct {
 
 // From behind a cursor on, the last read first, and who never read last. Without a moment
 // the cursor is among those.
+// citus: plain: ListServedByGroup is asked there
 func (q *Queries) ListStatesByGroupOrderedByLastRead(ctx context.Context, db DBTX, arg ListStatesByGroupOrderedByLastReadParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByGroupOrderedByLastRead,
 		arg.GroupID,
@@ -398,6 +400,7 @@ type ListStatesByGroupOrderedByUnreadParams struct {
 }
 
 // From behind a cursor on, the largest count first.
+// citus: plain: ListServedByGroup is asked there
 func (q *Queries) ListStatesByGroupOrderedByUnread(ctx context.Context, db DBTX, arg ListStatesByGroupOrderedByUnreadParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByGroupOrderedByUnread,
 		arg.GroupID,
@@ -459,6 +462,7 @@ type ListStatesByPairsParams struct {
 }
 
 // Only the known ones of the given pairs, in no particular order; repeats stay.
+// citus: plain: ListServedByPairsApart is asked there
 func (q *Queries) ListStatesByPairs(ctx context.Context, db DBTX, arg ListStatesByPairsParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByPairs, arg.UserIDs, arg.GroupIDs)
 	if err != nil {
@@ -518,6 +522,7 @@ type ListStatesByUserParams struct {
 	MaxRows      int32
 }
 
+// citus: plain: ListServedByUsersApart is asked there
 func (q *Queries) ListStatesByUser(ctx context.Context, db DBTX, arg ListStatesByUserParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByUser,
 		arg.UserID,
@@ -591,6 +596,7 @@ type ListStatesByUserOrderedByLastReadParams struct {
 
 // From behind a cursor on, the last read first, and who never read last. Without a moment
 // the cursor is among those.
+// citus: plain: ListServedByUsersApart is asked there
 func (q *Queries) ListStatesByUserOrderedByLastRead(ctx context.Context, db DBTX, arg ListStatesByUserOrderedByLastReadParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByUserOrderedByLastRead,
 		arg.UserID,
@@ -661,6 +667,7 @@ type ListStatesByUserOrderedByUnreadParams struct {
 }
 
 // From behind a cursor on, the largest count first.
+// citus: plain: ListServedByUsersApart is asked there
 func (q *Queries) ListStatesByUserOrderedByUnread(ctx context.Context, db DBTX, arg ListStatesByUserOrderedByUnreadParams) ([]CurrentState, error) {
 	rows, err := db.Query(ctx, listStatesByUserOrderedByUnread,
 		arg.UserID,
@@ -898,24 +905,31 @@ func (q *Queries) SaveStates(ctx context.Context, db DBTX, arg SaveStatesParams)
 }
 
 const someMembers = `-- name: SomeMembers :many
-SELECT c.user_id
-FROM current_states AS c
-JOIN states AS s ON s.user_id = c.user_id AND s.group_id = c.group_id
-WHERE c.group_id = $1 AND NOT c.user_id = ANY ($2::text[]) AND s.max_seq_cap IS NULL
+SELECT v.user_id
+FROM served_states AS v
+JOIN states AS s ON s.user_id = v.user_id AND s.group_id = v.group_id
+WHERE v.group_id = $1 AND NOT v.user_id = ANY ($2::text[]) AND s.max_seq_cap IS NULL
+  AND ($3::timestamptz IS NULL OR coalesce(v.joined_at > $3::timestamptz, false))
 ORDER BY s.user_id
-LIMIT $3
+LIMIT $4
 `
 
 type SomeMembersParams struct {
-	GroupID    string
-	NotUserIds []string
-	MaxRows    int32
+	GroupID     string
+	NotUserIds  []string
+	DismissedAt *time.Time
+	MaxRows     int32
 }
 
 // Some users of a group who are still in it and whose highest seq is that of the group: the first
-// ones, so that who asks again asks the same.
+// ones, so that who asks again asks the same. The group may have been dismissed, as its position says.
 func (q *Queries) SomeMembers(ctx context.Context, db DBTX, arg SomeMembersParams) ([]string, error) {
-	rows, err := db.Query(ctx, someMembers, arg.GroupID, arg.NotUserIds, arg.MaxRows)
+	rows, err := db.Query(ctx, someMembers,
+		arg.GroupID,
+		arg.NotUserIds,
+		arg.DismissedAt,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -965,6 +979,7 @@ type SumStatesByGroupRow struct {
 }
 
 // No row when the group is unknown.
+// citus: plain: ListServedByGroup is asked there
 func (q *Queries) SumStatesByGroup(ctx context.Context, db DBTX, groupID string) (SumStatesByGroupRow, error) {
 	row := db.QueryRow(ctx, sumStatesByGroup, groupID)
 	var i SumStatesByGroupRow
@@ -1013,6 +1028,7 @@ type SumStatesByUsersRow struct {
 
 // Only the known ones of the given users, in no particular order. Sums stop at the
 // largest bigint.
+// citus: plain: ListServedByUsersApart is asked there
 func (q *Queries) SumStatesByUsers(ctx context.Context, db DBTX, userIds []string) ([]SumStatesByUsersRow, error) {
 	rows, err := db.Query(ctx, sumStatesByUsers, userIds)
 	if err != nil {
@@ -1082,6 +1098,7 @@ type UpsertStateParams struct {
 }
 
 // The same for one: cheaper than lists for few.
+// citus: plain: UpsertStateApart is asked there
 func (q *Queries) UpsertState(ctx context.Context, db DBTX, arg UpsertStateParams) error {
 	_, err := db.Exec(ctx, upsertState,
 		arg.UserID,
@@ -1092,6 +1109,56 @@ func (q *Queries) UpsertState(ctx context.Context, db DBTX, arg UpsertStateParam
 		arg.GroupID,
 		arg.EstimateAt,
 		arg.UnreadCount,
+	)
+	return err
+}
+
+const upsertStateApart = `-- name: UpsertStateApart :exec
+INSERT INTO states AS s (
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, updated_at
+) VALUES (
+    $1::text, $2::text, $3::bigint, $4::boolean, $5::timestamptz, $6::uuid, false,
+    $7::bigint, $8::timestamptz, $9::timestamptz
+)
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    estimate_read = excluded.estimate_read,
+    estimate_before_base_seq = excluded.estimate_before_base_seq,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = false,
+    content_type = excluded.content_type,
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    updated_at = greatest(s.updated_at, excluded.updated_at)
+WHERE CASE
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt(s.estimate_at) IS NULL
+    ELSE true
+END
+`
+
+type UpsertStateApartParams struct {
+	UserID                string
+	GroupID               string
+	EstimateRead          int64
+	EstimateBeforeBaseSeq bool
+	EstimateAt            time.Time
+	EstimateID            pgtype.UUID
+	ContentType           int64
+	FirstEstimateAt       time.Time
+	UpdatedAt             time.Time
+}
+
+func (q *Queries) UpsertStateApart(ctx context.Context, db DBTX, arg UpsertStateApartParams) error {
+	_, err := db.Exec(ctx, upsertStateApart,
+		arg.UserID,
+		arg.GroupID,
+		arg.EstimateRead,
+		arg.EstimateBeforeBaseSeq,
+		arg.EstimateAt,
+		arg.EstimateID,
+		arg.ContentType,
+		arg.FirstEstimateAt,
+		arg.UpdatedAt,
 	)
 	return err
 }
@@ -1153,6 +1220,7 @@ type UpsertStatesParams struct {
 // Receipts that tell a count, without a lock: one row per pair, in key order, so that
 // concurrent writers lock rows in one order. A receipt that comes behind a later one of
 // its pair is late, and so is the same one again: others of the pair may be with it.
+// citus: plain: UpsertStatesApart is asked there
 func (q *Queries) UpsertStates(ctx context.Context, db DBTX, arg UpsertStatesParams) error {
 	_, err := db.Exec(ctx, upsertStates,
 		arg.UpdatedAt,
@@ -1163,6 +1231,65 @@ func (q *Queries) UpsertStates(ctx context.Context, db DBTX, arg UpsertStatesPar
 		arg.EstimateAts,
 		arg.EstimateIds,
 		arg.FirstEstimateAts,
+	)
+	return err
+}
+
+const upsertStatesApart = `-- name: UpsertStatesApart :exec
+INSERT INTO states AS s (
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, updated_at
+)
+SELECT
+    unnest($1::text[]),
+    unnest($2::text[]),
+    unnest($3::bigint[]),
+    unnest($4::boolean[]),
+    unnest($5::timestamptz[]),
+    unnest($6::uuid[]),
+    false,
+    unnest($7::bigint[]),
+    unnest($8::timestamptz[]),
+    $9::timestamptz
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    estimate_read = excluded.estimate_read,
+    estimate_before_base_seq = excluded.estimate_before_base_seq,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = false,
+    content_type = excluded.content_type,
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    updated_at = greatest(s.updated_at, excluded.updated_at)
+WHERE CASE
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt(s.estimate_at) IS NULL
+    ELSE true
+END
+`
+
+type UpsertStatesApartParams struct {
+	UserIDs                []string
+	GroupIDs               []string
+	EstimateReads          []int64
+	EstimateBeforeBaseSeqs []bool
+	EstimateAts            []time.Time
+	EstimateIds            []pgtype.UUID
+	ContentTypes           []int64
+	FirstEstimateAts       []time.Time
+	UpdatedAt              time.Time
+}
+
+// The same as UpsertStates on Citus, with what the positions tell: those have been read before.
+func (q *Queries) UpsertStatesApart(ctx context.Context, db DBTX, arg UpsertStatesApartParams) error {
+	_, err := db.Exec(ctx, upsertStatesApart,
+		arg.UserIDs,
+		arg.GroupIDs,
+		arg.EstimateReads,
+		arg.EstimateBeforeBaseSeqs,
+		arg.EstimateAts,
+		arg.EstimateIds,
+		arg.ContentTypes,
+		arg.FirstEstimateAts,
+		arg.UpdatedAt,
 	)
 	return err
 }

@@ -41,6 +41,7 @@ WHERE (s.estimate_at IS NOT NULL OR s.exact_at IS NOT NULL)
     OR NOT s.estimate_by_message OR s.first_estimate_at < s.estimate_at);
 
 -- The same with the count, and what it follows from. A group that was dismissed is not in it.
+-- citus: plain: served_states and positions are read there one after the other
 CREATE VIEW current_states AS
 SELECT
     s.user_id,

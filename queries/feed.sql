@@ -50,6 +50,7 @@ LIMIT @max_rows;
 -- name: ListServedByGroups :exec
 -- The states of some users of groups, those with IDs that begin with a prefix: they lie from from_user_id
 -- on and, where to_user_id is given, before it. In the order of groups, then users. Decoded as in queries/served.sql.
+-- citus: plain: ListServedByGroupsApart is asked there
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
     v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at,
@@ -57,6 +58,17 @@ SELECT
     p.restarted_at, p.dismissed_at, p.updated_at AS position_updated_at
 FROM served_states AS v
 LEFT JOIN positions AS p ON p.group_id = v.group_id
+WHERE v.group_id = ANY (@group_ids::text[])
+  AND v.user_id >= @from_user_id::text AND (@to_user_id::text = '' OR v.user_id < @to_user_id)
+  AND starts_with(v.user_id, @from_user_id)
+ORDER BY v.group_id, v.user_id
+LIMIT @max_rows;
+
+-- name: ListServedByGroupsApart :exec
+SELECT
+    v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at
+FROM served_states AS v
 WHERE v.group_id = ANY (@group_ids::text[])
   AND v.user_id >= @from_user_id::text AND (@to_user_id::text = '' OR v.user_id < @to_user_id)
   AND starts_with(v.user_id, @from_user_id)
@@ -74,6 +86,7 @@ WHERE s.group_id = ANY (@group_ids::text[])
 -- name: ListServedByUsersInGroups :exec
 -- The states of users in some groups, those with IDs that begin with a prefix, as above. In the order of
 -- users, then groups. Decoded as in queries/served.sql.
+-- citus: plain: ListServedByUsersInGroupsApart is asked there
 SELECT
     v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
     v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at,
@@ -81,6 +94,17 @@ SELECT
     p.restarted_at, p.dismissed_at, p.updated_at AS position_updated_at
 FROM served_states AS v
 LEFT JOIN positions AS p ON p.group_id = v.group_id
+WHERE v.user_id = ANY (@user_ids::text[])
+  AND v.group_id >= @from_group_id::text AND (@to_group_id::text = '' OR v.group_id < @to_group_id)
+  AND starts_with(v.group_id, @from_group_id)
+ORDER BY v.user_id, v.group_id
+LIMIT @max_rows;
+
+-- name: ListServedByUsersInGroupsApart :exec
+SELECT
+    v.user_id, v.group_id, v.estimated, v.read_position, v.before_base_seq, v.own_read, v.own_before_base_seq, v.own_at, v.max_seq_cap,
+    v.exact_at, v.doubted, v.pending, v.user_pending, v.by_message, v.muted, v.content_type, v.last_read_at, v.own_read_at, v.joined_at, v.updated_at
+FROM served_states AS v
 WHERE v.user_id = ANY (@user_ids::text[])
   AND v.group_id >= @from_group_id::text AND (@to_group_id::text = '' OR v.group_id < @to_group_id)
   AND starts_with(v.group_id, @from_group_id)

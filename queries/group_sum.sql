@@ -115,6 +115,7 @@ SELECT min(q.right_until)::timestamp with time zone AS right_until FROM stale_gr
 
 -- name: SumGroupPart :one
 -- Sums the next users of a group behind one, in key order.
+-- citus: plain: ListServedByGroup is asked there
 SELECT
     count(*) AS users,
     count(*) FILTER (WHERE s.unread_count > 0) AS users_with_unread,

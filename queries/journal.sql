@@ -1,6 +1,7 @@
 -- name: InsertReceipts :exec
 -- Receipts, without a lock on anything. One that is there already is left as it is: that
 -- makes a repeated write harmless. A reported number is a count or a seq, as the kind says.
+-- citus: plain: InsertReceiptsApart is asked there
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
     read_position, before_base_seq
@@ -34,6 +35,7 @@ ON CONFLICT (user_id, received_at, id) DO NOTHING;
 
 -- name: InsertReceipt :exec
 -- The same for one: cheaper than lists for few.
+-- citus: plain: InsertReceiptApart is asked there
 INSERT INTO journal (
     user_id, received_at, id, recorded_at, kind, group_id, unread_count, content_type, read_position, before_base_seq
 )
@@ -45,6 +47,35 @@ FROM (
     SELECT @group_id::text AS group_id, @received_at::timestamptz AS received_at, @unread_count::bigint AS unread_count
 ) AS r
 LEFT JOIN positions AS p ON p.group_id = r.group_id
+ON CONFLICT (user_id, received_at, id) DO NOTHING;
+
+-- name: InsertReceiptsApart :exec
+-- The same on Citus, with what the positions tell: those have been read before.
+INSERT INTO journal (
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, read_seq, content_type,
+    read_position, before_base_seq
+)
+SELECT
+    unnest(@user_ids::text[]),
+    unnest(@received_ats::timestamptz[]),
+    unnest(@ids::uuid[]),
+    @recorded_at::timestamptz,
+    unnest(@kinds::text[])::event_kind,
+    unnest(@group_ids::pg_catalog.text[]),
+    unnest(@unread_counts::int8[]),
+    unnest(@read_seqs::int8[]),
+    unnest(@content_types::bigint[]),
+    unnest(@read_positions::int8[]),
+    unnest(@before_base_seqs::bool[])
+ON CONFLICT (user_id, received_at, id) DO NOTHING;
+
+-- name: InsertReceiptApart :exec
+INSERT INTO journal (
+    user_id, received_at, id, recorded_at, kind, group_id, unread_count, content_type, read_position, before_base_seq
+) VALUES (
+    @user_id::text, @received_at::timestamptz, @id::uuid, @recorded_at::timestamptz, 'receipt', @group_id::text, @unread_count::bigint,
+    @content_type::bigint, @read_position::bigint, @before_base_seq::boolean
+)
 ON CONFLICT (user_id, received_at, id) DO NOTHING;
 
 -- name: InsertEntries :exec

@@ -97,10 +97,11 @@ WHERE user_id <> '';
 
 -- name: ListMembersWithoutState :many
 -- Of the given users those of whom no count in the group is shown: nothing is known of
--- them, or that they left.
+-- them, or that they left. The group may have been dismissed, as its position says.
 SELECT wanted.user_id::text
 FROM (SELECT DISTINCT unnest(@user_ids::text[]) AS user_id) AS wanted
-LEFT JOIN current_states AS s ON s.user_id = wanted.user_id AND s.group_id = @group_id AND s.user_id = ANY (@user_ids::text[])
+LEFT JOIN served_states AS s ON s.user_id = wanted.user_id AND s.group_id = @group_id AND s.user_id = ANY (@user_ids::text[])
+    AND (sqlc.narg('dismissed_at')::timestamptz IS NULL OR coalesce(s.joined_at > sqlc.narg('dismissed_at')::timestamptz, false))
 WHERE s.user_id IS NULL
 ORDER BY wanted.user_id;
 

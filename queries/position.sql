@@ -1,16 +1,34 @@
+-- On Citus, where a statement that writes several shards waits for every other one that does, positions are added, locked
+-- and saved group by group.
+
 -- name: AddPositions :exec
 -- Rows to lock, for groups that have none yet.
+-- citus: plain: AddPosition is asked there
 INSERT INTO positions (group_id)
 SELECT unnest(@group_ids::text[])
 ON CONFLICT (group_id) DO NOTHING;
 
+-- name: AddPosition :exec
+-- The same for one group.
+INSERT INTO positions (group_id) VALUES (@group_id)
+ON CONFLICT (group_id) DO NOTHING;
+
 -- name: LockPositions :many
 -- The given groups, locked in key order: whoever moves a position has its row.
+-- citus: plain: LockPosition is asked there
 SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, seq_gap_at,
     doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
 FROM positions
 WHERE group_id = ANY (@group_ids::text[])
 ORDER BY group_id
+FOR UPDATE;
+
+-- name: LockPosition :many
+-- The same of one group.
+SELECT group_id, max_seq, max_seq_time, unsequenced, unsequenced_since, unsequenced_at, base_seq, seq_gap_at,
+    doubted_at, restarted_at, restarted_from, dismissed_at, moved_at, updated_at
+FROM positions
+WHERE group_id = @group_id
 FOR UPDATE;
 
 -- name: ListPositions :many
@@ -20,6 +38,7 @@ FROM positions
 WHERE group_id = ANY (@group_ids::text[]);
 
 -- name: SavePositions :exec
+-- citus: plain: SavePosition is asked there
 UPDATE positions AS p SET
     max_seq = n.max_seq,
     max_seq_time = n.max_seq_time,
@@ -52,3 +71,21 @@ FROM (
         unnest(@updated_ats::timestamp with time zone[]) AS updated_at
 ) AS n
 WHERE p.group_id = n.group_id;
+
+-- name: SavePosition :exec
+-- The same of one group.
+UPDATE positions SET
+    max_seq = @max_seq,
+    max_seq_time = @max_seq_time,
+    unsequenced = @unsequenced,
+    unsequenced_since = @unsequenced_since,
+    unsequenced_at = @unsequenced_at,
+    base_seq = @base_seq,
+    seq_gap_at = @seq_gap_at,
+    doubted_at = @doubted_at,
+    restarted_at = @restarted_at,
+    restarted_from = @restarted_from,
+    dismissed_at = @dismissed_at,
+    moved_at = @moved_at,
+    updated_at = @updated_at
+WHERE group_id = @group_id;

@@ -2,6 +2,7 @@
 -- Receipts that tell a count, without a lock: one row per pair, in key order, so that
 -- concurrent writers lock rows in one order. A receipt that comes behind a later one of
 -- its pair is late, and so is the same one again: others of the pair may be with it.
+-- citus: plain: UpsertStatesApart is asked there
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
     first_estimate_at, updated_at
@@ -45,6 +46,7 @@ END;
 
 -- name: UpsertState :exec
 -- The same for one: cheaper than lists for few.
+-- citus: plain: UpsertStateApart is asked there
 INSERT INTO states AS s (
     user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
     first_estimate_at, updated_at
@@ -57,6 +59,59 @@ FROM (
     SELECT @group_id::text AS group_id, @estimate_at::timestamptz AS estimate_at, @unread_count::bigint AS unread_count
 ) AS r
 LEFT JOIN positions AS p ON p.group_id = r.group_id
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    estimate_read = excluded.estimate_read,
+    estimate_before_base_seq = excluded.estimate_before_base_seq,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = false,
+    content_type = excluded.content_type,
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    updated_at = greatest(s.updated_at, excluded.updated_at)
+WHERE CASE
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt(s.estimate_at) IS NULL
+    ELSE true
+END;
+
+-- name: UpsertStatesApart :exec
+-- The same as UpsertStates on Citus, with what the positions tell: those have been read before.
+INSERT INTO states AS s (
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, updated_at
+)
+SELECT
+    unnest(@user_ids::text[]),
+    unnest(@group_ids::text[]),
+    unnest(@estimate_reads::bigint[]),
+    unnest(@estimate_before_base_seqs::boolean[]),
+    unnest(@estimate_ats::timestamptz[]),
+    unnest(@estimate_ids::uuid[]),
+    false,
+    unnest(@content_types::bigint[]),
+    unnest(@first_estimate_ats::timestamptz[]),
+    @updated_at::timestamptz
+ON CONFLICT (user_id, group_id) DO UPDATE SET
+    estimate_read = excluded.estimate_read,
+    estimate_before_base_seq = excluded.estimate_before_base_seq,
+    estimate_at = excluded.estimate_at,
+    estimate_id = excluded.estimate_id,
+    estimate_by_message = false,
+    content_type = excluded.content_type,
+    first_estimate_at = least(s.first_estimate_at, excluded.first_estimate_at),
+    updated_at = greatest(s.updated_at, excluded.updated_at)
+WHERE CASE
+    WHEN (s.estimate_at, s.estimate_id) >= (excluded.estimate_at, excluded.estimate_id) THEN refuse_late_receipt(s.estimate_at) IS NULL
+    ELSE true
+END;
+
+-- name: UpsertStateApart :exec
+INSERT INTO states AS s (
+    user_id, group_id, estimate_read, estimate_before_base_seq, estimate_at, estimate_id, estimate_by_message, content_type,
+    first_estimate_at, updated_at
+) VALUES (
+    @user_id::text, @group_id::text, @estimate_read::bigint, @estimate_before_base_seq::boolean, @estimate_at::timestamptz, @estimate_id::uuid, false,
+    @content_type::bigint, @first_estimate_at::timestamptz, @updated_at::timestamptz
+)
 ON CONFLICT (user_id, group_id) DO UPDATE SET
     estimate_read = excluded.estimate_read,
     estimate_before_base_seq = excluded.estimate_before_base_seq,
@@ -173,6 +228,7 @@ FROM states AS s
 WHERE s.user_id = @user_id AND (sqlc.narg('only_group_id')::text IS NULL OR s.group_id = sqlc.narg('only_group_id')::text);
 
 -- name: ListStatesByUser :many
+-- citus: plain: ListServedByUsersApart is asked there
 SELECT
     user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
     position, position_exact, read_position, read_exact, position_cap
@@ -187,6 +243,7 @@ LIMIT @max_rows;
 
 -- name: ListStatesByUserOrderedByUnread :many
 -- From behind a cursor on, the largest count first.
+-- citus: plain: ListServedByUsersApart is asked there
 SELECT
     user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
     position, position_exact, read_position, read_exact, position_cap
@@ -203,6 +260,7 @@ LIMIT @max_rows;
 -- name: ListStatesByUserOrderedByLastRead :many
 -- From behind a cursor on, the last read first, and who never read last. Without a moment
 -- the cursor is among those.
+-- citus: plain: ListServedByUsersApart is asked there
 SELECT
     user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
     position, position_exact, read_position, read_exact, position_cap
@@ -220,6 +278,7 @@ ORDER BY last_read_at DESC NULLS LAST, group_id
 LIMIT @max_rows;
 
 -- name: ListStatesByGroup :many
+-- citus: plain: ListServedByGroup is asked there
 SELECT
     user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
     position, position_exact, read_position, read_exact, position_cap
@@ -234,6 +293,7 @@ LIMIT @max_rows;
 
 -- name: ListStatesByGroupOrderedByUnread :many
 -- From behind a cursor on, the largest count first.
+-- citus: plain: ListServedByGroup is asked there
 SELECT
     user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
     position, position_exact, read_position, read_exact, position_cap
@@ -250,6 +310,7 @@ LIMIT @max_rows;
 -- name: ListStatesByGroupOrderedByLastRead :many
 -- From behind a cursor on, the last read first, and who never read last. Without a moment
 -- the cursor is among those.
+-- citus: plain: ListServedByGroup is asked there
 SELECT
     user_id, group_id, unread_count, content_type, last_read_at, source, exact, pending, muted, updated_at,
     position, position_exact, read_position, read_exact, position_cap
@@ -268,6 +329,7 @@ LIMIT @max_rows;
 
 -- name: ListStatesByPairs :many
 -- Only the known ones of the given pairs, in no particular order; repeats stay.
+-- citus: plain: ListServedByPairsApart is asked there
 SELECT
     s.user_id, s.group_id, s.unread_count, s.content_type, s.last_read_at, s.source, s.exact, s.pending, s.muted, s.updated_at,
     s.position, s.position_exact, s.read_position, s.read_exact, s.position_cap
@@ -280,6 +342,7 @@ WHERE s.user_id = ANY (@user_ids::text[]);
 -- name: SumStatesByUsers :many
 -- Only the known ones of the given users, in no particular order. Sums stop at the
 -- largest bigint.
+-- citus: plain: ListServedByUsersApart is asked there
 SELECT
     s.user_id,
     least(sum(s.unread_count), 9223372036854775807)::bigint AS unread_count,
@@ -299,6 +362,7 @@ GROUP BY s.user_id;
 
 -- name: SumStatesByGroup :one
 -- No row when the group is unknown.
+-- citus: plain: ListServedByGroup is asked there
 SELECT
     group_id,
     count(*) AS users,
@@ -318,11 +382,12 @@ GROUP BY group_id;
 
 -- name: SomeMembers :many
 -- Some users of a group who are still in it and whose highest seq is that of the group: the first
--- ones, so that who asks again asks the same.
-SELECT c.user_id
-FROM current_states AS c
-JOIN states AS s ON s.user_id = c.user_id AND s.group_id = c.group_id
-WHERE c.group_id = @group_id AND NOT c.user_id = ANY (@not_user_ids::text[]) AND s.max_seq_cap IS NULL
+-- ones, so that who asks again asks the same. The group may have been dismissed, as its position says.
+SELECT v.user_id
+FROM served_states AS v
+JOIN states AS s ON s.user_id = v.user_id AND s.group_id = v.group_id
+WHERE v.group_id = @group_id AND NOT v.user_id = ANY (@not_user_ids::text[]) AND s.max_seq_cap IS NULL
+  AND (sqlc.narg('dismissed_at')::timestamptz IS NULL OR coalesce(v.joined_at > sqlc.narg('dismissed_at')::timestamptz, false))
 ORDER BY s.user_id
 LIMIT @max_rows;
 

@@ -63,7 +63,7 @@ type QueryOutputBody struct {
 	Users []UserAnswer `json:"users" nullable:"false" doc:"in the order asked, repeats included"`
 	AsOf  time.Time    `json:"asOf" doc:"the answer is not older than this, UTC"`
 	// OneMoment is false on Citus.
-	OneMoment bool `json:"oneMoment" doc:"whether all of the answer is as of one moment, so that no write is seen by a part of it only. False where the database is spread over several servers (Citus): each user's part is of a moment of its own then, none older than asOf"`
+	OneMoment bool `json:"oneMoment" doc:"whether all of the answer is as of one moment, so that no write is seen by a part of it only. False where the database is spread over several servers (Citus): each part is of a moment of its own then, none older than asOf"`
 }
 
 func (h *handler) registerQuery(api huma.API) {

@@ -32,7 +32,7 @@ func TestCitusCommands(t *testing.T) {
 	require.Contains(t, out, "nothing to distribute: Citus ")
 	status, out, errs = run(t, environment, "migrate", "status", "--json")
 	require.Equal(t, 0, status, errs)
-	require.Contains(t, out, `"copied"`)
+	require.Contains(t, out, `"positions"`)
 
 	s := serve(t, environment)
 	s.read("u", "g", 3)

@@ -28,7 +28,7 @@ func likeCitus(t testing.TB, group int) string {
 	return database
 }
 
-// A batch says whether all of it is of one moment: on Citus each worker answers as of a moment of its own.
+// A batch says whether all of it is of one moment: on Citus each server answers as of a moment of its own.
 func TestBatchTellsWhetherItIsOfOneMoment(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -276,7 +276,8 @@ func (a *applying) reach(e *Entry, message seen) (moved *GroupPosition) {
 	a.positions[e.GroupID] = position
 	switch {
 	case e.Kind == EventReceipt:
-		e.HasRead, e.Read, e.BeforeBaseSeq = true, sub(position.Number(), e.UnreadCount), !position.HasSeq
+		e.HasRead = true
+		e.Read, e.BeforeBaseSeq = position.ReceiptRead(e.UnreadCount)
 	case e.Kind == EventMessage && e.ReadSeq == 0 && message.announcedAt.IsZero() && e.UserID != "":
 		e.HasRead, e.Read, e.BeforeBaseSeq = true, position.Number(), !position.HasSeq
 	}

@@ -65,6 +65,12 @@ type GroupPosition struct {
 // Number is the position: MaxSeq and the messages that it does not cover.
 func (p *GroupPosition) Number() int64 { return add(p.MaxSeq, p.Unsequenced) }
 
+// ReceiptRead gives the read position that a receipt tells which says how many messages stay unread, and whether it is relative to
+// BaseSeq. SQL has it as receipt_read_position.
+func (p *GroupPosition) ReceiptRead(unread int64) (read int64, beforeBaseSeq bool) {
+	return sub(p.Number(), unread), !p.HasSeq
+}
+
 // Exact reports whether the position is OpenIM's own, as far as events tell.
 func (p *GroupPosition) Exact() bool {
 	return p.HasSeq && p.Unsequenced == 0 && p.SeqGapAt.IsZero() && p.DoubtedAt.IsZero()

@@ -191,10 +191,8 @@ func (t *transaction) write(ctx context.Context, queue *pipeline, last bool) (er
 		return err
 	}
 	t.change.AddLookups(t.lookups)
-	if len(e.Positions) > 0 {
-		err = errors.Join(err, t.queries.SavePositions(ctx, queue, positionParams(e.Positions)))
-	}
 	return errors.Join(err,
+		t.savePositions(ctx, queue, e.Positions),
 		t.enqueueLookups(ctx, queue, t.lookups, t.recordedAt),
 		t.insertRejections(ctx, queue, t.batch.Rejections),
 		t.insertChange(ctx, queue, &t.change, t.recordedAt))
@@ -234,7 +232,9 @@ func (t *transaction) lookUpMembers(ctx context.Context) error {
 	var queue pipeline
 	add := func(groupID string, not []string, turn int, found func(userID string), nobody func()) {
 		queue.ask(func(conn db.DBTX) error {
-			users, err := t.queries.SomeMembers(ctx, conn, db.SomeMembersParams{GroupID: groupID, NotUserIds: not, MaxRows: witnesses})
+			users, err := t.queries.SomeMembers(ctx, conn, db.SomeMembersParams{
+				GroupID: groupID, NotUserIds: not, DismissedAt: bound(t.loaded.Positions[groupID].DismissedAt), MaxRows: witnesses,
+			})
 			if len(users) > 0 {
 				found(users[turn%len(users)])
 			} else if err == nil {

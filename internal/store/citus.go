@@ -9,7 +9,7 @@ import (
 	"readmark/internal/condition"
 )
 
-// OneMoment reports whether what is read of several users at once is of one moment: not on Citus, where each worker answers as of
+// OneMoment reports whether what is read at once is of one moment: not on Citus, where each server answers as of
 // a moment of its own. It tells by the connections that there have been, and does not block.
 func (s *Store) OneMoment() bool { return !s.pool.citus.Load() }
 

@@ -20,9 +20,6 @@ const DefaultShards = 2
 // ErrNoCitus says that the database does not have the extension Citus, or not all that it needs.
 var ErrNoCitus = errors.New("the schema cannot be distributed")
 
-// copied stands in migrations/citus.tsv for tables of which each node has a copy.
-const copied = "copy"
-
 // placement is a table, and how it is spread.
 type placement struct{ table, by string }
 
@@ -43,7 +40,6 @@ type Distribution struct {
 	Nodes       int      `json:"nodes"`   // that take shards
 	Shards      int      `json:"shards"`  // of each distributed table; 0: none is distributed
 	Distributed []string `json:"distributed"`
-	Copied      []string `json:"copied"`  // tables of which each node has a copy
 	Missing     []string `json:"missing"` // tables that should be among these, and are not
 }
 
@@ -58,8 +54,7 @@ func (d *Distribution) String() string {
 	case !d.Active():
 		return fmt.Sprintf("Citus %s, and the schema is not distributed", d.Version)
 	default:
-		return fmt.Sprintf("Citus %s: %s have %d shards each on %s, every node has a copy of %s", d.Version,
-			strings.Join(d.Distributed, ", "), d.Shards, nodes(d.Nodes), strings.Join(d.Copied, ", "))
+		return fmt.Sprintf("Citus %s: %s have %d shards each on %s", d.Version, strings.Join(d.Distributed, ", "), d.Shards, nodes(d.Nodes))
 	}
 }
 
@@ -89,7 +84,7 @@ func (m *Migrator) Distribution(ctx context.Context) (Distribution, error) {
 }
 
 func readDistribution(ctx context.Context, conn querier) (d Distribution, err error) {
-	d.Distributed, d.Copied, d.Missing = []string{}, []string{}, []string{}
+	d.Distributed, d.Missing = []string{}, []string{}
 	err = conn.QueryRow(ctx, "SELECT coalesce((SELECT extversion FROM pg_extension WHERE extname = 'citus'), '')").Scan(&d.Version)
 	if err != nil || d.Version == "" {
 		return d, err
@@ -102,13 +97,10 @@ func readDistribution(ctx context.Context, conn querier) (d Distribution, err er
 	}
 	found, err := readPlaced(ctx, conn, &d)
 	for _, p := range placements() {
-		switch {
-		case !found[p.table]:
-			d.Missing = append(d.Missing, p.table)
-		case p.by == copied:
-			d.Copied = append(d.Copied, p.table)
-		default:
+		if found[p.table] {
 			d.Distributed = append(d.Distributed, p.table)
+		} else {
+			d.Missing = append(d.Missing, p.table)
 		}
 	}
 	return d, err
@@ -171,7 +163,7 @@ func checkCitus(ctx context.Context, conn querier) error {
 	err = conn.QueryRow(ctx, `SELECT coalesce(bool_or(groupid <> 0), false), coalesce(bool_or(groupid = 0), false) FROM pg_catalog.pg_dist_node`).
 		Scan(&others, &coordinator)
 	if err == nil && others && !coordinator {
-		err = fmt.Errorf("%w: the coordinator is not among the nodes, so that it can have no copies: run SELECT citus_set_coordinator_host('host', 5432) "+
+		err = fmt.Errorf("%w: the coordinator is not among the nodes, so that its own tables cannot be asked for beside theirs: run SELECT citus_set_coordinator_host('host', 5432) "+
 			"with the address at which the workers reach it", ErrNoCitus)
 	}
 	return err
@@ -267,19 +259,15 @@ func distributeFunctions(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// place spreads a table, and says what it did.
+// place spreads a table, and says what it did. Tables by the same column lie beside each other, others apart: where they lay
+// beside each other, Citus could write a row on another connection than the one that has locked it.
 func (p *placement) place(ctx context.Context, tx pgx.Tx, d *Distribution) (line string, err error) {
-	first := placements()[0].table
-	switch {
-	case p.by == copied:
-		_, err = tx.Exec(ctx, "SELECT create_reference_table($1::text::regclass)", p.table)
-		line = "every node has a copy of " + p.table
-	case p.table == first:
+	if first := placements()[0]; p.table != first.table && p.by == first.by {
+		_, err = tx.Exec(ctx, "SELECT create_distributed_table($1::text::regclass, $2, colocate_with => $3)", p.table, p.by, first.table)
+		line = fmt.Sprintf("distributed %s by %s, beside %s", p.table, p.by, first.table)
+	} else {
 		_, err = tx.Exec(ctx, "SELECT create_distributed_table($1::text::regclass, $2, colocate_with => 'none', shard_count => $3)", p.table, p.by, d.Shards)
 		line = fmt.Sprintf("distributed %s by %s, with %d shards on %s", p.table, p.by, d.Shards, nodes(d.Nodes))
-	default:
-		_, err = tx.Exec(ctx, "SELECT create_distributed_table($1::text::regclass, $2, colocate_with => $3)", p.table, p.by, first)
-		line = fmt.Sprintf("distributed %s by %s, beside %s", p.table, p.by, first)
 	}
 	if err != nil {
 		return "", err

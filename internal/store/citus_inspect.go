@@ -15,8 +15,7 @@ const wantedCachedConns = 16
 // CitusDifferences says, a sentence or two each, what is different on Citus, and cannot be avoided.
 func CitusDifferences() []string {
 	return []string{
-		"What is read of several users, or of a group, is no single snapshot: each worker answers as of a moment of its own.",
-		"A message writes a copy of its group's position on every server, and messages of all groups wait for each other.",
+		"No answer is a single snapshot: each server answers as of a moment of its own.",
 		"While a worker is away nothing is written, and callbacks go to the spool. Reads of its users get 503.",
 		"If a worker fails during a commit, running processes may keep old counts in memory: restart them after such a failure.",
 		"A day of the journal is dropped under a lock. Callbacks wait for it half a second at most.",

@@ -50,7 +50,7 @@ func TestDistributeFilledSchema(t *testing.T) {
 	require.False(t, d.Active())
 	lines := distribute(t, m, 3)
 	require.Contains(t, lines, fmt.Sprintf("distributed states by user_id, with %d shards on %d nodes", 3*len(workers), len(workers)))
-	require.Contains(t, lines, "every node has a copy of positions")
+	require.Contains(t, lines, fmt.Sprintf("distributed positions by group_id, with %d shards on %d nodes", 3*len(workers), len(workers)))
 	require.Equal(t, states, allStates(t, conn))
 	require.Equal(t, positions, dump(t, conn, "SELECT to_jsonb(p)::text FROM positions AS p ORDER BY group_id"))
 	require.Equal(t, journal, dump(t, conn, "SELECT to_jsonb(j)::text FROM journal AS j ORDER BY received_at, id"))
@@ -65,8 +65,7 @@ func TestDistributeFilledSchema(t *testing.T) {
 	d, err = s.Distribution(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 3*len(workers), d.Shards)
-	require.Equal(t, []string{"states", "journal", "lookups", "checks", "drifts", "reminders"}, d.Distributed)
-	require.Equal(t, []string{"positions"}, d.Copied)
+	require.Equal(t, []string{"states", "journal", "lookups", "checks", "drifts", "reminders", "positions"}, d.Distributed)
 	require.Empty(t, d.Missing)
 
 	for _, worker := range workers {
@@ -117,7 +116,7 @@ func TestMigrateDistributedSchema(t *testing.T) {
 	require.NotEmpty(t, distribute(t, m, 0))
 }
 
-// What is asked of one user visits one shard.
+// What is asked of one user, or of a group's position, visits one shard.
 func TestOneUserIsOnOneShard(t *testing.T) {
 	t.Parallel()
 	s := open(t, pgtest.New(t))
@@ -125,33 +124,36 @@ func TestOneUserIsOnOneShard(t *testing.T) {
 	one, id := []string{"u"}, pgtype.UUID{Bytes: uuid.New(), Valid: true}
 	for name, ask := range map[string]func(ctx context.Context, queries *db.Queries, conn db.DBTX) error{
 		"a pair": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.ListStatesByPairs(ctx, conn, db.ListStatesByPairsParams{UserIDs: one, GroupIDs: []string{"g"}})
+			return queries.ListServedByPairsApart(ctx, conn, db.ListServedByPairsApartParams{UserIDs: one, GroupIDs: []string{"g"}})
+		},
+		"a user": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.ListServedByUsersApart(ctx, conn, db.ListServedByUsersApartParams{UserIDs: one, MaxRows: 10})
+		},
+		"a group's position": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.ListServedPositions(ctx, conn, []string{"g"})
+		},
+		"a group's position for a receipt": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.ListPositions(ctx, conn, []string{"g"})
 			return err
 		},
-		"a pair for the cache": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			return queries.ListServedByPairs(ctx, conn, db.ListServedByPairsParams{UserIDs: one, GroupIDs: []string{"g"}})
-		},
-		"a badge": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.SumStatesByUsers(ctx, conn, one)
+		"the lock of a position": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			_, err := queries.LockPosition(ctx, conn, "g")
 			return err
 		},
-		"a user for the cache": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			return queries.ListServedByUsers(ctx, conn, db.ListServedByUsersParams{UserIDs: one, MaxRows: 10})
+		"a position that is saved": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.SavePosition(ctx, conn, db.SavePositionParams{GroupID: "g"})
+		},
+		"a position that is added": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.AddPosition(ctx, conn, "g")
+		},
+		"a receipt": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.InsertReceiptApart(ctx, conn, db.InsertReceiptApartParams{UserID: "u", GroupID: "g", ReceivedAt: time.Now(), RecordedAt: time.Now(), ID: id})
+		},
+		"the estimate of a receipt": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
+			return queries.UpsertStateApart(ctx, conn, db.UpsertStateApartParams{UserID: "u", GroupID: "g", EstimateAt: time.Now(), EstimateID: id})
 		},
 		"a lookup for the cache": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
 			_, err := queries.ListPendingUsers(ctx, conn, one)
-			return err
-		},
-		"a user's list": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.ListStatesByUser(ctx, conn, db.ListStatesByUserParams{UserID: "u", MaxRows: 10})
-			return err
-		},
-		"a user's list, the fullest first": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.ListStatesByUserOrderedByUnread(ctx, conn, db.ListStatesByUserOrderedByUnreadParams{UserID: "u", AfterUnreadCount: 1 << 62, MaxRows: 10})
-			return err
-		},
-		"a user's list, the last read first": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-			_, err := queries.ListStatesByUserOrderedByLastRead(ctx, conn, db.ListStatesByUserOrderedByLastReadParams{UserID: "u", MaxRows: 10})
 			return err
 		},
 		"a pair's history": func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
@@ -181,8 +183,7 @@ func TestOneUserIsOnOneShard(t *testing.T) {
 		require.Equal(t, []int{1}, s.Tasks(t, ask), name)
 	}
 	all := s.Tasks(t, func(ctx context.Context, queries *db.Queries, conn db.DBTX) error {
-		_, err := queries.SumStatesByGroup(ctx, conn, "g")
-		return err
+		return queries.ListServedByGroup(ctx, conn, db.ListServedByGroupParams{GroupID: "g", MaxRows: 10})
 	})
 	require.Greater(t, slices.Max(all), 1, "a group is on all of them: the count is read rightly")
 }

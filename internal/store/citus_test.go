@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,16 +15,29 @@ import (
 	"readmark/internal/store"
 )
 
-// likeCitus gives a database that looks like a node of Citus to who connects: the coordinator, or a worker.
+// likeCitus gives a database that looks like a node of Citus to who connects: the coordinator, or a worker. Where tests run on Citus
+// it is that.
 func likeCitus(t testing.TB, group int) string {
 	t.Helper()
 	url := pgtest.New(t)
+	if os.Getenv("READMARK_TEST_POSTGRES") == "citus" {
+		require.Zero(t, group)
+		return url
+	}
 	conn := pgtest.Connect(t, url)
 	exec(t, conn, "SET allow_system_table_mods = on")
 	exec(t, conn, "CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer)")
 	exec(t, conn, "INSERT INTO pg_catalog.pg_dist_local_group VALUES ($1)", group)
 	exec(t, conn, "GRANT SELECT ON pg_catalog.pg_dist_local_group TO PUBLIC")
 	return url
+}
+
+// databases gives the kinds of databases that are written and read in ways of their own.
+func databases() map[string]func(t testing.TB) string {
+	return map[string]func(t testing.TB) string{
+		"PostgreSQL": pgtest.New,
+		"Citus":      func(t testing.TB) string { t.Helper(); return likeCitus(t, 0) },
+	}
 }
 
 // A worker of Citus is refused with one sentence, whoever connects.
@@ -55,7 +69,7 @@ func TestOtherWaysOnCitus(t *testing.T) {
 	plain.tell(batch...)
 	citus.tell(batch...)
 	require.True(t, plain.OneMoment())
-	require.False(t, citus.OneMoment(), "each worker answers as of a moment of its own")
+	require.False(t, citus.OneMoment(), "each server answers as of a moment of its own")
 	moments := []time.Time{from.Add(-time.Second), from.Add(5 * time.Second), from.Add(15 * time.Second), from.Add(35 * time.Second), from.Add(50 * time.Second)}
 	for _, groupID := range []string{"g", "h", "none"} {
 		want, err := plain.PositionsAt(t.Context(), groupID, moments)

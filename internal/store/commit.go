@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"readmark/db"
 	"readmark/internal/readstate"
 )
@@ -43,7 +41,7 @@ func (s *Store) commit(ctx context.Context, batch *readstate.Batch) (err error) 
 	if alone {
 		err = s.commitReceipts(ctx, batch)
 	}
-	if !alone || hasState(err, stateLate) {
+	if !alone || hasState(err, stateLate) || errors.Is(err, errLate) {
 		err = s.commitEvents(ctx, batch, false)
 	}
 	if hasState(err, stateErased) {
@@ -69,27 +67,29 @@ func (s *Store) options(now time.Time) readstate.Options {
 	return readstate.Options{Now: now, CanLookUp: s.canLookUp}
 }
 
-// commitReceipts sends all statements in one round trip, and takes no lock. PostgreSQL
-// runs what comes before one Sync message as one transaction. It fails with stateLate
-// when the position of a group has moved behind one of its receipts.
+// commitReceipts sends all statements in one round trip, as one transaction that takes no lock. On
+// Citus there is another round trip before. It fails with stateLate or errLate when the position of a
+// group has moved behind one of its receipts.
 func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch) error {
+	writing, err := s.receiptWriter(ctx, batch)
+	if err != nil {
+		return err
+	}
 	recordedAt := s.recordedAt()
 	var queue pipeline
-	err := s.holdErasures(ctx, &queue, batch)
+	err = s.holdErasures(ctx, &queue, batch)
 	journal := s.journalOf(&queue, batch)
 	last := foldReceipts(batch.Events)
 	if len(batch.Events) <= fewReceipts && len(last) == len(batch.Events) {
 		for i := range last {
-			err = errors.Join(err,
-				s.queries.InsertReceipt(ctx, journal, receiptParams(last[i].Event, recordedAt)),
-				s.queries.UpsertState(ctx, &queue, upsertParams(&last[i], recordedAt)))
+			err = errors.Join(err, writing.insertOne(ctx, journal, last[i].Event, recordedAt), writing.upsertOne(ctx, &queue, &last[i], recordedAt))
 		}
 	} else {
 		if len(batch.Events) > 0 {
-			err = errors.Join(err, s.queries.InsertReceipts(ctx, journal, receiptsParams(batch.Events, recordedAt)))
+			err = errors.Join(err, writing.insert(ctx, journal, batch.Events, recordedAt))
 		}
 		if len(last) > 0 {
-			err = errors.Join(err, s.queries.UpsertStates(ctx, &queue, upsertsParams(last, recordedAt)))
+			err = errors.Join(err, writing.upsert(ctx, &queue, last, recordedAt))
 		}
 	}
 	lookups := readstate.ReceiptLookups(batch.Events, s.options(recordedAt))
@@ -105,7 +105,7 @@ func (s *Store) commitReceipts(ctx context.Context, batch *readstate.Batch) erro
 	if err != nil {
 		return err
 	}
-	if err := queue.send(ctx, s.pool); err != nil {
+	if err := queue.send(ctx, atomically{s.pool}); err != nil {
 		return err
 	}
 	s.touched(&change)
@@ -154,53 +154,4 @@ func foldReceipts(events []readstate.Event) []lastReceipt {
 		kept = append(kept, r)
 	}
 	return kept
-}
-
-func receiptParams(e *readstate.Event, recordedAt time.Time) db.InsertReceiptParams {
-	return db.InsertReceiptParams{
-		UserID: e.UserID, ReceivedAt: e.At, ID: identity(e.ID), RecordedAt: recordedAt, GroupID: e.GroupID,
-		UnreadCount: e.UnreadCount, ContentType: e.ContentType,
-	}
-}
-
-func receiptsParams(events []readstate.Event, recordedAt time.Time) db.InsertReceiptsParams {
-	n := len(events)
-	p := db.InsertReceiptsParams{
-		RecordedAt: recordedAt,
-		UserIDs:    make([]string, n), ReceivedAts: make([]time.Time, n), Ids: make([]pgtype.UUID, n), Kinds: make([]string, n),
-		GroupIDs: make([]*string, n), Reported: make([]int64, n), ContentTypes: make([]int64, n),
-	}
-	for i := range events {
-		e := &events[i]
-		p.UserIDs[i], p.ReceivedAts[i], p.Ids[i] = e.UserID, e.At, identity(e.ID)
-		p.Kinds[i], p.ContentTypes[i], p.Reported[i] = string(e.Kind), e.ContentType, e.UnreadCount
-		if e.Kind != readstate.EventReceipt {
-			p.Reported[i] = e.ReadSeq
-		}
-		if e.GroupID != "" {
-			p.GroupIDs[i] = &e.GroupID
-		}
-	}
-	return p
-}
-
-func upsertParams(r *lastReceipt, updatedAt time.Time) db.UpsertStateParams {
-	return db.UpsertStateParams{
-		UserID: r.UserID, GroupID: r.GroupID, UnreadCount: r.UnreadCount, ContentType: r.ContentType,
-		EstimateAt: r.At, EstimateID: identity(r.ID), FirstEstimateAt: r.firstAt, UpdatedAt: updatedAt,
-	}
-}
-
-func upsertsParams(last []lastReceipt, updatedAt time.Time) db.UpsertStatesParams {
-	n := len(last)
-	p := db.UpsertStatesParams{
-		UpdatedAt: updatedAt,
-		UserIDs:   make([]string, n), GroupIDs: make([]string, n), UnreadCounts: make([]int64, n), ContentTypes: make([]int64, n),
-		EstimateAts: make([]time.Time, n), EstimateIds: make([]pgtype.UUID, n), FirstEstimateAts: make([]time.Time, n),
-	}
-	for i, r := range last {
-		p.UserIDs[i], p.GroupIDs[i], p.UnreadCounts[i], p.ContentTypes[i] = r.UserID, r.GroupID, r.UnreadCount, r.ContentType
-		p.EstimateAts[i], p.EstimateIds[i], p.FirstEstimateAts[i] = r.At, identity(r.ID), r.firstAt
-	}
-	return p
 }

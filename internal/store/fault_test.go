@@ -41,7 +41,16 @@ func TestMembersChangedIsReplayed(t *testing.T) {
 // unread.
 func TestLateReceipt(t *testing.T) {
 	t.Parallel()
-	url := pgtest.New(t)
+	for name, database := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lateReceipt(t, database(t))
+		})
+	}
+}
+
+func lateReceipt(t *testing.T, url string) {
+	t.Helper()
 	a := asserting{t, open(t, url)}
 	a.tell(message("s", "g", "m0", 1, 1))
 	for n := range 10 {
@@ -158,15 +167,20 @@ func TestReplayOfLargeGroupIsBounded(t *testing.T) {
 // lock the positions of their groups.
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
-	url := pgtest.New(t)
-	conn := pgtest.Connect(t, url)
-	race(t, url, true)
-	live := contentOf(t, conn)
-	_, err := conn.Exec(t.Context(), "TRUNCATE states, positions")
-	require.NoError(t, err)
-	_, err = open(t, url).Replay(t.Context(), store.Replay{PageRows: 20}, ignore)
-	require.NoError(t, err)
-	require.Equal(t, live, contentOf(t, conn))
+	for name, database := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := database(t)
+			conn := pgtest.Connect(t, url)
+			race(t, url, true)
+			live := contentOf(t, conn)
+			_, err := conn.Exec(t.Context(), "TRUNCATE states, positions")
+			require.NoError(t, err)
+			_, err = open(t, url).Replay(t.Context(), store.Replay{PageRows: 20}, ignore)
+			require.NoError(t, err)
+			require.Equal(t, live, contentOf(t, conn))
+		})
+	}
 }
 
 // Receipts alone lock nothing: one that is written at the same instant as a message that

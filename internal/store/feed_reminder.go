@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,7 +21,17 @@ const remindedUsers = 50
 type reminding struct {
 	rules  map[string]readstate.ReminderRule
 	known  map[readstate.FeedKey]readstate.Reminded
-	states map[string][]readstate.ServedState // of users of whom all groups count
+	states []readstate.ServedState // of users of whom all groups count, in key order
+}
+
+// of gives the states of a user.
+func (r *reminding) of(userID string) []readstate.ServedState {
+	from, _ := slices.BinarySearchFunc(r.states, userID, func(s readstate.ServedState, userID string) int { return strings.Compare(s.UserID, userID) })
+	to := from
+	for to < len(r.states) && r.states[to].UserID == userID {
+		to++
+	}
+	return r.states[from:to]
 }
 
 // recordedReminder is the latest that the rows of a page have of a reminder.
@@ -77,12 +88,12 @@ func (t *telling) mostSingles() int {
 }
 
 // loadReminders queues reading what the reminders of the page are told from.
-func (t *telling) loadReminders(ctx context.Context, queue *pipeline) error {
+func (t *telling) loadReminders(ctx context.Context, reading *serving) error {
 	if len(t.reminders) == 0 {
 		return nil
 	}
 	t.reminding = reminding{
-		rules: map[string]readstate.ReminderRule{}, known: map[readstate.FeedKey]readstate.Reminded{}, states: map[string][]readstate.ServedState{},
+		rules: map[string]readstate.ReminderRule{}, known: map[readstate.FeedKey]readstate.Reminded{},
 	}
 	here := make(map[readstate.Pair]bool, len(t.singles))
 	var users []string
@@ -99,14 +110,14 @@ func (t *telling) loadReminders(ctx context.Context, queue *pipeline) error {
 			params.RuleIds = append(params.RuleIds, pgtype.UUID{Bytes: uuid.MustParse(key.RuleID), Valid: true})
 		}
 	}
-	queue.ask(func(conn db.DBTX) error {
+	reading.queue.ask(func(conn db.DBTX) error {
 		rules, err := t.reminderRules(ctx, conn)
 		for i := range rules {
 			t.reminding.rules[ruleText(rules[i].ID)] = rules[i]
 		}
 		return err
 	})
-	queue.ask(func(conn db.DBTX) error {
+	reading.queue.ask(func(conn db.DBTX) error {
 		rows, err := t.queries.ListReminders(ctx, conn, params)
 		for i := range rows {
 			pair := readstate.Pair{UserID: rows[i].UserID, GroupID: rows[i].GroupID}
@@ -117,12 +128,7 @@ func (t *telling) loadReminders(ctx context.Context, queue *pipeline) error {
 	if len(users) == 0 {
 		return nil
 	}
-	err := t.queries.ListServedByUsers(ctx, queue, db.ListServedByUsersParams{UserIDs: users, MaxRows: math.MaxInt32})
-	queue.decode(func(d *decoder) {
-		state := d.servedState()
-		t.reminding.states[state.UserID] = append(t.reminding.states[state.UserID], state)
-	})
-	return err
+	return reading.askUsers(ctx, users, math.MaxInt32, &t.reminding.states)
 }
 
 // tellReminders tells who is still to be reminded: whoever has read since, is gone or was erased is
@@ -142,7 +148,7 @@ func (t *telling) tellReminders() {
 			unread.Add(&state.Served, &state.Position, &readstate.PastPosition{}, true)
 		} else {
 			change.Badge = &readstate.Badge{UserID: key.UserID}
-			states := t.reminding.states[key.UserID]
+			states := t.reminding.of(key.UserID)
 			for i := range states {
 				change.Badge.Add(&states[i].Served, &states[i].Position)
 				unread.Add(&states[i].Served, &states[i].Position, &readstate.PastPosition{}, false)

@@ -105,13 +105,13 @@ func (r *feedRound) readStates(ctx context.Context, tx pgx.Tx) error {
 	if r.of == "" {
 		return nil
 	}
-	var queue pipeline
-	var found readstate.Poll
-	if err := r.load(ctx, &queue, &readstate.Load{Users: []string{r.of}}, &found); err != nil {
-		return err
+	reading, err := r.serving(ctx, tx)
+	if err == nil {
+		err = reading.askUsers(ctx, []string{r.of}, polledStates+1, &r.states)
 	}
-	err := queue.send(ctx, tx)
-	r.states = found.Users
+	if err == nil {
+		err = reading.send(ctx, tx, "")
+	}
 	return err
 }
 

@@ -144,19 +144,22 @@ func (t *telling) load(ctx context.Context, tx pgx.Tx) error {
 			load.Pairs = append(load.Pairs, pair)
 		}
 	}
-	var queue pipeline
 	var found readstate.Poll
-	if err := t.Reader.load(ctx, &queue, &load, &found); err != nil {
+	reading, err := t.serving(ctx, tx)
+	if err != nil {
 		return err
 	}
-	t.loadHad(ctx, &queue)
-	if err := t.wholes.load(ctx, &queue, t); err != nil {
+	if err := reading.load(ctx, &load, &found); err != nil {
 		return err
 	}
-	if err := t.loadReminders(ctx, &queue); err != nil {
+	t.loadHad(ctx, &reading.queue)
+	if err := t.wholes.load(ctx, reading, t); err != nil {
 		return err
 	}
-	if err := queue.send(ctx, tx); err != nil {
+	if err := t.loadReminders(ctx, reading); err != nil {
+		return err
+	}
+	if err := reading.send(ctx, tx, ""); err != nil {
 		return err
 	}
 	for i := range found.Pairs {

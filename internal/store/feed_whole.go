@@ -20,27 +20,26 @@ type feedWhole struct {
 }
 
 // load queues reading the states.
-func (w *feedWhole) load(ctx context.Context, queue *pipeline, t *telling) error {
-	if err := w.loadGroups(ctx, queue, t); err != nil {
+func (w *feedWhole) load(ctx context.Context, reading *serving, t *telling) error {
+	if err := w.loadGroups(ctx, reading, t); err != nil {
 		return err
 	}
-	return w.loadUsers(ctx, queue, t)
+	return w.loadUsers(ctx, reading, t)
 }
 
-func (w *feedWhole) loadGroups(ctx context.Context, queue *pipeline, t *telling) error {
+func (w *feedWhole) loadGroups(ctx context.Context, reading *serving, t *telling) error {
 	if len(w.groups) == 0 {
 		return nil
 	}
 	from, to := t.filter.UserPrefix, prefixEnd(t.filter.UserPrefix)
-	err := t.queries.ListServedByGroups(ctx, queue, db.ListServedByGroupsParams{
+	err := reading.askStatesOfGroups(ctx, db.ListServedByGroupsParams{
 		GroupIDs: w.groups, FromUserID: from, ToUserID: to, MaxRows: expandedStates + 1,
-	})
+	}, &w.ofGroups)
 	if err != nil {
 		return err
 	}
-	queue.decode(func(d *decoder) { w.ofGroups = append(w.ofGroups, d.servedState()) })
 	if t.filter.OnlyUsers {
-		queue.ask(func(conn db.DBTX) error {
+		reading.queue.ask(func(conn db.DBTX) error {
 			groups, err := t.queries.ListGroupsOfUsers(ctx, conn, db.ListGroupsOfUsersParams{GroupIDs: w.groups, FromUserID: from, ToUserID: to})
 			for _, groupID := range groups {
 				w.theirGroups[groupID] = true
@@ -51,20 +50,19 @@ func (w *feedWhole) loadGroups(ctx context.Context, queue *pipeline, t *telling)
 	return nil
 }
 
-func (w *feedWhole) loadUsers(ctx context.Context, queue *pipeline, t *telling) error {
+func (w *feedWhole) loadUsers(ctx context.Context, reading *serving, t *telling) error {
 	if len(w.users) == 0 {
 		return nil
 	}
 	from, to := t.filter.GroupPrefix, prefixEnd(t.filter.GroupPrefix)
-	err := t.queries.ListServedByUsersInGroups(ctx, queue, db.ListServedByUsersInGroupsParams{
+	err := reading.askStatesInGroups(ctx, db.ListServedByUsersInGroupsParams{
 		UserIDs: w.users, FromGroupID: from, ToGroupID: to, MaxRows: expandedStates + 1,
-	})
+	}, &w.ofUsers)
 	if err != nil {
 		return err
 	}
-	queue.decode(func(d *decoder) { w.ofUsers = append(w.ofUsers, d.servedState()) })
 	if from != "" {
-		queue.ask(func(conn db.DBTX) error {
+		reading.queue.ask(func(conn db.DBTX) error {
 			rows, err := t.queries.ListPairsOfUsers(ctx, conn, db.ListPairsOfUsersParams{
 				UserIDs: w.users, FromGroupID: from, ToGroupID: to, MaxRows: expandedStates + 1,
 			})

@@ -152,13 +152,7 @@ func (s *Store) restampGroup(ctx context.Context, groupID string) (restamped int
 	beginOn(ctx, conn, &queue, pgx.TxOptions{})
 	err = errors.Join(s.queries.ShareErasures(ctx, &queue, eraseLock), s.addPositions(ctx, &queue, t.groups))
 	var locked readstate.GroupPosition
-	queue.ask(func(conn db.DBTX) error {
-		rows, err := s.queries.LockPositions(ctx, conn, t.groups)
-		if len(rows) > 0 {
-			locked = position(&rows[0])
-		}
-		return err
-	})
+	err = errors.Join(err, s.lockPositions(ctx, &queue, t.groups, func(p readstate.GroupPosition) { locked = p }))
 	if err := errors.Join(err, queue.send(ctx, conn)); err != nil {
 		return 0, err
 	}

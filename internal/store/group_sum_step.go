@@ -70,13 +70,12 @@ func (w *GroupSumWork) sumGroups(ctx context.Context, stale []db.StaleGroupSum, 
 		sums := map[string]readstate.GroupSum{}
 		for left := w.states; seen < len(stale) && left > 0; seen++ {
 			one := &stale[seen]
-			row, err := w.queries.SumGroupPart(ctx, tx, db.SumGroupPartParams{GroupID: one.GroupID, MaxRows: left})
+			sum, read, last, err := w.sumNext(ctx, tx, one.GroupID, "", left)
 			if err != nil {
 				return err
 			}
-			sum := groupSum(one.GroupID, &row)
-			if left -= int32(row.Users); left == 0 { //nolint:gosec // it is no larger
-				part = &groupPart{sum: sum, after: row.LastUserID, mark: one.Mark, asOf: asOf}
+			if left -= read; left == 0 {
+				part = &groupPart{sum: sum, after: last, mark: one.Mark, asOf: asOf}
 				continue
 			}
 			take.GroupIDs, take.Marks = append(take.GroupIDs, sum.GroupID), append(take.Marks, one.Mark)
@@ -103,13 +102,12 @@ func (w *GroupSumWork) sumGroups(ctx context.Context, stale []db.StaleGroupSum, 
 func (w *GroupSumWork) sumPart(ctx context.Context) (summed int, more bool, err error) {
 	part := *w.part
 	err = w.step(ctx, "sum a large group", func(tx pgx.Tx, _ *db.HoldGroupSumsRow) error {
-		row, err := w.queries.SumGroupPart(ctx, tx, db.SumGroupPartParams{GroupID: part.sum.GroupID, AfterUserID: part.after, MaxRows: w.states})
+		next, read, last, err := w.sumNext(ctx, tx, part.sum.GroupID, part.after, w.states)
 		if err != nil {
 			return err
 		}
-		next := groupSum(part.sum.GroupID, &row)
 		part.sum.Merge(&next)
-		if part.after = row.LastUserID; row.Users == int64(w.states) {
+		if part.after = last; read == w.states {
 			more = true
 			return nil
 		}
@@ -146,11 +144,20 @@ func (w *GroupSumWork) endPart(ctx context.Context, tx pgx.Tx, part *groupPart) 
 	return len(taken) > 0, err
 }
 
-func groupSum(groupID string, row *db.SumGroupPartRow) readstate.GroupSum {
+// sumNext sums the next states of a group behind a user, so many at most, and says how many they were, and up to whom.
+func (w *GroupSumWork) sumNext(ctx context.Context, tx pgx.Tx, groupID, after string, limit int32) (
+	sum readstate.GroupSum, read int32, last string, err error,
+) {
+	if apart, err := onCitus(ctx, tx); err != nil {
+		return sum, 0, "", err
+	} else if apart {
+		return w.sumGroupApart(ctx, tx, db.ListServedByGroupParams{GroupID: groupID, AfterUserID: after, MaxRows: limit})
+	}
+	row, err := w.queries.SumGroupPart(ctx, tx, db.SumGroupPartParams{GroupID: groupID, AfterUserID: after, MaxRows: limit})
 	return readstate.GroupSum{
 		GroupID: groupID, Users: row.Users, UsersWithUnread: row.UsersWithUnread, UnreadCount: row.UnreadCount, MaxUnread: row.MaxUnread,
 		Exact: row.Exact, LastReadAt: moment(row.LastReadAt),
-	}
+	}, int32(row.Users), row.LastUserID, err //nolint:gosec // no larger than the limit
 }
 
 // saveSums writes sums, and takes groups out that have nobody any more.

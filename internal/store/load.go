@@ -145,13 +145,10 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 				return err
 			}
 		}
-		queue.ask(func(conn db.DBTX) error {
-			rows, err := t.queries.LockPositions(ctx, conn, t.groups)
-			for i := range rows {
-				t.loaded.Positions[rows[i].GroupID] = position(&rows[i])
-			}
+		err := t.lockPositions(ctx, queue, t.groups, func(p readstate.GroupPosition) { t.loaded.Positions[p.GroupID] = p })
+		if err != nil {
 			return err
-		})
+		}
 		t.askStates(ctx, queue, pairs(t.left), t.loaded.States)
 		t.askMessages(ctx, queue, messages(t.left), &t.loaded.Messages)
 		t.askJournal(ctx, queue)
@@ -169,19 +166,6 @@ func (t *transaction) load(ctx context.Context, queue *pipeline) error {
 		return err
 	}
 	return t.loadFuture(ctx)
-}
-
-// addPositions adds rows to lock, for groups that have none yet. On Citus, where every node has a copy of them, locking
-// one keeps others from writing any: two who have added some would wait for each other.
-func (s *Store) addPositions(ctx context.Context, conn db.DBTX, groups []string) error {
-	if onCitus, err := s.pool.onCitus(ctx); err != nil {
-		return err
-	} else if onCitus {
-		if err := s.queries.LockErasures(ctx, conn, positionsLock); err != nil {
-			return err
-		}
-	}
-	return s.queries.AddPositions(ctx, conn, groups)
 }
 
 // loadFuture reads the journal again, all of it, where a group has events of a day to

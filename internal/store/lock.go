@@ -10,8 +10,6 @@ const (
 	eraseStepLock = 0x726d_6572_7374 // "rmerst"
 	// partitionLock is taken by makers and droppers of partitions.
 	partitionLock = 0x726d_6a64_6179 // "rmjday"
-	// positionsLock is taken by who adds positions on Citus.
-	positionsLock = 0x726d_706f_736e // "rmposn"
 	// migrateLock is held by who migrates.
 	migrateLock = 0x726d_6d69_6772 // "rmmigr"
 )

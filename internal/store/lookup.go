@@ -174,7 +174,13 @@ func (s *Store) CountLookups(ctx context.Context) (waiting int64, since time.Tim
 // taken is among them, see [Store.FilterTrusted].
 func (s *Store) MembersWithoutState(ctx context.Context, groupID string, userIDs []string) (users []string, err error) {
 	err = s.retry(ctx, func() error {
-		users, err = s.queries.ListMembersWithoutState(ctx, s.reads, db.ListMembersWithoutStateParams{UserIDs: userIDs, GroupID: groupID})
+		dismissedAt, err := s.dismissal(ctx, s.reads, groupID)
+		if err != nil {
+			return err
+		}
+		users, err = s.queries.ListMembersWithoutState(ctx, s.reads, db.ListMembersWithoutStateParams{
+			UserIDs: userIDs, GroupID: groupID, DismissedAt: dismissedAt,
+		})
 		return err
 	})
 	if err != nil {

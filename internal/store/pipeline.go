@@ -10,10 +10,15 @@ import (
 	"readmark/db"
 )
 
+// batchSender runs several statements in one round trip.
+type batchSender interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
 // sender runs statements alone and in one round trip.
 type sender interface {
 	db.DBTX
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	batchSender
 }
 
 // pipeline collects statements that are sent in one round trip. It is a db.DBTX, so that
@@ -62,10 +67,7 @@ func (p *pipeline) ask(do func(conn db.DBTX) error) {
 }
 
 // send sends what was queued and reads the results; the first error ends both.
-func (p *pipeline) send(ctx context.Context, conn interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-},
-) (err error) {
+func (p *pipeline) send(ctx context.Context, conn batchSender) (err error) {
 	if len(p.results) == 0 {
 		return nil
 	}

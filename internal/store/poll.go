@@ -127,17 +127,19 @@ func (p *Poller) poll(ctx context.Context, reads *pool, since *readstate.Revisio
 	if load.Empty() {
 		return answer, alone(p.conn)
 	}
-	var queue pipeline
-	beginOn(ctx, p.conn, &queue, snapshot)
-	queue.ask(changes)
-	if onCitus {
-		queue.ask(unfinished)
-	}
-	if err := p.load(ctx, &queue, load, &answer); err != nil {
+	reading, err := p.serving(ctx, reads)
+	if err != nil {
 		return answer, err
 	}
-	_, _ = queue.Exec(ctx, "commit")
-	if err := queue.send(ctx, p.conn); err != nil {
+	beginOn(ctx, p.conn, &reading.queue, snapshot)
+	reading.queue.ask(changes)
+	if onCitus {
+		reading.queue.ask(unfinished)
+	}
+	if err := reading.load(ctx, load, &answer); err != nil {
+		return answer, err
+	}
+	if err := reading.send(ctx, p.conn, "commit"); err != nil {
 		return answer, err
 	}
 	if err := polled.answer(since, &answer); err != nil {
@@ -267,63 +269,43 @@ func addChange(c *readstate.Change, row *db.PollChangesRow) {
 }
 
 // load queues loading.
-func (r *Reader) load(ctx context.Context, queue *pipeline, load *readstate.Load, answer *readstate.Poll) error {
-	if len(load.Pairs) > 0 {
-		params := db.ListServedByPairsParams{}
-		for _, pair := range load.Pairs {
-			params.UserIDs, params.GroupIDs = append(params.UserIDs, pair.UserID), append(params.GroupIDs, pair.GroupID)
-		}
-		if err := r.queries.ListServedByPairs(ctx, queue, params); err != nil {
-			return err
-		}
-		queue.decode(func(d *decoder) { answer.Pairs = append(answer.Pairs, d.servedState()) })
+func (s *serving) load(ctx context.Context, load *readstate.Load, answer *readstate.Poll) error {
+	if err := s.askPairs(ctx, load.Pairs, &answer.Pairs); err != nil {
+		return err
 	}
 	if len(load.Users) > 0 {
-		err := r.queries.ListServedByUsers(ctx, queue, db.ListServedByUsersParams{UserIDs: load.Users, MaxRows: polledStates + 1})
-		if err != nil {
+		if err := s.askUsers(ctx, load.Users, polledStates+1, &answer.Users); err != nil {
 			return err
 		}
-		queue.decode(func(d *decoder) { answer.Users = append(answer.Users, d.servedState()) })
 	}
 	if len(load.Lookups) > 0 {
 		answer.PendingUsers = map[string]bool{}
-		queue.ask(func(conn db.DBTX) error {
-			users, err := r.queries.ListPendingUsers(ctx, conn, load.Lookups)
+		s.queue.ask(func(conn db.DBTX) error {
+			users, err := s.queries.ListPendingUsers(ctx, conn, load.Lookups)
 			for _, userID := range users {
 				answer.PendingUsers[userID] = true
 			}
 			return err
 		})
 	}
-	if len(load.Positions) == 0 {
-		return nil
+	if len(load.Positions) > 0 {
+		answer.Positions = make(map[string]readstate.ServedPosition, len(load.Positions))
+		s.after = append(s.after, func() {
+			for _, groupID := range load.Positions {
+				if position, found := s.positions[groupID]; found {
+					answer.Positions[groupID] = position
+				}
+			}
+		})
 	}
-	answer.Positions = make(map[string]readstate.ServedPosition, len(load.Positions))
-	if err := r.queries.ListServedPositions(ctx, queue, load.Positions); err != nil {
-		return err
-	}
-	queue.decode(func(d *decoder) {
-		groupID := d.text()
-		answer.Positions[groupID] = d.position()
-	})
-	return nil
+	return s.askPositions(ctx, load.Positions)
 }
 
 // LoadUser reads all states of a user in key order, in one snapshot, on a connection of its own,
 // and gives the server that it was read from. It blocks for 20 s at most. An error with
 // [readstate.ErrRetry] may come after some was passed.
 func (r *Reader) LoadUser(ctx context.Context, userID string, visit func(*readstate.ServedState)) (readstate.Server, error) {
-	server, err := r.loadLarge(ctx, func(queue *pipeline) error {
-		params := db.ListServedByUsersParams{UserIDs: []string{userID}, MaxRows: math.MaxInt32}
-		if err := r.queries.ListServedByUsers(ctx, queue, params); err != nil {
-			return err
-		}
-		queue.decode(func(d *decoder) {
-			state := d.servedState()
-			visit(&state)
-		})
-		return nil
-	})
+	server, err := r.loadLarge(ctx, func(s *serving) error { return s.visitUser(ctx, userID, visit) })
 	if err != nil {
 		return server, fmt.Errorf("load user: %w", translate(err))
 	}
@@ -335,32 +317,21 @@ func (r *Reader) LoadUser(ctx context.Context, userID string, visit func(*readst
 func (r *Reader) LoadGroup(
 	ctx context.Context, groupID string, visit func(userID []byte, v *readstate.Served),
 ) (position readstate.ServedPosition, server readstate.Server, err error) {
-	load := readstate.Load{Positions: []string{groupID}}
-	var found readstate.Poll
-	server, err = r.loadLarge(ctx, func(queue *pipeline) error {
-		if err := r.load(ctx, queue, &load, &found); err != nil {
+	server, err = r.loadLarge(ctx, func(s *serving) error {
+		if err := s.visitGroup(ctx, db.ListServedByGroupParams{GroupID: groupID, MaxRows: math.MaxInt32}, visit); err != nil {
 			return err
 		}
-		err := r.queries.ListServedByGroup(ctx, queue, db.ListServedByGroupParams{GroupID: groupID, MaxRows: math.MaxInt32})
-		if err != nil {
-			return err
-		}
-		queue.decode(func(d *decoder) {
-			userID := d.bytes()
-			d.next++ // the group
-			v := d.served()
-			visit(userID, &v)
-		})
-		return nil
+		s.after = append(s.after, func() { position = s.positions[groupID] })
+		return s.askPositions(ctx, []string{groupID})
 	})
 	if err != nil {
 		return position, server, fmt.Errorf("load group: %w", translate(err))
 	}
-	return found.Positions[groupID], server, nil
+	return position, server, nil
 }
 
 // loadLarge runs queries in one snapshot.
-func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error) (server readstate.Server, err error) {
+func (r *Reader) loadLarge(ctx context.Context, ask func(s *serving) error) (server readstate.Server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	reads, err := r.source.once(r.kept.Load())
@@ -369,17 +340,20 @@ func (r *Reader) loadLarge(ctx context.Context, ask func(queue *pipeline) error)
 	}
 	generation := reads.generation.Load()
 	err = pgx.BeginTxFunc(ctx, reads, snapshot, func(tx pgx.Tx) error {
-		var queue pipeline
-		queue.ask(func(conn db.DBTX) error {
+		s, err := r.serving(ctx, tx)
+		if err != nil {
+			return err
+		}
+		s.queue.ask(func(conn db.DBTX) error {
 			row, err := r.queries.GetServer(ctx, conn)
 			server = readstate.Server{StartedAt: row.ServerStartedAt, InRecovery: row.InRecovery}
 			return err
 		})
-		_, _ = queue.Exec(ctx, inKeyOrder)
-		if err := ask(&queue); err != nil {
+		_, _ = s.queue.Exec(ctx, inKeyOrder)
+		if err := ask(s); err != nil {
 			return err
 		}
-		return queue.send(ctx, tx)
+		return s.send(ctx, tx, "")
 	})
 	reads.again(ctx, generation, err) // it is for the caller to ask again: some has been passed
 	return server, err

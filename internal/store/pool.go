@@ -379,11 +379,12 @@ func (p *pool) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, erro
 	return &ownedTx{Tx: tx, conn: conn}, nil
 }
 
-// SendBatch runs statements as one transaction, in one round trip. The results must be closed.
+// SendBatch runs statements in one round trip, and as one transaction where the database is no Citus, see [atomically]. The results
+// must be closed.
 func (p *pool) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
 	conn, err := p.acquire(ctx)
 	if err != nil {
 		return failedBatch{err}
 	}
-	return send(ctx, conn, batch)
+	return send(ctx, conn, batch, false)
 }

@@ -33,19 +33,26 @@ func beginQuery(o pgx.TxOptions) string {
 	}, " ")
 }
 
-// send runs statements as one transaction, and gives the connection back when the results are
-// closed. Without a pooler, PostgreSQL runs what comes before one Sync message as one.
-func send(ctx context.Context, conn *pgxpool.Conn, batch *pgx.Batch) pgx.BatchResults {
-	if !isShared(conn) {
+// send runs statements, and gives the connection back when the results are closed. It is one transaction but for statements on
+// Citus that are not to be atomic.
+func send(ctx context.Context, conn *pgxpool.Conn, batch *pgx.Batch, atomic bool) pgx.BatchResults {
+	var beginning []string
+	switch {
+	case isShared(conn):
+		beginning = []string{beginQuery(pgx.TxOptions{}), settleTransaction}
+	case atomic && conn.Conn().PgConn().CustomData()[citusKey] != nil:
+		beginning = []string{beginQuery(pgx.TxOptions{})}
+	default: // PostgreSQL runs what comes before one Sync message as one transaction, Citus a statement about one shard by itself
 		return &ownedBatch{BatchResults: conn.SendBatch(ctx, batch), conn: conn, ctx: ctx}
 	}
 	whole := &pgx.Batch{}
-	whole.Queue(beginQuery(pgx.TxOptions{}))
-	whole.Queue(settleTransaction)
+	for _, statement := range beginning {
+		whole.Queue(statement)
+	}
 	whole.QueuedQueries = append(whole.QueuedQueries, batch.QueuedQueries...)
 	whole.Queue("commit")
 	b := &ownedBatch{BatchResults: conn.SendBatch(ctx, whole), conn: conn, ctx: ctx}
-	for range 2 {
+	for range beginning {
 		if b.err == nil {
 			_, b.err = b.BatchResults.Exec()
 		}
@@ -56,7 +63,19 @@ func send(ctx context.Context, conn *pgxpool.Conn, batch *pgx.Batch) pgx.BatchRe
 func sendOne(ctx context.Context, conn *pgxpool.Conn, sql string, args []any) pgx.BatchResults {
 	batch := &pgx.Batch{}
 	batch.Queue(sql, args...)
-	return send(ctx, conn, batch)
+	return send(ctx, conn, batch, false)
+}
+
+// atomically runs the statements of a pipeline as one transaction, on Citus too.
+type atomically struct{ *pool }
+
+// SendBatch runs statements as one transaction.
+func (a atomically) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	conn, err := a.acquire(ctx)
+	if err != nil {
+		return failedBatch{err}
+	}
+	return send(ctx, conn, batch, true)
 }
 
 // ownedBatch gives its connection back when it is closed.

@@ -20,7 +20,7 @@ func (s *Store) ErasePair(ctx context.Context, pair readstate.Pair) error {
 			s.queries.EraseLookup(ctx, &queue, db.EraseLookupParams{UserID: pair.UserID, GroupID: pair.GroupID}),
 			s.queries.EraseJournal(ctx, &queue, db.EraseJournalParams{UserID: pair.UserID, GroupID: pair.GroupID}),
 			s.insertChange(ctx, &queue, &change, s.recordedAt()),
-			queue.send(ctx, s.pool))
+			queue.send(ctx, atomically{s.pool}))
 	})
 	if err != nil {
 		return fmt.Errorf("erase pair: %w", translate(err))

@@ -133,7 +133,12 @@ func (r *Reader) loadStates(ctx context.Context, pairs []readstate.Pair) (known 
 	return known, err
 }
 
-func (r *Reader) listStates(ctx context.Context, conn db.DBTX, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
+func (r *Reader) listStates(ctx context.Context, conn sender, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
+	if apart, err := onCitus(ctx, conn); err != nil {
+		return nil, err
+	} else if apart {
+		return r.statesApart(ctx, conn, pairs)
+	}
 	params := db.ListStatesByPairsParams{UserIDs: make([]string, len(pairs)), GroupIDs: make([]string, len(pairs))}
 	for i, pair := range pairs {
 		params.UserIDs[i], params.GroupIDs[i] = pair.UserID, pair.GroupID
@@ -152,6 +157,14 @@ func (r *Reader) listStates(ctx context.Context, conn db.DBTX, pairs []readstate
 // UserStates lists states of a user; the keys of the page are group IDs.
 func (r *Reader) UserStates(ctx context.Context, userID string, page readstate.Page) (list []readstate.State, err error) {
 	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		apart, err := reads.onCitus(ctx)
+		if err != nil {
+			return err
+		}
+		if apart {
+			list, err = r.userStatesApart(ctx, reads, userID, &page)
+			return err
+		}
 		rows, err := r.listUserStates(ctx, reads, userID, &page)
 		list = states(rows)
 		return err
@@ -186,6 +199,14 @@ func (r *Reader) listUserStates(ctx context.Context, reads *pool, userID string,
 // GroupStates lists states of a group; the keys of the page are user IDs.
 func (r *Reader) GroupStates(ctx context.Context, groupID string, page readstate.Page) (list []readstate.State, err error) {
 	err = r.read(ctx, func(ctx context.Context, reads *pool) error {
+		apart, err := reads.onCitus(ctx)
+		if err != nil {
+			return err
+		}
+		if apart {
+			list, err = r.groupStatesApart(ctx, reads, groupID, &page)
+			return err
+		}
 		rows, err := r.listGroupStates(ctx, reads, groupID, &page)
 		list = states(rows)
 		return err
@@ -244,20 +265,33 @@ func (r *Reader) loadBadges(ctx context.Context, userIDs []string) (badges map[s
 }
 
 // GroupSum sums the states of one group, or gives [readstate.ErrUnknown].
-func (r *Reader) GroupSum(ctx context.Context, groupID string) (readstate.GroupSum, error) {
-	var row db.SumStatesByGroupRow
-	err := r.read(ctx, func(ctx context.Context, reads *pool) (err error) {
-		row, err = r.queries.SumStatesByGroup(ctx, reads, groupID)
+func (r *Reader) GroupSum(ctx context.Context, groupID string) (sum readstate.GroupSum, err error) {
+	err = r.read(ctx, func(ctx context.Context, reads *pool) (err error) {
+		sum, err = r.sumGroup(ctx, reads, groupID)
 		return err
 	})
 	if err != nil {
 		return readstate.GroupSum{}, fmt.Errorf("sum states of a group: %w", translate(err))
 	}
+	return sum, nil
+}
+
+func (r *Reader) sumGroup(ctx context.Context, reads *pool, groupID string) (sum readstate.GroupSum, err error) {
+	if apart, err := reads.onCitus(ctx); err != nil {
+		return sum, err
+	} else if apart {
+		sum, _, _, err := r.sumGroupApart(ctx, reads, db.ListServedByGroupParams{GroupID: groupID, MaxRows: math.MaxInt32})
+		if err == nil && sum.Users == 0 {
+			err = pgx.ErrNoRows
+		}
+		return sum, err
+	}
+	row, err := r.queries.SumStatesByGroup(ctx, reads, groupID)
 	return readstate.GroupSum{
 		GroupID: row.GroupID, Users: row.Users, UsersWithUnread: row.UsersWithUnread,
 		UnreadCount: row.UnreadCount, MaxUnread: row.MaxUnread, Exact: row.Exact, LastReadAt: moment(row.LastReadAt),
 		UpdatedAt: row.UpdatedAt.UTC(),
-	}, nil
+	}, err
 }
 
 // Snapshot gives the known ones of many pairs and users as they are at one
@@ -288,7 +322,12 @@ func (r *Reader) Snapshot(ctx context.Context, pairs []readstate.Pair, userIDs [
 	return known, badges, nil
 }
 
-func (r *Reader) sumBadges(ctx context.Context, conn db.DBTX, userIDs []string) (map[string]readstate.Badge, error) {
+func (r *Reader) sumBadges(ctx context.Context, conn sender, userIDs []string) (map[string]readstate.Badge, error) {
+	if apart, err := onCitus(ctx, conn); err != nil {
+		return nil, err
+	} else if apart {
+		return r.badgesApart(ctx, conn, userIDs)
+	}
 	rows, err := r.queries.SumStatesByUsers(ctx, conn, userIDs)
 	if err != nil {
 		return nil, fmt.Errorf("sum states of users: %w", translate(err))

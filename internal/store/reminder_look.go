@@ -167,7 +167,9 @@ func (l *groupLook) askFirst(ctx context.Context) (waits bool, err error) {
 		return false, nil
 	}
 	if asked.IsZero() {
-		users, err := l.queries.SomeMembers(ctx, l.tx, db.SomeMembersParams{GroupID: l.row.GroupID, NotUserIds: []string{}, MaxRows: 1})
+		users, err := l.queries.SomeMembers(ctx, l.tx, db.SomeMembersParams{
+			GroupID: l.row.GroupID, NotUserIds: []string{}, DismissedAt: bound(l.position.DismissedAt.Time()), MaxRows: 1,
+		})
 		if err != nil || len(users) == 0 {
 			return false, err
 		}
@@ -273,19 +275,21 @@ func (w *ReminderWork) sumUsers(ctx context.Context, tx pgx.Tx, users []string, 
 	if len(users) == 0 {
 		return sums, nil
 	}
-	answer := readstate.Poll{}
-	var queue pipeline
-	if err := w.queries.ListServedByUsers(ctx, &queue, db.ListServedByUsersParams{UserIDs: users, MaxRows: maxRows}); err != nil {
-		return nil, err
+	var states []readstate.ServedState
+	reading, err := w.serving(ctx, tx)
+	if err == nil {
+		err = reading.askUsers(ctx, users, maxRows, &states)
 	}
-	queue.decode(func(d *decoder) { answer.Users = append(answer.Users, d.servedState()) })
-	if err := queue.send(ctx, tx); err != nil {
+	if err == nil {
+		err = reading.send(ctx, tx, "")
+	}
+	if err != nil {
 		return nil, err
 	}
 	moved := map[string]bool{}
 	since := readstate.MomentOf(then.Add(-clockMargin))
-	for i := range answer.Users {
-		if s := &answer.Users[i]; s.Position.UpdatedAt >= since {
+	for i := range states {
+		if s := &states[i]; s.Position.UpdatedAt >= since {
 			moved[s.GroupID] = true
 		}
 	}
@@ -293,8 +297,8 @@ func (w *ReminderWork) sumUsers(ctx context.Context, tx pgx.Tx, users []string, 
 	if err != nil {
 		return nil, err
 	}
-	for i := range answer.Users {
-		s := &answer.Users[i]
+	for i := range states {
+		s := &states[i]
 		if sums[s.UserID] == nil {
 			sums[s.UserID] = &readstate.Unread{}
 		}

@@ -212,26 +212,29 @@ func (w *ReminderWork) loadAlone(
 	ctx context.Context, tx pgx.Tx, pairs map[readstate.Pair]readstate.Reminded, then time.Time,
 	unread map[readstate.Pair]*readstate.Unread, asks map[readstate.Pair]bool,
 ) error {
-	load := readstate.Load{}
+	list := make([]readstate.Pair, 0, len(pairs))
 	groups := map[string]bool{}
 	for pair := range pairs {
-		load.Pairs = append(load.Pairs, pair)
+		list = append(list, pair)
 		groups[pair.GroupID] = true
 	}
-	var queue pipeline
-	var found readstate.Poll
-	if err := w.load(ctx, &queue, &load, &found); err != nil {
-		return err
+	var states []readstate.ServedState
+	reading, err := w.serving(ctx, tx)
+	if err == nil {
+		err = reading.askPairs(ctx, list, &states)
 	}
-	if err := queue.send(ctx, tx); err != nil {
+	if err == nil {
+		err = reading.send(ctx, tx, "")
+	}
+	if err != nil {
 		return err
 	}
 	past, err := w.pastPositions(ctx, tx, sortedKeys(groups), then)
 	if err != nil {
 		return err
 	}
-	for i := range found.Pairs {
-		s, was, u := &found.Pairs[i], past[found.Pairs[i].GroupID], &readstate.Unread{}
+	for i := range states {
+		s, was, u := &states[i], past[states[i].GroupID], &readstate.Unread{}
 		if u.Add(&s.Served, &s.Position, &was, true) {
 			// About the group itself OpenIM was asked with the first of the members.
 			inexact := !s.ReadExact(&s.Position) || pairs[s.Pair].AskedAt != 0 && !u.Exact

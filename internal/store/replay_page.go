@@ -89,8 +89,11 @@ func (p *replayedPage) lock(ctx context.Context, groups []string) error {
 	if err := p.addPositions(ctx, p.tx, groups); err != nil {
 		return err
 	}
-	_, err := p.queries.LockPositions(ctx, p.tx, groups)
-	return err
+	var queue pipeline
+	if err := p.lockPositions(ctx, &queue, groups, func(readstate.GroupPosition) {}); err != nil {
+		return err
+	}
+	return queue.send(ctx, p.tx)
 }
 
 // eraseLeft removes some rows of what is erased from the journal, so that a replay does
@@ -299,10 +302,7 @@ func (p *replayedPage) write(ctx context.Context) (err error) {
 	if len(e.Corrected) > 0 {
 		err = errors.Join(err, p.queries.CorrectEntries(ctx, &queue, correctParams(e.Corrected, p.replayedAt)))
 	}
-	err = errors.Join(err, p.saveStates(ctx, &queue, e.States, p.loaded.States))
-	if len(e.Positions) > 0 {
-		err = errors.Join(err, p.queries.SavePositions(ctx, &queue, positionParams(e.Positions)))
-	}
+	err = errors.Join(err, p.saveStates(ctx, &queue, e.States, p.loaded.States), p.savePositions(ctx, &queue, e.Positions))
 	p.change.AddEffects(e)
 	p.change.Rebased = p.change.Positions // what they were before is not known here
 	err = errors.Join(err, p.insertChange(ctx, &queue, &p.change, p.replayedAt))

@@ -7,6 +7,7 @@
 // A statement that is right all the same says so, and why, in a comment within or before it:
 //
 //	-- citus: <rule>: <reason>
+//	-- citus: plain: <what is asked of Citus instead>
 package main
 
 import (

@@ -130,23 +130,7 @@ func bareCorrelated(q *query) (string, bool) {
 	if !is || len(v.FromClause) > 0 {
 		return "", false
 	}
-	found := false
-	walk(v, func(m proto.Message) bool {
-		below, is := m.(*pg.SubLink)
-		if !is {
-			return true
-		}
-		inner := queryOf(below.Subselect.GetSelectStmt())
-		for _, s := range inner.tables() {
-			for _, e := range equalities(inner.conditions...) {
-				if c, is := columnOf(e.right); is && s.alias == e.left.alias && inner.source(c.alias) == nil && c.alias != "" {
-					found = true
-				}
-			}
-		}
-		return true
-	})
-	return "a correlated subquery below a query without FROM: join instead", found
+	return "a correlated subquery below a query without FROM: join instead", correlatedBelow(v)
 }
 
 // antiJoin: Citus refuses to look for what is missing in another table where the rows lie on other

@@ -842,7 +842,7 @@ type QueryOutputBody struct {
 	// AsOf the answer is not older than this, UTC
 	AsOf time.Time `json:"asOf"`
 
-	// OneMoment whether all of the answer is as of one moment, so that no write is seen by a part of it only. False where the database is spread over several servers (Citus): each user's part is of a moment of its own then, none older than asOf
+	// OneMoment whether all of the answer is as of one moment, so that no write is seen by a part of it only. False where the database is spread over several servers (Citus): each part is of a moment of its own then, none older than asOf
 	OneMoment bool `json:"oneMoment"`
 
 	// Pairs in the order asked, repeats included
