@@ -108,10 +108,11 @@ test-pgbouncer: ## the tests of store, end to end and of faults through PgBounce
 NOT_CITUS := ^Test(ReadsUseIndexes|UserIDsDoNotScan|GroupSumsDoNotScan|SchemaRules|SchemaObjects|ForeignSchema|PollOfCopiedDatabase|ReplaySurvivesDeadlock|RetireNeverStallsIngest|WorkerIsRefused|OtherWaysOnCitus|RetireOnCitus|ReplicaOfCitus|SnapshotIsOneMoment|ApartIsTheSame)
 # The end-to-end tests, and those of what answers are made from.
 ON_CITUS := ^Test(Citus|CallbackToCount|CapturedRequests|ServerDialect|ListsPage|Receipts|StateAndBadgeAt|AtIsWhat|Erase|ReplayKnows|ReplayRestores|MemberWithout|Mutes|FaultLate|RowFrom|Query|Reminders|GroupsAreListed|StatsAndUsers|OddIDs|Client|CountsEqual|DocumentedWith|Sweep|ListedAgain|FaultPoison|FaultTwo|FaultChanges|ServeRetires|WebhookCommands|ReconcileCommand|ContractIsHeld|Unattributed|Console|UnknownToOpenIM|LostDismissal|Reader|OpenIMAway)
-test-citus: ## the tests of store, read cache and feed, and end to end, on Citus (CITUS_URL: a database on its coordinator)
-	@if [ -z "$$CITUS_URL" ]; then echo "NOTHING WAS RUN: CITUS_URL is not set. Let it lead, as a superuser, to a database on the coordinator of a Citus 13"; \
-	echo "whose nodes it knows (citus_set_coordinator_host, citus_add_node), at addresses that can be reached from here. The tests"; \
-	echo "make databases of their own on all of them."; exit 1; fi
+test-citus: ## the tests of store, read cache and feed, and end to end, on Citus (CITUS_URL: a database on its coordinator; else by Docker)
+	@if [ -z "$$CITUS_URL" ] && ! docker version >/dev/null 2>&1; then \
+	echo "NOTHING WAS RUN: CITUS_URL is not set, and no Docker engine answers. Let CITUS_URL lead, as a superuser, to a database on the"; \
+	echo "coordinator of a Citus 13 whose nodes it knows (citus_set_coordinator_host, citus_add_node), at addresses that can be reached from"; \
+	echo "here, or start Docker: then it runs on three containers of citusdata/citus. The tests make databases of their own on all nodes."; exit 1; fi
 	READMARK_TEST_POSTGRES=citus $(PGTEST) $(GO) test -tags citus -count=1 -parallel 4 -timeout 60m -skip '$(NOT_CITUS)' ./internal/store/... ./internal/readcache/... ./internal/feed/...
 	READMARK_TEST_POSTGRES=citus $(PGTEST) $(GO) test -tags citus -count=1 -parallel 4 -timeout 60m -run '$(ON_CITUS)' ./internal/cli/...
 

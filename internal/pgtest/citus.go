@@ -19,7 +19,7 @@ import (
 )
 
 // VariableCitus has the URL of a database on the coordinator of a Citus cluster whose nodes it knows:
-// READMARK_TEST_POSTGRES=citus has tests run there, on distributed schemas.
+// READMARK_TEST_POSTGRES=citus has tests run there, on distributed schemas. Without it, they run in containers.
 const VariableCitus = "CITUS_URL"
 
 // onCitus reports whether the tests run on Citus.
@@ -29,7 +29,11 @@ func onCitus() bool { return os.Getenv("READMARK_TEST_POSTGRES") == "citus" }
 func startCitus(ctx context.Context) (*Server, error) {
 	coordinator := os.Getenv(VariableCitus)
 	if coordinator == "" {
-		return nil, errors.New(VariableCitus + " is not set")
+		server, err := startCitusContainers(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s is not set, and Citus does not start in containers: %w", VariableCitus, err)
+		}
+		return server, nil
 	}
 	cluster, err := readCluster(ctx, coordinator)
 	if err != nil {
@@ -106,14 +110,15 @@ func (c *cluster) everywhere(ctx context.Context, database string, statements ..
 		if err != nil {
 			return err
 		}
-		if err := c.execute(ctx, url, statements); err != nil {
+		if err := executeAt(ctx, url, statements...); err != nil {
 			return fmt.Errorf("on %s: %w", net.JoinHostPort(c.nodes[i].host, strconv.Itoa(c.nodes[i].port)), err)
 		}
 	}
 	return nil
 }
 
-func (*cluster) execute(ctx context.Context, url string, statements []string) error {
+// executeAt runs statements one after the other.
+func executeAt(ctx context.Context, url string, statements ...string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err
@@ -150,7 +155,7 @@ func (c *cluster) join(ctx context.Context, database string) error {
 		}
 		add = append(add, fmt.Sprintf("SELECT citus_set_node_property('%s', %d, 'shouldhaveshards', %t)", n.host, n.port, n.shouldHaveShards))
 	}
-	return c.execute(ctx, withDatabase(c.coordinator, database), add)
+	return executeAt(ctx, withDatabase(c.coordinator, database), add...)
 }
 
 // makeTemplate makes a database of a name on each node, with a distributed schema. Nobody may connect to it, also
