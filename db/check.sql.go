@@ -145,6 +145,21 @@ func (q *Queries) ListDrifts(ctx context.Context, db DBTX, maxRows int32) ([]Dri
 	return items, nil
 }
 
+const releaseUntoldChecks = `-- name: ReleaseUntoldChecks :exec
+UPDATE checks SET due_at = $1::timestamptz WHERE due_at = ANY ($2::timestamptz[])
+`
+
+type ReleaseUntoldChecksParams struct {
+	Moment time.Time
+	Marks  []time.Time
+}
+
+// Has checks be due again that were taken, by the moments at which they would have been.
+func (q *Queries) ReleaseUntoldChecks(ctx context.Context, db DBTX, arg ReleaseUntoldChecksParams) error {
+	_, err := db.Exec(ctx, releaseUntoldChecks, arg.Moment, arg.Marks)
+	return err
+}
+
 const saveCheck = `-- name: SaveCheck :execrows
 INSERT INTO checks (user_id, group_id, due_at, checked_at, pairs, pairs_off, repaired, largest_difference)
 SELECT $1::text, $2::text, $3::timestamptz, $4::timestamptz,

@@ -362,3 +362,13 @@ func (q *Queries) ReleaseLookup(ctx context.Context, db DBTX, arg ReleaseLookupP
 	_, err := db.Exec(ctx, releaseLookup, arg.Version, arg.UserID, arg.GroupID)
 	return err
 }
+
+const releaseUntoldLookups = `-- name: ReleaseUntoldLookups :exec
+UPDATE lookups SET leased_until = NULL WHERE leased_until = ANY ($1::timestamptz[])
+`
+
+// Gives leases back by the moments until which they were given.
+func (q *Queries) ReleaseUntoldLookups(ctx context.Context, db DBTX, marks []time.Time) error {
+	_, err := db.Exec(ctx, releaseUntoldLookups, marks)
+	return err
+}

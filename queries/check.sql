@@ -25,6 +25,10 @@ WHERE c.user_id = due.user_id AND c.group_id = due.group_id
   AND c.due_at <= @moment -- another process may have been faster
 RETURNING c.user_id, c.group_id;
 
+-- name: ReleaseUntoldChecks :exec
+-- Has checks be due again that were taken, by the moments at which they would have been.
+UPDATE checks SET due_at = @moment::timestamptz WHERE due_at = ANY (@marks::timestamptz[]);
+
 -- name: SaveCheck :execrows
 -- Not of somebody who was erased meanwhile, of whom there is no state.
 INSERT INTO checks (user_id, group_id, due_at, checked_at, pairs, pairs_off, repaired, largest_difference)

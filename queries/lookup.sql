@@ -48,6 +48,10 @@ WHERE q.user_id = due.user_id AND q.group_id = due.group_id
   AND (q.leased_until IS NULL OR q.leased_until NOT BETWEEN @moment::timestamptz AND @longest::timestamptz) -- another process may have been faster
 RETURNING q.user_id, q.group_id, q.version, q.settles_at, q.since, q.doubted_at, q.doubted_max_seq, q.doubted_read_seq;
 
+-- name: ReleaseUntoldLookups :exec
+-- Gives leases back by the moments until which they were given.
+UPDATE lookups SET leased_until = NULL WHERE leased_until = ANY (@marks::timestamptz[]);
+
 -- name: EndLookup :one
 -- Ends what has been answered, if nothing was asked since it was leased, and OpenIM was
 -- asked late enough, and says whether it did.

@@ -25,11 +25,17 @@ func (s *Store) SeedChecks(ctx context.Context, spread time.Duration) error {
 }
 
 // TakeChecks takes up to limit users and groups (pairs without the other ID) whose
-// comparison is due; each is due again an interval later.
+// comparison is due; each is due again an interval later, and at once where the answer of an
+// earlier call was lost. It blocks for 2 s at most, also when the context ends.
 func (s *Store) TakeChecks(ctx context.Context, limit int32, interval time.Duration) ([]readstate.Pair, error) {
-	now := s.now().UTC()
-	rows, err := s.queries.TakeChecks(ctx, s.pool, db.TakeChecksParams{
-		NextAt: now.Add(interval), Moment: now, MaxRows: limit,
+	now := s.recordedAt()
+	p := db.TakeChecksParams{NextAt: now.Add(interval), Moment: now, MaxRows: limit}
+	var rows []db.TakeChecksRow
+	err := s.untoldChecks.take(ctx, p.NextAt, func(ctx context.Context, marks []time.Time) error {
+		return s.queries.ReleaseUntoldChecks(ctx, s.pool, db.ReleaseUntoldChecksParams{Moment: now, Marks: marks})
+	}, func(ctx context.Context) (err error) {
+		rows, err = s.queries.TakeChecks(ctx, s.pool, p)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take checks: %w", translate(err))

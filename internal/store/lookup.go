@@ -57,11 +57,19 @@ func (s *Store) EnqueueLookups(ctx context.Context, pairs []readstate.Pair) erro
 }
 
 // LeaseLookups takes up to limit lookups that are due, of those in the background or of
-// the others, for this caller alone until the lease ends.
+// the others, for this caller alone until the lease ends. Where the answer of an earlier call was
+// lost, what that has leased is free again. It blocks for 2 s at most, also when the context ends.
 func (s *Store) LeaseLookups(ctx context.Context, background bool, limit int32, lease time.Duration) ([]readstate.LeasedLookup, error) {
-	now := s.now().UTC()
-	rows, err := s.queries.LeaseLookups(ctx, s.pool, db.LeaseLookupsParams{
+	now := s.recordedAt()
+	p := db.LeaseLookupsParams{
 		LeasedUntil: now.Add(lease), Longest: now.Add(max(lease, longestLease)), Moment: now, MaxRows: limit, Background: background,
+	}
+	var rows []db.LeaseLookupsRow
+	err := s.untoldLeases.take(ctx, p.LeasedUntil, func(ctx context.Context, marks []time.Time) error {
+		return s.queries.ReleaseUntoldLookups(ctx, s.pool, marks)
+	}, func(ctx context.Context) (err error) {
+		rows, err = s.queries.LeaseLookups(ctx, s.pool, p)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease lookups: %w", translate(err))

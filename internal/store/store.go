@@ -34,6 +34,8 @@ type Store struct {
 	today  atomic.Pointer[today]
 	// feedHistory is that of the server that changes were read from last.
 	feedHistory atomic.Pointer[feedHistory]
+	// untoldLeases are of lookups, untoldChecks of checks.
+	untoldLeases, untoldChecks untold
 	// looks counts calls of RestampFutureEvents.
 	looks atomic.Int64
 	// canLookUp: OpenIM's REST API can be asked.
