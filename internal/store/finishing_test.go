@@ -41,4 +41,22 @@ func TestUnfinishedIsToldLater(t *testing.T) {
 	require.NoError(t, (&polledRows{rows: rows[:1]}).answer(&first.Revision, &second))
 	require.Equal(t, []string{"unfinished"}, second.Change.Users)
 	require.True(t, second.Revision.Shows(97))
+	require.False(t, second.Reset)
+}
+
+// Retention may drop its row meanwhile, which is visible: then anything may have changed, once it has ended.
+func TestUnfinishedIsDropped(t *testing.T) {
+	t.Parallel()
+	dropped := int64(97)
+	rows := []db.PollChangesRow{{Snapshot: "100:100:", DroppedXid: &dropped}}
+	since := readstate.Revision{Snapshot: readstate.NewSnapshot(96, nil), DroppedXID: 90}
+	var first, second, third, fourth readstate.Poll
+	require.NoError(t, (&polledRows{rows: rows, unfinished: []int64{97}}).answer(&since, &first))
+	require.True(t, first.Reset, "others may have been dropped")
+	require.NoError(t, (&polledRows{rows: rows, unfinished: []int64{97}}).answer(&first.Revision, &second))
+	require.False(t, second.Reset, "it still runs")
+	require.NoError(t, (&polledRows{rows: rows}).answer(&second.Revision, &third))
+	require.True(t, third.Reset, "it has ended, and nothing tells of what")
+	require.NoError(t, (&polledRows{rows: rows}).answer(&third.Revision, &fourth))
+	require.False(t, fourth.Reset)
 }

@@ -243,7 +243,9 @@ func missesChanges(since, now *readstate.Revision) bool {
 	if !since.Server.Same(now.Server) || since.SchemaVersion != now.SchemaVersion || since.TableID != now.TableID {
 		return true
 	}
-	return droppedSince(since, now.DroppedXID)
+	// A row that is dropped may be of a transaction that counted as running, see finishing.go.
+	ended := func(xid uint64) bool { return xid <= since.DroppedXID && now.Shows(xid) }
+	return droppedSince(since, now.DroppedXID) || slices.ContainsFunc(since.Running, ended)
 }
 
 // droppedSince reports whether changes that a revision does not have may be among those that have been
