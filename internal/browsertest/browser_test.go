@@ -4,7 +4,6 @@ package browsertest
 
 import (
 	"context"
-	"flag"
 	"net/url"
 	"os"
 	"strings"
@@ -21,6 +20,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
+
+	"readmark/internal/pgtest"
 )
 
 const (
@@ -51,11 +52,10 @@ var chromium = sync.OnceValues(func() (context.Context, context.CancelFunc) {
 })
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	status := m.Run()
-	_, stop := chromium()
-	stop()
-	os.Exit(status)
+	pgtest.Main(m, func() {
+		_, stop := chromium()
+		stop()
+	})
 }
 
 // action is something that is done in a tab.
