@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"testing"
@@ -13,21 +12,6 @@ import (
 	"readmark/internal/store"
 )
 
-// likeCitus gives a database that looks like a node of Citus to who connects: the coordinator, or a worker.
-func likeCitus(t testing.TB, group int) string {
-	t.Helper()
-	database := pgtest.New(t)
-	conn := pgtest.Connect(t, database)
-	for _, statement := range []string{
-		"SET allow_system_table_mods = on", "CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer)",
-		fmt.Sprintf("INSERT INTO pg_catalog.pg_dist_local_group VALUES (%d)", group), "GRANT SELECT ON pg_catalog.pg_dist_local_group TO PUBLIC",
-	} {
-		_, err := conn.Exec(t.Context(), statement)
-		require.NoError(t, err)
-	}
-	return database
-}
-
 // A batch says whether all of it is of one moment: on Citus each server answers as of a moment of its own.
 func TestBatchTellsWhetherItIsOfOneMoment(t *testing.T) {
 	t.Parallel()
@@ -36,7 +20,7 @@ func TestBatchTellsWhetherItIsOfOneMoment(t *testing.T) {
 		oneMoment bool
 	}{
 		"one server":  {pgtest.New(t), true},
-		"coordinator": {likeCitus(t, 0), false},
+		"coordinator": {pgtest.LikeCitus(t, 0), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -85,7 +69,7 @@ func TestMigrateUpWithoutCitus(t *testing.T) {
 // A worker of Citus is refused by every command with one sentence.
 func TestWorkerEndsEveryCommand(t *testing.T) {
 	t.Parallel()
-	database := likeCitus(t, 1)
+	database := pgtest.LikeCitus(t, 1)
 	environment := map[string]string{
 		"READMARK_DATABASE_URL": database, "READMARK_DATA_DIR": t.TempDir(), "READMARK_ADDR": "127.0.0.1:0", "READMARK_OPS_ADDR": "127.0.0.1:0",
 	}

@@ -224,6 +224,29 @@ func onEachNode(server *Server, statement string) error {
 	return c.everywhere(ctx, c.database(), statement)
 }
 
+// LikeCitus gives the URL of a database with the newest schema on plain PostgreSQL that looks to Readmark like a node of Citus: like the
+// coordinator (group 0), or like a worker. Where tests run on Citus, it is one on the coordinator.
+func LikeCitus(t testing.TB, group int) string {
+	t.Helper()
+	database := New(t)
+	if onCitus() {
+		if group != 0 {
+			t.Fatal("pgtest: this test is for plain PostgreSQL")
+		}
+		return database
+	}
+	conn := Connect(t, database)
+	for _, statement := range []string{
+		"SET allow_system_table_mods = on", "CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer)",
+		fmt.Sprintf("INSERT INTO pg_catalog.pg_dist_local_group VALUES (%d)", group), "GRANT SELECT ON pg_catalog.pg_dist_local_group TO PUBLIC",
+	} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatalf("pgtest: %s: %v", statement, err)
+		}
+	}
+	return database
+}
+
 // Cluster gives the URL of a fresh database without any schema that all nodes of a Citus have, at its coordinator and
 // at its workers.
 func Cluster(t testing.TB) (coordinator string, workers []string) {

@@ -26,11 +26,9 @@ var citusSettings = []string{
 func startCitusContainers(ctx context.Context) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	client, err := testcontainers.NewDockerClientWithOpts(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("no engine answers: %w", err)
+	if err := engineAnswers(ctx); err != nil {
+		return nil, err
 	}
-	_ = client.Close()
 	image := os.Getenv("CITUS_IMAGE")
 	if image == "" {
 		image = "citusdata/citus:13.0"

@@ -232,13 +232,7 @@ func migrationsHash() (string, error) {
 func execute(url, statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, statement)
-	return err
+	return executeAt(ctx, url, statement)
 }
 
 // withDatabase gives the URL with another database.

@@ -81,11 +81,9 @@ const startTimeout = 3 * time.Minute
 func startDocker(ctx context.Context) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	client, err := testcontainers.NewDockerClientWithOpts(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("no engine answers: %w", err)
+	if err := engineAnswers(ctx); err != nil {
+		return nil, err
 	}
-	_ = client.Close()
 	image := os.Getenv("POSTGRES_IMAGE")
 	if image == "" {
 		image = "postgres:18-alpine"
@@ -110,6 +108,16 @@ func startDocker(ctx context.Context) (*Server, error) {
 		}
 		return ""
 	}}, nil
+}
+
+// engineAnswers gives an error where there is no Docker.
+func engineAnswers(ctx context.Context) error {
+	client, err := testcontainers.NewDockerClientWithOpts(ctx)
+	if err != nil {
+		return fmt.Errorf("no engine answers: %w", err)
+	}
+	_ = client.Close()
+	return nil
 }
 
 func startLocal(ctx context.Context) (*Server, error) {

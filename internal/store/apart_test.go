@@ -82,7 +82,7 @@ func TestApartIsTheSame(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Log("seed", seed)
-	url := likeCitus(t, 0)
+	url := pgtest.LikeCitus(t, 0)
 	citus := open(t, url)
 	w := storetest.NewWriter(t, seed, citus)
 	for range 200 {

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,35 +14,18 @@ import (
 	"readmark/internal/store"
 )
 
-// likeCitus gives a database that looks like a node of Citus to who connects: the coordinator, or a worker. Where tests run on Citus
-// it is that.
-func likeCitus(t testing.TB, group int) string {
-	t.Helper()
-	url := pgtest.New(t)
-	if os.Getenv("READMARK_TEST_POSTGRES") == "citus" {
-		require.Zero(t, group)
-		return url
-	}
-	conn := pgtest.Connect(t, url)
-	exec(t, conn, "SET allow_system_table_mods = on")
-	exec(t, conn, "CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer)")
-	exec(t, conn, "INSERT INTO pg_catalog.pg_dist_local_group VALUES ($1)", group)
-	exec(t, conn, "GRANT SELECT ON pg_catalog.pg_dist_local_group TO PUBLIC")
-	return url
-}
-
 // databases gives the kinds of databases that are written and read in ways of their own.
 func databases() map[string]func(t testing.TB) string {
 	return map[string]func(t testing.TB) string{
 		"PostgreSQL": pgtest.New,
-		"Citus":      func(t testing.TB) string { t.Helper(); return likeCitus(t, 0) },
+		"Citus":      func(t testing.TB) string { t.Helper(); return pgtest.LikeCitus(t, 0) },
 	}
 }
 
 // A worker of Citus is refused with one sentence, whoever connects.
 func TestWorkerIsRefused(t *testing.T) {
 	t.Parallel()
-	url := likeCitus(t, 1)
+	url := pgtest.LikeCitus(t, 1)
 	_, _, err := open(t, url).Check(t.Context())
 	var unfit *store.UnfitError
 	require.ErrorAs(t, err, &unfit)
@@ -52,14 +34,14 @@ func TestWorkerIsRefused(t *testing.T) {
 	_, err = migrator(t, url).Up(t.Context())
 	require.ErrorAs(t, err, &unfit)
 
-	_, _, err = open(t, likeCitus(t, 0)).Check(t.Context())
+	_, _, err = open(t, pgtest.LikeCitus(t, 0)).Check(t.Context())
 	require.NoError(t, err)
 }
 
 // What is asked in another way on Citus has the same answers.
 func TestOtherWaysOnCitus(t *testing.T) {
 	t.Parallel()
-	plain, citus := asserting{t, open(t, pgtest.New(t))}, asserting{t, open(t, likeCitus(t, 0))}
+	plain, citus := asserting{t, open(t, pgtest.New(t))}, asserting{t, open(t, pgtest.LikeCitus(t, 0))}
 	from := daysAgo(0, -60e6)
 	batch := []readstate.Batch{
 		arrived(receipt("u", "g", 2, 0), from), arrived(message("v", "g", "1", 5, 0), from.Add(10*time.Second)),
@@ -109,7 +91,7 @@ func TestOtherWaysOnCitus(t *testing.T) {
 // Nothing is read from a replica of Citus, and that is said.
 func TestReplicaOfCitus(t *testing.T) {
 	t.Parallel()
-	url := likeCitus(t, 0)
+	url := pgtest.LikeCitus(t, 0)
 	f := follow(t, open(t, url), url)
 	eventually(t, "it is told", func() bool {
 		var misfit *store.MisfitError

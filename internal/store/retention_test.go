@@ -67,7 +67,7 @@ func TestRetireNeverStallsIngest(t *testing.T) {
 // The same where days cannot be detached concurrently. The day stays until its lock is had.
 func TestRetireOnCitus(t *testing.T) {
 	t.Parallel()
-	s, reader := retireBesideReader(t, likeCitus(t, 0))
+	s, reader := retireBesideReader(t, pgtest.LikeCitus(t, 0))
 	commit(t, s, onDay(5, 2))
 	retireAfterReader(t, s, reader)
 }
