@@ -30,11 +30,12 @@ type feedRound struct {
 	onlyNames bool
 	began     time.Time
 
-	server db.GetFeedServerRow
-	now    readstate.Revision
-	gone   bool // changes since the cursor may be missing
-	full   bool // there are more rows than were read
-	page   readstate.FeedPage
+	server  db.GetFeedServerRow
+	onCitus bool
+	now     readstate.Revision
+	gone    bool // changes since the cursor may be missing
+	full    bool // there are more rows than were read
+	page    readstate.FeedPage
 
 	// What is named by the rows, as far as it is wanted.
 	pairs                             map[readstate.Pair]naming
@@ -97,7 +98,8 @@ func (r *feedRound) run(ctx context.Context, tx pgx.Tx) error {
 // misses reports whether changes behind the cursor may be missing, or it is of what is still to come.
 func (r *feedRound) misses() bool {
 	since := readstate.Revision{Snapshot: r.since.Seen, DroppedXID: r.since.Dropped}
-	return r.now.XMax < since.XMax || r.since.Until != nil && r.now.XMax < r.since.Until.XMax || droppedSince(&since, r.now.DroppedXID)
+	return r.now.XMax < since.XMax || r.since.Until != nil && r.now.XMax < r.since.Until.XMax ||
+		droppedSince(&since, r.now.DroppedXID) || r.onCitus && droppedRunning(&since, &r.now)
 }
 
 // readStates reads all states of a user, who may have too many.
@@ -138,9 +140,10 @@ func (r *feedRound) readRows(ctx context.Context, tx pgx.Tx) (rows []db.ListChan
 		})
 	}
 	var unfinished []int64
-	if onCitus, err := r.reads.onCitus(ctx); err != nil {
+	if r.onCitus, err = r.reads.onCitus(ctx); err != nil {
 		return nil, err
-	} else if onCitus {
+	}
+	if r.onCitus {
 		queue.ask(r.askUnfinished(ctx, &unfinished))
 	}
 	if err := queue.send(ctx, tx); err != nil {

@@ -51,12 +51,22 @@ func TestUnfinishedIsDropped(t *testing.T) {
 	rows := []db.PollChangesRow{{Snapshot: "100:100:", DroppedXid: &dropped}}
 	since := readstate.Revision{Snapshot: readstate.NewSnapshot(96, nil), DroppedXID: 90}
 	var first, second, third, fourth readstate.Poll
-	require.NoError(t, (&polledRows{rows: rows, unfinished: []int64{97}}).answer(&since, &first))
+	require.NoError(t, (&polledRows{onCitus: true, rows: rows, unfinished: []int64{97}}).answer(&since, &first))
 	require.True(t, first.Reset, "others may have been dropped")
-	require.NoError(t, (&polledRows{rows: rows, unfinished: []int64{97}}).answer(&first.Revision, &second))
+	require.NoError(t, (&polledRows{onCitus: true, rows: rows, unfinished: []int64{97}}).answer(&first.Revision, &second))
 	require.False(t, second.Reset, "it still runs")
-	require.NoError(t, (&polledRows{rows: rows}).answer(&second.Revision, &third))
+	require.NoError(t, (&polledRows{onCitus: true, rows: rows}).answer(&second.Revision, &third))
 	require.True(t, third.Reset, "it has ended, and nothing tells of what")
-	require.NoError(t, (&polledRows{rows: rows}).answer(&third.Revision, &fourth))
+	require.NoError(t, (&polledRows{onCitus: true, rows: rows}).answer(&third.Revision, &fourth))
 	require.False(t, fourth.Reset)
+}
+
+// A subscriber of the feed starts again then.
+func TestUnfinishedIsDroppedBehindCursor(t *testing.T) {
+	t.Parallel()
+	r := feedRound{onCitus: true, since: &readstate.FeedCursor{Seen: readstate.NewSnapshot(100, []uint64{97}), Dropped: 97}}
+	r.now = readstate.Revision{Snapshot: readstate.NewSnapshot(101, []uint64{97}), DroppedXID: 97}
+	require.False(t, r.misses(), "it still runs")
+	r.now.Snapshot = readstate.NewSnapshot(101, nil)
+	require.True(t, r.misses(), "it has ended, and nothing tells of what")
 }

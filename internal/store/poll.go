@@ -92,12 +92,12 @@ func (p *Poller) drop(ctx context.Context) {
 }
 
 func (p *Poller) poll(ctx context.Context, reads *pool, since *readstate.Revision, load *readstate.Load) (answer readstate.Poll, err error) {
-	var polled polledRows
-	changes, unfinished := p.askChanges(ctx, since, &polled), p.askUnfinished(ctx, &polled.unfinished)
 	onCitus, err := reads.onCitus(ctx)
 	if err != nil {
 		return answer, err
 	}
+	polled := polledRows{onCitus: onCitus}
+	changes, unfinished := p.askChanges(ctx, since, &polled), p.askUnfinished(ctx, &polled.unfinished)
 	alone := func(conn sender) (err error) { // one statement is a snapshot by itself; what is unfinished is asked behind it
 		if onCitus {
 			var queue pipeline
@@ -199,7 +199,8 @@ func (r *Reader) askChanges(ctx context.Context, since *readstate.Revision, poll
 // polledRows is what a poll has read of changes.
 type polledRows struct {
 	rows       []db.PollChangesRow // at least one, which may name no transaction
-	unfinished []int64             // see ListUnfinishedTransactions
+	onCitus    bool
+	unfinished []int64 // on Citus, see ListUnfinishedTransactions
 }
 
 // answer says what it means since an earlier revision.
@@ -215,7 +216,7 @@ func (p *polledRows) answer(since *readstate.Revision, answer *readstate.Poll) e
 	}
 	now.Snapshot = withoutUnfinished(now.Snapshot, p.unfinished)
 	answer.Revision = now
-	answer.Reset = since == nil || len(p.rows) > polledChanges || missesChanges(since, &now)
+	answer.Reset = since == nil || len(p.rows) > polledChanges || missesChanges(since, &now) || p.onCitus && droppedRunning(since, &now)
 	for i := range p.rows {
 		if xid := p.rows[i].Xid; len(p.unfinished) == 0 || xid != nil && now.Shows(uint64(*xid)) { //nolint:gosec // transactions count from 0
 			addChange(&answer.Change, &p.rows[i])
@@ -243,9 +244,13 @@ func missesChanges(since, now *readstate.Revision) bool {
 	if !since.Server.Same(now.Server) || since.SchemaVersion != now.SchemaVersion || since.TableID != now.TableID {
 		return true
 	}
-	// A row that is dropped may be of a transaction that counted as running, see finishing.go.
-	ended := func(xid uint64) bool { return xid <= since.DroppedXID && now.Shows(xid) }
-	return droppedSince(since, now.DroppedXID) || slices.ContainsFunc(since.Running, ended)
+	return droppedSince(since, now.DroppedXID)
+}
+
+// droppedRunning reports whether a transaction has ended that counted as running, and whose row may have been dropped before: that
+// is so on Citus only, where the row was visible, see finishing.go.
+func droppedRunning(since, now *readstate.Revision) bool {
+	return slices.ContainsFunc(since.Running, func(xid uint64) bool { return xid <= since.DroppedXID && now.Shows(xid) })
 }
 
 // droppedSince reports whether changes that a revision does not have may be among those that have been
