@@ -108,7 +108,7 @@ func readDistribution(ctx context.Context, conn querier) (d Distribution, err er
 
 // readPlaced gives the tables that are spread, and counts shards.
 func readPlaced(ctx context.Context, conn querier, d *Distribution) (found map[string]bool, err error) {
-	rows, err := conn.Query(ctx, `SELECT c.relname::text, p.partmethod = 'n',
+	rows, err := conn.Query(ctx, `SELECT c.relname::text,
 			(SELECT count(*) FROM pg_catalog.pg_dist_shard AS s WHERE s.logicalrelid = p.logicalrelid)::integer
 		FROM pg_catalog.pg_dist_partition AS p JOIN pg_class AS c ON c.oid = p.logicalrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE n.nspname = current_schema()`)
@@ -116,14 +116,10 @@ func readPlaced(ctx context.Context, conn querier, d *Distribution) (found map[s
 		return nil, err
 	}
 	var table string
-	var everywhere bool
 	var shards int
 	found = map[string]bool{}
-	_, err = pgx.ForEachRow(rows, []any{&table, &everywhere, &shards}, func() error {
-		found[table] = true
-		if !everywhere {
-			d.Shards = max(d.Shards, shards)
-		}
+	_, err = pgx.ForEachRow(rows, []any{&table, &shards}, func() error {
+		found[table], d.Shards = true, max(d.Shards, shards)
 		return nil
 	})
 	return found, err
@@ -163,7 +159,7 @@ func checkCitus(ctx context.Context, conn querier) error {
 	err = conn.QueryRow(ctx, `SELECT coalesce(bool_or(groupid <> 0), false), coalesce(bool_or(groupid = 0), false) FROM pg_catalog.pg_dist_node`).
 		Scan(&others, &coordinator)
 	if err == nil && others && !coordinator {
-		err = fmt.Errorf("%w: the coordinator is not among the nodes, so that its own tables cannot be asked for beside theirs: run SELECT citus_set_coordinator_host('host', 5432) "+
+		err = fmt.Errorf("%w: the coordinator is not among the nodes: run SELECT citus_set_coordinator_host('host', 5432) "+
 			"with the address at which the workers reach it", ErrNoCitus)
 	}
 	return err

@@ -8,8 +8,9 @@ import (
 	"readmark/internal/readstate"
 )
 
-// What is asked on Citus, where the view current_states reads what lies apart: the count is worked out here.
+// What follows is asked on Citus. The view current_states joins what lies apart there, so that counts are worked out here.
 
+// statesApart gives the known ones of some pairs.
 func (r *Reader) statesApart(ctx context.Context, conn sender, pairs []readstate.Pair) (map[readstate.Pair]readstate.State, error) {
 	var list []readstate.ServedState
 	err := r.readApart(ctx, conn, func(s *serving) error { return s.askPairs(ctx, pairs, &list) })
@@ -22,6 +23,7 @@ func (r *Reader) statesApart(ctx context.Context, conn sender, pairs []readstate
 	return known, err
 }
 
+// badgesApart gives the badges of the known ones of some users.
 func (r *Reader) badgesApart(ctx context.Context, conn sender, userIDs []string) (map[string]readstate.Badge, error) {
 	var list []readstate.ServedState
 	err := r.readApart(ctx, conn, func(s *serving) error { return s.askUsers(ctx, userIDs, math.MaxInt32, &list) })
@@ -36,6 +38,7 @@ func (r *Reader) badgesApart(ctx context.Context, conn sender, userIDs []string)
 	return badges, err
 }
 
+// userStatesApart gives a page of a user's states.
 func (r *Reader) userStatesApart(ctx context.Context, conn sender, userID string, page *readstate.Page) ([]readstate.State, error) {
 	picked := readstate.NewSelection(page)
 	err := r.readApart(ctx, conn, func(s *serving) error {
@@ -52,26 +55,18 @@ func (r *Reader) userStatesApart(ctx context.Context, conn sender, userID string
 func (r *Reader) groupPart(
 	ctx context.Context, conn sender, p db.ListServedByGroupParams, visit func(userID string, v *readstate.Served, position *readstate.ServedPosition),
 ) error {
-	type member struct {
-		userID string
-		served readstate.Served
-	}
-	var members []member
 	return r.readApart(ctx, conn, func(s *serving) error {
-		err := s.visitGroup(ctx, p, func(userID []byte, v *readstate.Served) { members = append(members, member{string(userID), *v}) })
-		s.after = append(s.after, func() {
-			position := s.positions[p.GroupID]
-			for i := range members {
-				visit(members[i].userID, &members[i].served, &position)
-			}
-		})
-		if err != nil {
+		if err := s.askPositions(ctx, []string{p.GroupID}); err != nil {
 			return err
 		}
-		return s.askPositions(ctx, []string{p.GroupID})
+		return s.visitGroup(ctx, p, func(userID []byte, v *readstate.Served) {
+			position := s.positions[p.GroupID]
+			visit(string(userID), v, &position)
+		})
 	})
 }
 
+// groupStatesApart gives a page of a group's states.
 func (r *Reader) groupStatesApart(ctx context.Context, conn sender, groupID string, page *readstate.Page) ([]readstate.State, error) {
 	picked := readstate.NewSelection(page)
 	p := db.ListServedByGroupParams{GroupID: groupID, MaxRows: math.MaxInt32}
@@ -98,6 +93,7 @@ func (r *Reader) sumGroupApart(ctx context.Context, conn sender, p db.ListServed
 	return sum, read, last, err
 }
 
+// readApart reads what a function queues.
 func (r *Reader) readApart(ctx context.Context, conn sender, queue func(s *serving) error) error {
 	s, err := r.serving(ctx, conn)
 	if err == nil {

@@ -13,12 +13,13 @@ import (
 type serving struct {
 	*Reader
 
-	queue     pipeline
-	apart     bool // positions are
+	queue pipeline
+	apart bool // positions are read by statements of their own
+	// positions has those that have been read, and asked the groups of which one is queued or read.
 	positions map[string]readstate.ServedPosition
-	asked     map[string]bool // groups of which the position is, or was, read
-	lists     []*[]readstate.ServedState
-	after     []func() // is run when all has been read
+	asked     map[string]bool
+	lists     []*[]readstate.ServedState // whose positions are still to be filled in
+	after     []func()                   // is run when all has been read
 }
 
 // serving begins to read from what a pool or a transaction leads to.

@@ -14,7 +14,9 @@ import (
 const maxUntold = 1000
 
 // untold remembers statements that may have taken something for this process, which was never told what: the connection broke
-// before the answer came. Each has a mark, a moment that it has written to the rows that it took. It is safe for concurrent use.
+// before the answer came. Each has a mark, a moment in microseconds that it has written to the rows that it took. Where another
+// process has written the very same one, its rows are released, too, and something is done twice, which changes nothing. It is safe
+// for concurrent use.
 type untold struct {
 	mu    sync.Mutex
 	marks []time.Time
