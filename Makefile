@@ -104,8 +104,8 @@ test-pgbouncer: ## the tests of store, end to end and of faults through PgBounce
 	READMARK_TEST_PGBOUNCER=1 $(PGTEST) $(GO) test -timeout 30m -run '$(BOUNCED)' ./internal/cli/...
 
 # What is about one PostgreSQL: its plans, locks and catalog as they are there, a server of the test's own, or one that is made to
-# look like Citus.
-NOT_CITUS := ^Test(ReadsUseIndexes|UserIDsDoNotScan|GroupSumsDoNotScan|SchemaRules|SchemaObjects|ForeignSchema|PollOfCopiedDatabase|ReplaySurvivesDeadlock|RetireNeverStallsIngest|WorkerIsRefused|OtherWaysOnCitus|RetireOnCitus|ReplicaOfCitus|SnapshotIsOneMoment|ApartIsTheSame)
+# look like Citus; and subscribers who go on beside an old transaction, who start again on Citus.
+NOT_CITUS := ^Test(ReadsUseIndexes|UserIDsDoNotScan|GroupSumsDoNotScan|SchemaRules|SchemaObjects|ForeignSchema|PollOfCopiedDatabase|ReplaySurvivesDeadlock|RetireNeverStallsIngest|WorkerIsRefused|OtherWaysOnCitus|RetireOnCitus|ReplicaOfCitus|SnapshotIsOneMoment|ApartIsTheSame|FeedBesideOldTransaction)
 # The end-to-end tests, and those of what answers are made from.
 ON_CITUS := ^Test(Citus|CallbackToCount|CapturedRequests|ServerDialect|ListsPage|Receipts|StateAndBadgeAt|AtIsWhat|Erase|ReplayKnows|ReplayRestores|MemberWithout|Mutes|FaultLate|RowFrom|Query|Reminders|GroupsAreListed|StatsAndUsers|OddIDs|Client|CountsEqual|DocumentedWith|Sweep|ListedAgain|FaultPoison|FaultTwo|FaultChanges|ServeRetires|WebhookCommands|ReconcileCommand|ContractIsHeld|Unattributed|Console|UnknownToOpenIM|LostDismissal|Reader|OpenIMAway)
 test-citus: ## the tests of store, read cache and feed, and end to end, on Citus (CITUS_URL: a database on its coordinator; else by Docker)

@@ -144,26 +144,26 @@ func (x *Replica) round(ctx context.Context, beatWithin time.Duration) error {
 	switch {
 	case errors.As(err, &misfit): // a new connection was not admitted
 	case err != nil:
-		x.note(false)
+		x.silent()
 		return err
 	default:
 		misfit = x.judge(&state)
 	}
-	told := x.conclude(misfit)
-	if misfit != nil {
-		return told
+	var denied error
+	if misfit == nil {
+		denied = x.askPrivileges(ctx)
 	}
-	denied := x.askPrivileges(ctx)
-	x.note(true)
-	return cmp.Or(told, denied)
+	return cmp.Or(x.conclude(misfit), denied)
 }
 
-// conclude takes over whether the replica fits, and gives what is to be told of that.
+// conclude takes over whether the replica, which has answered, fits, and gives what is to be told of that. What fits answers
+// from the same moment on, so that asOf is known as soon as something is read.
 func (x *Replica) conclude(misfit *MisfitError) error {
 	r := x.all
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.settle()
+	x.answers = x.answers || misfit == nil
 	if misfit != nil && (!misfit.behind || !r.anyInUse()) {
 		if x.misfit == nil && misfit.Reason == condition.Lagging && r.last.at.Sub(r.since) < proofPatience {
 			return nil
@@ -188,11 +188,11 @@ func (x *Replica) conclude(misfit *MisfitError) error {
 		lag.Round(time.Second), effect)}
 }
 
-// note takes over whether the replica answers as it should.
-func (x *Replica) note(answers bool) {
+// silent takes over that the replica does not answer.
+func (x *Replica) silent() {
 	x.all.mu.Lock()
 	defer x.all.mu.Unlock()
-	x.answers = answers
+	x.answers = false
 	x.all.settle()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -287,6 +288,23 @@ func TestReplicaWithoutPrimary(t *testing.T) {
 	commitSoon(t, s, documented("u", "g", 4, 2))
 	f.fits(4)
 	before.fits(4)
+}
+
+// Whoever reads at the very moment at which the replica is found to fit is told as of when that is.
+func TestReplicaIsReadWithMoment(t *testing.T) {
+	t.Parallel()
+	url, _ := pgtest.Own(t)
+	replica := pgtest.Standby(t, url)
+	s := open(t, url)
+	commit(t, s, documented("u", "g", 3, 1))
+	follow(t, s, replica.URL).fits(3)
+	for range 20 {
+		f := follow(t, s, replica.URL)
+		for until := time.Now().Add(30 * time.Second); f.Unreadable() != ""; runtime.Gosched() {
+			require.True(t, time.Now().Before(until), "it is read from")
+		}
+		require.False(t, f.AsOf().IsZero())
+	}
 }
 
 func commitSoon(t testing.TB, s *store.Store, events ...readstate.Event) {
