@@ -298,7 +298,7 @@ func TestReplicaIsReadWithMoment(t *testing.T) {
 	s := open(t, url)
 	commit(t, s, documented("u", "g", 3, 1))
 	follow(t, s, replica.URL).fits(3)
-	for range 20 {
+	for range 5 {
 		f := follow(t, s, replica.URL)
 		for until := time.Now().Add(30 * time.Second); f.Unreadable() != ""; runtime.Gosched() {
 			require.True(t, time.Now().Before(until), "it is read from")
