@@ -74,8 +74,8 @@ func Main(m *testing.M, cleanups ...func()) {
 	if code == 0 {
 		err := goleak.Find(
 			goleak.IgnoreAnyFunction("github.com/testcontainers/testcontainers-go.(*Reaper).connect.func1"),
-			// The proxy of fault tests waits for ever, to pass on what it has read or is passing on, when the connection that it
-			// writes to fails first.
+			// The proxy of fault tests waits for ever to hand on what it has read, when the connection that it writes to has
+			// failed first.
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*NoopToxic).Pipe"),
 		)

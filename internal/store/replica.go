@@ -144,7 +144,7 @@ func (x *Replica) round(ctx context.Context, beatWithin time.Duration) error {
 	switch {
 	case errors.As(err, &misfit): // a new connection was not admitted
 	case err != nil:
-		x.silent()
+		x.noteSilence()
 		return err
 	default:
 		misfit = x.judge(&state)
@@ -188,8 +188,8 @@ func (x *Replica) conclude(misfit *MisfitError) error {
 		lag.Round(time.Second), effect)}
 }
 
-// silent takes over that the replica does not answer.
-func (x *Replica) silent() {
+// noteSilence takes over that the replica does not answer.
+func (x *Replica) noteSilence() {
 	x.all.mu.Lock()
 	defer x.all.mu.Unlock()
 	x.answers = false
